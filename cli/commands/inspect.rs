@@ -1,0 +1,94 @@
+//! `shardfuse inspect`: tensors and configuration of a checkpoint or adapter, from headers.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shardfuse_coordinator::inspect::{self, Objects};
+use shardfuse_merge::checkpoint::header::TensorEntry;
+use shardfuse_merge::plan::inventory::Source;
+use shardfuse_merge::{DtypeExt, Error, Kind, Result};
+use shardfuse_store::{Location, Stores};
+
+use super::{print, print_json};
+use crate::args::{self, Format, Global};
+use crate::size::show;
+
+/// One tensor: name, dtype, shape, bytes, file.
+type Row = (String, String, Vec<u64>, u64, String);
+
+/// Reads headers and prints them.
+pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
+    let here =
+        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
+    let at = Location::parse(&args.path, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
+    let stores = Stores::new();
+    let single = [".safetensors", ".bin", ".pt", ".pth"].iter().any(|e| at.to_string().ends_with(e));
+    let (kind, config, rows) = if single {
+        let weights = inspect::read_weights(&*stores.open(&at), &at).await?;
+        let name = at.file_name().unwrap_or_default().to_owned();
+        ("file", Value::Null, weights.tensors.iter().map(|t| row(t, &name)).collect())
+    } else {
+        folder(&stores, &at).await?
+    };
+    match global.format {
+        Format::Json => print_json(&as_json(kind, &at.to_string(), &config, &rows)),
+        Format::Text => print(&as_text(kind, &at.to_string(), &config, &rows)),
+    }
+}
+
+async fn folder(stores: &Stores, at: &Location) -> Result<(&'static str, Value, Vec<Row>)> {
+    let mut objects = Objects::default();
+    let path = at.to_string();
+    let listing = stores.open(at).list(at).await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
+    if listing.iter().any(|e| e.name == "adapter_config.json") {
+        let adapter = inspect::adapter(stores, &path, &mut objects).await?;
+        let c = &adapter.config;
+        let config = json!({
+            "peft_type": format!("{:?}", c.peft_type), "r": c.r, "lora_alpha": c.lora_alpha, "use_rslora": c.use_rslora, "use_dora": c.use_dora,
+            "modules_to_save": c.modules_to_save, "base_model_name_or_path": c.base_model, "unknown_keys": c.unknown,
+        });
+        let rows = adapter.tensors.iter().map(|t| source(t, "adapter_model")).collect();
+        return Ok(("adapter", config, rows));
+    }
+    let base = inspect::base(stores, &path, &mut objects).await?;
+    let rows = base.shards.iter().flat_map(|s| s.tensors.iter().map(|t| source(t, &s.name))).collect();
+    Ok(("checkpoint", base.config, rows))
+}
+
+fn row(t: &TensorEntry, file: &str) -> Row {
+    (t.name.clone(), t.dtype.name(), t.shape.clone(), t.length, file.to_owned())
+}
+
+fn source(s: &Source, file: &str) -> Row {
+    (s.name.clone(), s.dtype.name(), s.shape.clone(), s.bytes(), file.to_owned())
+}
+
+fn as_json(kind: &str, path: &str, config: &Value, rows: &[Row]) -> Value {
+    let tensors: Vec<Value> = rows.iter().map(|(name, dtype, shape, bytes, file)| json!({ "name": name, "dtype": dtype, "shape": shape, "bytes": bytes, "file": file })).collect();
+    json!({ "kind": kind, "path": path, "config": config, "bytes": rows.iter().map(|r| r.3).sum::<u64>(), "tensors": tensors })
+}
+
+fn as_text(kind: &str, path: &str, config: &Value, rows: &[Row]) -> String {
+    let mut out = format!("{kind} {path}\n");
+    if let Some(map) = config.as_object() {
+        for (key, value) in map.iter().filter(|(_, v)| !v.is_object() && !v.is_null()) {
+            out += &format!("  {key}: {value}\n");
+        }
+    }
+    let mut by_dtype: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    let name_width = rows.iter().map(|r| r.0.len()).max().unwrap_or(0);
+    let shape_width = rows.iter().map(|r| format!("{:?}", r.2).len()).max().unwrap_or(0);
+    let mut file = "";
+    for (name, dtype, shape, bytes, of) in rows {
+        if of != file {
+            out += &format!("{of}\n");
+            file = of;
+        }
+        out += &format!("  {name:name_width$}  {dtype:5}  {:shape_width$}  {}\n", format!("{shape:?}"), show(*bytes));
+        let sum = by_dtype.entry(dtype).or_default();
+        *sum = (sum.0 + 1, sum.1 + bytes);
+    }
+    let sums: Vec<String> =
+        by_dtype.iter().map(|(dtype, (n, bytes))| format!("{n} {dtype} ({})", show(*bytes))).collect();
+    out + &format!("{} tensors: {}\n", rows.len(), sums.join(", "))
+}

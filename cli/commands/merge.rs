@@ -1,0 +1,116 @@
+//! `shardfuse merge`.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Instant;
+
+use shardfuse_coordinator::{Admitted, Options, Summary, admit, inspect};
+use shardfuse_merge::plan::manifest::Manifest;
+use shardfuse_merge::plan::report::Report;
+use shardfuse_merge::plan::{Plan, manifest};
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::Stores;
+use tokio::sync::watch;
+
+use super::{plan, print, print_json};
+use crate::args::{Format, Global, Merge};
+use crate::settings::Settings;
+use crate::{local, progress, size};
+
+/// Merges.
+pub async fn run(args: Merge, global: &Global) -> Result<()> {
+    let started = Instant::now();
+    let rate = args.limit_rate.as_deref().map(|r| size::parse("--limit-rate", r)).transpose()?;
+    let rate =
+        rate.map(|r| NonZeroU64::new(r).ok_or_else(|| Error::new(Kind::Usage, "--limit-rate is 0"))).transpose()?;
+    let settings = Settings::new(args.spec)?;
+    let stores = Arc::new(match rate {
+        Some(rate) => Stores::new().with_write_limit(rate),
+        None => Stores::new(),
+    });
+    let inventory = inspect(&stores, &settings.spec).await?;
+    let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
+    drop(inventory);
+    if !global.quiet && global.format == Format::Text {
+        eprint!("{}", plan::remarks(&report));
+    }
+    let options = Options { restart: args.restart, force: args.force };
+    let ready = match admit(Arc::clone(&stores), plan, options).await? {
+        Admitted::Ready(ready) => *ready,
+        Admitted::Finished(manifest) => return finished(&manifest, global),
+    };
+    let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
+    let shown = tokio::spawn(progress::show(receive, global.quiet));
+    let result = local::run(ready, stores, settings.memory, settings.threads, send).await;
+    let _ = shown.await;
+    summary(&result?, &report, started, global)
+}
+
+fn finished(manifest: &Manifest, global: &Global) -> Result<()> {
+    match global.format {
+        Format::Json => print_json(
+            &serde_json::json!({ "output": manifest.spec.output, "plan": manifest.plan, "already_done": true }),
+        ),
+        Format::Text if global.quiet => Ok(()),
+        Format::Text => print(&format!("{} is this very merge already, finished\n", manifest.spec.output)),
+    }
+}
+
+fn summary(summary: &Summary, report: &Report, started: Instant, global: &Global) -> Result<()> {
+    let Summary { manifest, pieces_new, pieces_kept, retries } = summary;
+    let seconds = started.elapsed().as_secs_f64();
+    let bytes: u64 = manifest.files.iter().filter(|f| f.name.ends_with(".safetensors")).map(|f| f.size).sum();
+    if global.format == Format::Json {
+        return print_json(&serde_json::json!({
+            "output": manifest.spec.output,
+            "plan": manifest.plan,
+            "manifest": manifest::MANIFEST,
+            "device_class": manifest.device_class,
+            "seconds": seconds,
+            "bytes_written": bytes,
+            "tensors_changed": report.tensors_changed,
+            "tensors_copied": report.tensors_copied,
+            "parts_written": pieces_new,
+            "parts_kept": pieces_kept,
+            "retries": retries,
+            "warnings": report.warnings,
+            "conflicts": report.conflicts,
+            "notes": report.notes.iter().chain(&manifest.notes).collect::<Vec<_>>(),
+            "files": manifest.files,
+        }));
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    let mut text = format!(
+        "merged {} into {}: {} tensors changed, {} copied\n",
+        adapters(report),
+        manifest.spec.base,
+        report.tensors_changed,
+        report.tensors_copied
+    );
+    let kept = if *pieces_kept > 0 { format!(", {pieces_kept} parts were there already") } else { String::new() };
+    text += &format!("wrote {} to {} in {seconds:.1} s{kept}\n", size::show(bytes), manifest.spec.output);
+    text += &shorten(&manifest.notes, "note");
+    text += &format!("plan {}, digests in {}\n", &manifest.plan[..12], manifest::MANIFEST);
+    print(&text)
+}
+
+fn adapters(report: &Report) -> String {
+    match report.adapters.as_slice() {
+        [one] => format!("1 adapter ({})", one.kind),
+        many => {
+            format!("{} adapters ({})", many.len(), many.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// At most five lines of one kind, and how many more there are.
+fn shorten(lines: &[String], label: &str) -> String {
+    const MOST: usize = 5;
+    let mut text: String = lines.iter().take(MOST).map(|l| format!("{label}: {l}\n")).collect();
+    if lines.len() > MOST {
+        text += &format!("{label}: and {} more in {}\n", lines.len() - MOST, manifest::MANIFEST);
+    }
+    text
+}

@@ -1,0 +1,26 @@
+//! The commands, one file each.
+
+pub mod inspect;
+pub mod merge;
+pub mod plan;
+pub mod verify;
+
+use std::io::Write;
+
+use shardfuse_merge::{Error, Kind, Result};
+
+/// Writes a result to stdout. A reader that went away (`| head`) is no failure.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, format!("stdout cannot be written: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A result as JSON on stdout.
+pub fn print_json(value: &serde_json::Value) -> Result<()> {
+    print(&format!("{value:#}\n"))
+}

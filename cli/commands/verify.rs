@@ -1,0 +1,159 @@
+//! `shardfuse verify`: an output against its manifest, and against base and adapters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shardfuse_coordinator::inspect::{self, read_weights};
+use shardfuse_coordinator::publish;
+use shardfuse_merge::checkpoint::index::Index;
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::manifest::{MANIFEST, Manifest};
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{ErrorKind, Location, Stores};
+
+use super::{print, print_json};
+use crate::args::{self, Format, Global};
+use crate::sample::{self, Found};
+
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Checks and prints.
+pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
+    let here =
+        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
+    let output = Location::parse(&args.output, &here).map_err(io)?;
+    let stores = Stores::new();
+    let store = stores.open(&output);
+    let manifest = publish::manifest(&*store, &output).await?.ok_or_else(|| {
+        Error::new(Kind::MissingFile, format!("{output} has no {MANIFEST} that can be read"))
+            .hint("only a finished output of shardfuse merge can be verified")
+    })?;
+    let mut problems = files(&stores, &output, &manifest).await?;
+    problems.extend(index(&stores, &output, &manifest).await?);
+    let sampled = match args.sample {
+        Some(rows) if problems.is_empty() => Some(recompute(&stores, &output, &manifest, rows).await?),
+        _ => None,
+    };
+    for (kind, found) in sampled.iter().flatten().filter(|(_, f)| f.wrong > 0) {
+        problems.push(format!(
+            "{kind}: {} of {} sampled rows are wrong, the worst at {}",
+            found.wrong, found.rows, found.at
+        ));
+    }
+    match global.format {
+        Format::Json => print_json(
+            &serde_json::json!({ "output": output.to_string(), "plan": manifest.plan, "files": manifest.files.len(), "problems": problems, "sample": sampled }),
+        )?,
+        Format::Text if global.quiet => {}
+        Format::Text => print(&text(&output, &manifest, &problems, sampled.as_ref()))?,
+    }
+    match problems.first() {
+        None => Ok(()),
+        Some(first) => {
+            Err(Error::new(Kind::VerifyFailed, format!("{} of the checks failed, the first: {first}", problems.len()))
+                .hint("merge again with --force"))
+        }
+    }
+}
+
+async fn files(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for file in &manifest.files {
+        let at = output.join(&file.name).map_err(io)?;
+        match stores.open(&at).head(&at).await {
+            Ok(meta) if meta.size != file.size => {
+                problems.push(format!("{} has {} bytes, the manifest says {}", file.name, meta.size, file.size))
+            }
+            Ok(_) => {
+                let digest = sample::digest(stores, &at, file.size).await?;
+                if digest != file.blake3 {
+                    problems.push(format!("{} has the digest {digest}, the manifest says {}", file.name, file.blake3));
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => problems.push(format!("{} is missing", file.name)),
+            Err(e) => return Err(io(e)),
+        }
+    }
+    Ok(problems)
+}
+
+/// Index against headers: every tensor where it is said to be, `total_size` the sum of the tensors' bytes.
+async fn index(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let mut held: Vec<(String, String)> = Vec::new();
+    let mut total = 0u64;
+    for file in manifest.files.iter().filter(|f| f.name.ends_with(".safetensors")) {
+        let at = output.join(&file.name).map_err(io)?;
+        match read_weights(&*stores.open(&at), &at).await {
+            Ok(weights) => {
+                total += weights.tensors.iter().map(|t| t.length).sum::<u64>();
+                held.extend(weights.tensors.into_iter().map(|t| (file.name.clone(), t.name)));
+            }
+            Err(e) => problems.push(e.to_string()),
+        }
+    }
+    if !manifest.files.iter().any(|f| f.name == INDEX) {
+        return Ok(problems);
+    }
+    let at = output.join(INDEX).map_err(io)?;
+    let Ok((bytes, _)) = stores.open(&at).get(&at, 1 << 30).await else { return Ok(problems) };
+    match Index::parse(&bytes) {
+        Ok(parsed) => problems
+            .extend(parsed.check(held.iter().map(|(f, t)| (f.as_str(), t.as_str()))).err().map(|e| e.to_string())),
+        Err(e) => problems.push(e.to_string()),
+    }
+    let said =
+        serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|v| v["metadata"]["total_size"].as_u64());
+    if said != Some(total) {
+        problems.push(format!("{INDEX} says total_size {said:?}, the tensors have {total} bytes"));
+    }
+    Ok(problems)
+}
+
+async fn recompute(
+    stores: &Stores,
+    output: &Location,
+    manifest: &Manifest,
+    rows: u64,
+) -> Result<BTreeMap<String, Found>> {
+    let inventory =
+        inspect::inspect(stores, &manifest.spec).await.map_err(|e| e.at("an input of the merge cannot be read"))?;
+    let (plan, _) = Plan::new(manifest.spec.clone(), &inventory)?;
+    if plan.digest() != manifest.plan {
+        let now: BTreeSet<(&str, &str)> = plan.objects.iter().map(|o| (o.url.as_str(), o.pin.as_str())).collect();
+        let changed = manifest.inputs.iter().find(|o| !now.contains(&(o.url.as_str(), o.pin.as_str())));
+        let what = changed.map_or("the plan differs".to_owned(), |o| format!("{} is not what was merged", o.url));
+        return Err(Error::new(Kind::InputChanged, format!("the output cannot be recomputed: {what}")));
+    }
+    sample::sample(stores, &plan, output, rows).await
+}
+
+fn text(
+    output: &Location,
+    manifest: &Manifest,
+    problems: &[String],
+    sampled: Option<&BTreeMap<String, Found>>,
+) -> String {
+    let mut out = String::new();
+    if problems.is_empty() {
+        out += &format!(
+            "{output}: {} files have the digests of the manifest (plan {})\n",
+            manifest.files.len(),
+            &manifest.plan[..12.min(manifest.plan.len())]
+        );
+    }
+    if let Some(sampled) = sampled {
+        let width = sampled.keys().map(String::len).max().unwrap_or(0);
+        out += &format!("{:width$}  tensors  rows  largest error\n", "tensor");
+        for (kind, f) in sampled {
+            out += &format!("{kind:width$}  {:7}  {:4}  {:.3} ulp\n", f.tensors, f.rows, f.worst_ulp);
+        }
+    }
+    for p in problems {
+        out += &format!("wrong: {p}\n");
+    }
+    out
+}
+
+fn io(e: shardfuse_store::Error) -> Error {
+    Error::new(Kind::Io, e.chain())
+}

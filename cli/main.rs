@@ -1,0 +1,49 @@
+//! `shardfuse`: merges LoRA-family adapters into checkpoints of any size.
+
+mod args;
+mod commands;
+mod local;
+mod memory;
+mod progress;
+mod report;
+mod sample;
+mod settings;
+mod size;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => return report::usage(&e),
+    };
+    telemetry::start(args.global.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            return report::failure(
+                &report::internal(format!("cannot start the runtime: {e}")),
+                args.global.error_format,
+            );
+        }
+    };
+    let result = runtime.block_on(async {
+        match args.command {
+            Command::Merge(merge) => commands::merge::run(merge, &args.global).await,
+            Command::Plan(plan) => commands::plan::run(plan, &args.global).await,
+            Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global).await,
+            Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
+        }
+    });
+    // A read or write that hangs must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => report::failure(&e, args.global.error_format),
+    }
+}

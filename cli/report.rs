@@ -1,0 +1,76 @@
+//! How a failure ends the process: the message, the hint, the exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use shardfuse_merge::{Error, Kind};
+
+use crate::args::Format;
+
+/// The exit code of a kind. 0 is success.
+fn exit_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Usage => 2,
+        Kind::Interrupted => 4,
+        Kind::NonFinite | Kind::Io | Kind::NoSpace | Kind::OutputBusy | Kind::VerifyFailed | Kind::Internal => 1,
+        Kind::MissingFile
+        | Kind::BadConfig
+        | Kind::BadSafetensors
+        | Kind::BadIndex
+        | Kind::UnsafePath
+        | Kind::UnsafePickle
+        | Kind::BadPickle
+        | Kind::EmptyTensor
+        | Kind::MissingTensor
+        | Kind::IncompletePair
+        | Kind::RankMismatch
+        | Kind::ShapeMismatch
+        | Kind::UnmatchedKeys
+        | Kind::Unsupported
+        | Kind::Conflict
+        | Kind::InputChanged
+        | Kind::OutputExists => 3,
+    }
+}
+
+/// Prints a failure.
+pub fn failure(error: &Error, format: Format) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    // A closed stderr is no reason to fail differently.
+    let _ = match format {
+        Format::Text => {
+            let hint = error.advice().map_or(String::new(), |h| format!("hint: {h}\n"));
+            write!(stderr, "error: {}\n{hint}", error.message())
+        }
+        Format::Json => {
+            let line = serde_json::json!({ "error": { "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice() } });
+            writeln!(stderr, "{line}")
+        }
+    };
+    ExitCode::from(exit_code(error.kind()))
+}
+
+/// Prints what clap says: help and version to stdout with 0, everything else as a usage error.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    // The flags could not be read, so the wish for JSON is looked for by hand.
+    let args: Vec<String> = std::env::args().collect();
+    let json = args.iter().any(|a| a == "--error-format=json")
+        || args.windows(2).any(|w| w[0] == "--error-format" && w[1] == "json");
+    if json {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        return failure(&Error::new(Kind::Usage, message).hint("shardfuse --help"), Format::Json);
+    }
+    let _ = error.print();
+    ExitCode::from(exit_code(Kind::Usage))
+}
+
+/// A defect or an environment failure.
+pub fn internal(message: impl Into<String>) -> Error {
+    Error::new(Kind::Internal, message)
+}

@@ -1,0 +1,271 @@
+//! The command line and the merge spec, as meant.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use shardfuse_merge::plan::recipe::DoraNorm;
+use shardfuse_merge::plan::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::Location;
+
+use crate::args::Spec;
+use crate::{memory, size};
+
+/// A merge as it will be run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What decides the output's bytes.
+    pub spec: MergeSpec,
+    /// The byte budget.
+    pub memory: u64,
+    /// Threads that fuse.
+    pub threads: usize,
+}
+
+/// The merge spec's file: the fields of the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    base: Option<String>,
+    lora: Vec<FileLora>,
+    output: Option<String>,
+    dtype: Option<String>,
+    max_shard_size: Option<Scalar>,
+    part_size: Option<Scalar>,
+    memory: Option<Scalar>,
+    threads: Option<usize>,
+    dora_norm: Option<String>,
+    combine: Option<String>,
+    density: Option<f64>,
+    partial_weight: bool,
+    tokenizer: Option<String>,
+    tied: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FileLora {
+    Text(String),
+    Entry {
+        path: String,
+        #[serde(default = "one")]
+        weight: f64,
+    },
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// A size in YAML: `5GB` or a number.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Number(u64),
+    Text(String),
+}
+
+impl Settings {
+    /// Flags over the file over the defaults.
+    pub fn new(args: Spec) -> Result<Settings> {
+        let file = match &args.spec {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        let here = std::env::current_dir()
+            .map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
+        let place = |text: &str| {
+            Location::parse(text, &here).map(|l| l.to_string()).map_err(|e| Error::new(Kind::Usage, e.chain()))
+        };
+        let need = |value: Option<String>, flag: &str| {
+            value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
+        };
+        let mut lora = if args.lora.is_empty() { from_file(file.lora)? } else { split(&args.lora)? };
+        for l in &mut lora {
+            l.path = place(&l.path)?;
+        }
+        let bytes = |flag: &str, typed: Option<String>, file: Option<Scalar>| -> Result<Option<u64>> {
+            match (typed, file) {
+                (Some(text), _) | (None, Some(Scalar::Text(text))) => size::parse(flag, &text).map(Some),
+                (None, Some(Scalar::Number(n))) => Ok(Some(n)),
+                (None, None) => Ok(None),
+            }
+        };
+        check_combination(args.combine.or(file.combine).as_deref(), args.density.or(file.density))?;
+        let spec = MergeSpec {
+            base: place(&need(args.base.or(file.base), "--base")?)?,
+            lora,
+            output: place(&need(args.output.or(file.output), "--output")?)?,
+            dtype: match args.dtype.or(file.dtype) {
+                Some(text) => one_of(
+                    "--dtype",
+                    &text,
+                    &[
+                        ("keep", OutputDtype::Keep),
+                        ("bf16", OutputDtype::Bf16),
+                        ("f16", OutputDtype::F16),
+                        ("f32", OutputDtype::F32),
+                    ],
+                )?,
+                None => OutputDtype::Keep,
+            },
+            max_shard_size: bytes("--max-shard-size", args.max_shard_size, file.max_shard_size)?,
+            part_size: bytes("--part-size", args.part_size, file.part_size)?.unwrap_or(DEFAULT_PART_SIZE),
+            dora_norm: match args.dora_norm.or(file.dora_norm) {
+                Some(text) => {
+                    one_of("--dora-norm", &text, &[("standing", DoraNorm::Standing), ("original", DoraNorm::Original)])?
+                }
+                None => DoraNorm::Standing,
+            },
+            partial_weight: args.partial_weight || file.partial_weight,
+            tokenizer: match args.tokenizer.or(file.tokenizer).as_deref() {
+                None | Some("auto") => Tokenizer::Auto,
+                Some("base") => Tokenizer::Base,
+                Some(path) => Tokenizer::Folder(place(path)?),
+            },
+            tied: args.tied.or(file.tied),
+        };
+        spec.check()?;
+        refuse_overlap(&spec)?;
+        let memory = bytes("--memory", args.memory, file.memory)?.unwrap_or_else(memory::default_budget);
+        let threads = args.threads.or(file.threads).unwrap_or_else(memory::default_threads);
+        if threads == 0 {
+            return Err(Error::new(Kind::Usage, "--threads is 0"));
+        }
+        if memory < 4 * spec.part_size {
+            return Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "--memory of {memory} bytes is too little for parts of {} bytes: four parts must fit",
+                    spec.part_size
+                ),
+            )
+            .hint("give more --memory, or a smaller --part-size"));
+        }
+        Ok(Settings { spec, memory, threads })
+    }
+}
+
+fn read(path: &Path) -> Result<File> {
+    // The spec is a small file of the user's beside the command line, read before any store exists.
+    #[allow(clippy::disallowed_methods, reason = "the spec is read before any store exists")]
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} cannot be read: {e}", path.display())))?;
+    serde_saphyr::from_str(&text)
+        .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} is wrong: {e}", path.display())))
+}
+
+fn from_file(entries: Vec<FileLora>) -> Result<Vec<LoraSpec>> {
+    let mut all = Vec::new();
+    for entry in entries {
+        match entry {
+            FileLora::Text(text) => all.extend(split(&[text])?),
+            FileLora::Entry { path, weight } => all.push(LoraSpec { path, weight }),
+        }
+    }
+    Ok(all)
+}
+
+/// `a`, `a,b`, `a, b`, `a=0.5`: adapters in the order given.
+fn split(values: &[String]) -> Result<Vec<LoraSpec>> {
+    let mut all = Vec::new();
+    for value in values {
+        for item in value.split(',').map(str::trim) {
+            if item.is_empty() || item.starts_with(['(', '[', '{']) || item.ends_with([')', ']', '}']) {
+                return Err(Error::new(Kind::Usage, format!("--lora {value:?} is not a list of adapters"))
+                    .hint("write --lora a --lora b, or --lora a,b, without brackets"));
+            }
+            let (path, weight) = match item.rsplit_once('=') {
+                Some((path, weight)) if !path.is_empty() => {
+                    let parsed = weight.trim().parse::<f64>();
+                    (
+                        path.trim(),
+                        parsed.map_err(|_| {
+                            Error::new(Kind::Usage, format!("--lora {item:?}: the weight {weight:?} is not a number"))
+                        })?,
+                    )
+                }
+                _ => (item, 1.0),
+            };
+            all.push(LoraSpec { path: path.to_owned(), weight });
+        }
+    }
+    Ok(all)
+}
+
+/// Combinations in weight space or on factors are known by name, and refused until they are exact.
+const COMBINATIONS: [&str; 18] = [
+    "linear", "cat", "ties", "magnitude-prune", "dare-linear", "dare-ties", "svd", "ties-svd", "dare-linear-svd", "dare-ties-svd",
+    "magnitude-prune-svd", "peft-linear", "peft-cat", "peft-ties", "peft-svd", "peft-dare-linear", "peft-dare-ties", "peft-magnitude-prune",
+];
+
+fn check_combination(combine: Option<&str>, density: Option<f64>) -> Result<()> {
+    match (combine, density) {
+        (None | Some("sequence"), None) => Ok(()),
+        (None | Some("sequence"), Some(density)) => {
+            Err(Error::new(Kind::Usage, format!("--density {density} has no meaning for a sequence, which prunes nothing")))
+        }
+        (Some(name), _) if COMBINATIONS.contains(&name.replace('_', "-").as_str()) => {
+            Err(Error::new(Kind::Unsupported, format!("--combine {name} is not supported yet, only sequence is"))
+                .hint("the exact weighted sum (PEFT's cat) is a sequence with weights: --lora a=0.5 --lora b=1.25"))
+        }
+        (Some(name), _) => Err(Error::new(Kind::Usage, format!("--combine {name:?} is not known")).hint("leave it out for a sequence")),
+    }
+}
+
+fn one_of<T: Copy>(flag: &str, text: &str, choices: &[(&str, T)]) -> Result<T> {
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|c| c.0).collect();
+        Error::new(Kind::Usage, format!("{flag} is {text:?}, expected one of {}", names.join(", ")))
+    })
+}
+
+/// An output inside an input would change the input while it is read.
+fn refuse_overlap(spec: &MergeSpec) -> Result<()> {
+    let output = Path::new(&spec.output);
+    let inputs = std::iter::once(&spec.base).chain(spec.lora.iter().map(|l| &l.path));
+    match inputs.into_iter().find(|i| output == Path::new(i.as_str())) {
+        Some(input) => Err(Error::new(Kind::Usage, format!("the output {} is the input {input}", spec.output))
+            .hint("write to another folder")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(values: &[&str]) -> Vec<(String, f64)> {
+        let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
+        split(&values).unwrap().into_iter().map(|l| (l.path, l.weight)).collect()
+    }
+
+    #[test]
+    fn two_flags_a_comma_and_a_comma_with_space_are_two_adapters() {
+        let two = vec![("a".to_owned(), 1.0), ("b".to_owned(), 1.0)];
+        assert_eq!(paths(&["a", "b"]), two);
+        assert_eq!(paths(&["a,b"]), two);
+        assert_eq!(paths(&["a, b"]), two);
+        assert_eq!(paths(&["a=0.5", "b=-2"]), vec![("a".to_owned(), 0.5), ("b".to_owned(), -2.0)]);
+    }
+
+    #[test]
+    fn brackets_empty_items_and_weights_that_are_no_numbers_are_refused() {
+        for value in ["(a, b)", "[a]", "a,,b", "", "a=heavy"] {
+            assert_eq!(split(&[value.to_owned()]).unwrap_err().kind(), Kind::Usage, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_spec_file_takes_the_fields_of_the_flags_and_no_others() {
+        let file: File = serde_saphyr::from_str(
+            "base: b\nlora:\n  - a=0.5\n  - path: c\n    weight: 2\nmemory: 1GiB\npart_size: 65536\n",
+        )
+        .unwrap();
+        assert_eq!(
+            from_file(file.lora).unwrap().iter().map(|l| (l.path.as_str(), l.weight)).collect::<Vec<_>>(),
+            [("a", 0.5), ("c", 2.0)]
+        );
+        assert!(serde_saphyr::from_str::<File>("loras: [a]\n").is_err());
+    }
+}

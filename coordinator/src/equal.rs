@@ -1,0 +1,74 @@
+//! Tensors that an adapter holds twice must be equal: read side by side before any work starts.
+
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::build::Equal;
+use shardfuse_merge::plan::inventory::Source;
+use shardfuse_merge::plan::recipe::matrix;
+use shardfuse_merge::{DtypeExt, Error, Kind, Result};
+use shardfuse_store::{Pin, Stores};
+
+use crate::failure::{io, location};
+
+/// Bytes that are read of each side at a time.
+const CHUNK: u64 = 4 << 20;
+/// A transposed comparison holds both sides; they are low-rank factors.
+const MAX_TRANSPOSED: u64 = 1 << 30;
+
+/// Checks every equality of a plan.
+pub async fn check(stores: &Stores, plan: &Plan) -> Result<()> {
+    for equal in &plan.equals {
+        let same = if equal.transposed {
+            transposed(stores, plan, equal).await?
+        } else {
+            straight(stores, plan, equal).await?
+        };
+        if !same {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("{} and {} must be equal and are not: {}", equal.left.name, equal.right.name, equal.why),
+            )
+            .hint("the adapter was changed after it was saved; save it again from the trained model"));
+        }
+    }
+    Ok(())
+}
+
+async fn straight(stores: &Stores, plan: &Plan, equal: &Equal) -> Result<bool> {
+    let length = equal.left.bytes();
+    if length != equal.right.bytes() {
+        return Ok(false);
+    }
+    for at in (0..length).step_by(CHUNK as usize) {
+        let len = CHUNK.min(length - at);
+        let (a, b) =
+            futures::try_join!(read(stores, plan, &equal.left, at, len), read(stores, plan, &equal.right, at, len))?;
+        if a != b {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn transposed(stores: &Stores, plan: &Plan, equal: &Equal) -> Result<bool> {
+    let length = equal.left.bytes();
+    if length > MAX_TRANSPOSED {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{} has {length} bytes, too many to compare with its transpose", equal.left.name),
+        ));
+    }
+    let (a, b) =
+        futures::try_join!(read(stores, plan, &equal.left, 0, length), read(stores, plan, &equal.right, 0, length))?;
+    let (rows, cols) = matrix(&equal.left.shape);
+    let size = equal.left.dtype.bytes().unwrap_or(1) as usize;
+    let (rows, cols) = (rows as usize, cols as usize);
+    let element = |v: &[u8], i: usize| v.get(i * size..(i + 1) * size).map(<[u8]>::to_vec);
+    Ok((0..rows).all(|i| (0..cols).all(|j| element(&a, i * cols + j) == element(&b, j * rows + i))))
+}
+
+async fn read(stores: &Stores, plan: &Plan, source: &Source, at: u64, len: u64) -> Result<Vec<u8>> {
+    let object = &plan.objects[source.object.0 as usize];
+    let place = location(&object.url)?;
+    let store = stores.open(&place);
+    store.read(&place, source.offset + at, vec![0; len as usize], Some(&Pin::new(&object.pin))).await.map_err(io)
+}

@@ -1,0 +1,6 @@
+//! Checkpoint formats: safetensors headers, PyTorch pickles, indexes, and which files of a folder travel with a model.
+
+pub mod header;
+pub mod index;
+pub mod pickle;
+pub mod sidecar;

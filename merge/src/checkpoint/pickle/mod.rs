@@ -1,0 +1,60 @@
+//! Restricted reader of PyTorch files (`pytorch_model.bin`, `adapter_model.bin`, `.pth`).
+//!
+//! Since PyTorch 1.6 `torch.save` writes a zip archive, its entries stored as they are: `NAME/data.pkl`, a pickle of the
+//! state dict, and `NAME/data/KEY`, the bytes of one storage each
+//! (<https://docs.pytorch.org/docs/stable/notes/serialization.html>). So once the pickle is understood, every tensor is a
+//! range of the object, as in a safetensors file.
+//!
+//! Nothing is ever executed. The pickle runs on a machine whose values are plain data, which knows the opcodes that
+//! `torch.save` uses and the few globals that stand for tensors, and refuses everything else by name. Every length is
+//! checked against what is there before anything is allocated for it.
+//!
+//! The reader does no I/O: [`Reader::poll`] says which ranges it needs, the caller fetches and [`Reader::supply`]s them.
+//! A file takes four rounds at most: both ends, the directory where it is longer than that, likewise the pickle, and the
+//! local headers of all storages at once. (A pickle whose local header is padded beyond what torch does takes a fifth.)
+
+mod archive;
+mod cursor;
+mod end;
+mod fetched;
+mod global;
+mod machine;
+mod opcode;
+mod reader;
+mod rebuild;
+mod stack;
+mod state;
+#[cfg(test)]
+mod tests;
+mod value;
+mod view;
+
+pub use crate::checkpoint::header::TensorEntry as PickledTensor;
+pub use reader::{Contents, Progress, Reader};
+
+use crate::error::{Error, Kind};
+
+/// The largest `data.pkl` that is read, in bytes. The pickle of 100 000 tensors has about 25 MB.
+pub const MAX_PICKLE: u64 = 256 << 20;
+/// The largest central directory that is read, in bytes.
+pub const MAX_DIRECTORY: u64 = 256 << 20;
+/// The most entries that an archive may have; a storage is one entry.
+pub const MAX_ENTRIES: u64 = 1 << 20;
+
+fn bad(message: impl Into<String>) -> Error {
+    Error::new(Kind::BadPickle, message)
+}
+
+fn unsupported(message: impl Into<String>) -> Error {
+    Error::new(Kind::Unsupported, message)
+}
+
+/// A name from the file as it may stand in a message: no control characters, and not longer than a line.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 160;
+    let mut out: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        out.push_str("...");
+    }
+    out
+}

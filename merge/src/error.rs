@@ -1,0 +1,161 @@
+//! What the pure domain refuses, and how it says so.
+//!
+//! One type for the whole crate: a stable [`Kind`] for programs, a message that names the thing and both values for
+//! people, and an optional hint. Messages are lowercase, without a full stop, and never repeat their source.
+
+use std::fmt;
+
+/// The stable name of a failure. `as_str` is part of the command line's contract (`--error-format json`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A file that the folder must hold is not there.
+    MissingFile,
+    /// A configuration file is not JSON, lacks a field, or contradicts itself.
+    BadConfig,
+    /// A safetensors header or length is wrong.
+    BadSafetensors,
+    /// An index contradicts the files that it names.
+    BadIndex,
+    /// A name from an input would leave its folder.
+    UnsafePath,
+    /// A pickle holds something that is not plain tensor data.
+    UnsafePickle,
+    /// A PyTorch file is damaged, or laid out in a way that is not understood.
+    BadPickle,
+    /// A tensor without elements where values are needed.
+    EmptyTensor,
+    /// A tensor that should be there is not.
+    MissingTensor,
+    /// One factor of a low-rank pair without the other.
+    IncompletePair,
+    /// Two statements of a rank disagree.
+    RankMismatch,
+    /// Two shapes that must fit do not.
+    ShapeMismatch,
+    /// Adapter tensors that no base tensor consumes.
+    UnmatchedKeys,
+    /// NaN, infinity, or an overflow of the output dtype.
+    NonFinite,
+    /// Understood, and not supported.
+    Unsupported,
+    /// Two inputs that cannot both be applied.
+    Conflict,
+    /// The command line or the merge spec is wrong.
+    Usage,
+    /// Reading or writing failed.
+    Io,
+    /// The target has not enough room.
+    NoSpace,
+    /// An input is not what it was when the merge was planned.
+    InputChanged,
+    /// The output holds something that is not this merge.
+    OutputExists,
+    /// Another shardfuse works on this output.
+    OutputBusy,
+    /// An output does not match its manifest.
+    VerifyFailed,
+    /// Stopped on request; the merge can go on.
+    Interrupted,
+    /// A worker or the coordinator could not go on; a defect if it is not an environment failure.
+    Internal,
+}
+
+impl Kind {
+    /// The name that programs see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::MissingFile => "missing_file",
+            Kind::BadConfig => "bad_config",
+            Kind::BadSafetensors => "bad_safetensors",
+            Kind::BadIndex => "bad_index",
+            Kind::UnsafePath => "unsafe_path",
+            Kind::UnsafePickle => "unsafe_pickle",
+            Kind::BadPickle => "bad_pickle",
+            Kind::EmptyTensor => "empty_tensor",
+            Kind::MissingTensor => "missing_tensor",
+            Kind::IncompletePair => "incomplete_pair",
+            Kind::RankMismatch => "rank_mismatch",
+            Kind::ShapeMismatch => "shape_mismatch",
+            Kind::UnmatchedKeys => "unmatched_keys",
+            Kind::NonFinite => "non_finite",
+            Kind::Unsupported => "unsupported",
+            Kind::Conflict => "conflict",
+            Kind::Usage => "usage",
+            Kind::Io => "io",
+            Kind::NoSpace => "no_space",
+            Kind::InputChanged => "input_changed",
+            Kind::OutputExists => "output_exists",
+            Kind::OutputBusy => "output_busy",
+            Kind::VerifyFailed => "verify_failed",
+            Kind::Interrupted => "interrupted",
+            Kind::Internal => "internal",
+        }
+    }
+
+    /// Back from the name.
+    pub fn parse(name: &str) -> Option<Kind> {
+        serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure of the domain: what, in which words, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// A failure of `kind`; the message names the thing and both values.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), hint: None }
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts a place before the message: `place: message`.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// The stable kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message, without kind and hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the user can do, where there is something.
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The crate's result.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,92 @@
+//! The definition of the fp32 arithmetic, element by element.
+//!
+//! These functions are not fast and need not be: they say what the bits are. A kernel may tile, vectorise and reorder
+//! *elements* as it likes, and must keep the order of the operations that lead to each one.
+
+/// Adds a scaled low-rank product to a weight: `W += scale * (left @ right)`, the LoRA merge (Hu et al. 2021,
+/// arXiv:2106.09685, section 4.1; PEFT's `get_delta_weight`), with every rounding spelled out.
+///
+/// Shapes: `w` is rows x `cols`, `left` is rows x `rank` (LoRA's B), `right` is `rank` x `cols` (LoRA's A); `scale` is
+/// the adapter's whole factor, alpha / rank times its weight. For each element, with `k` increasing from 0:
+///
+/// ```text
+/// sum = 0;  sum = fma(left[i, k], right[k, j], sum);  w = fma(scale, sum, w)
+/// ```
+///
+/// # Panics
+/// If the lengths do not fit the shapes.
+pub fn low_rank(w: &mut [f32], cols: usize, left: &[f32], right: &[f32], rank: usize, scale: f32) {
+    assert_eq!(right.len(), rank * cols, "right factor, {rank} x {cols}");
+    if cols == 0 {
+        assert!(w.is_empty(), "{} elements in rows of 0", w.len());
+        return;
+    }
+    assert_eq!(w.len() % cols, 0, "{} elements in rows of {cols}", w.len());
+    assert_eq!(left.len(), w.len() / cols * rank, "left factor, {} x {rank}", w.len() / cols);
+    for (i, row) in w.chunks_exact_mut(cols).enumerate() {
+        let left = &left[i * rank..(i + 1) * rank];
+        for (j, w) in row.iter_mut().enumerate() {
+            let mut sum = 0.0_f32;
+            for (k, left) in left.iter().enumerate() {
+                sum = left.mul_add(right[k * cols + j], sum);
+            }
+            *w = scale.mul_add(sum, *w);
+        }
+    }
+}
+
+/// Adds a scaled delta that is already full: `w = fma(scale, delta, w)` for each element. For deltas that are not low-rank
+/// products, and for biases.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline(always)]
+pub fn add_scaled(w: &mut [f32], delta: &[f32], scale: f32) {
+    assert_eq!(w.len(), delta.len(), "weight and delta");
+    for (w, delta) in w.iter_mut().zip(delta) {
+        *w = scale.mul_add(*delta, *w);
+    }
+}
+
+/// Multiplies a row by its gain. With [`super::norm::dora_gain`] this is DoRA's last step, `W' = (m / n) * V`, where each
+/// output is a row.
+#[inline(always)]
+pub fn scale_row(row: &mut [f32], gain: f32) {
+    for w in row {
+        *w *= gain;
+    }
+}
+
+/// Multiplies each column of a rows x `cols` tile by its gain: DoRA where each output is a column (a transposed layer, an
+/// embedding).
+///
+/// # Panics
+/// If there is not one gain a column, or `tile` is not whole rows.
+#[inline(always)]
+pub fn scale_columns(tile: &mut [f32], cols: usize, gains: &[f32]) {
+    assert_eq!(gains.len(), cols, "one gain a column");
+    if cols == 0 {
+        return;
+    }
+    assert_eq!(tile.len() % cols, 0, "{} elements in rows of {cols}", tile.len());
+    for row in tile.chunks_exact_mut(cols) {
+        for (w, gain) in row.iter_mut().zip(gains) {
+            *w *= gain;
+        }
+    }
+}
+
+/// Whether no element is NaN or infinite.
+#[inline(always)]
+pub fn all_finite(values: &[f32]) -> bool {
+    // Block by block: a branch an element cannot be vectorised, and none at all would read on past the answer.
+    values.chunks(SCAN).all(|block| !block.iter().fold(false, |bad, v| bad | !v.is_finite()))
+}
+
+/// Whether every element is a zero of either sign.
+#[inline(always)]
+pub fn all_zero(values: &[f32]) -> bool {
+    values.chunks(SCAN).all(|block| !block.iter().fold(false, |found, v| found | (*v != 0.0)))
+}
+
+const SCAN: usize = 1024;

@@ -1,0 +1,284 @@
+use proptest::prelude::*;
+
+use super::convert::*;
+use super::norm::*;
+use super::reference::*;
+use super::{decode, decode_f64, encode, exact};
+use crate::Dtype;
+
+/// What a dtype can hold, for an oracle that knows nothing of bit patterns.
+struct Format {
+    precision: i32,
+    lowest: i32,
+    max: f64,
+}
+
+const BF16: Format = Format { precision: 8, lowest: -126, max: 3.3895313892515355e38 };
+const F16: Format = Format { precision: 11, lowest: -14, max: 65504.0 };
+
+/// Rounds by arithmetic on f64: `v` in units of its last place, to the nearest whole number, ties to even.
+fn nearest(format: &Format, v: f64) -> f64 {
+    if v == 0.0 || !v.is_finite() {
+        return v;
+    }
+    // `log2` may be off by one next to a power of two, so the exponent is found by comparing.
+    let mut exponent = format.lowest;
+    while 2.0_f64.powi(exponent + 1) <= v.abs() {
+        exponent += 1;
+    }
+    let ulp = 2.0_f64.powi(exponent - format.precision + 1);
+    let rounded = (v / ulp).round_ties_even() * ulp;
+    if rounded.abs() > format.max { f64::INFINITY.copysign(v) } else { rounded }
+}
+
+fn check_rounding(bits: u32) {
+    let value = f32::from_bits(bits);
+    let (bf16, f16) = (bf16_to_f32(f32_to_bf16(value)), f16_to_f32(f32_to_f16(value)));
+    if value.is_nan() {
+        assert!(bf16.is_nan() && f16.is_nan(), "{bits:#x}");
+        assert_eq!(bf16.is_sign_negative(), value.is_sign_negative(), "{bits:#x}");
+        assert_ne!(bf16.to_bits() & f16.to_bits() & 0x0040_0000, 0, "{bits:#x} must become quiet");
+        return;
+    }
+    let exact = f64::from(value);
+    assert_eq!(f64::from(bf16).to_bits(), nearest(&BF16, exact).to_bits(), "{value:e} to bf16");
+    assert_eq!(f64::from(f16).to_bits(), nearest(&F16, exact).to_bits(), "{value:e} to fp16");
+}
+
+#[test]
+fn rounding_agrees_with_an_oracle_in_f64() {
+    // A prime stride visits every exponent with many mantissas, NaN and infinity included.
+    for bits in (0..=u32::MAX).step_by(40_961) {
+        check_rounding(bits);
+    }
+}
+
+#[test]
+fn rounding_is_right_at_every_stored_value_and_every_tie() {
+    for stored in 0..=u16::MAX {
+        let upper = u32::from(stored) << 16;
+        for bits in [upper, upper | 0x7FFF, upper | 0x8000, upper | 0x8001, upper | 0xFFFF] {
+            check_rounding(bits);
+        }
+        // Halfway to the next fp16, and one fp32 step to either side.
+        let (this, next) = (f16_to_f32(stored), f16_to_f32(stored.wrapping_add(1)));
+        let tie = ((f64::from(this) + f64::from(next)) / 2.0) as f32;
+        for bits in [this.to_bits(), tie.to_bits().wrapping_sub(1), tie.to_bits(), tie.to_bits().wrapping_add(1)] {
+            check_rounding(bits);
+        }
+    }
+    // The largest values that stay finite, and the first that do not.
+    for bits in [0x7F7F_7FFF, 0x7F7F_8000, 65519.996_f32.to_bits(), 65520.0_f32.to_bits(), f32::MAX.to_bits()] {
+        check_rounding(bits);
+        check_rounding(bits | 0x8000_0000);
+    }
+}
+
+#[test]
+fn stored_values_survive_the_way_up_and_down() {
+    for stored in 0..=u16::MAX {
+        let (bf16, f16) = (bf16_to_f32(stored), f16_to_f32(stored));
+        let quiet_bf16 = if bf16.is_nan() { stored | 0x0040 } else { stored };
+        let quiet_f16 = if f16.is_nan() { stored | 0x0200 } else { stored };
+        assert_eq!(f32_to_bf16(bf16), quiet_bf16);
+        assert_eq!(f32_to_f16(f16), quiet_f16);
+    }
+    assert_eq!(f16_to_f32(0x0001), 2.0_f32.powi(-24), "the least subnormal");
+    assert_eq!(f16_to_f32(0x3555), 0.333_251_95);
+}
+
+#[test]
+fn encoding_names_the_first_value_that_the_dtype_cannot_hold() {
+    let values = [1.0, -2.5, 65520.0, f32::MAX, f32::NAN];
+    let mut bytes = [0; 20];
+    assert_eq!(encode(Dtype::F16, &values, &mut bytes[..10]), Some(2));
+    assert_eq!(encode(Dtype::BF16, &values, &mut bytes[..10]), Some(3));
+    assert_eq!(encode(Dtype::F32, &values, &mut bytes), Some(4));
+    assert_eq!(encode(Dtype::F16, &values[..2], &mut bytes[..4]), None);
+    assert_eq!(encode(Dtype::F32, &[], &mut []), None);
+    // What comes after the bad one is written all the same.
+    encode(Dtype::F16, &[f32::INFINITY, 1.0], &mut bytes[..4]);
+    assert_eq!(bytes[..4], [0x00, 0x7C, 0x00, 0x3C]);
+}
+
+#[test]
+fn bytes_are_little_endian_and_decode_to_the_same_value_in_f64() {
+    let mut wide = [0.0; 2];
+    decode_f64(Dtype::F32, &[0, 0, 0x80, 0x3F, 0, 0, 0, 0xC0], &mut wide);
+    assert_eq!(wide, [1.0, -2.0]);
+    decode_f64(Dtype::BF16, &[0x80, 0x3F, 0, 0xC0], &mut wide);
+    assert_eq!(wide, [1.0, -2.0]);
+    decode_f64(Dtype::F16, &[0, 0x3C, 0, 0xC0], &mut wide);
+    assert_eq!(wide, [1.0, -2.0]);
+}
+
+#[test]
+#[should_panic(expected = "I64 is not a dtype that can be fused")]
+fn integers_are_not_values() {
+    decode(Dtype::I64, &[0; 8], &mut [0.0]);
+}
+
+#[test]
+fn each_step_of_the_chain_is_fused() {
+    // The square of 1 + 2^-12 needs one bit more than fp32 has: only a fused step keeps it.
+    let x = 1.0 + 2.0_f32.powi(-12);
+    let mut w = [0.0];
+    low_rank(&mut w, 1, &[x, -1.0], &[x, 1.0 + 2.0_f32.powi(-11)], 2, 1.0);
+    assert_eq!(w, [0.0], "the first product is rounded when it enters the sum");
+    low_rank(&mut w, 1, &[-1.0, x], &[1.0 + 2.0_f32.powi(-11), x], 2, 1.0);
+    assert_eq!(w, [2.0_f32.powi(-24)], "the second is not rounded before the sum");
+    let mut w = [-(1.0 + 2.0_f32.powi(-11))];
+    low_rank(&mut w, 1, &[x], &[1.0], 1, x);
+    assert_eq!(w, [2.0_f32.powi(-24)], "nor is the scaled sum before the weight");
+}
+
+#[test]
+fn the_chain_runs_in_the_order_of_the_rank() {
+    let (left, right) = ([1e8, 1.0, -1e8, 1.0], [1.0; 4]);
+    let mut w = [0.0];
+    low_rank(&mut w, 1, &left, &right, 4, 1.0);
+    assert_eq!(w, [1.0]);
+}
+
+#[test]
+fn shapes_without_elements_are_allowed() {
+    let mut w = [1.5, -0.0];
+    low_rank(&mut w, 2, &[], &[], 0, 1.0);
+    assert_eq!(w.map(f32::to_bits), [1.5_f32, 0.0].map(f32::to_bits), "-0.0 plus a zero delta is 0.0");
+    low_rank(&mut [], 0, &[], &[], 3, 1.0);
+    scale_columns(&mut [], 0, &[]);
+    add_column_squares(&mut [], &[]);
+    assert_eq!(row_squares(&[]), 0.0);
+}
+
+#[test]
+fn zeros_and_non_finite_values_are_seen_wherever_they_are() {
+    assert!(all_finite(&[]) && all_zero(&[]));
+    let mut values = vec![-0.0; 2500];
+    assert!(all_finite(&values) && all_zero(&values));
+    for at in [0, 1023, 1024, 2499] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            values[at] = bad;
+            assert!(!all_finite(&values) && !all_zero(&values));
+        }
+        values[at] = f32::from_bits(1);
+        assert!(all_finite(&values) && !all_zero(&values));
+        values[at] = 0.0;
+    }
+}
+
+#[test]
+fn a_norm_that_gives_no_gain_is_refused() {
+    assert_eq!(dora_gain(3.0, 4.0), Some(1.5));
+    assert_eq!(dora_gain(0.0, 4.0), Some(0.0));
+    assert_eq!(dora_gain(1.0, 0.0), None);
+    assert_eq!(dora_gain(1.0, f64::INFINITY), None);
+    assert_eq!(dora_gain(1.0, f64::NAN), None);
+    assert_eq!(dora_gain(f32::NAN, 1.0), None);
+    assert_eq!(dora_gain(f32::MAX, 1e-20), None, "overflows fp32");
+    let least = f64::from(f32::from_bits(1));
+    assert_eq!(
+        dora_gain(1e-30, least * least),
+        Some((1e-30_f32 as f64 / least) as f32),
+        "subnormal weights have a norm"
+    );
+}
+
+#[test]
+fn an_ulp_is_the_spacing_of_the_dtype_at_the_exact_value() {
+    assert_eq!(exact::ulp_error(Dtype::BF16, 1.0, 1.0 + 2.0_f64.powi(-8)), 0.5);
+    assert_eq!(exact::ulp_error(Dtype::BF16, 1.0, 1.0 - 2.0_f64.powi(-9)), 0.5);
+    assert_eq!(exact::ulp_error(Dtype::F16, 1.0, 1.0 + 2.0_f64.powi(-9)), 2.0);
+    assert_eq!(exact::ulp_error(Dtype::F32, 1.0, 1.0 + 2.0_f64.powi(-24)), 0.5);
+    assert_eq!(exact::ulp_error(Dtype::F16, 2.0_f32.powi(-24), 0.0), 1.0, "subnormals are evenly spaced");
+    assert_eq!(exact::ulp_error(Dtype::F32, f32::from_bits(3), 0.0), 3.0);
+    assert_eq!(exact::ulp_error(Dtype::BF16, f32::NAN, 1.0), f64::INFINITY);
+    assert_eq!(exact::ulp_error(Dtype::BF16, 1.0, f64::INFINITY), f64::INFINITY);
+}
+
+fn values(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<f32>> {
+    prop::collection::vec(-2.0..2.0_f32, len)
+}
+
+proptest! {
+    #[test]
+    fn lanes_are_as_documented(row in values(0..70)) {
+        let mut lanes = [0.0_f64; LANES];
+        for (j, v) in row.iter().enumerate() {
+            lanes[j % LANES] += f64::from(*v).powi(2);
+        }
+        let eight: Vec<f64> = (0..8).map(|i| lanes[i] + lanes[i + 8]).collect();
+        let four: Vec<f64> = (0..4).map(|i| eight[i] + eight[i + 4]).collect();
+        let expected = (four[0] + four[2]) + (four[1] + four[3]);
+        prop_assert_eq!(row_squares(&row).to_bits(), expected.to_bits());
+    }
+
+    /// Whoever measures which blocks, in tiles of whatever height: the same sums.
+    #[test]
+    fn cutting_a_measurement_on_blocks_changes_nothing(
+        rows in 1..2600_usize, cols in 1..4_usize, tile_rows in 1..1500_usize, seed in values(97),
+    ) {
+        let w: Vec<f32> = (0..rows * cols).map(|i| seed[i % 97] * (i as f32).sqrt()).collect();
+        let whole: Vec<Vec<f64>> = w.chunks(BLOCK_ROWS * cols).map(|block| {
+            let mut acc = vec![0.0; cols];
+            add_column_squares(&mut acc, block);
+            acc
+        }).collect();
+        let tiled: Vec<Vec<f64>> = w.chunks(BLOCK_ROWS * cols).map(|block| {
+            let mut acc = vec![0.0; cols];
+            block.chunks(tile_rows * cols).for_each(|tile| add_column_squares(&mut acc, tile));
+            acc
+        }).collect();
+        let bits = |blocks: &[Vec<f64>]| -> Vec<u64> {
+            fold_blocks(cols, blocks.iter().map(Vec::as_slice)).into_iter().map(f64::to_bits).collect()
+        };
+        prop_assert_eq!(bits(&whole), bits(&tiled));
+    }
+
+    /// The promise of the merge: half an ulp of the output dtype, and fp32 noise.
+    #[test]
+    fn a_merged_row_is_the_exact_one_rounded(
+        rank in 1..40_usize, cols in 1..20_usize, w in values(20), left in values(40), right in values(800),
+    ) {
+        let (left, right, scale) = (&left[..rank], &right[..rank * cols], 0.37_f32);
+        let mut merged = w[..cols].to_vec();
+        low_rank(&mut merged, cols, left, right, rank, scale);
+        let mut truth = wide(&w[..cols]);
+        exact::low_rank_row(&mut truth, &wide(left), &wide(right), f64::from(scale));
+        // Sums stay below 4 * rank + 2, and each of the rank + 1 roundings is at most 2^-24 of that.
+        let noise = (4 * rank + 2) as f64 * (rank + 1) as f64 * 2.0_f64.powi(-24);
+        for (truth, merged) in truth.iter().zip(&merged) {
+            prop_assert!((truth - f64::from(*merged)).abs() <= noise);
+        }
+        for (dtype, size) in [(Dtype::BF16, 2), (Dtype::F16, 2), (Dtype::F32, 4)] {
+            let (mut bytes, mut stored) = (vec![0; cols * size], vec![0.0; cols]);
+            prop_assert_eq!(encode(dtype, &merged, &mut bytes), None);
+            decode(dtype, &bytes, &mut stored);
+            for (stored, merged) in stored.iter().zip(&merged) {
+                prop_assert!(exact::ulp_error(dtype, *stored, f64::from(*merged)) <= 0.5);
+            }
+        }
+    }
+
+    /// Two roundings to fp32, the gain's and the product's, and nothing else.
+    #[test]
+    fn a_dora_row_is_near_the_exact_one(v in values(1..40), magnitude in 0.1..2.0_f32) {
+        let Some(gain) = dora_gain(magnitude, row_squares(&v)) else { return Ok(()) };
+        let (mut scaled, mut truth, mut by_column) = (v.clone(), wide(&v), wide(&v));
+        scale_row(&mut scaled, gain);
+        let exact_gain = exact::dora_gain(f64::from(magnitude), exact::squares(&truth)).unwrap();
+        exact::dora_columns(&mut by_column, &vec![exact_gain; v.len()]);
+        prop_assert!(exact::dora_row(&mut truth, f64::from(magnitude)));
+        prop_assert_eq!(&truth, &by_column);
+        for (truth, scaled) in truth.iter().zip(&scaled) {
+            prop_assert!(exact::ulp_error(Dtype::F32, *scaled, *truth) <= 1.6);
+        }
+        let mut tile = [v.clone(), v].concat();
+        scale_columns(&mut tile, scaled.len(), &vec![gain; scaled.len()]);
+        prop_assert_eq!(tile, [scaled.clone(), scaled].concat());
+    }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}

@@ -1,0 +1,15 @@
+//! The pure domain of shardfuse.
+//!
+//! Everything here is a synchronous function over plain data: formats, matching of adapter keys to base tensors, the
+//! plan, and the reference arithmetic. There is no I/O, no clock, no thread and no environment, so the whole of it can
+//! be tested by the million and gives the same answer on every machine.
+
+pub mod adapter;
+pub mod checkpoint;
+pub mod dtype;
+pub mod error;
+pub mod fuse;
+pub mod plan;
+
+pub use dtype::{Dtype, DtypeExt};
+pub use error::{Error, Kind, Result};

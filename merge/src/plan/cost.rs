@@ -1,0 +1,41 @@
+//! What a merge will cost: bytes read and written, arithmetic, memory.
+
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use super::recipe::{Recipe, matrix};
+
+/// The figures of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes of base and adapters that are read.
+    pub read: u64,
+    /// Bytes of weight files that are written.
+    pub write: u64,
+    /// Fused multiply-adds.
+    pub multiply_adds: u64,
+    /// The largest factor, unpacked to fp32, in bytes.
+    pub largest_factor: u64,
+}
+
+/// Adds up a plan.
+pub fn cost(plan: &Plan) -> Cost {
+    let mut cost = Cost::default();
+    for file in &plan.output.files {
+        cost.write += file.size;
+        for t in &file.tensors {
+            cost.read += t.recipe.sources().iter().map(|s| s.bytes()).sum::<u64>();
+            let Recipe::Fuse(fuse) = &t.recipe else { continue };
+            let (rows, cols) = matrix(&t.shape);
+            for delta in fuse.steps.iter().filter_map(|s| s.op.delta()) {
+                cost.multiply_adds += rows * cols * (delta.rank + 1);
+                cost.largest_factor = cost.largest_factor.max(4 * delta.rank * cols);
+            }
+        }
+    }
+    for m in &plan.measures {
+        let steps: u64 = m.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.bytes()).sum();
+        cost.read += m.start.bytes() + steps;
+    }
+    cost
+}

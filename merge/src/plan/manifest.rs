@@ -1,0 +1,43 @@
+//! `shardfuse.json`: what the output was made of, and the digests of its files.
+
+use serde::{Deserialize, Serialize};
+
+use super::inventory::Object;
+use super::spec::MergeSpec;
+
+/// The name of the manifest in the output's folder.
+pub const MANIFEST: &str = "shardfuse.json";
+/// The format's number.
+pub const FORMAT: u32 = 1;
+
+/// A published file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// The name below the folder.
+    pub name: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// BLAKE3 of the whole file, as `b3sum` prints it.
+    pub blake3: String,
+}
+
+/// The manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The program and version that wrote it.
+    pub made_by: String,
+    /// The plan's digest.
+    pub plan: String,
+    /// The device class that did the arithmetic.
+    pub device_class: String,
+    /// The spec.
+    pub spec: MergeSpec,
+    /// The inputs, with their pins.
+    pub inputs: Vec<Object>,
+    /// Every file of the output but this one.
+    pub files: Vec<ManifestFile>,
+    /// What was seen while merging, such as deltas without effect.
+    pub notes: Vec<String>,
+}

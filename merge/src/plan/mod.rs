@@ -1,0 +1,152 @@
+//! The plan: spec and inventory in, every output file, recipe and task out. Pure, deterministic, immutable.
+
+use serde::{Deserialize, Serialize};
+
+pub mod build;
+pub mod cost;
+pub mod inventory;
+pub mod manifest;
+pub mod output;
+pub mod recipe;
+pub mod report;
+pub mod spec;
+pub mod task;
+pub mod tie;
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Kind, Result};
+use build::Equal;
+use inventory::{Inventory, Object};
+use output::Output;
+use recipe::Measure;
+use report::Report;
+use spec::MergeSpec;
+
+/// The plan's format number.
+pub const FORMAT: u32 = 1;
+
+/// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What was asked for.
+    pub spec: MergeSpec,
+    /// The input objects.
+    pub objects: Vec<Object>,
+    /// What is checked before work starts.
+    pub equals: Vec<Equal>,
+    /// Reductions that recipes wait for.
+    pub measures: Vec<Measure>,
+    /// The output.
+    pub output: Output,
+}
+
+impl Plan {
+    /// Plans a merge.
+    pub fn new(spec: MergeSpec, inventory: &Inventory) -> Result<(Plan, Report)> {
+        spec.check()?;
+        let mut built = build::build(&spec, inventory)?;
+        let output = output::lay_out(&spec, inventory, &mut built)?;
+        let plan = Plan {
+            format: FORMAT,
+            spec,
+            objects: inventory.objects.clone(),
+            equals: built.equals,
+            measures: built.measures,
+            output,
+        };
+        Ok((plan, built.report))
+    }
+
+    /// The plan as it is stored. Equal plans have equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Every map in a plan is ordered and every float is finite, so this cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// A stored plan.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Plan> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let broken = |e: serde_json::Error| Error::new(Kind::Io, format!("the stored plan cannot be read: {e}"));
+        let Format { format } = serde_json::from_slice(bytes).map_err(broken)?;
+        if format != FORMAT {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("the stored plan has format {format}, this version reads {FORMAT}"),
+            )
+            .hint("finish the merge with the version that began it, or discard it with --restart"));
+        }
+        serde_json::from_slice(bytes).map_err(broken)
+    }
+
+    /// BLAKE3 of [`Self::to_bytes`], as hex.
+    pub fn digest(&self) -> String {
+        blake3::hash(&self.to_bytes()).to_hex().to_string()
+    }
+
+    /// The first thing in which another plan for the same output differs: the thing, theirs, ours. An input that
+    /// changed comes first, since it explains the rest.
+    pub fn difference(&self, stored: &Plan) -> Option<Difference> {
+        for ours in &self.objects {
+            if let Some(theirs) = stored.objects.iter().find(|o| o.url == ours.url)
+                && theirs != ours
+            {
+                return Some(Difference {
+                    input: true,
+                    what: ours.url.clone(),
+                    stored: held_to(theirs),
+                    now: held_to(ours),
+                });
+            }
+        }
+        let (a, b) = (serde_json::to_value(stored).ok()?, serde_json::to_value(self).ok()?);
+        first_difference("plan", &a, &b)
+    }
+}
+
+fn held_to(object: &Object) -> String {
+    format!("{} bytes, {}, {}", object.size, object.pin, object.seen.get(..12).unwrap_or_default())
+}
+
+/// In what two plans differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Whether an input object changed.
+    pub input: bool,
+    /// The thing: an object's URL, or a field's path.
+    pub what: String,
+    /// What the stored plan says.
+    pub stored: String,
+    /// What the new plan says.
+    pub now: String,
+}
+
+fn first_difference(path: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<Difference> {
+    use serde_json::Value;
+    match (a, b) {
+        _ if a == b => None,
+        (Value::Object(x), Value::Object(y)) => {
+            let keys = x.keys().chain(y.keys().filter(|k| !x.contains_key(*k)));
+            keys.into_iter().find_map(|k| {
+                first_difference(
+                    &format!("{path}.{k}"),
+                    x.get(k).unwrap_or(&Value::Null),
+                    y.get(k).unwrap_or(&Value::Null),
+                )
+            })
+        }
+        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+            x.iter().zip(y).enumerate().find_map(|(i, (p, q))| first_difference(&format!("{path}[{i}]"), p, q))
+        }
+        _ => {
+            let short = |v: &Value| v.to_string().chars().take(120).collect::<String>();
+            Some(Difference { input: false, what: path.to_owned(), stored: short(a), now: short(b) })
+        }
+    }
+}

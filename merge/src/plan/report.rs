@@ -1,0 +1,113 @@
+//! What a person reads before a merge: adapters, replacements, conflicts, warnings.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::config::AdapterConfig;
+use crate::adapter::resolve::{Change, Resolved};
+
+/// One adapter of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdapterReport {
+    /// Its folder.
+    pub path: String,
+    /// `LoRA`, `DoRA`, `rsLoRA`, `trainable tokens`, and combinations.
+    pub kind: String,
+    /// Its weight.
+    pub weight: f64,
+    /// The ranks that occur.
+    pub ranks: Vec<u64>,
+    /// The scales that occur (alpha over r, times the weight).
+    pub scales: Vec<f64>,
+    /// Modules with a low-rank delta.
+    pub modules: u64,
+    /// Tensors that it replaces.
+    pub replaced: u64,
+    /// Embedding rows that it replaces.
+    pub token_rows: u64,
+    /// Keys left out on purpose, with the reason.
+    pub ignored: Vec<(String, String)>,
+}
+
+impl AdapterReport {
+    pub(super) fn new(path: &str, config: &AdapterConfig, weight: f64, resolved: &Resolved) -> Self {
+        let mut ranks = BTreeSet::new();
+        let mut scales: Vec<f64> = Vec::new();
+        let (mut modules, mut replaced, mut rows, mut dora, mut embedding) = (0, 0, 0, false, false);
+        for edit in &resolved.edits {
+            match &edit.change {
+                Change::Pair(pair) => {
+                    modules += 1;
+                    ranks.insert(pair.rank);
+                    scales.push(pair.scale * weight);
+                    dora |= pair.magnitude.is_some();
+                    embedding |= pair.embedding;
+                }
+                Change::Replace { .. } => replaced += 1,
+                Change::Rows { rows: r, .. } => rows += r.len() as u64,
+                Change::Bias { .. } => {}
+            }
+        }
+        scales.sort_by(f64::total_cmp);
+        scales.dedup();
+        let mut kind = match (modules > 0, dora, config.use_rslora) {
+            (false, ..) => String::new(),
+            (true, true, _) => "DoRA".to_owned(),
+            (true, false, true) => "rsLoRA".to_owned(),
+            (true, false, false) => "LoRA".to_owned(),
+        };
+        for (there, name) in [(embedding, "embedding"), (replaced > 0, "whole modules"), (rows > 0, "trainable tokens")]
+        {
+            if there {
+                kind = if kind.is_empty() { name.to_owned() } else { format!("{kind} + {name}") };
+            }
+        }
+        AdapterReport {
+            path: path.to_owned(),
+            kind,
+            weight,
+            ranks: ranks.into_iter().collect(),
+            scales,
+            modules,
+            replaced,
+            token_rows: rows,
+            ignored: resolved.ignored.clone(),
+        }
+    }
+}
+
+/// What the plan tells.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The adapters as they are applied.
+    pub adapters: Vec<AdapterReport>,
+    /// Replaced tensors: name, adapter number from 0, shape before, shape after.
+    pub replaced: Vec<(String, u16, Vec<u64>, Vec<u64>)>,
+    /// Rows of the input embedding before and after, where they differ.
+    pub vocabulary: Option<(u64, u64)>,
+    /// What the order of the adapters decides.
+    pub conflicts: Vec<String>,
+    /// What deserves a look.
+    pub warnings: Vec<String>,
+    /// What is done and may surprise.
+    pub notes: Vec<String>,
+    /// Tensors that an adapter changes.
+    pub tensors_changed: u64,
+    /// Tensors that are copied.
+    pub tensors_copied: u64,
+}
+
+impl Report {
+    pub(super) fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    pub(super) fn conflict(&mut self, text: String) {
+        self.conflicts.push(text);
+    }
+}

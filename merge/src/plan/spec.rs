@@ -1,0 +1,121 @@
+//! What the user asked for: URLs and choices that decide the output's bytes. No endpoint, no secret, no memory size.
+
+use serde::{Deserialize, Serialize};
+
+use super::recipe::DoraNorm;
+use crate::dtype::{Dtype, DtypeExt};
+use crate::error::{Error, Kind, Result};
+
+/// An adapter and its weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraSpec {
+    /// The adapter's folder.
+    pub path: String,
+    /// Multiplies the scale of each of its deltas.
+    pub weight: f64,
+}
+
+/// The output's element type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputDtype {
+    /// Each tensor keeps the base's.
+    #[default]
+    Keep,
+    /// bfloat16.
+    Bf16,
+    /// float16.
+    F16,
+    /// float32.
+    F32,
+}
+
+impl OutputDtype {
+    /// The dtype that the base's main float dtype becomes.
+    pub fn dtype(self) -> Option<Dtype> {
+        match self {
+            OutputDtype::Keep => None,
+            OutputDtype::Bf16 => Some(Dtype::BF16),
+            OutputDtype::F16 => Some(Dtype::F16),
+            OutputDtype::F32 => Some(Dtype::F32),
+        }
+    }
+}
+
+/// Whose tokenizer files go to the output.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokenizer {
+    /// The last adapter's that carries one, else the base's.
+    #[default]
+    Auto,
+    /// The base's.
+    Base,
+    /// Another folder's.
+    Folder(String),
+}
+
+/// The merge spec.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MergeSpec {
+    /// The base checkpoint's folder.
+    pub base: String,
+    /// The adapters, in the order in which they apply.
+    pub lora: Vec<LoraSpec>,
+    /// The output's folder.
+    pub output: String,
+    /// The output's element type.
+    #[serde(default)]
+    pub dtype: OutputDtype,
+    /// The most tensor bytes in one output file; `None` keeps the base's own layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_shard_size: Option<u64>,
+    /// The size of a part in bytes.
+    pub part_size: u64,
+    /// What DoRA's norms are taken of.
+    #[serde(default)]
+    pub dora_norm: DoraNorm,
+    /// A weight other than 1 may stand beside replacements, tokens and DoRA, and applies to the low-rank deltas only.
+    #[serde(default)]
+    pub partial_weight: bool,
+    /// Whose tokenizer.
+    #[serde(default)]
+    pub tokenizer: Tokenizer,
+    /// Whether input and output embedding are one tensor, where neither config.json nor the class tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tied: Option<bool>,
+}
+
+/// The default size of a part.
+pub const DEFAULT_PART_SIZE: u64 = 64 << 20;
+/// The most parts that a store takes for one object (S3's limit).
+pub const MAX_PARTS: u64 = 10_000;
+
+impl MergeSpec {
+    /// Checks what can be checked without reading anything.
+    pub fn check(&self) -> Result<()> {
+        let usage = |m: String| Error::new(Kind::Usage, m);
+        if self.lora.is_empty() {
+            return Err(usage("no adapter is given".into()).hint("name at least one with --lora PATH"));
+        }
+        if let Some(lora) = self.lora.iter().find(|l| !l.weight.is_finite()) {
+            return Err(usage(format!("the weight of {} is {}", lora.path, lora.weight)));
+        }
+        if self.part_size < 1024 || !self.part_size.is_power_of_two() {
+            return Err(usage(format!("a part of {} bytes is not a power of two of KiB", self.part_size))
+                .hint("such as --part-size 64MiB"));
+        }
+        if self.max_shard_size == Some(0) {
+            return Err(usage("--max-shard-size is 0".into()));
+        }
+        Ok(())
+    }
+
+    /// What `--dtype` makes of a tensor of the base's main float dtype.
+    pub fn output_dtype(&self, base: Dtype, main: Option<Dtype>) -> Dtype {
+        match self.dtype.dtype() {
+            Some(dtype) if Some(base) == main && base.is_float() => dtype,
+            _ => base,
+        }
+    }
+}

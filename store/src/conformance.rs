@@ -1,0 +1,56 @@
+//! What every store must do, as one suite that runs against any of them.
+//!
+//! A backend's tests call [`run`] with a fresh store and a location under which the suite may write; decorators are
+//! run the same way, around a backend that has passed. A violation panics and says what was expected.
+
+use std::sync::Arc;
+
+use crate::location::Location;
+use crate::store::Store;
+
+mod create;
+mod objects;
+mod reads;
+mod uploads;
+
+/// Runs the whole suite. `root` need not exist, and is removed at the end.
+///
+/// # Panics
+/// If the store does not do what [`Store`] says.
+pub async fn run(store: Arc<dyn Store>, root: Location) {
+    reads::run(&*store, &below(&root, "reads")).await;
+    objects::run(&store, &below(&root, "objects")).await;
+    create::run(&store, &below(&root, "create")).await;
+    uploads::run(&store, &below(&root, "uploads")).await;
+    store.delete_tree(&root).await.unwrap();
+    assert_eq!(store.list(&root).await.unwrap(), [], "a removed tree is empty");
+    store.delete_tree(&root).await.expect("removing what is not there is fine");
+}
+
+fn below(root: &Location, name: &str) -> Location {
+    root.join(name).unwrap()
+}
+
+/// Bytes that differ from one seed to the next, and from one offset to the next.
+fn content(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
+
+/// The kind of an expected failure.
+macro_rules! fails {
+    ($call:expr, $kind:ident, $what:literal) => {
+        match $call {
+            Ok(value) => panic!("{}: expected {:?}, got {value:?}", $what, crate::ErrorKind::$kind),
+            Err(e) => assert_eq!(e.kind(), crate::ErrorKind::$kind, "{}: {e}", $what),
+        }
+    };
+}
+use fails;

@@ -1,0 +1,182 @@
+//! What can go wrong with a store, sorted by what to do about it.
+//!
+//! Retry is decided by [`ErrorKind`], never by text. An error names the location and what was attempted; the cause
+//! underneath (an `io::Error`, later an HTTP status) is its source and is not repeated in its own text.
+
+use std::{fmt, io};
+
+use rustix::io::Errno;
+
+/// The result of a store's operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure it was, and so what the caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Nothing is there.
+    NotFound,
+    /// Something is there already, and the operation replaces nothing.
+    AlreadyExists,
+    /// The object is not the version that the pin names. Reading again gives the same answer.
+    Changed,
+    /// The object ends before the range that was asked for.
+    ShortRead,
+    /// The process may not do this.
+    Permission,
+    /// The disk or the quota is full.
+    NoSpace,
+    /// The upload was completed, aborted, replaced or has expired: whoever still puts parts is stale.
+    NoSuchUpload,
+    /// This store, or this version, cannot do it.
+    Unsupported,
+    /// It may work the next time.
+    Transient,
+    /// It will not work the next time either.
+    Permanent,
+}
+
+impl ErrorKind {
+    /// Whether the same call may succeed later with nothing changed by us.
+    pub fn is_transient(self) -> bool {
+        self == Self::Transient
+    }
+
+    /// The kind of an operating system's error.
+    ///
+    /// `EIO` is permanent on purpose: after a failed write-back the kernel drops the dirty pages, so a second sync
+    /// succeeds without the data being there.
+    pub fn of_io(error: &io::Error) -> Self {
+        if let Some(errno) = Errno::from_io_error(error) {
+            return Self::of_errno(errno);
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::AlreadyExists => Self::AlreadyExists,
+            io::ErrorKind::PermissionDenied => Self::Permission,
+            io::ErrorKind::UnexpectedEof => Self::ShortRead,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => Self::NoSpace,
+            io::ErrorKind::Unsupported => Self::Unsupported,
+            io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::OutOfMemory => Self::Transient,
+            _ => Self::Permanent,
+        }
+    }
+
+    fn of_errno(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => Self::NotFound,
+            Errno::EXIST => Self::AlreadyExists,
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => Self::Permission,
+            Errno::NOSPC | Errno::DQUOT => Self::NoSpace,
+            Errno::NOTSUP | Errno::NOSYS => Self::Unsupported,
+            // STALE: a network file system lost the handle; opening anew helps. MFILE and NFILE: others close theirs.
+            Errno::INTR
+            | Errno::AGAIN
+            | Errno::BUSY
+            | Errno::TIMEDOUT
+            | Errno::STALE
+            | Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOLCK
+            | Errno::CONNRESET
+            | Errno::CONNABORTED
+            | Errno::CONNREFUSED
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH => Self::Transient,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+/// A failed operation of a store.
+#[derive(Debug, thiserror::Error)]
+#[error("{location}: {message}")]
+pub struct Error {
+    kind: ErrorKind,
+    location: String,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a cause underneath. `location` is shown as it is, so it must hold no secret.
+    pub fn new(kind: ErrorKind, location: impl fmt::Display, message: impl Into<String>) -> Self {
+        Self { kind, location: location.to_string(), message: message.into(), source: None }
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An operating system's error, with what was attempted ("cannot open").
+    pub fn io(location: impl fmt::Display, message: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        Self::new(ErrorKind::of_io(&source), location, message).with_source(source)
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Where it happened.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// What was attempted or found, without the location and the cause.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The whole of it on one line, each cause behind a colon.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_is_not_repeated() {
+        let error = Error::io("/out/x", "cannot open", Errno::NOENT);
+        assert_eq!(error.to_string(), "/out/x: cannot open");
+        assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn kinds_follow_the_errno() {
+        for (errno, kind) in [
+            (Errno::NOENT, ErrorKind::NotFound),
+            (Errno::EXIST, ErrorKind::AlreadyExists),
+            (Errno::ROFS, ErrorKind::Permission),
+            (Errno::NOSPC, ErrorKind::NoSpace),
+            (Errno::DQUOT, ErrorKind::NoSpace),
+            (Errno::OPNOTSUPP, ErrorKind::Unsupported),
+            (Errno::STALE, ErrorKind::Transient),
+            (Errno::IO, ErrorKind::Permanent),
+            (Errno::NAMETOOLONG, ErrorKind::Permanent),
+        ] {
+            assert_eq!(Error::io("x", "y", errno).kind(), kind, "{errno}");
+        }
+        let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(ErrorKind::of_io(&eof), ErrorKind::ShortRead);
+    }
+}

@@ -1,0 +1,39 @@
+//! Bytes at a URL.
+//!
+//! One trait, [`Store`], covers what a merge needs from the place where its inputs lie and its output grows: ranged reads
+//! held to a version, atomic small writes, create-if-absent, and uploads whose parts any process may put in any order.
+//! The crate knows nothing of checkpoints, plans or workers, and nothing above it opens a file by itself.
+//!
+//! Today a location is a local file, given as a path or as a `file://` URL ([`Local`]). Stores reached over a network
+//! have their place behind the same trait, which is why an upload has an opaque id, a part has an opaque id, and
+//! completing names both.
+//!
+//! | to | see |
+//! |---|---|
+//! | name a place | [`Location`] |
+//! | get the store of a place | [`Stores`] |
+//! | know whether to try again | [`ErrorKind`] |
+//! | limit the rate of writing | [`Throttled`] |
+//! | make a store fail in a test | [`fault::Faulty`] |
+//! | digest a file part by part | [`digest`] |
+//! | test a backend | `conformance` (with the feature of that name) |
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod digest;
+pub mod error;
+pub mod fault;
+mod id;
+pub mod local;
+pub mod location;
+pub mod open;
+pub mod store;
+pub mod throttle;
+
+pub use error::{Error, ErrorKind, Result};
+pub use id::{PartId, Pin, UploadId};
+pub use local::Local;
+pub use location::{Location, Scheme};
+pub use open::Stores;
+pub use store::{Entry, Meta, PartSlot, Store};
+pub use throttle::Throttled;

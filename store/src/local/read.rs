@@ -1,0 +1,90 @@
+//! Sizes, pins, and ranged reads held to a pin.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+
+use super::handles::Handles;
+use super::{check_regular, open_regular, path, stat};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Pin;
+use crate::location::Location;
+use crate::store::Meta;
+
+pub(super) fn head(at: &Location) -> Result<Meta> {
+    let meta = std::fs::metadata(path(at)?).map_err(|e| Error::io(at, "cannot look up", e))?;
+    check_regular(at, &meta)?;
+    Ok(Meta { size: meta.len(), pin: pin_of(&meta) })
+}
+
+/// Size and time of modification. Not the inode: every machine that shares or mirrors the files must see the same pin.
+pub(super) fn pin_of(meta: &Metadata) -> Pin {
+    let nanoseconds = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    Pin::new(format!("file:{}:{nanoseconds}", meta.len()))
+}
+
+pub(super) fn read(
+    handles: &Handles,
+    at: &Location,
+    offset: u64,
+    mut buf: Vec<u8>,
+    pin: Option<&Pin>,
+) -> Result<Vec<u8>> {
+    let Some(pin) = pin else {
+        let file = open_regular(at)?;
+        fill(at, &file, &mut buf, offset)?;
+        return Ok(buf);
+    };
+    let path = path(at)?;
+    let result = match handles.find(path, pin) {
+        Some(file) => fill_pinned(at, &file, &mut buf, offset, pin).map(|()| file),
+        None => {
+            let file = open_regular(at)?;
+            fill_pinned(at, &file, &mut buf, offset, pin).map(|()| Arc::new(file))
+        }
+    };
+    match result {
+        Ok(file) => {
+            handles.keep(path, pin, file);
+            Ok(buf)
+        }
+        Err(e) => {
+            handles.forget(path);
+            Err(e)
+        }
+    }
+}
+
+fn fill_pinned(at: &Location, file: &File, buf: &mut [u8], offset: u64, pin: &Pin) -> Result<()> {
+    check_pin(at, file, pin)?;
+    let filled = fill(at, file, buf, offset);
+    // Also after a failed read: a file that was cut short while it was read has changed, and that is the better news.
+    check_pin(at, file, pin)?;
+    filled
+}
+
+/// Holds an open file to a pin.
+pub(super) fn check_pin(at: &Location, file: &File, pin: &Pin) -> Result<()> {
+    let meta = stat(at, file)?;
+    if meta.nlink() == 0 {
+        // The open file still has the right bytes, but a read on another machine would not find them.
+        return Err(Error::new(ErrorKind::Changed, at, format!("was {pin} and has been replaced or removed")));
+    }
+    let now = pin_of(&meta);
+    if now != *pin {
+        return Err(Error::new(ErrorKind::Changed, at, format!("was {pin} and is now {now}")));
+    }
+    Ok(())
+}
+
+/// Fills the whole buffer from `offset` on.
+pub(super) fn fill(at: &Location, file: &File, buf: &mut [u8], offset: u64) -> Result<()> {
+    let wanted = buf.len();
+    file.read_exact_at(buf, offset).map_err(|e| match ErrorKind::of_io(&e) {
+        ErrorKind::ShortRead => {
+            let size = file.metadata().map_or_else(|_| "earlier".to_owned(), |meta| format!("at {}", meta.len()));
+            Error::new(ErrorKind::ShortRead, at, format!("ends {size}, {wanted} bytes from {offset} were wanted"))
+        }
+        _ => Error::io(at, format!("cannot read {wanted} bytes from {offset}"), e),
+    })
+}

@@ -1,0 +1,118 @@
+use std::fs;
+use std::num::NonZeroU64;
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::conformance;
+use crate::fault::Faulty;
+use crate::throttle::Throttled;
+
+mod crash;
+mod full_disk;
+
+fn place() -> (tempfile::TempDir, Location) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = Location::at_path(dir.path()).unwrap();
+    (dir, at)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms() {
+    let (_dir, root) = place();
+    conformance::run(Arc::new(Local::new()), root.join("suite").unwrap()).await;
+    assert_eq!(fs::read_dir(path(&root).unwrap()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms_throttled() {
+    let (_dir, root) = place();
+    let store = Throttled::new(Arc::new(Local::new()), NonZeroU64::new(1 << 30).unwrap());
+    conformance::run(Arc::new(store), root.join("suite").unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms_with_no_faults_planned() {
+    let (_dir, root) = place();
+    conformance::run(Arc::new(Faulty::new(Arc::new(Local::new()))), root.join("suite").unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_rewrite_in_place_is_a_change() {
+    let (dir, root) = place();
+    let (store, at) = (Local::new(), root.join("base").unwrap());
+    fs::write(dir.path().join("base"), [1; 1000]).unwrap();
+    let pin = store.head(&at).await.unwrap().pin;
+    store.read(&at, 0, vec![0; 10], Some(&pin)).await.unwrap();
+    let file = File::options().write(true).open(dir.path().join("base")).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    file.set_modified(later).unwrap();
+    let error = store.read(&at, 0, vec![0; 10], Some(&pin)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed, "also through the handle that was kept");
+    file.set_len(5).unwrap();
+    let error = store.read(&at, 0, vec![0; 10], Some(&pin)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed, "not a short read: the file is another one");
+}
+
+#[tokio::test]
+async fn a_file_replaced_by_another_program_is_a_change() {
+    let (dir, root) = place();
+    let (store, at) = (Local::new(), root.join("base").unwrap());
+    fs::write(dir.path().join("base"), [1; 1000]).unwrap();
+    let pin = store.head(&at).await.unwrap().pin;
+    store.read(&at, 0, vec![0; 10], Some(&pin)).await.unwrap();
+    fs::write(dir.path().join("new"), [2; 1000]).unwrap();
+    fs::rename(dir.path().join("new"), dir.path().join("base")).unwrap();
+    let error = store.read(&at, 0, vec![0; 10], Some(&pin)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed);
+    assert!(error.to_string().contains(pin.as_str()), "{error}");
+}
+
+#[tokio::test]
+async fn only_regular_files_are_objects() {
+    let (dir, root) = place();
+    let store = Local::new();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    for name in ["folder", "pipe"] {
+        let at = root.join(name).unwrap();
+        assert_eq!(store.head(&at).await.unwrap_err().kind(), ErrorKind::Permanent, "{name}");
+        let read = store.read(&at, 0, vec![0; 1], None).await;
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Permanent, "{name}");
+    }
+    assert!(store.begin(&root.join("folder").unwrap(), 1).await.is_err());
+    assert!(store.put(&root.join("folder").unwrap(), "x".into()).await.is_err());
+    assert_eq!(store.list(&root).await.unwrap(), []);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a refused write leaves nothing");
+}
+
+#[tokio::test]
+async fn links_are_listed_as_files_but_not_entered() {
+    let (dir, root) = place();
+    fs::create_dir_all(dir.path().join("blobs")).unwrap();
+    fs::create_dir_all(dir.path().join("snapshot/sub")).unwrap();
+    fs::write(dir.path().join("blobs/abc"), [0; 7]).unwrap();
+    symlink("../blobs/abc", dir.path().join("snapshot/model.safetensors")).unwrap();
+    symlink("nowhere", dir.path().join("snapshot/broken")).unwrap();
+    symlink("..", dir.path().join("snapshot/sub/up")).unwrap();
+    symlink("snapshot", dir.path().join("main")).unwrap();
+    let store = Local::new();
+    let expected = [Entry { name: "model.safetensors".to_owned(), size: 7 }];
+    for name in ["snapshot", "main"] {
+        assert_eq!(store.list(&root.join(name).unwrap()).await.unwrap(), expected, "{name}");
+    }
+    let error = store.list(&root.join("blobs/abc").unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+    store.delete_tree(&root.join("snapshot").unwrap()).await.unwrap();
+    assert!(dir.path().join("blobs/abc").exists(), "links are removed, not followed");
+}
+
+#[tokio::test]
+async fn the_root_and_nameless_paths_are_not_removed() {
+    let store = Local::new();
+    for text in ["/", "/tmp/.."] {
+        let at: Location = text.parse().unwrap();
+        assert_eq!(store.delete_tree(&at).await.unwrap_err().kind(), ErrorKind::Permanent);
+        assert_eq!(store.put(&at, "x".into()).await.unwrap_err().kind(), ErrorKind::Permanent);
+        assert_eq!(store.begin(&at, 1).await.unwrap_err().kind(), ErrorKind::Permanent);
+    }
+}

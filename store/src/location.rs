@@ -1,0 +1,192 @@
+//! Where bytes are: a scheme and an absolute path.
+//!
+//! A location is parsed once, at the edge, and holds no secret: what a user typed is refused, not kept, when it carries
+//! credentials or belongs to a store that this version does not reach, and the refusal repeats neither a user name nor
+//! a query.
+//!
+//! `..` is resolved by name only at the front of a relative path, against the current directory: that directory is
+//! given as the system reports it, without symbolic links, so there the name and the file system agree. Anywhere else
+//! `link/..` need not be where it seems to be, so it stays for the file system to resolve.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+
+#[cfg(test)]
+mod tests;
+mod url;
+
+/// What kind of store holds a location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// A file system: `file://` or a plain path.
+    File,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => f.write_str("file"),
+        }
+    }
+}
+
+/// The place of an object or a folder. Shown the way a user would write it, and what is shown parses back.
+///
+/// `FromStr` takes only what is absolute, for text that comes from a plan or the wire; [`Location::parse`] also takes
+/// a path relative to a folder.
+///
+/// ```
+/// # use shardfuse_store::Location;
+/// # use std::path::Path;
+/// let base = Location::parse("../models/base", Path::new("/home/ana/work"))?;
+/// assert_eq!(base.to_string(), "/home/ana/models/base");
+/// assert_eq!(base.join("config.json")?.file_name(), Some("config.json"));
+/// assert!(base.join("../config.json").is_err());
+/// # Ok::<(), shardfuse_store::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    scheme: Scheme,
+    /// Absolute, without empty or `.` components and without a slash at the end.
+    path: String,
+}
+
+impl Location {
+    /// Parses a URL, or a path that `current_dir` makes absolute.
+    ///
+    /// `current_dir` must be free of symbolic links, as `std::env::current_dir` returns it. A `file://` URL is
+    /// percent-decoded, a plain path is taken literally.
+    pub fn parse(text: &str, current_dir: &Path) -> Result<Self> {
+        if let Some(path) = url::to_path(text)? {
+            return Self::at_path(&path);
+        }
+        if text.is_empty() {
+            return Err(Error::new(ErrorKind::Permanent, "\"\"", "an empty path"));
+        }
+        check_text(text, text)?;
+        let (mut folder, mut rest) = (current_dir, Path::new(text));
+        if rest.is_relative() {
+            while let Ok(shorter) = rest.strip_prefix("..") {
+                (folder, rest) = (folder.parent().unwrap_or(folder), shorter);
+            }
+        }
+        Self::at_path(&folder.join(rest))
+    }
+
+    /// The location of an absolute path, taken literally.
+    pub fn at_path(path: &Path) -> Result<Self> {
+        let text = path
+            .to_str()
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, path.display(), "a path that is not UTF-8"))?;
+        check_text(text, text)?;
+        if !path.is_absolute() {
+            return Err(Error::new(ErrorKind::Permanent, text, "not an absolute path"));
+        }
+        let mut plain = String::with_capacity(text.len());
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => {
+                    plain.push('/');
+                    plain.push_str(name.to_str().unwrap_or_default());
+                }
+                // The root's parent is the root, for every file system.
+                Component::ParentDir if !plain.is_empty() => plain.push_str("/.."),
+                _ => {}
+            }
+        }
+        if plain.is_empty() {
+            plain.push('/');
+        }
+        Ok(Self { scheme: Scheme::File, path: plain })
+    }
+
+    /// What kind of store holds it.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The path in the file system; `None` once there are locations that have none.
+    pub fn local_path(&self) -> Option<&Path> {
+        match self.scheme {
+            Scheme::File => Some(Path::new(&self.path)),
+        }
+    }
+
+    /// The location of `name` below this one: one or more plain components, separated by slashes.
+    ///
+    /// Names come from indexes and listings, so whatever would lead out of the folder is refused: an absolute path,
+    /// `..`, and the empty name.
+    pub fn join(&self, name: &str) -> Result<Self> {
+        check_text(name, name)?;
+        let plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !plain {
+            return Err(Error::new(ErrorKind::Permanent, self, format!("{name:?} does not name a file below it")));
+        }
+        let separator = if self.path.ends_with('/') { "" } else { "/" };
+        Ok(Self { scheme: self.scheme, path: format!("{}{separator}{name}", self.path) })
+    }
+
+    /// The folder that holds it; `None` for the root, and where the path ends in `..`, whose parent only the file
+    /// system knows.
+    pub fn parent(&self) -> Option<Self> {
+        self.file_name()?;
+        let path: PathBuf = Path::new(&self.path).parent()?.into();
+        Some(Self { scheme: self.scheme, path: path.to_str()?.to_owned() })
+    }
+
+    /// The last component, if it is a name.
+    pub fn file_name(&self) -> Option<&str> {
+        Path::new(&self.path).file_name()?.to_str()
+    }
+
+    /// Whether this is `folder` or lies below it, judged by names: whole components, and never across a `..`.
+    ///
+    /// Symbolic links are not followed, so this says what was asked for, not where the bytes are.
+    pub fn is_within(&self, folder: &Self) -> bool {
+        let path = Path::new(&self.path);
+        self.scheme == folder.scheme
+            && path.starts_with(&folder.path)
+            && !path.components().any(|component| component == Component::ParentDir)
+    }
+
+    /// The location as a URL, for those who read nothing else.
+    pub fn to_url(&self) -> String {
+        url::of_path(&self.path)
+    }
+}
+
+fn check_text(text: &str, shown: &str) -> Result<()> {
+    if text.contains('\0') {
+        return Err(Error::new(ErrorKind::Permanent, shown.escape_debug(), "a path with a zero byte"));
+    }
+    Ok(())
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match url::to_path(text)? {
+            Some(path) => Self::at_path(&path),
+            None => Self::at_path(Path::new(text)),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::File => f.write_str(&self.path),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.path)
+    }
+}

@@ -1,0 +1,152 @@
+//! The one interface to bytes at a URL.
+//!
+//! **Consistency.** A write is visible whole or not at all: [`Store::put`], [`Store::create`] and [`Store::complete`]
+//! change what a path shows in one step, and until then an older object stays as it was. A read held to a [`Pin`]
+//! returns that version's bytes or [`ErrorKind::Changed`].
+//!
+//! **Retry.** No operation retries by itself; the caller decides by [`ErrorKind`]. All of them may be
+//! repeated: `put`, `delete` and `abort` end in the same state, a part put twice with the same bytes is that part,
+//! `complete` recognises its own result, and only `create` answers differently the second time, which is its purpose.
+//!
+//! **Cancellation.** Dropping a future stops the waiting, not the work: a write in progress may still land, as if it
+//! had been sent over a network. Everything written is therefore either atomic or a part with determined bytes.
+//!
+//! **Crash.** What `put`, `create`, `copy` and `complete` reported as done survives a loss of power. Parts of an upload
+//! need not, see [`Store::boot_id`].
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{PartId, Pin, UploadId};
+use crate::location::Location;
+
+/// What a store knows of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Length in bytes.
+    pub size: u64,
+    /// The version that was seen.
+    pub pin: Pin,
+}
+
+/// One object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Path below the listed folder, with slashes; [`Location::join`] takes it.
+    pub name: String,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// Where a part belongs: some stores go by the number, others by the offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PartSlot {
+    /// The part's number in its file, from 0.
+    pub number: u32,
+    /// Its first byte's offset in the file.
+    pub offset: u64,
+}
+
+/// Bytes at a URL. The module's documentation says what holds for every operation.
+#[async_trait]
+pub trait Store: Send + Sync + Debug + 'static {
+    /// Size and version of an object; `NotFound` if there is none.
+    async fn head(&self, at: &Location) -> Result<Meta>;
+
+    /// Fills all of `buf` from `offset` on and returns it, so that a caller can use one buffer for many reads.
+    ///
+    /// `ShortRead` if the object ends before the buffer is full, `Changed` if the object is not the version of `pin`.
+    /// The buffer is lost with an error.
+    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>>;
+
+    /// A whole small object of at most `limit` bytes, and the version it is.
+    async fn get(&self, at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
+        let mut tries = 0;
+        loop {
+            let meta = self.head(at).await?;
+            if meta.size > limit {
+                let message = format!("is {} bytes long, at most {limit} are read", meta.size);
+                return Err(Error::new(ErrorKind::Permanent, at, message));
+            }
+            let length = usize::try_from(meta.size)
+                .map_err(|e| Error::new(ErrorKind::Permanent, at, "does not fit into memory").with_source(e))?;
+            match self.read(at, 0, vec![0; length], Some(&meta.pin)).await {
+                Ok(bytes) => return Ok((bytes.into(), meta)),
+                // Replaced between the two calls; either version will do, and nobody replaces one object forever.
+                Err(e) if e.kind() == ErrorKind::Changed && tries < 3 => tries += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Every object below a folder, at any depth, sorted by name. A folder that does not exist is empty.
+    ///
+    /// Neither uploads in progress nor half-written objects are listed.
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>>;
+
+    /// Writes an object, replacing an older one in one step. Folders on the way are made.
+    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()>;
+
+    /// Writes an object where there is none; `AlreadyExists` otherwise. Of any number of concurrent calls, from any
+    /// machines, one succeeds.
+    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()>;
+
+    /// Copies an object, replacing an older one in one step; `Changed` if it is not the version of `pin`.
+    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()>;
+
+    /// Removes an object. That there is none is fine.
+    async fn delete(&self, at: &Location) -> Result<()>;
+
+    /// Removes a folder with all that it holds, uploads in progress included. That there is none is fine.
+    async fn delete_tree(&self, dir: &Location) -> Result<()>;
+
+    /// Removes a folder if it is empty. That it is not, or is not there, is fine.
+    async fn remove_empty_dir(&self, dir: &Location) -> Result<()>;
+
+    /// Removes what interrupted writes of other processes left directly in a folder. Only for the one who owns the
+    /// folder, while nobody writes there.
+    async fn sweep(&self, dir: &Location) -> Result<()>;
+
+    /// Begins an upload of `size` bytes to `at`, under a new id; nothing is visible at the path until it completes.
+    ///
+    /// Space is reserved where a store can do that, so that a full disk (`NoSpace`) shows before the work. A store that
+    /// keeps one upload a path drops the older one, so only the owner of the output begins.
+    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId>;
+
+    /// Whether the upload is still there to put parts to.
+    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool>;
+
+    /// Puts a part, from any process and in any order; a second put of the same bytes changes nothing.
+    ///
+    /// `NoSuchUpload` tells a stale writer that the upload was completed or dropped.
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId>;
+
+    /// Fills `buf` from an upload in progress, for parts that must be checked after a restart of the machine.
+    ///
+    /// Where [`Store::boot_id`] is always `None` nobody needs it, and it may be `Unsupported`.
+    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>>;
+
+    /// Makes the upload the object at its path, in one step, from exactly these parts, in order of their numbers.
+    ///
+    /// Repeating it is fine: if the upload is gone and the object has the length, that is taken for an earlier success.
+    /// Whether it is the same content, the caller knows (and compares, if somebody else could have written there).
+    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()>;
+
+    /// Drops the upload and its parts. That it is gone already is fine.
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()>;
+
+    /// What parts put to `at` now depend on for survival: a part put under another value than today's may be lost in
+    /// spite of its [`PartId`], and is checked with [`Store::read_part`] before it is trusted.
+    ///
+    /// `None` where a part is durable once it is put.
+    async fn boot_id(&self, at: &Location) -> Result<Option<String>>;
+
+    /// Bytes that can still be written at `at`, if the store knows a limit. The folder need not exist yet.
+    async fn space(&self, at: &Location) -> Result<Option<u64>>;
+
+    /// Refuses, by name, a place that cannot hold an output in progress (`Unsupported`).
+    async fn check_output(&self, dir: &Location) -> Result<()>;
+}

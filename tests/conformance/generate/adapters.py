@@ -1,0 +1,120 @@
+"""Adapters with PEFT: a config, random weights that matter, saved as PEFT saves them; then disguises."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from . import oracle
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+Disguise = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter of a case. A disguise changes the files, not what they mean, after PEFT has merged them."""
+
+    config: PeftConfig
+    rows: int | None = None  # the vocabulary that it was trained with
+    dtype: torch.dtype | None = None
+    trained: bool = True  # otherwise as PEFT begins: B is zero
+    disguise: Disguise | None = None
+    tokenizer: bool = False  # brings its own
+
+
+def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
+    """Write one adapter for `base`."""
+    model = oracle.load(base, adapter.rows)
+    if hasattr(model, "name_or_path"):
+        model.name_or_path = str(base)  # PEFT compares the vocabulary with that of the base
+    model = get_peft_model(model, adapter.config)
+    if adapter.trained:
+        randomise(model, seed)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    edit_config(folder, base_model_name_or_path=base.name)
+    config = json.loads((folder / CONFIG).read_text())
+    if isinstance(config.get("target_modules"), list):  # a set in PEFT: in an order that changes from run to run
+        edit_config(folder, target_modules=sorted(config["target_modules"]))
+    if adapter.dtype is not None:
+        rewrite(folder, lambda tensors: {name: tensor.to(adapter.dtype) for name, tensor in tensors.items()})
+
+
+def randomise(model: torch.nn.Module, seed: int, spread: float = 0.1) -> None:
+    """Give every trained tensor values as after a training that went somewhere."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if not tensor.requires_grad:
+                continue
+            noise = torch.randn(tensor.shape, generator=generator)
+            if "magnitude" in name:
+                tensor.mul_(1 + 0.2 * noise)
+            elif ".lora_" in name:
+                tensor.copy_(noise * spread * (1 if "lora_A" in name or "embedding_A" in name else 2))
+            else:  # biases, saved modules, tokens, and the factors of other kinds
+                tensor.add_(noise * spread)
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    """Set keys of an adapter's config; a value of `...` removes the key."""
+    config = json.loads((folder / CONFIG).read_text()) | changes
+    config = {key: value for key, value in config.items() if value is not ...}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def rewrite(folder: Path, change: Callable[[oracle.State], oracle.State]) -> None:
+    """Change an adapter's tensors."""
+    tensors = change(load_file(folder / WEIGHTS))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+
+
+def renamed(old: str, new: str) -> Disguise:
+    """Other names for the tensors whose names end in `old`."""
+
+    def apply(folder: Path) -> None:
+        def change(tensors: oracle.State) -> oracle.State:
+            out = {name.removesuffix(old) + new if name.endswith(old) else name: tensors[name] for name in tensors}
+            assert out.keys() != tensors.keys(), f"no tensor ends in {old}"
+            return out
+
+        rewrite(folder, change)
+
+    return apply
+
+
+def configured(**changes: object) -> Disguise:
+    """Other keys in the config."""
+    return lambda folder: edit_config(folder, **changes)
+
+
+def as_bin(folder: Path) -> None:
+    """The pickled form of earlier releases."""
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    (folder / WEIGHTS).unlink()
+
+
+def minimal(*keys: str) -> Disguise:
+    """Only these keys stay in the config, as first releases wrote it."""
+
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / CONFIG).read_text())
+        (folder / CONFIG).write_text(json.dumps({key: config[key] for key in keys}, indent=2) + "\n")
+
+    return apply
+
+
+def all_of(*disguises: Disguise) -> Disguise:
+    """One after another."""
+
+    def apply(folder: Path) -> None:
+        for disguise in disguises:
+            disguise(folder)
+
+    return apply

@@ -1,0 +1,142 @@
+"""The base models: tiny, random, and shared between cases."""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensors
+import torch
+import transformers
+from torch import nn
+
+LLAMA = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.1,
+}
+MOE = LLAMA | {"num_hidden_layers": 1, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+MINI = LLAMA | {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+GPT2 = {"vocab_size": 96, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48}
+BERT = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+RESNET = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
+CONVNEXT = {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2}
+WHISPER = {
+    "vocab_size": 96, "num_mel_bins": 8, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
+    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
+    "max_source_positions": 16, "max_target_positions": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "decoder_start_token_id": 1, "suppress_tokens": None, "begin_suppress_tokens": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Base:
+    """How one base is made. Equal architectures and options give equal weights, up to the dtype."""
+
+    architecture: str
+    config: str
+    options: dict
+    dtype: str
+    form: str = "single"  # or "sharded", "bin", "odd"
+
+
+def _llama(dtype: str, form: str = "single", **more: object) -> Base:
+    return Base("LlamaForCausalLM", "LlamaConfig", LLAMA | more, dtype, form)
+
+
+BASES = {
+    "llama-f32": _llama("F32"),
+    "llama-bf16": _llama("BF16"),
+    "llama-f16": _llama("F16"),
+    "llama-bf16-sharded": _llama("BF16", "sharded"),
+    "llama-bf16-bin": _llama("BF16", "bin"),
+    "llama-odd-f32": _llama("F32", "odd"),
+    "llama-tied-f32": _llama("F32", tie_word_embeddings=True),
+    "llama-tied-bf16": _llama("BF16", tie_word_embeddings=True),
+    "mini": Base("LlamaForCausalLM", "LlamaConfig", MINI, "BF16"),
+    "qwen2-bf16": Base("Qwen2ForCausalLM", "Qwen2Config", LLAMA, "BF16"),
+    "qwen3moe-bf16": Base("Qwen3MoeForCausalLM", "Qwen3MoeConfig", MOE, "BF16"),
+    "gpt2-f32": Base("GPT2LMHeadModel", "GPT2Config", GPT2 | {"bos_token_id": 1, "eos_token_id": 2}, "F32"),
+    "bert-f32": Base("BertModel", "BertConfig", BERT | {"max_position_embeddings": 32}, "F32"),
+    "resnet-f32": Base("ResNetModel", "ResNetConfig", RESNET, "F32"),
+    "convnext-f32": Base("ConvNextModel", "ConvNextConfig", CONVNEXT, "F32"),
+    "whisper-f16": Base("WhisperForConditionalGeneration", "WhisperConfig", WHISPER, "F16"),
+}
+TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def new_model(base: Base) -> nn.Module:
+    """A model of random weights of which none is left at a value that hides a mistake (0 or 1)."""
+    config = getattr(transformers, base.config)(**base.options)
+    torch.manual_seed(zlib.crc32(f"{base.architecture} {sorted(base.options.items())}".encode()))
+    model = getattr(transformers, base.architecture)(config)
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if tensor.is_floating_point() and tensor.ndim == 1:  # norms, biases, running statistics
+                tensor.add_(torch.randn_like(tensor) * 0.1)
+                if name.endswith("running_var"):
+                    tensor.abs_()
+            elif tensor.is_floating_point() and tensor.std() < 0.05:
+                tensor.normal_(std=0.1)
+    return model
+
+
+def make(root: Path) -> None:
+    """Write all bases below `root`."""
+    for name, base in BASES.items():
+        folder = root / name
+        model = new_model(base).to(TORCH[base.dtype])
+        model.save_pretrained(folder, max_shard_size="20KB" if base.form == "sharded" else "1GB")
+        if base.form == "bin":
+            _as_bin(folder, model)
+        if base.form == "odd":
+            _with_odd_tensors(folder)
+        if base.config == "LlamaConfig":
+            sidecars(folder, base.options["vocab_size"])
+
+
+def _as_bin(folder: Path, model: nn.Module) -> None:
+    """The form of old releases: two pickled shards and their index."""
+    (folder / "model.safetensors").unlink()
+    state = model.state_dict()
+    names, weight_map = sorted(state), {}
+    for number, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), start=1):
+        file = f"pytorch_model-{number:05}-of-00002.bin"
+        torch.save({name: state[name].clone() for name in part}, folder / file)
+        weight_map |= dict.fromkeys(part, file)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["torch_dtype"] = config.pop("dtype")  # its name then
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _with_odd_tensors(folder: Path) -> None:
+    """Buffers that old releases saved: other dtypes, infinities, no elements, no dimensions."""
+    held, _ = tensors.read(folder / "model.safetensors")
+    mask = np.triu(np.full((4, 4), -np.inf), 1)
+    held |= {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": tensors.encode(1 / 10000 ** (np.arange(4) / 4), "F32"),
+        "model.causal_mask": tensors.encode(mask, "F16"),
+        "model.position_ids": tensors.encode(np.arange(64).reshape(1, 64), "I64"),
+        "model.visible": tensors.encode(mask == 0, "BOOL"),
+        "model.empty": tensors.encode(np.zeros((0, 32)), "BF16"),
+        "model.step": tensors.encode(np.float64(7), "F64"),
+    }
+    tensors.write(folder / "model.safetensors", held.items())
+
+
+def sidecars(folder: Path, words: int) -> None:
+    """A word-level tokenizer of that many words, as further files that belong to a model."""
+    vocab = {f"w{number}": number for number in range(words)}
+    tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "w0"}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer) + "\n")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")

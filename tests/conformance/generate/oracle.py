@@ -1,0 +1,100 @@
+"""What the merge must be: PEFT's own, run in fp32 on the upcast base."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import transformers
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import nn
+
+State = dict[str, torch.Tensor]
+
+
+def stored(base: Path) -> State:
+    """The tensors of a safetensors base as they lie on disk."""
+    out: State = {}
+    for file in sorted(base.glob("*.safetensors")):
+        out |= load_file(file)
+    return out
+
+
+class Tree(nn.Module):
+    """A checkpoint as plain modules: `nn.Linear` for every matrix, under the checkpoint's own names.
+
+    For checkpoints that transformers stores otherwise than it runs them: it stacks the experts of a Qwen3-MoE, while
+    adapters of earlier releases, and the files, have a linear for each.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        for name, tensor in state.items():
+            *path, leaf = name.split(".")
+            if leaf == "weight" and tensor.ndim == 2:
+                layer = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False)
+                layer.weight = nn.Parameter(tensor)
+                self._at(path[:-1]).add_module(path[-1], layer)
+            else:
+                self._at(path).register_parameter(leaf, nn.Parameter(tensor))
+
+    def _at(self, path: Sequence[str]) -> nn.Module:
+        module: nn.Module = self
+        for part in path:
+            if part not in module._modules:
+                module.add_module(part, nn.Module())
+            module = module._modules[part]
+        return module
+
+
+def load(base: Path, rows: int | None = None) -> nn.Module:
+    """The base in fp32, with its vocabulary resized to `rows`."""
+    config = json.loads((base / "config.json").read_text())
+    if config["model_type"] == "qwen3_moe":
+        return Tree({name: tensor.float() for name, tensor in stored(base).items()})
+    model = getattr(transformers, config["architectures"][0]).from_pretrained(base, dtype=torch.float32)
+    if rows:
+        torch.manual_seed(rows)
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    return model.eval()
+
+
+def in_sequence(base: Path, adapters: Sequence[Path], rows: int | None = None) -> State:
+    """One adapter after another, each loaded onto the merge so far."""
+    model = load(base, rows)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return state_of(model)
+
+
+def together(base: Path, adapters: Sequence[Path]) -> State:
+    """All adapters loaded into one model, then merged."""
+    model = PeftModel.from_pretrained(load(base), adapters[0], adapter_name="a0")
+    names = [f"a{number}" for number in range(len(adapters))]
+    for name, adapter in zip(names[1:], adapters[1:], strict=True):
+        model.load_adapter(adapter, adapter_name=name)
+    return state_of(model.merge_and_unload(adapter_names=names))
+
+
+def weighted(base: Path, adapters: Sequence[Path], weights: Sequence[float]) -> State:
+    """The exact weighted sum: PEFT's `cat`."""
+    model = PeftModel.from_pretrained(load(base), adapters[0], adapter_name="a0")
+    names = [f"a{number}" for number in range(len(adapters))]
+    for name, adapter in zip(names[1:], adapters[1:], strict=True):
+        model.load_adapter(adapter, adapter_name=name)
+    model.add_weighted_adapter(names, list(weights), "sum", combination_type="cat")
+    return state_of(model.merge_and_unload(adapter_names=["sum"]))
+
+
+def state_of(model: nn.Module) -> State:
+    """The tensors of a model as its checkpoint would name them; a tied copy of the embedding is left out."""
+    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    for head, embedding in (
+        ("lm_head.weight", "model.embed_tokens.weight"),
+        ("lm_head.weight", "transformer.wte.weight"),
+        ("proj_out.weight", "model.decoder.embed_tokens.weight"),
+    ):
+        if head in state and embedding in state and torch.equal(state[head], state[embedding]):
+            del state[head]
+    return state

@@ -1,0 +1,250 @@
+//! The CPU kernels: one table of functions an instruction set, chosen once at run time.
+//!
+//! Every table computes exactly what [`shardfuse_merge::fuse`] defines, bit for bit, so a merge's bytes do not depend on
+//! the machine that ran it. What differs is the speed:
+//!
+//! | set | needs | tile of W |
+//! |---|---|---|
+//! | `scalar` | nothing; it calls the definition | 1 x 16 |
+//! | `avx2` | AVX2, FMA, F16C (x86-64-v3) | 6 x 16 |
+//! | `avx512` | AVX-512 F, BW, DQ, VL (x86-64-v4) | 8 x 32 |
+//! | `neon` | NEON (every aarch64) | 6 x 16 |
+//!
+//! Only the low-rank tile and the fp16 conversions are written with intrinsics. The rest are the loops of the definition
+//! compiled again for the set (`compiled_for`): the compiler vectorises them as well as a person would, and there is
+//! one text to be right.
+//!
+//! The kernels run on the calling thread and share nothing but what they are given; rows may be split among threads at
+//! will. W tiles of about 100 rows serve the caches well.
+
+use std::fmt;
+
+use shardfuse_merge::Dtype;
+
+mod pack;
+mod scalar;
+mod sweep;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
+
+#[cfg(test)]
+mod tests;
+
+pub use pack::Packed;
+
+/// The kernels of one instruction set that this CPU can run.
+///
+/// Copying it copies a reference. It cannot be made but by [`Kernels::best`] and [`Kernels::available`], which is what
+/// makes calling it safe.
+#[derive(Clone, Copy)]
+pub struct Kernels(&'static Set);
+
+/// The functions of one instruction set.
+///
+/// They are `unsafe` to call for one reason: the CPU must have what the set needs. A `Set` leaves this module only inside
+/// a [`Kernels`], after that was asked.
+struct Set {
+    name: &'static str,
+    /// Rows of W that `strip` takes at most.
+    rows: usize,
+    strip: unsafe fn(Strip<'_>),
+    decode: unsafe fn(Dtype, &[u8], &mut [f32]),
+    encode: unsafe fn(Dtype, &[f32], &mut [u8]) -> Option<usize>,
+    shared: Shared,
+}
+
+/// The functions that are the definition's own loops, compiled for a set.
+struct Shared {
+    row_squares: unsafe fn(&[f32]) -> f64,
+    add_column_squares: unsafe fn(&mut [f64], &[f32]),
+    scale_row: unsafe fn(&mut [f32], f32),
+    scale_columns: unsafe fn(&mut [f32], usize, &[f32]),
+    add_scaled: unsafe fn(&mut [f32], &[f32], f32),
+    all_finite: unsafe fn(&[f32]) -> bool,
+    all_zero: unsafe fn(&[f32]) -> bool,
+}
+
+/// One step of a low-rank update: a few rows of W against a run of whole panels.
+struct Strip<'a> {
+    /// The rows, `stride` apart; each is written in its first `panels.len() / rank * 16` elements.
+    w: &'a mut [f32],
+    stride: usize,
+    /// As many rows of the left factor, `rank` long; one at least.
+    left: &'a [f32],
+    /// Whole panels: panel `p`, step `k` at `p * rank + k`.
+    panels: &'a [pack::Line],
+    /// At least 1.
+    rank: usize,
+    scale: f32,
+}
+
+/// Compiles the definition's loops for a set of target features, as a constant `SHARED`.
+macro_rules! compiled_for {
+    ($($features:literal)?) => {
+        pub(super) const SHARED: super::Shared = {
+            use shardfuse_merge::fuse::{norm, reference};
+            $(#[target_feature(enable = $features)])?
+            fn row_squares(row: &[f32]) -> f64 {
+                norm::row_squares(row)
+            }
+            $(#[target_feature(enable = $features)])?
+            fn add_column_squares(acc: &mut [f64], tile: &[f32]) {
+                norm::add_column_squares(acc, tile);
+            }
+            $(#[target_feature(enable = $features)])?
+            fn scale_row(row: &mut [f32], gain: f32) {
+                reference::scale_row(row, gain);
+            }
+            $(#[target_feature(enable = $features)])?
+            fn scale_columns(tile: &mut [f32], cols: usize, gains: &[f32]) {
+                reference::scale_columns(tile, cols, gains);
+            }
+            $(#[target_feature(enable = $features)])?
+            fn add_scaled(w: &mut [f32], delta: &[f32], scale: f32) {
+                reference::add_scaled(w, delta, scale);
+            }
+            $(#[target_feature(enable = $features)])?
+            fn all_finite(values: &[f32]) -> bool {
+                reference::all_finite(values)
+            }
+            $(#[target_feature(enable = $features)])?
+            fn all_zero(values: &[f32]) -> bool {
+                reference::all_zero(values)
+            }
+            super::Shared { row_squares, add_column_squares, scale_row, scale_columns, add_scaled, all_finite, all_zero }
+        };
+    };
+}
+use compiled_for;
+
+impl Kernels {
+    /// The fastest set that this CPU can run.
+    pub fn best() -> Kernels {
+        *Kernels::available().last().expect("the scalar set runs everywhere")
+    }
+
+    /// Every set that this CPU can run, the scalar one first and the fastest last.
+    pub fn available() -> Vec<Kernels> {
+        let mut sets = vec![Kernels(&scalar::SET)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+                sets.push(Kernels(&avx2::SET));
+            }
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                sets.push(Kernels(&avx512::SET));
+            }
+        }
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            sets.push(Kernels(&neon::SET));
+        }
+        sets
+    }
+
+    /// The set's name: `scalar`, `avx2`, `avx512`, `neon`.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Lays a right factor (`rank` x `cols`, row-major) out for [`Kernels::low_rank`]. The layout is the same for every set.
+    ///
+    /// # Panics
+    /// If `right` is not `rank` x `cols`.
+    pub fn pack(&self, right: &[f32], rank: usize, cols: usize) -> Packed {
+        Packed::new(right, rank, cols)
+    }
+
+    /// `W += scale * (left @ right)` as [`low_rank`](shardfuse_merge::fuse::reference::low_rank) defines it. `w` is rows x `right.cols()`, `left` is rows x
+    /// `right.rank()`, both row-major.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the shapes.
+    pub fn low_rank(&self, w: &mut [f32], left: &[f32], right: &Packed, scale: f32) {
+        sweep::low_rank(self.0, w, left, right, scale);
+    }
+
+    /// As [`shardfuse_merge::fuse::decode`].
+    ///
+    /// # Panics
+    /// If the lengths do not fit, or `dtype` is not F32, F16 or BF16.
+    pub fn decode(&self, dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+        // SAFETY: a `Kernels` exists only where the CPU has the set's features.
+        unsafe { (self.0.decode)(dtype, bytes, out) }
+    }
+
+    /// As [`shardfuse_merge::fuse::encode`]: the index of the first element that is not finite once encoded.
+    ///
+    /// # Panics
+    /// If the lengths do not fit, or `dtype` is not F32, F16 or BF16.
+    pub fn encode(&self, dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.encode)(dtype, values, out) }
+    }
+
+    /// As [`row_squares`](shardfuse_merge::fuse::norm::row_squares).
+    pub fn row_squares(&self, row: &[f32]) -> f64 {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.row_squares)(row) }
+    }
+
+    /// As [`add_column_squares`](shardfuse_merge::fuse::norm::add_column_squares).
+    ///
+    /// # Panics
+    /// If `tile` is not whole rows of `acc.len()`.
+    pub fn add_column_squares(&self, acc: &mut [f64], tile: &[f32]) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.add_column_squares)(acc, tile) }
+    }
+
+    /// As [`scale_row`](shardfuse_merge::fuse::reference::scale_row).
+    pub fn scale_row(&self, row: &mut [f32], gain: f32) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.scale_row)(row, gain) }
+    }
+
+    /// As [`scale_columns`](shardfuse_merge::fuse::reference::scale_columns).
+    ///
+    /// # Panics
+    /// If there is not one gain a column, or `tile` is not whole rows.
+    pub fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.scale_columns)(tile, cols, gains) }
+    }
+
+    /// As [`add_scaled`](shardfuse_merge::fuse::reference::add_scaled).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add_scaled(&self, w: &mut [f32], delta: &[f32], scale: f32) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.add_scaled)(w, delta, scale) }
+    }
+
+    /// As [`all_finite`](shardfuse_merge::fuse::reference::all_finite).
+    pub fn all_finite(&self, values: &[f32]) -> bool {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.all_finite)(values) }
+    }
+
+    /// As [`all_zero`](shardfuse_merge::fuse::reference::all_zero).
+    pub fn all_zero(&self, values: &[f32]) -> bool {
+        // SAFETY: as in `decode`.
+        unsafe { (self.0.shared.all_zero)(values) }
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.name()).finish()
+    }
+}

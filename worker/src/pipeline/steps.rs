@@ -1,0 +1,344 @@
+//! A recipe's steps with everything loaded that rows `range` need, and their application to a tile of rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use shardfuse_merge::fuse::norm::dora_gain;
+use shardfuse_merge::plan::inventory::Source;
+use shardfuse_merge::plan::recipe::{DoraNorm, LowRank, Norm, Op, Step};
+use shardfuse_merge::{DtypeExt, Kind};
+
+use super::Shared;
+use super::factors::{self, Right};
+use super::inputs::Inputs;
+use super::measured::Norms;
+use crate::Failure;
+use crate::device::cpu::Kernels;
+
+/// A low-rank delta, loaded for a range of rows.
+#[derive(Debug)]
+pub struct Delta {
+    spec: LowRank,
+    left: Vec<f32>,
+    right: Right,
+}
+
+#[derive(Debug)]
+enum Gain {
+    /// Magnitudes of the loaded rows; the norm is taken of each row.
+    Rows(Vec<f32>),
+    /// m / n of every column.
+    Columns(Arc<Vec<f32>>),
+}
+
+#[derive(Debug)]
+enum Loaded {
+    Add(Delta),
+    Dora { delta: Delta, gain: Gain, original: bool, name: String },
+    AddScaled { values: Vec<f32>, scale: f32 },
+    SetRows { rows: Vec<(u64, usize)>, values: Vec<f32> },
+}
+
+/// A recipe's steps, loaded for the rows `range`.
+#[derive(Debug)]
+pub struct Steps {
+    steps: Vec<Loaded>,
+    /// The loaded rows.
+    pub range: Range<u64>,
+    /// Columns of the tensor.
+    pub cols: u64,
+    /// Left factors of which the loaded rows are all zero, and those of which they are not.
+    pub seen: Vec<(String, bool)>,
+}
+
+/// The tensor that steps are loaded for.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Rows of the whole tensor.
+    pub rows: u64,
+    /// Its columns.
+    pub cols: u64,
+}
+
+/// Bytes that loading steps for `rows` rows takes, about.
+pub fn load_bytes(steps: &[Step], rows: u64, cols: u64) -> u64 {
+    steps
+        .iter()
+        .map(|s| match &s.op {
+            Op::Add(d) | Op::Dora { delta: d, .. } => rows * d.rank * 12,
+            Op::AddScaled { .. } => rows * cols * 8,
+            Op::SetRows { rows: set, .. } => (set.len() as u64).min(rows) * cols * 8,
+        })
+        .sum()
+}
+
+/// Loads what the steps need for rows `range`.
+pub async fn load(
+    shared: &Shared,
+    inputs: &Inputs,
+    steps: &[Step],
+    extent: Extent,
+    range: Range<u64>,
+    norms: &Norms,
+) -> Result<Steps, Failure> {
+    let mut loaded = Vec::with_capacity(steps.len());
+    let mut seen = Vec::new();
+    for step in steps {
+        loaded.push(match &step.op {
+            Op::Add(spec) => Loaded::Add(delta(shared, inputs, spec, extent, &range, &mut seen).await?),
+            Op::Dora { delta: spec, magnitude, norm, of } => Loaded::Dora {
+                delta: delta(shared, inputs, spec, extent, &range, &mut seen).await?,
+                gain: match norm {
+                    Norm::Rows => Gain::Rows(vector(shared, inputs, magnitude, range.clone()).await?),
+                    Norm::Measured(id) => {
+                        Gain::Columns(norms.gains(shared, inputs, *id, magnitude, extent.cols).await?)
+                    }
+                },
+                original: *of == DoraNorm::Original && matches!(norm, Norm::Rows),
+                name: magnitude.name.clone(),
+            },
+            Op::AddScaled { source, scale } => Loaded::AddScaled {
+                values: factors::matrix_rows(shared, inputs, source, range.clone()).await?,
+                scale: *scale,
+            },
+            Op::SetRows { rows, source } => {
+                let mut set = Vec::new();
+                let mut values = Vec::new();
+                for (i, row) in rows.iter().enumerate().filter(|(_, r)| range.contains(r)) {
+                    set.push((*row, set.len()));
+                    let i = i as u64;
+                    values.extend(factors::matrix_rows(shared, inputs, source, i..i + 1).await?);
+                }
+                Loaded::SetRows { rows: set, values }
+            }
+        });
+    }
+    Ok(Steps { steps: loaded, range, cols: extent.cols, seen })
+}
+
+async fn delta(
+    shared: &Shared,
+    inputs: &Inputs,
+    spec: &LowRank,
+    extent: Extent,
+    range: &Range<u64>,
+    seen: &mut Vec<(String, bool)>,
+) -> Result<Delta, Failure> {
+    let left = factors::left(shared, inputs, spec, extent.rows, range.clone()).await?;
+    let right = factors::right(shared, inputs, spec, extent.cols).await?;
+    seen.push((spec.left.source.name.clone(), shared.kernels.all_zero(&left)));
+    if let Right::Whole(ready) = &right {
+        seen.push((spec.right.source.name.clone(), ready.zero));
+    }
+    Ok(Delta { spec: spec.clone(), left, right })
+}
+
+/// Elements `range` of an adapter vector, whatever its shape.
+async fn vector(shared: &Shared, inputs: &Inputs, source: &Source, range: Range<u64>) -> Result<Vec<f32>, Failure> {
+    let size = source.dtype.bytes().unwrap_or(0);
+    let buf = vec![0; ((range.end - range.start) * size) as usize];
+    let raw = inputs.read(source.object, source.offset + range.start * size, buf).await?;
+    factors::decode(&shared.kernels, source, &raw)
+}
+
+impl Steps {
+    /// Whether every right factor is in memory, so that tiles can be fused without reading.
+    pub fn in_memory(&self) -> bool {
+        self.steps.iter().all(|s| {
+            !matches!(
+                s,
+                Loaded::Add(Delta { right: Right::Ranges(_), .. })
+                    | Loaded::Dora { delta: Delta { right: Right::Ranges(_), .. }, .. }
+            )
+        })
+    }
+
+    /// Whether a step needs the start beside the weight that stands.
+    pub fn needs_start(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s, Loaded::Dora { original: true, .. }))
+    }
+
+    /// Applies every step to a tile: `w` is [rows, cols] from the absolute row `first`.
+    pub fn apply(&self, kernels: &Kernels, first: u64, w: &mut [f32]) -> Result<(), Failure> {
+        let start = self.needs_start().then(|| w.to_vec());
+        for step in &self.steps {
+            if let Some(delta) = step.delta() {
+                let Right::Whole(right) = &delta.right else {
+                    return Err(Failure::local("a factor that is read by ranges was applied as a whole"));
+                };
+                let (right, left) = (&right.packed, self.left_rows(delta, first, w.len()));
+                let gains = step.row_gains(kernels, self, first, start.as_deref(), w.len(), |v| {
+                    kernels.low_rank(v, left, right, delta.spec.scale)
+                })?;
+                kernels.low_rank(w, left, right, delta.spec.scale);
+                step.rescale(kernels, self, first, w, gains)?;
+            } else {
+                step.plain(kernels, self, first, w);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::apply`], with right factors read by column ranges. One tile at a time.
+    pub async fn apply_by_ranges(
+        &self,
+        shared: &Shared,
+        inputs: &Inputs,
+        first: u64,
+        w: &mut [f32],
+    ) -> Result<(), Failure> {
+        let start = self.needs_start().then(|| w.to_vec());
+        for step in &self.steps {
+            let Some(delta) = step.delta() else {
+                step.plain(&shared.kernels, self, first, w);
+                continue;
+            };
+            let mut original = match (step, &start) {
+                (Loaded::Dora { original: true, .. }, Some(start)) => Some(start.clone()),
+                _ => None,
+            };
+            for target in [Some(&mut *w), original.as_deref_mut()].into_iter().flatten() {
+                self.add_by_ranges(shared, inputs, delta, first, target).await?;
+            }
+            let gains = step.row_gains(&shared.kernels, self, first, original.as_deref(), w.len(), |_| {})?;
+            step.rescale(&shared.kernels, self, first, w, gains)?;
+        }
+        Ok(())
+    }
+
+    async fn add_by_ranges(
+        &self,
+        shared: &Shared,
+        inputs: &Inputs,
+        delta: &Delta,
+        first: u64,
+        w: &mut [f32],
+    ) -> Result<(), Failure> {
+        let cols = self.cols as usize;
+        let step = match &delta.right {
+            Right::Whole(_) => self.cols,
+            Right::Ranges(width) => *width,
+        };
+        let left = self.left_rows(delta, first, w.len());
+        for c0 in (0..self.cols).step_by(step as usize) {
+            let range = c0..(c0 + step).min(self.cols);
+            let ready = match &delta.right {
+                Right::Whole(ready) => Arc::clone(ready),
+                Right::Ranges(_) => {
+                    Arc::new(factors::right_range(shared, inputs, &delta.spec, self.cols, range.clone()).await?)
+                }
+            };
+            let (a, width) = (range.start as usize, (range.end - range.start) as usize);
+            let mut part: Vec<f32> = w.chunks_exact(cols).flat_map(|row| row[a..a + width].iter().copied()).collect();
+            shared.kernels.low_rank(&mut part, left, &ready.packed, delta.spec.scale);
+            for (row, from) in w.chunks_exact_mut(cols).zip(part.chunks_exact(width)) {
+                row[a..a + width].copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    fn left_rows<'a>(&self, delta: &'a Delta, first: u64, len: usize) -> &'a [f32] {
+        let rank = delta.spec.rank as usize;
+        let at = (first - self.range.start) as usize;
+        let rows = len / self.cols as usize;
+        &delta.left[at * rank..(at + rows) * rank]
+    }
+}
+
+impl Loaded {
+    fn delta(&self) -> Option<&Delta> {
+        match self {
+            Loaded::Add(delta) | Loaded::Dora { delta, .. } => Some(delta),
+            Loaded::AddScaled { .. } | Loaded::SetRows { .. } => None,
+        }
+    }
+
+    /// Steps without a delta.
+    fn plain(&self, kernels: &Kernels, steps: &Steps, first: u64, w: &mut [f32]) {
+        let cols = steps.cols as usize;
+        let at = (first - steps.range.start) as usize;
+        match self {
+            Loaded::AddScaled { values, scale } => kernels.add_scaled(w, &values[at * cols..][..w.len()], *scale),
+            Loaded::SetRows { rows, values } => {
+                let end = first + (w.len() / cols) as u64;
+                for (row, i) in rows.iter().filter(|(r, _)| (first..end).contains(r)) {
+                    w[(*row - first) as usize * cols..][..cols].copy_from_slice(&values[i * cols..][..cols]);
+                }
+            }
+            Loaded::Add(_) | Loaded::Dora { .. } => {}
+        }
+    }
+
+    /// Norms of the original rows plus the delta, where they are asked for: m / n of each row.
+    fn row_gains(
+        &self,
+        kernels: &Kernels,
+        steps: &Steps,
+        first: u64,
+        start: Option<&[f32]>,
+        len: usize,
+        add: impl FnOnce(&mut [f32]),
+    ) -> Result<Option<Vec<f32>>, Failure> {
+        let (Loaded::Dora { original: true, gain: Gain::Rows(magnitudes), name, .. }, Some(start)) = (self, start)
+        else {
+            return Ok(None);
+        };
+        let mut v = start[..len].to_vec();
+        add(&mut v);
+        let at = (first - steps.range.start) as usize;
+        let rows = v.chunks_exact(steps.cols as usize).zip(&magnitudes[at..]);
+        rows.enumerate()
+            .map(|(i, (row, m))| gain(name, first + i as u64, *m, kernels.row_squares(row)))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// DoRA's second half: `w` already carries the delta.
+    fn rescale(
+        &self,
+        kernels: &Kernels,
+        steps: &Steps,
+        first: u64,
+        w: &mut [f32],
+        gains: Option<Vec<f32>>,
+    ) -> Result<(), Failure> {
+        let Loaded::Dora { gain: by, name, .. } = self else { return Ok(()) };
+        let cols = steps.cols as usize;
+        let at = (first - steps.range.start) as usize;
+        match (by, gains) {
+            (Gain::Columns(gains), _) => kernels.scale_columns(w, cols, gains),
+            (Gain::Rows(_), Some(gains)) => {
+                for (row, g) in w.chunks_exact_mut(cols).zip(gains) {
+                    kernels.scale_row(row, g);
+                }
+            }
+            (Gain::Rows(magnitudes), None) => {
+                for (i, row) in w.chunks_exact_mut(cols).enumerate() {
+                    let g = gain(name, first + i as u64, magnitudes[at + i], kernels.row_squares(row))?;
+                    kernels.scale_row(row, g);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gain(name: &str, output: u64, magnitude: f32, squares: f64) -> Result<f32, Failure> {
+    dora_gain(magnitude, squares).ok_or_else(|| {
+        Failure::permanent(
+            Kind::NonFinite,
+            format!("the norm of output {output} is {}, so {name} cannot be applied", squares.sqrt()),
+        )
+    })
+}
+
+/// m / n of every output.
+pub fn gains(name: &str, magnitudes: &[f32], squares: &[f64]) -> Result<Vec<f32>, Failure> {
+    magnitudes.iter().zip(squares).enumerate().map(|(i, (m, s))| gain(name, i as u64, *m, *s)).collect()
+}
+
+/// All of an adapter vector.
+pub async fn whole_vector(shared: &Shared, inputs: &Inputs, source: &Source) -> Result<Vec<f32>, Failure> {
+    vector(shared, inputs, source, 0..source.elements()).await
+}
