@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use shardfuse_coordinator::admit::Ready;
-use shardfuse_coordinator::driver::{self, Input};
+use shardfuse_coordinator::driver::{self, Fleet, Input};
 use shardfuse_coordinator::service::WorkService;
 use shardfuse_coordinator::{Progress, Summary};
 use shardfuse_merge::{Error, Result};
@@ -47,7 +47,7 @@ pub async fn run(
     let worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
     tokio::spawn(cancel_on_signal(mailbox.clone()));
 
-    let merge = driver::run(ready, CPU_CLASS, inputs, mailbox, progress);
+    let merge = driver::run(ready, Fleet { device_class: CPU_CLASS, alone: true }, inputs, mailbox, progress);
     tokio::pin!(merge);
     let mut worker = worker;
     let result = tokio::select! {

@@ -156,7 +156,9 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     started = time.monotonic()
     versions = {m.__name__: m.__version__ for m in (torch, transformers, peft, tokenizers)}
-    print(f"python {platform.python_version()}, " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(
+        f"python {platform.python_version()}, " + ", ".join(f"{name} {version}" for name, version in versions.items())
+    )
     for name in (BASE.name, *ADAPTERS):
         shutil.rmtree(HERE / name, ignore_errors=True)
     make_base()

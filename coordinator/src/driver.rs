@@ -77,6 +77,15 @@ pub struct Progress {
     pub publishing: bool,
 }
 
+/// The workers that a merge runs on.
+#[derive(Debug, Clone, Copy)]
+pub struct Fleet<'a> {
+    /// The class of all of them.
+    pub device_class: &'a str,
+    /// There is one worker and no other will come: the merge ends when it cannot go on.
+    pub alone: bool,
+}
+
 /// How a merge went.
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -93,12 +102,12 @@ pub struct Summary {
 /// Runs a merge to its end.
 pub async fn run(
     ready: Ready,
-    device_class: &str,
+    fleet: Fleet<'_>,
     mut inputs: mpsc::Receiver<Input>,
     mailbox: mpsc::Sender<Input>,
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
-    let mut driver = Driver::new(ready, mailbox, progress)?;
+    let mut driver = Driver::new(ready, fleet.alone, mailbox, progress)?;
     let mut tick = tokio::time::interval(TICK);
     let outcome = loop {
         let input = tokio::select! {
@@ -110,7 +119,7 @@ pub async fn run(
             break end;
         }
     };
-    driver.finish(outcome, device_class).await
+    driver.finish(outcome, fleet.device_class).await
 }
 
 struct Driver {
@@ -130,7 +139,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(mut ready: Ready, mailbox: mpsc::Sender<Input>, progress: watch::Sender<Progress>) -> Result<Self> {
+    fn new(mut ready: Ready, alone: bool, mailbox: mpsc::Sender<Input>, progress: watch::Sender<Progress>) -> Result<Self> {
         let broken =
             |e: &dyn std::fmt::Display| Error::new(Kind::Internal, format!("the plan cannot be scheduled: {e}"));
         let specs = ready.tasks.iter().map(|t| TaskSpec {

@@ -103,7 +103,7 @@ def _self_contained(folder: Path, data: dict) -> Case:
         must_merge=merges,
         wanted={
             name: Wanted(entry["dtype"], tuple(entry["shape"]), entry.get("sha256"))
-            for name, entry in data["tensors"].items()
+            for name, entry in data.get("tensors", {}).items()
             if name not in data.get("optional_keys", [])
         },
         config={key: value for key, value in data["expected_config"].items() if value is not None},

@@ -30,7 +30,9 @@ def needed(library: Path) -> set[str]:
 
 def undefined(library: Path) -> set[str]:
     """The CUDA functions that `library` expects others to define."""
-    names = (line.split()[-1].split("@")[0] for line in output("nm", "-D", "--undefined-only", str(library)).splitlines())
+    names = (
+        line.split()[-1].split("@")[0] for line in output("nm", "-D", "--undefined-only", str(library)).splitlines()
+    )
     return {name for name in names if CUDA_SYMBOL.match(name)}
 
 
@@ -52,7 +54,9 @@ def main() -> int:
         for name in sorted(wanted):
             soname = f"-Wl,-soname,{name}"
             subprocess.run(["cc", "-shared", "-fPIC", "-w", soname, "-o", str(target / name), str(file)], check=True)
-    print(f"torch runs on the CPU only: {len(wanted)} CUDA libraries replaced by stand-ins of {len(functions)} functions")
+    print(
+        f"torch runs on the CPU only: {len(wanted)} CUDA libraries replaced by stand-ins of {len(functions)} functions"
+    )
     return 0
 
 

@@ -1,6 +1,6 @@
 """Make the golden set with PEFT: golden/bases/, one folder for each case, cases.json and README.md.
 
-    $(tests/conformance/setup.sh) tests/conformance/make_golden.py [--only PREFIX --into FOLDER]
+$(tests/conformance/setup.sh) tests/conformance/make_golden.py [--only PREFIX --into FOLDER]
 """
 
 import argparse
@@ -17,6 +17,7 @@ warnings.filterwarnings("ignore")
 
 import torch
 import transformers
+
 from generate import bases, cases_lora, cases_several, cases_variants, merges, readme, refusal_list, refusals
 
 HERE = Path(__file__).resolve().parent

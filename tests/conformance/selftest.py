@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 import cases
 import check
-import numpy as np
 import tensors
 from cases import Case
 
@@ -109,7 +110,9 @@ def _total_size(output: Path) -> None:
 
 
 def _sidecar(output: Path) -> None:
-    (output / next(f.name for f in output.iterdir() if f.name not in check.OWN and f.suffix == ".json")).write_text("{}")
+    (output / next(f.name for f in output.iterdir() if f.name not in check.OWN and f.suffix == ".json")).write_text(
+        "{}"
+    )
 
 
 ON_CHANGED = [_off_by(3.0), _off_by(-3.0), _value(float("nan")), _value(float("inf")), _not_merged]

@@ -7,7 +7,7 @@
 //!
 //! | | otherwise idle | two busy builds beside it | CPU time a GiB |
 //! |---|---|---|---|
-//! | direct | 1.0-1.5 GB/s | 0.7-1.6 GB/s | 0.1 s aligned, 0.3 s copied |
+//! | direct | 1.0-1.5 GB/s | 0.5-1.6 GB/s | 0.1 s aligned, 0.3 s copied |
 //! | buffered | 0.2-0.9 GB/s | 0.1-0.4 GB/s | 3-4 s |
 //! | buffered, early background sync | 0.8-1.0 GB/s | 0.1-0.8 GB/s | 1-4 s |
 //!

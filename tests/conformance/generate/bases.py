@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensors
 import torch
 import transformers
 from torch import nn
+
+import tensors
 
 LLAMA = {
     "vocab_size": 96,
@@ -21,7 +22,13 @@ LLAMA = {
     "max_position_embeddings": 64,
     "initializer_range": 0.1,
 }
-MOE = LLAMA | {"num_hidden_layers": 1, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+MOE = LLAMA | {
+    "num_hidden_layers": 1,
+    "moe_intermediate_size": 24,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "head_dim": 8,
+}
 MINI = LLAMA | {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
 GPT2 = {"vocab_size": 96, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48}
 BERT = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
@@ -136,7 +143,11 @@ def _with_odd_tensors(folder: Path) -> None:
 def sidecars(folder: Path, words: int) -> None:
     """A word-level tokenizer of that many words, as further files that belong to a model."""
     vocab = {f"w{number}": number for number in range(words)}
-    tokenizer = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "w0"}}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "w0"},
+    }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer) + "\n")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")

@@ -6,7 +6,7 @@ from . import refusals, spoil
 from .adapters import Adapter
 from .cases_lora import lora
 from .refusals import Refusal
-from .spoil import A, ADAPTER, B, BASE, Q
+from .spoil import ADAPTER, BASE, A, B, Q
 
 CONFIG = "adapter/adapter_config.json"
 SHARD = "model-00001-of-00001.safetensors"
@@ -88,7 +88,9 @@ SEVERAL = [
 
 
 def _starts_from(kind: str, value: object) -> Refusal:
-    return Refusal(f"init-{kind}", "unsupported", f"{kind} changed the base in training", spoil.config(init_lora_weights=value))
+    return Refusal(
+        f"init-{kind}", "unsupported", f"{kind} changed the base in training", spoil.config(init_lora_weights=value)
+    )
 
 
 KINDS = [

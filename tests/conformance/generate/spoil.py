@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import tensors as st
 import torch
+
+import tensors as st
 
 from . import adapters
 
@@ -102,7 +103,9 @@ def header(change: Callable[[str], str], path: str = ADAPTER) -> Spoil:
 
 def header_length(length: int) -> Spoil:
     """A wrong number in the first eight bytes."""
-    return lambda folder: (folder / ADAPTER).write_bytes(struct.pack("<Q", length) + (folder / ADAPTER).read_bytes()[8:]) and None
+    return lambda folder: (
+        (folder / ADAPTER).write_bytes(struct.pack("<Q", length) + (folder / ADAPTER).read_bytes()[8:]) and None
+    )
 
 
 def overlapping(text_: str) -> str:
@@ -201,7 +204,7 @@ def pickled(path: str) -> Spoil:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             for name, content in parts.items():
                 trap = pickle.dumps({"lora": Payload()}, protocol=2)
-                archive.writestr(name, trap if name.endswith("/data.pkl") else content)
+                archive.writestr(zipfile.ZipInfo(name), trap if name.endswith("/data.pkl") else content)  # of no date
         source.unlink()
 
     return apply

@@ -11,6 +11,7 @@ use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job};
 use shardfuse_proto::v1;
 use shardfuse_store::{Location, PartSlot, Stores, UploadId, digest};
 use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
 
 use crate::Failure;
 use crate::device::cpu::Kernels;
@@ -120,6 +121,7 @@ impl Pipeline {
         let chaining = shared.compute(move |_| Ok(digest::chaining_value(&hashed, offset, size))).await?;
         let at: Location = fill.url.parse()?;
         let upload = UploadId::new(&fill.upload);
+        debug!(file = %fill.url, part, "put");
         let store_id = shared.stores.open(&at).put_part(&at, &upload, PartSlot { number: part, offset }, bytes).await?;
         let receipt = v1::PartReceipt { store_id: store_id.as_str().to_owned(), length, chaining: chaining.to_vec() };
         let (zero, live): (Vec<_>, Vec<_>) = filled.seen.into_iter().partition(|(_, zero)| *zero);

@@ -15,6 +15,8 @@ use crate::error::Result;
 const LOCAL: u64 = 30;
 /// Flags that change nothing for stored bytes: compression options, sizes after the data, names in UTF-8.
 const HARMLESS_FLAGS: u16 = 0x080e;
+/// The external attribute of a directory.
+const DIRECTORY: u32 = 0x10;
 
 /// The entries of an archive, by name.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(super) struct Directory {
     /// The names, one after another: an allocation for each would cost more than the names.
     names: String,
     entries: Vec<Entry>,
+    root: String,
 }
 
 /// An entry whose bytes are stored as they are.
@@ -36,6 +39,8 @@ pub(super) struct Entry {
     packed: u64,
     method: u16,
     flags: u16,
+    /// External attributes, as MS-DOS knew them.
+    attributes: u32,
 }
 
 impl Directory {
@@ -53,23 +58,17 @@ impl Directory {
             let (left, count) = (cursor.remaining(), end.entries);
             return Err(bad(format!("{left} bytes follow the {count} entries of the zip directory")));
         }
-        let mut directory = Directory { names, entries };
+        let mut directory = Directory { names, entries, root: String::new() };
         directory.refuse_script()?;
         directory.refuse_overlaps(end.directory.start)?;
         directory.refuse_duplicates()?;
+        directory.root = directory.find_root()?.to_owned();
         Ok(directory)
     }
 
-    /// The folder that holds `data.pkl`, which torch names after the file.
-    pub(super) fn root(&self) -> Result<&str> {
-        let mut roots = self.names().filter_map(|n| n.strip_suffix("/data.pkl")).filter(|root| !root.contains('/'));
-        match (roots.next(), roots.next()) {
-            (Some(root), None) => Ok(root),
-            (None, _) => Err(bad("the zip archive holds no data.pkl, so torch.save did not write it")),
-            (Some(a), Some(b)) => {
-                Err(bad(format!("the archive holds {}/data.pkl and {}/data.pkl", shown(a), shown(b))))
-            }
-        }
+    /// The folder that holds all entries, `data.pkl` among them; torch names it after the file.
+    pub(super) fn root(&self) -> &str {
+        &self.root
     }
 
     /// The entry of this name.
@@ -85,6 +84,23 @@ impl Directory {
 
     fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|e| self.name(e))
+    }
+
+    fn find_root(&self) -> Result<&str> {
+        let mut roots = self.names().filter_map(|n| n.strip_suffix("/data.pkl")).filter(|root| !root.contains('/'));
+        let root = match (roots.next(), roots.next()) {
+            (Some(root), None) => root,
+            (None, _) => return Err(bad("the zip archive holds no data.pkl, so torch.save did not write it")),
+            (Some(a), Some(b)) => {
+                let (a, b) = (shown(a), shown(b));
+                return Err(bad(format!("the archive holds two pickles, {a}/data.pkl and {b}/data.pkl")));
+            }
+        };
+        let within = |name: &str| name.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        match self.names().find(|name| !within(name)) {
+            Some(name) => Err(bad(format!("zip entry {} is outside of {}/", shown(name), shown(root)))),
+            None => Ok(root),
+        }
     }
 
     /// TorchScript archives hold code beside the tensors, and some of it compressed: said first, it explains the rest.
@@ -125,7 +141,7 @@ impl Directory {
     }
 
     fn refuse_duplicates(&mut self) -> Result<()> {
-        let Directory { names, entries } = self;
+        let Directory { names, entries, .. } = self;
         entries.sort_by(|a, b| names[a.name.clone()].cmp(&names[b.name.clone()]));
         match self.entries.windows(2).find(|pair| self.name(&pair[0]) == self.name(&pair[1])) {
             Some(pair) => Err(bad(format!("zip entry {} is there twice", shown(self.name(&pair[0]))))),
@@ -163,7 +179,7 @@ impl Entry {
 }
 
 fn stored(entry: &Entry, name: &str) -> Result<()> {
-    let Entry { method, flags, size, packed, .. } = entry;
+    let Entry { method, flags, size, packed, attributes, .. } = entry;
     let name = shown(name);
     let hint = "load the file with torch and save it again";
     if *method != 0 {
@@ -171,6 +187,10 @@ fn stored(entry: &Entry, name: &str) -> Result<()> {
     }
     if flags & !HARMLESS_FLAGS != 0 {
         return Err(unsupported(format!("zip entry {name} is encrypted or patched (flags {flags:#06x})")).hint(hint));
+    }
+    // Torch reads nothing where this is set, and leaves the tensor as it found the memory.
+    if attributes & DIRECTORY != 0 {
+        return Err(bad(format!("zip entry {name} is marked as a directory")));
     }
     if size != packed {
         return Err(bad(format!("zip entry {name} is stored, yet takes {packed} bytes for {size}")));
@@ -187,7 +207,8 @@ fn central(c: &mut Cursor<'_>, names: &mut String) -> Option<Entry> {
     let (packed, size) = (c.u32()?, c.u32()?);
     let (name, extra, comment) = (c.u16()?, c.u16()?, c.u16()?);
     (c.u16()? == 0).then_some(())?;
-    c.take(6)?;
+    c.take(2)?;
+    let attributes = c.u32()?;
     let header = c.u32()?;
     let name = std::str::from_utf8(c.take(name.into())?).ok()?;
     let extra = c.take(extra.into())?;
@@ -195,7 +216,7 @@ fn central(c: &mut Cursor<'_>, names: &mut String) -> Option<Entry> {
     let [size, packed, header] = widen(extra, [size, packed, header])?;
     names.push_str(name);
     let name = names.len() - name.len()..names.len();
-    Some(Entry { name, header, limit: header, size, packed, method, flags })
+    Some(Entry { name, header, limit: header, size, packed, method, flags, attributes })
 }
 
 /// Fields of 32 bits that are saturated stand in the zip64 extra field instead, in this order.

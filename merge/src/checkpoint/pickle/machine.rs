@@ -266,11 +266,11 @@ impl<'a> Machine<'a> {
         self.stack.push(made)
     }
 
-    /// Attributes of an object: `_metadata` of a state dict. They say nothing about the tensors.
+    /// Attributes of an object: `_metadata` of a state dict.
     fn build(&mut self) -> Result<()> {
         let (state, target) = (self.stack.pop()?, self.stack.top()?);
         match (target, state) {
-            (Value::Dict(dict), Value::Dict(_)) if self.heap.dict_of(dict).ordered => Ok(()),
+            (Value::Dict(dict), Value::Dict(attributes)) if self.heap.set_attributes(dict, attributes) => Ok(()),
             _ => Err(bad(format!("BUILD sets {} on {}", state.kind(), target.kind()))),
         }
     }

@@ -174,7 +174,7 @@ impl Reader {
     }
 
     fn pickle_entry(&self, directory: &Directory) -> Result<Entry> {
-        let name = format!("{}/data.pkl", directory.root()?);
+        let name = format!("{}/data.pkl", directory.root());
         match directory.find(&name) {
             Some(entry) if entry.size <= MAX_PICKLE => Ok(entry.clone()),
             Some(entry) => Err(bad(format!("{} has {} bytes, the limit is {MAX_PICKLE}", shown(&name), entry.size))),
@@ -211,8 +211,7 @@ impl Reader {
         let pickled = machine::run(self.data(&self.pickle_entry(directory)?, directory)?)?;
         let state = state::read(&pickled)?;
         let Layout { views, storages } = view::lay_out(&state, &pickled)?;
-        let root = directory.root()?;
-        let storages = storages.iter().map(|s| storage_entry(s, root, directory)).collect::<Result<_>>()?;
+        let storages = storages.iter().map(|s| storage_entry(s, directory)).collect::<Result<_>>()?;
         let pending = Pending { views, storages, skipped: state.skipped };
         Ok(Phase::Storages(pending))
     }
@@ -233,15 +232,15 @@ impl Reader {
 
 /// The entry that says in which order the bytes of a number stand; torch before 2.1 wrote none.
 fn byte_order(directory: &Directory) -> Result<Option<Entry>> {
-    let name = format!("{}/byteorder", directory.root()?);
+    let name = format!("{}/byteorder", directory.root());
     match directory.find(&name) {
         Some(entry) if entry.size > 16 => Err(bad(format!("{} has {} bytes", shown(&name), entry.size))),
         found => Ok(found.cloned()),
     }
 }
 
-fn storage_entry(storage: &Stored, root: &str, directory: &Directory) -> Result<(Entry, String)> {
-    let name = format!("{root}/data/{}", storage.key);
+fn storage_entry(storage: &Stored, directory: &Directory) -> Result<(Entry, String)> {
+    let name = format!("{}/data/{}", directory.root(), storage.key);
     match directory.find(&name) {
         Some(entry) if entry.size == storage.bytes => Ok((entry.clone(), name)),
         Some(entry) => {

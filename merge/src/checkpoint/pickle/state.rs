@@ -26,7 +26,11 @@ pub(super) fn read<'a>(pickled: &Pickled<'a>) -> Result<State<'a>> {
     let mut state = State { tensors: Vec::new(), skipped: Vec::new() };
     let mut names = Vec::new();
     let mut seen = Seen::default();
-    for (key, value) in &heap.dict_of(dict).entries {
+    let dict = heap.dict_of(dict);
+    if dict.attributes.is_some_and(|attributes| seen.holds_tensor(Value::Dict(attributes), heap)) {
+        return Err(unsupported("the attributes of the state dict hold tensors, expected its entries only"));
+    }
+    for (key, value) in &dict.entries {
         let Value::Text(name) = *key else {
             return Err(unsupported(format!("a key of the state dict is {}, expected a name", key.kind())));
         };
@@ -74,7 +78,9 @@ impl Seen {
                 Value::Tuple(t) if self.0.insert(Container::Tuple(t)) => ahead.extend(heap.items(t)),
                 Value::List(l) if self.0.insert(Container::List(l)) => ahead.extend(heap.list_items(l)),
                 Value::Dict(d) if self.0.insert(Container::Dict(d)) => {
-                    ahead.extend(heap.dict_of(d).entries.iter().flat_map(|(key, value)| [*key, *value]));
+                    let dict = heap.dict_of(d);
+                    ahead.extend(dict.entries.iter().flat_map(|(key, value)| [*key, *value]));
+                    ahead.extend(dict.attributes.map(Value::Dict));
                 }
                 _ => {}
             }

@@ -58,6 +58,8 @@ pub(super) struct Dict<'a> {
     pub(super) entries: Vec<(Value<'a>, Value<'a>)>,
     /// Whether it is an OrderedDict, which may carry attributes.
     pub(super) ordered: bool,
+    /// A dict of its attributes.
+    pub(super) attributes: Option<u32>,
 }
 
 /// A storage: bytes in a file of their own.
@@ -108,7 +110,7 @@ impl<'a> Heap<'a> {
 
     pub(super) fn dict(&mut self, ordered: bool) -> Result<Value<'a>> {
         self.spend(2)?;
-        self.dicts.push(Dict { entries: Vec::new(), ordered });
+        self.dicts.push(Dict { ordered, ..Dict::default() });
         Ok(Value::Dict(self.dicts.len() as u32 - 1))
     }
 
@@ -140,6 +142,17 @@ impl<'a> Heap<'a> {
             dict.entries.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
         }
         Ok(())
+    }
+
+    /// Gives attributes to an OrderedDict; `false` where the dict is not one.
+    pub(super) fn set_attributes(&mut self, dict: u32, attributes: u32) -> bool {
+        match self.dicts.get_mut(dict as usize) {
+            Some(dict) if dict.ordered => {
+                dict.attributes = Some(attributes);
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn items(&self, tuple: Tuple) -> &[Value<'a>] {

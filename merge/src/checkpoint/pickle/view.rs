@@ -10,6 +10,7 @@ use super::machine::Pickled;
 use super::state::State;
 use super::value::{Tensor, Value};
 use super::{bad, shown, unsupported};
+use crate::checkpoint::header::tensor_bytes;
 use crate::dtype::{Dtype, DtypeExt};
 use crate::error::Result;
 
@@ -80,13 +81,12 @@ fn view(name: &str, tensor: &Tensor, available: u64, pickled: &Pickled<'_>) -> R
     let too_large = || bad(format!("shape {shape:?} at element {} does not fit into {available} bytes", tensor.offset));
     let width =
         tensor.dtype.bytes().ok_or_else(|| unsupported(format!("dtype {} is not bytes", tensor.dtype.name())))?;
-    let elements = elements(&shape).ok_or_else(too_large)?;
     let start = tensor.offset.checked_mul(width).ok_or_else(too_large)?;
-    let length = elements.checked_mul(width).ok_or_else(too_large)?;
+    let length = tensor_bytes(tensor.dtype, &shape).ok_or_else(too_large)?;
     if start.checked_add(length).is_none_or(|end| end > available) {
         return Err(too_large());
     }
-    if elements > 0 && !is_contiguous(&shape, &strides) {
+    if length > 0 && !is_contiguous(&shape, &strides) {
         return Err(unsupported(format!(
             "strides {strides:?} of shape {shape:?} are not those of rows one after another"
         ))
@@ -98,11 +98,6 @@ fn view(name: &str, tensor: &Tensor, available: u64, pickled: &Pickled<'_>) -> R
 fn numbers(values: &[Value<'_>]) -> Result<Vec<u64>> {
     let number = |v: &Value<'_>| if let Value::Int(n) = v { u64::try_from(*n).ok() } else { None };
     values.iter().map(number).collect::<Option<_>>().ok_or_else(|| bad("a size or stride is not a number"))
-}
-
-/// `None` on overflow; a dimension of 0 makes it 0 however large the others are.
-fn elements(shape: &[u64]) -> Option<u64> {
-    if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)) }
 }
 
 /// Whether the elements lie in row order without gaps. The stride of a dimension of 1 is never used, so it may be

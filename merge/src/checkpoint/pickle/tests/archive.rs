@@ -100,7 +100,7 @@ fn a_torchscript_archive_is_refused_by_name() {
 }
 
 #[test]
-fn compressed_or_encrypted_entries_are_refused_by_name() {
+fn entries_that_are_not_plain_bytes_are_refused_by_name() {
     let mut zip = small();
     zip.items[2].method = 8;
     assert_refused(&zip.object(), Kind::Unsupported, "zip entry model/data/0 is compressed (method 8)");
@@ -113,6 +113,8 @@ fn compressed_or_encrypted_entries_are_refused_by_name() {
         Kind::BadPickle,
         "model/data/0 is stored, yet takes 9 bytes for 24",
     );
+    let directory = patched(&laid.object, laid.centrals[2] + 38, &[0x10]);
+    assert_refused(&directory, Kind::BadPickle, "model/data/0 is marked as a directory");
 }
 
 #[test]
@@ -136,7 +138,10 @@ fn duplicate_names_and_a_second_pickle_are_refused() {
     assert_refused(&twice.object(), Kind::BadPickle, "zip entry model/data/0 is there twice");
     let mut second = small();
     second.items.push(Item::new("other/data.pkl", b"\x80\x02}."));
-    assert_refused(&second.object(), Kind::BadPickle, "model/data.pkl and other/data.pkl");
+    assert_refused(&second.object(), Kind::BadPickle, "two pickles, model/data.pkl and other/data.pkl");
+    let mut outside = small();
+    outside.items.push(Item::new("models/data/0", b"x"));
+    assert_refused(&outside.object(), Kind::BadPickle, "zip entry models/data/0 is outside of model/");
 }
 
 #[test]

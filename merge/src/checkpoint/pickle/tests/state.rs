@@ -53,6 +53,17 @@ fn tensors_that_are_nested_are_refused_by_the_name_of_the_entry() {
 }
 
 #[test]
+fn attributes_are_ignored_unless_they_hold_tensors() {
+    let with_metadata = |ops: fn(Ops) -> Ops| {
+        let dict = Ops::new().ordered_dict().text("rows").tensor(&ROWS).op(opcode::SETITEM);
+        ops(dict.op(opcode::EMPTY_DICT).text("_metadata")).op(opcode::SETITEM).op(opcode::BUILD).stop()
+    };
+    let contents = read(&file(&with_metadata(|ops| ops.ordered_dict()), STORAGES)).unwrap();
+    assert_eq!((contents.tensors.len(), contents.skipped.len()), (1, 0));
+    refuse(&with_metadata(|ops| ops.tensor(&ROWS)), Kind::Unsupported, "attributes of the state dict hold tensors");
+}
+
+#[test]
 fn only_a_dict_of_unique_names_is_a_state_dict() {
     refuse(&Ops::new().tensor(&ROWS).stop(), Kind::Unsupported, "holds a tensor, expected a dict");
     refuse(&Ops::new().op(opcode::EMPTY_LIST).stop(), Kind::Unsupported, "holds a list, expected a dict");

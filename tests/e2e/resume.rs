@@ -1,0 +1,181 @@
+//! Going on after a stop: what is finished stays, and nothing else is taken for finished.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use safetensors::Dtype;
+
+use crate::fixture::{Model, lora};
+use crate::output::assert_same;
+use crate::tool::{command, fail, succeed};
+
+/// Longer than any of this takes, on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Case {
+    pub dir: tempfile::TempDir,
+    pub base: PathBuf,
+    pub lora: PathBuf,
+    pub out: PathBuf,
+    pub reference: PathBuf,
+    /// Bytes of weight files, about.
+    pub bytes: u64,
+}
+
+/// A model of some megabytes and its undisturbed merge.
+pub fn case(hidden: usize, files: usize) -> Case {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model { hidden, layers: 4, vocab: 512, dtype: Dtype::BF16, files };
+    let base = model.write(&dir.path().join("base"));
+    let lora = lora(&dir.path().join("lora"), &model, 8, "a");
+    let (out, reference) = (dir.path().join("out"), dir.path().join("reference"));
+    let case = Case { base, lora, out, reference, dir, bytes: 0 };
+    succeed(&mut case.merge(&case.reference));
+    let bytes = std::fs::read_dir(&case.reference).unwrap().flatten().map(|e| e.metadata().unwrap().len()).sum();
+    Case { bytes, ..case }
+}
+
+impl Case {
+    pub fn merge(&self, out: &Path) -> Command {
+        let mut merge = command();
+        merge.arg("merge").arg("--base").arg(&self.base).arg("--lora").arg(&self.lora).arg("--output").arg(out);
+        merge.args(["--part-size", "16KiB", "--memory", "1MiB", "--error-format", "json", "--quiet"]);
+        merge
+    }
+
+    /// A merge whose writes take about `seconds`.
+    pub fn slow(&self, seconds: u64) -> Command {
+        let mut merge = self.merge(&self.out);
+        merge.args(["--limit-rate", &(self.bytes / seconds).to_string()]);
+        merge
+    }
+
+    /// Pieces that the journal names, as (task, piece).
+    pub fn journaled(&self) -> Vec<(u64, u64)> {
+        journaled(&self.out)
+    }
+}
+
+pub fn journaled(out: &Path) -> Vec<(u64, u64)> {
+    let mut pieces = Vec::new();
+    for epoch in std::fs::read_dir(out.join(".shardfuse/journal")).into_iter().flatten().flatten() {
+        for record in std::fs::read_dir(epoch.path()).into_iter().flatten().flatten() {
+            let Ok(text) = std::fs::read_to_string(record.path()) else { continue };
+            let Some(Ok(value)) = text.lines().next().map(serde_json::from_str::<serde_json::Value>) else { continue };
+            for piece in value["pieces"].as_array().into_iter().flatten() {
+                pieces.push((piece["task"].as_u64().unwrap(), piece["piece"].as_u64().unwrap()));
+            }
+        }
+    }
+    pieces
+}
+
+/// Waits until something holds or the process ends. True if it held while the process ran.
+pub fn wait_for(child: &mut Child, mut holds: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    loop {
+        if holds() {
+            return child.try_wait().unwrap().is_none();
+        }
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(started.elapsed() < PATIENCE, "neither progress nor an end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn sigint_stops_in_order_with_4_and_the_same_command_goes_on() {
+    let case = case(128, 2);
+    let mut child = start(&mut case.slow(20));
+    assert!(wait_for(&mut child, || case.journaled().len() >= 3), "the merge ended before it was interrupted");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("\"interrupted\"") && stderr.contains("same command"), "{stderr}");
+    assert!(!case.out.join("config.json").exists());
+    let before = case.journaled().len();
+    let summary: serde_json::Value = serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
+    assert_eq!(summary["parts_kept"].as_u64(), Some(before as u64));
+    assert_same(&case.out, &case.reference);
+}
+
+/// An unfinished merge in `case.out`.
+fn interrupted(case: &Case) {
+    let mut child = start(&mut case.slow(20));
+    assert!(wait_for(&mut child, || case.journaled().len() >= 3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_changed_input_refuses_to_go_on_and_is_named() {
+    let case = case(128, 2);
+    interrupted(&case);
+    let file = case.lora.join("adapter_model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (code, kind, text) = fail(&mut case.merge(&case.out));
+    assert_eq!((code, kind.as_str()), (3, "input_changed"));
+    assert!(text.contains("adapter_model.safetensors") && text.contains("--restart"), "{text}");
+    assert!(!case.out.join("config.json").exists());
+    succeed(case.merge(&case.out).arg("--restart"));
+    assert!(case.out.join("config.json").exists() && !case.out.join(".shardfuse").exists());
+}
+
+#[test]
+fn other_settings_refuse_to_go_on_and_the_difference_is_named() {
+    let case = case(128, 2);
+    interrupted(&case);
+    let (code, kind, text) = fail(case.merge(&case.out).args(["--dtype", "f32"]));
+    assert_eq!((code, kind.as_str()), (3, "output_exists"));
+    assert!(text.contains("dtype") && text.contains("--restart"), "{text}");
+}
+
+#[test]
+fn memory_and_threads_may_change_between_start_and_resume() {
+    let case = case(128, 2);
+    interrupted(&case);
+    succeed(case.merge(&case.out).args(["--threads", "1"]));
+    assert_same(&case.out, &case.reference);
+}
+
+#[test]
+fn a_part_that_a_reboot_lost_is_made_again() {
+    let case = case(128, 1);
+    interrupted(&case);
+    // Another boot, and the hidden file lost what was never synced.
+    let journal = case.out.join(".shardfuse/journal/1/0");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    record["opened"]["boot"] = "another boot".into();
+    let line = record.to_string();
+    std::fs::write(&journal, format!("{line}\n{}", blake3::hash(line.as_bytes()).to_hex())).unwrap();
+    for file in std::fs::read_dir(case.out.join(".shardfuse/upload")).unwrap().flatten() {
+        let len = file.metadata().unwrap().len();
+        std::fs::write(file.path(), vec![0; len as usize]).unwrap();
+    }
+    let summary: serde_json::Value = serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
+    assert_eq!(summary["parts_kept"].as_u64(), Some(0), "{summary}");
+    assert_same(&case.out, &case.reference);
+}
+
+#[test]
+fn a_finished_merge_is_not_done_again() {
+    let case = case(64, 2);
+    let manifest = std::fs::read(case.reference.join("shardfuse.json")).unwrap();
+    let stamp = std::fs::metadata(case.reference.join("config.json")).unwrap().modified().unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&succeed(case.merge(&case.reference).args(["--format", "json"]))).unwrap();
+    assert_eq!(summary["already_done"], true);
+    assert_eq!(std::fs::read(case.reference.join("shardfuse.json")).unwrap(), manifest);
+    assert_eq!(std::fs::metadata(case.reference.join("config.json")).unwrap().modified().unwrap(), stamp);
+}
