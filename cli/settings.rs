@@ -195,21 +195,40 @@ fn split(values: &[String]) -> Result<Vec<LoraSpec>> {
 
 /// Combinations in weight space or on factors are known by name, and refused until they are exact.
 const COMBINATIONS: [&str; 18] = [
-    "linear", "cat", "ties", "magnitude-prune", "dare-linear", "dare-ties", "svd", "ties-svd", "dare-linear-svd", "dare-ties-svd",
-    "magnitude-prune-svd", "peft-linear", "peft-cat", "peft-ties", "peft-svd", "peft-dare-linear", "peft-dare-ties", "peft-magnitude-prune",
+    "linear",
+    "cat",
+    "ties",
+    "magnitude-prune",
+    "dare-linear",
+    "dare-ties",
+    "svd",
+    "ties-svd",
+    "dare-linear-svd",
+    "dare-ties-svd",
+    "magnitude-prune-svd",
+    "peft-linear",
+    "peft-cat",
+    "peft-ties",
+    "peft-svd",
+    "peft-dare-linear",
+    "peft-dare-ties",
+    "peft-magnitude-prune",
 ];
 
 fn check_combination(combine: Option<&str>, density: Option<f64>) -> Result<()> {
     match (combine, density) {
         (None | Some("sequence"), None) => Ok(()),
-        (None | Some("sequence"), Some(density)) => {
-            Err(Error::new(Kind::Usage, format!("--density {density} has no meaning for a sequence, which prunes nothing")))
-        }
+        (None | Some("sequence"), Some(density)) => Err(Error::new(
+            Kind::Usage,
+            format!("--density {density} has no meaning for a sequence, which prunes nothing"),
+        )),
         (Some(name), _) if COMBINATIONS.contains(&name.replace('_', "-").as_str()) => {
             Err(Error::new(Kind::Unsupported, format!("--combine {name} is not supported yet, only sequence is"))
                 .hint("the exact weighted sum (PEFT's cat) is a sequence with weights: --lora a=0.5 --lora b=1.25"))
         }
-        (Some(name), _) => Err(Error::new(Kind::Usage, format!("--combine {name:?} is not known")).hint("leave it out for a sequence")),
+        (Some(name), _) => {
+            Err(Error::new(Kind::Usage, format!("--combine {name:?} is not known")).hint("leave it out for a sequence"))
+        }
     }
 }
 

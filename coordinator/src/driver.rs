@@ -139,7 +139,12 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(mut ready: Ready, alone: bool, mailbox: mpsc::Sender<Input>, progress: watch::Sender<Progress>) -> Result<Self> {
+    fn new(
+        mut ready: Ready,
+        alone: bool,
+        mailbox: mpsc::Sender<Input>,
+        progress: watch::Sender<Progress>,
+    ) -> Result<Self> {
         let broken =
             |e: &dyn std::fmt::Display| Error::new(Kind::Internal, format!("the plan cannot be scheduled: {e}"));
         let specs = ready.tasks.iter().map(|t| TaskSpec {

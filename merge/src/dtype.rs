@@ -17,7 +17,7 @@ pub trait DtypeExt: Sized {
     /// Whether deltas can be added to it: F32, F16 or BF16.
     fn fusable(self) -> bool;
     /// Whether it counts towards a checkpoint's main float dtype.
-    fn is_float(self) -> bool;
+    fn floating(self) -> bool;
 }
 
 impl DtypeExt for Dtype {
@@ -49,7 +49,7 @@ impl DtypeExt for Dtype {
         matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16)
     }
 
-    fn is_float(self) -> bool {
+    fn floating(self) -> bool {
         matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
     }
 }

@@ -11,8 +11,10 @@ use crate::tool::{command, fail, merge, run, succeed};
 fn setup(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let model = Model::SMALL;
     let base = model.write(&dir.join("base"));
-    let more = vec![tensor("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", Dtype::F32, &[2, 64])];
-    let adapter = lora_with(&dir.join("a"), &model, 4, "a", json!({"trainable_token_indices": [3, 90], "new_key": 1}), more);
+    let more =
+        vec![tensor("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", Dtype::F32, &[2, 64])];
+    let adapter =
+        lora_with(&dir.join("a"), &model, 4, "a", json!({"trainable_token_indices": [3, 90], "new_key": 1}), more);
     (base, adapter)
 }
 
@@ -27,7 +29,16 @@ fn plan_tells_what_a_merge_would_do_and_writes_nothing() {
     let mut plan = command();
     args(&mut plan);
     let text = succeed(&mut plan);
-    for part in ["LoRA + trainable tokens", "rank", "model-00001-of-00002.safetensors", "new_key", "read ", "write ", "memory ", "plan "] {
+    for part in [
+        "LoRA + trainable tokens",
+        "rank",
+        "model-00001-of-00002.safetensors",
+        "new_key",
+        "read ",
+        "write ",
+        "memory ",
+        "plan ",
+    ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     let mut plan = command();
@@ -50,14 +61,19 @@ fn plan_reads_no_tensor_data() {
     // A sparse base of 200 GB: whoever reads its data takes minutes.
     let file = base.join("model-00002-of-00002.safetensors");
     let rows: u64 = 100_000_000_000 / 64;
-    let header = format!(r#"{{"lm_head.weight":{{"dtype":"BF16","shape":[{rows},64],"data_offsets":[0,{}]}}}}"#, rows * 128);
+    let header =
+        format!(r#"{{"lm_head.weight":{{"dtype":"BF16","shape":[{rows},64],"data_offsets":[0,{}]}}}}"#, rows * 128);
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
     let total = bytes.len() as u64 + rows * 128;
     std::fs::write(&file, bytes).unwrap();
     std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(total).unwrap();
     let names: Vec<String> = safetensors_names(&base.join("model-00001-of-00002.safetensors"));
-    let map: serde_json::Map<String, Value> = names.iter().map(|n| (n.clone(), json!("model-00001-of-00002.safetensors"))).chain([("lm_head.weight".to_owned(), json!("model-00002-of-00002.safetensors"))]).collect();
+    let map: serde_json::Map<String, Value> = names
+        .iter()
+        .map(|n| (n.clone(), json!("model-00001-of-00002.safetensors")))
+        .chain([("lm_head.weight".to_owned(), json!("model-00002-of-00002.safetensors"))])
+        .collect();
     std::fs::write(base.join("model.safetensors.index.json"), json!({"weight_map": map}).to_string()).unwrap();
     // Layer 1 lies in the second file of the fixture, so this adapter has strays; drop them by making an adapter of layer 0.
     let one = lora(&dir.path().join("one"), &Model { layers: 1, ..Model::SMALL }, 4, "a");
@@ -83,7 +99,8 @@ fn inspect_lists_tensors_of_checkpoint_adapter_and_file() {
         (base.join("model-00002-of-00002.safetensors"), "file", "lm_head.weight"),
     ] {
         assert!(succeed(command().arg("inspect").arg(&path)).contains(name));
-        let value: Value = serde_json::from_str(&succeed(command().arg("inspect").arg(&path).args(["--format", "json"]))).unwrap();
+        let value: Value =
+            serde_json::from_str(&succeed(command().arg("inspect").arg(&path).args(["--format", "json"]))).unwrap();
         assert_eq!(value["kind"], kind);
         assert!(value["tensors"].as_array().unwrap().iter().any(|t| t["name"] == name));
     }
@@ -95,9 +112,15 @@ fn verify_recomputes_and_notices_a_flipped_bit() {
     let (base, adapter) = setup(dir.path());
     let out = dir.path().join("out");
     succeed(&mut merge(&base, &[adapter.to_str().unwrap()], &out));
-    let value: Value = serde_json::from_str(&succeed(command().arg("verify").arg(&out).args(["--sample", "8", "--format", "json"]))).unwrap();
+    let value: Value =
+        serde_json::from_str(&succeed(command().arg("verify").arg(&out).args(["--sample", "8", "--format", "json"])))
+            .unwrap();
     let q = &value["sample"]["model.layers.*.self_attn.q_proj.weight"];
-    assert_eq!((q["tensors"].as_u64(), q["rows"].as_u64(), q["wrong"].as_u64()), (Some(2), Some(16), Some(0)), "{value}");
+    assert_eq!(
+        (q["tensors"].as_u64(), q["rows"].as_u64(), q["wrong"].as_u64()),
+        (Some(2), Some(16), Some(0)),
+        "{value}"
+    );
     let ulp = q["worst_ulp"].as_f64().unwrap();
     assert!(ulp > 0.1 && ulp < 0.6, "a rounded bf16 result is about half an ulp off, not {ulp}");
 
@@ -141,7 +164,12 @@ fn a_spec_file_means_the_same_as_flags_and_flags_win() {
     let dir = tempfile::tempdir().unwrap();
     let (base, adapter) = setup(dir.path());
     let spec = dir.path().join("merge.yaml");
-    let text = format!("base: {}\nlora:\n  - {}\noutput: {}\npart_size: 4KiB\nmemory: 32MiB\ndtype: f32\n", base.display(), adapter.display(), dir.path().join("by-file").display());
+    let text = format!(
+        "base: {}\nlora:\n  - {}\noutput: {}\npart_size: 4KiB\nmemory: 32MiB\ndtype: f32\n",
+        base.display(),
+        adapter.display(),
+        dir.path().join("by-file").display()
+    );
     std::fs::write(&spec, text).unwrap();
     succeed(command().args(["merge", "--spec"]).arg(&spec));
     let flags = dir.path().join("by-flags");
@@ -161,9 +189,15 @@ fn a_delta_without_effect_is_reported() {
     b.bytes.fill(0);
     let more = vec![b, tensor("base_model.model.lm_head.lora_A.weight", Dtype::F32, &[4, 64])];
     let a = lora_with(&dir.path().join("a"), &model, 4, "a", json!({}), more);
-    let value: Value = serde_json::from_str(&succeed(merge(&base, &[a.to_str().unwrap()], &dir.path().join("out")).args(["--format", "json"]))).unwrap();
+    let value: Value = serde_json::from_str(&succeed(
+        merge(&base, &[a.to_str().unwrap()], &dir.path().join("out")).args(["--format", "json"]),
+    ))
+    .unwrap();
     let notes: Vec<&str> = value["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(notes.iter().filter(|n| n.contains("all zero")).collect::<Vec<_>>(), ["base_model.model.lm_head.lora_B.weight is all zero: its delta has no effect"].iter().collect::<Vec<_>>());
+    assert_eq!(
+        notes.iter().filter(|n| n.contains("all zero")).collect::<Vec<_>>(),
+        ["base_model.model.lm_head.lora_B.weight is all zero: its delta has no effect"].iter().collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl Model {
         let (h, d) = (self.hidden, self.dtype);
         let mut all = vec![tensor("model.embed_tokens.weight", d, &[self.vocab, h])];
         for i in 0..self.layers {
-            for (name, shape) in [("self_attn.q_proj", [h, h]), ("self_attn.v_proj", [h / 2, h]), ("mlp.down_proj", [h, 2 * h])] {
+            for (name, shape) in
+                [("self_attn.q_proj", [h, h]), ("self_attn.v_proj", [h / 2, h]), ("mlp.down_proj", [h, 2 * h])]
+            {
                 all.push(tensor(&format!("model.layers.{i}.{name}.weight"), d, &shape));
             }
             all.push(tensor(&format!("model.layers.{i}.input_layernorm.weight"), d, &[h]));
@@ -85,7 +87,10 @@ impl Model {
             Dtype::F16 => "float16",
             _ => "bfloat16",
         };
-        write_json(&dir.join("config.json"), &json!({"model_type": "llama", "vocab_size": self.vocab, "torch_dtype": dtype, "tie_word_embeddings": false}));
+        write_json(
+            &dir.join("config.json"),
+            &json!({"model_type": "llama", "vocab_size": self.vocab, "torch_dtype": dtype, "tie_word_embeddings": false}),
+        );
         std::fs::write(dir.join("tokenizer.json"), "{\"base\": true}").unwrap();
         std::fs::write(dir.join("generation_config.json"), "{}").unwrap();
         let mut rest = self.tensors();
@@ -104,7 +109,10 @@ impl Model {
             }
             write(&dir.join(file), &mine);
         }
-        write_json(&dir.join("model.safetensors.index.json"), &json!({"metadata": {"total_size": total}, "weight_map": map}));
+        write_json(
+            &dir.join("model.safetensors.index.json"),
+            &json!({"metadata": {"total_size": total}, "weight_map": map}),
+        );
         dir.into()
     }
 }
@@ -120,7 +128,9 @@ pub fn lora_with(dir: &Path, model: &Model, rank: usize, seed: &str, config: Val
     let h = model.hidden;
     let mut tensors = more;
     for i in 0..model.layers {
-        for (name, out, input) in [("self_attn.q_proj", h, h), ("self_attn.v_proj", h / 2, h), ("mlp.down_proj", h, 2 * h)] {
+        for (name, out, input) in
+            [("self_attn.q_proj", h, h), ("self_attn.v_proj", h / 2, h), ("mlp.down_proj", h, 2 * h)]
+        {
             let module = format!("base_model.model.model.layers.{i}.{name}");
             for (factor, shape) in [("lora_A", [rank, input]), ("lora_B", [out, rank])] {
                 let mut t = tensor(&format!("{module}.{factor}.weight"), Dtype::F32, &shape);

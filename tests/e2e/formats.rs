@@ -46,7 +46,12 @@ fn dtype_converts_the_main_dtype_and_no_other() {
     let mut all: Vec<crate::fixture::Tensor> = parsed
         .tensors()
         .into_iter()
-        .map(|(name, v)| crate::fixture::Tensor { name, dtype: v.dtype(), shape: v.shape().to_vec(), bytes: v.data().to_vec() })
+        .map(|(name, v)| crate::fixture::Tensor {
+            name,
+            dtype: v.dtype(),
+            shape: v.shape().to_vec(),
+            bytes: v.data().to_vec(),
+        })
         .collect();
     all.push(tensor("model.layers.0.router.bias", Dtype::F32, &[8]));
     let mut mask = tensor("model.mask", Dtype::BF16, &[4]);
@@ -69,18 +74,36 @@ fn sidecars_travel_and_the_adapters_tokenizer_wins() {
     let model = Model::SMALL;
     let base = model.write(&dir.path().join("base"));
     std::fs::create_dir(base.join("1_Pooling")).unwrap();
-    for (name, text) in [("modeling_own.py", "raise SystemExit"), ("1_Pooling/config.json", "{}"), ("consolidated.safetensors", "stale"), ("special_tokens_map.json", "{}")] {
+    for (name, text) in [
+        ("modeling_own.py", "raise SystemExit"),
+        ("1_Pooling/config.json", "{}"),
+        ("consolidated.safetensors", "stale"),
+        ("special_tokens_map.json", "{}"),
+    ] {
         std::fs::write(base.join(name), text).unwrap();
     }
     let a = lora(&dir.path().join("a"), &model, 4, "a");
     std::fs::write(a.join("tokenizer.model"), "the adapter's").unwrap();
-    let names = |out: &std::path::Path| files(out).into_keys().filter(|n| !n.contains("safetensors")).collect::<Vec<_>>();
+    let names =
+        |out: &std::path::Path| files(out).into_keys().filter(|n| !n.contains("safetensors")).collect::<Vec<_>>();
     let out = dir.path().join("out");
     succeed(&mut merge(&base, &[a.to_str().unwrap()], &out));
-    assert_eq!(names(&out), ["1_Pooling/config.json", "config.json", "generation_config.json", "modeling_own.py", "special_tokens_map.json", "tokenizer.model"]);
+    assert_eq!(
+        names(&out),
+        [
+            "1_Pooling/config.json",
+            "config.json",
+            "generation_config.json",
+            "modeling_own.py",
+            "special_tokens_map.json",
+            "tokenizer.model"
+        ]
+    );
     let kept = dir.path().join("kept");
     succeed(merge(&base, &[a.to_str().unwrap()], &kept).args(["--tokenizer", "base"]));
-    assert!(names(&kept).contains(&"tokenizer.json".to_owned()) && !names(&kept).contains(&"tokenizer.model".to_owned()));
+    assert!(
+        names(&kept).contains(&"tokenizer.json".to_owned()) && !names(&kept).contains(&"tokenizer.model".to_owned())
+    );
 }
 
 #[test]
@@ -88,7 +111,8 @@ fn one_changed_side_of_a_tied_model_unties_it() {
     let dir = tempfile::tempdir().unwrap();
     let model = Model { files: 1, ..Model::SMALL };
     let base = model.write(&dir.path().join("base"));
-    let config = json!({"model_type": "llama", "vocab_size": 96, "torch_dtype": "bfloat16", "tie_word_embeddings": true});
+    let config =
+        json!({"model_type": "llama", "vocab_size": 96, "torch_dtype": "bfloat16", "tie_word_embeddings": true});
     crate::fixture::write_json(&base.join("config.json"), &config);
     let bytes = std::fs::read(base.join("model.safetensors")).unwrap();
     let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -96,10 +120,18 @@ fn one_changed_side_of_a_tied_model_unties_it() {
         .tensors()
         .into_iter()
         .filter(|(name, _)| name != "lm_head.weight")
-        .map(|(name, v)| crate::fixture::Tensor { name, dtype: v.dtype(), shape: v.shape().to_vec(), bytes: v.data().to_vec() })
+        .map(|(name, v)| crate::fixture::Tensor {
+            name,
+            dtype: v.dtype(),
+            shape: v.shape().to_vec(),
+            bytes: v.data().to_vec(),
+        })
         .collect();
     crate::fixture::write(&base.join("model.safetensors"), &tied);
-    let more = vec![tensor("base_model.model.lm_head.lora_A.weight", Dtype::F32, &[4, 64]), tensor("base_model.model.lm_head.lora_B.weight", Dtype::F32, &[96, 4])];
+    let more = vec![
+        tensor("base_model.model.lm_head.lora_A.weight", Dtype::F32, &[4, 64]),
+        tensor("base_model.model.lm_head.lora_B.weight", Dtype::F32, &[96, 4]),
+    ];
     let a = lora_with(&dir.path().join("a"), &model, 4, "a", json!({}), more);
     let out = dir.path().join("out");
     succeed(&mut merge(&base, &[a.to_str().unwrap()], &out));

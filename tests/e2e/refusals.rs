@@ -59,18 +59,30 @@ fn a_later_adapter_that_shrinks_the_vocabulary_is_refused_naming_both() {
     let dir = tempfile::tempdir().unwrap();
     let (model, base) = model(dir.path());
     let grown = |name: &str, rows: usize| {
-        let more = ["model.embed_tokens", "lm_head"].map(|m| tensor(&format!("base_model.model.{m}.modules_to_save.weight"), Dtype::F32, &[rows, 64]));
-        lora_with(&dir.path().join(name), &model, 4, name, json!({"modules_to_save": ["embed_tokens", "lm_head"]}), more.into())
+        let more = ["model.embed_tokens", "lm_head"]
+            .map(|m| tensor(&format!("base_model.model.{m}.modules_to_save.weight"), Dtype::F32, &[rows, 64]));
+        lora_with(
+            &dir.path().join(name),
+            &model,
+            4,
+            name,
+            json!({"modules_to_save": ["embed_tokens", "lm_head"]}),
+            more.into(),
+        )
     };
     let (a, b) = (grown("a", 120), grown("b", 119));
-    let (code, kind, text) = fail(&mut merge(&base, &[a.to_str().unwrap(), b.to_str().unwrap()], &dir.path().join("out")));
+    let (code, kind, text) =
+        fail(&mut merge(&base, &[a.to_str().unwrap(), b.to_str().unwrap()], &dir.path().join("out")));
     assert_eq!((code, kind.as_str()), (3, "shape_mismatch"));
     assert!(text.contains("[119, 64]") && text.contains("[120, 64]") && text.contains("adapter 1"), "{text}");
     // The other way round the vocabulary only grows, and the last one wins.
-    let json = succeed(merge(&base, &[b.to_str().unwrap(), a.to_str().unwrap()], &dir.path().join("out")).args(["--format", "json"]));
+    let json = succeed(
+        merge(&base, &[b.to_str().unwrap(), a.to_str().unwrap()], &dir.path().join("out")).args(["--format", "json"]),
+    );
     let summary: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(summary["conflicts"].as_array().unwrap().len(), 2, "{summary}");
-    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("out/config.json")).unwrap()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("out/config.json")).unwrap()).unwrap();
     assert_eq!(config["vocab_size"], 120);
 }
 
@@ -97,7 +109,14 @@ fn a_module_saved_under_two_names_must_be_the_same_twice() {
         let old = tensor("base_model.model.lm_head.original_module.weight", Dtype::F32, &[96, 64]);
         let saved = "base_model.model.lm_head.modules_to_save.weight";
         let name = dir.path().join(twin_seed.replace('.', "_"));
-        lora_with(&name, &model, 4, "a", json!({"modules_to_save": ["lm_head"]}), vec![tensor(saved, Dtype::F32, &[96, 64]), twin, old])
+        lora_with(
+            &name,
+            &model,
+            4,
+            "a",
+            json!({"modules_to_save": ["lm_head"]}),
+            vec![tensor(saved, Dtype::F32, &[96, 64]), twin, old],
+        )
     };
     let same = saved("base_model.model.lm_head.modules_to_save.weight");
     let json = succeed(merge(&base, &[same.to_str().unwrap()], &dir.path().join("same")).args(["--format", "json"]));
@@ -126,7 +145,19 @@ fn usage_errors_exit_with_2_and_name_the_flag() {
         let (code, kind, text) = fail(merge(&base, &[lora], &out).args(&more));
         assert_eq!((code, kind.as_str()), (2, "usage"), "{lora} {more:?}: {text}");
     }
-    let (code, kind, _) = fail(command().args(["merge", "--base", "x", "--lora", "y", "--part-size", "5000", "--output", "z", "--error-format", "json"]));
+    let (code, kind, _) = fail(command().args([
+        "merge",
+        "--base",
+        "x",
+        "--lora",
+        "y",
+        "--part-size",
+        "5000",
+        "--output",
+        "z",
+        "--error-format",
+        "json",
+    ]));
     assert_eq!((code, kind.as_str()), (2, "usage"));
 }
 
@@ -136,7 +167,12 @@ fn combinations_that_come_later_are_refused_by_name() {
     let (model, base) = model(dir.path());
     let a = lora(&dir.path().join("a"), &model, 4, "a");
     for mode in ["linear", "ties", "dare_ties", "peft-svd"] {
-        let (code, kind, text) = fail(merge(&base, &[a.to_str().unwrap()], &dir.path().join("out")).args(["--combine", mode, "--density", "0.4"]));
+        let (code, kind, text) = fail(merge(&base, &[a.to_str().unwrap()], &dir.path().join("out")).args([
+            "--combine",
+            mode,
+            "--density",
+            "0.4",
+        ]));
         assert_eq!((code, kind.as_str()), (3, "unsupported"), "{text}");
         assert!(text.contains(mode));
     }
@@ -162,8 +198,37 @@ fn a_foreign_output_is_left_alone_unless_forced() {
 #[test]
 fn text_errors_are_one_line_with_a_hint_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let output = run(command().args(["merge", "--base"]).arg(dir.path().join("nothing")).args(["--lora", "x", "--output", "y"]));
+    let output =
+        run(command().args(["merge", "--base"]).arg(dir.path().join("nothing")).args(["--lora", "x", "--output", "y"]));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr.starts_with("error: ") && stderr.contains("\nhint: "), "{stderr}");
+}
+
+#[test]
+fn a_target_that_cannot_be_written_is_told_before_work_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, base) = model(dir.path());
+    let a = lora(&dir.path().join("a"), &model, 4, "a");
+    let file = dir.path().join("a-file");
+    std::fs::write(&file, "in the way").unwrap();
+    let (code, kind, text) = fail(&mut merge(&base, &[a.to_str().unwrap()], &file.join("out")));
+    assert!(code != 0 && !kind.is_empty() && text.contains("a-file"), "{code} {kind} {text}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "in the way");
+}
+
+/// As root: `mkdir /tmp/small && mount -t tmpfs -o size=300k tmpfs /tmp/small`, then
+/// `SMALL_DISK=/tmp/small cargo test --test e2e -- --ignored full_disk`.
+#[test]
+#[ignore = "needs a mounted tmpfs of 300 kB, named by SMALL_DISK"]
+fn a_full_disk_is_told_before_work_starts_with_the_bytes_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model { hidden: 128, layers: 4, vocab: 512, ..Model::SMALL };
+    let base = model.write(&dir.path().join("base"));
+    let a = lora(&dir.path().join("a"), &model, 4, "a");
+    let out = Path::new(&std::env::var("SMALL_DISK").expect("SMALL_DISK names a mounted tmpfs")).join("out");
+    let (code, kind, text) = fail(&mut merge(&base, &[a.to_str().unwrap()], &out));
+    assert_eq!((code, kind.as_str()), (1, "no_space"), "{text}");
+    assert!(text.contains("bytes free, the merge writes"), "{text}");
+    assert!(!out.exists());
 }

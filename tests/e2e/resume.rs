@@ -102,7 +102,8 @@ fn sigint_stops_in_order_with_4_and_the_same_command_goes_on() {
     assert!(stderr.contains("\"interrupted\"") && stderr.contains("same command"), "{stderr}");
     assert!(!case.out.join("config.json").exists());
     let before = case.journaled().len();
-    let summary: serde_json::Value = serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
+    let summary: serde_json::Value =
+        serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
     assert_eq!(summary["parts_kept"].as_u64(), Some(before as u64));
     assert_same(&case.out, &case.reference);
 }
@@ -164,7 +165,8 @@ fn a_part_that_a_reboot_lost_is_made_again() {
         let len = file.metadata().unwrap().len();
         std::fs::write(file.path(), vec![0; len as usize]).unwrap();
     }
-    let summary: serde_json::Value = serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
+    let summary: serde_json::Value =
+        serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
     assert_eq!(summary["parts_kept"].as_u64(), Some(0), "{summary}");
     assert_same(&case.out, &case.reference);
 }
@@ -174,7 +176,8 @@ fn a_finished_merge_is_not_done_again() {
     let case = case(64, 2);
     let manifest = std::fs::read(case.reference.join("shardfuse.json")).unwrap();
     let stamp = std::fs::metadata(case.reference.join("config.json")).unwrap().modified().unwrap();
-    let summary: serde_json::Value = serde_json::from_str(&succeed(case.merge(&case.reference).args(["--format", "json"]))).unwrap();
+    let summary: serde_json::Value =
+        serde_json::from_str(&succeed(case.merge(&case.reference).args(["--format", "json"]))).unwrap();
     assert_eq!(summary["already_done"], true);
     assert_eq!(std::fs::read(case.reference.join("shardfuse.json")).unwrap(), manifest);
     assert_eq!(std::fs::metadata(case.reference.join("config.json")).unwrap().modified().unwrap(), stamp);

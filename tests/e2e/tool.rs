@@ -38,7 +38,8 @@ pub fn fail(command: &mut Command) -> (i32, String, String) {
     let output = run(command);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let last = stderr.lines().last().unwrap_or_default();
-    let value: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line of stderr is not JSON ({e}):\n{stderr}"));
+    let value: Value =
+        serde_json::from_str(last).unwrap_or_else(|e| panic!("the last line of stderr is not JSON ({e}):\n{stderr}"));
     let text = |key: &str| value["error"][key].as_str().unwrap_or_default().to_owned();
     (output.status.code().unwrap_or(-1), text("kind"), format!("{} / {}", text("message"), text("hint")))
 }

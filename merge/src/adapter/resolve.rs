@@ -97,6 +97,8 @@ pub trait Names {
     fn has(&self, tensor: &str) -> bool;
     /// Every tensor's name.
     fn all(&self) -> Vec<&str>;
+    /// The output embedding that shares its tensor with the input embedding.
+    fn tied_head(&self) -> Option<&str>;
 }
 
 /// Resolves one adapter.
@@ -155,7 +157,7 @@ pub fn resolve(adapter: &AdapterInventory, names: &dyn Names) -> Result<Resolved
         }
     }
     for (tensor, r) in replaced {
-        out.edits.push(r.edit(tensor)?);
+        out.edits.push(r.edit(tensor, &adapter.config)?);
     }
     token_rows(&adapter.config, &rows, names, &mut out, &mut unmatched)?;
     let scales = Scales::new(&adapter.config)?;
@@ -245,12 +247,14 @@ struct Replaced<'a> {
 }
 
 impl Replaced<'_> {
-    fn edit(self, tensor: String) -> Result<Edit> {
-        let bias = !tensor.ends_with("weight");
+    fn edit(self, tensor: String, config: &AdapterConfig) -> Result<Edit> {
+        // PEFT saves a module of modules_to_save under its own name, as it does an embedding that was only resized.
+        let saved = config.modules_to_save.iter().any(|name| suffix_matches(name, &self.module));
+        let trained = saved || !tensor.ends_with("weight");
         let (source, origin, twin) = match (self.saved, self.plain, self.base_layer) {
             (Some(saved), twin, None) => (saved, Origin::Trained, twin),
-            (None, Some(plain), None) => (plain, if bias { Origin::Trained } else { Origin::Resized }, None),
-            (None, None, Some(base)) => (base, if bias { Origin::Trained } else { Origin::Resized }, None),
+            (None, Some(plain), None) => (plain, if trained { Origin::Trained } else { Origin::Resized }, None),
+            (None, None, Some(base)) => (base, if trained { Origin::Trained } else { Origin::Resized }, None),
             (Some(one), _, Some(other)) | (None, Some(one), Some(other)) => {
                 return Err(Error::new(
                     Kind::Conflict,
@@ -306,6 +310,13 @@ impl LoraGroup<'_> {
             return Err(Error::new(
                 Kind::ShapeMismatch,
                 format!("{} has shape {:?} and {} has shape {:?}, expected matrices", a.name, a.shape, b.name, b.shape),
+            ));
+        }
+        if a.shape.len() > 2 && a.shape[0] != b.shape[1] && a.shape[0].is_multiple_of(b.shape[1]) {
+            let (a, b) = (format!("{} of shape {:?}", a.name, a.shape), format!("{} of shape {:?}", b.name, b.shape));
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("{a} and {b}: a convolution with groups is not supported"),
             ));
         }
         if a.shape[0] != b.shape[1] {
@@ -439,9 +450,16 @@ fn token_rows(
         let indices = match &config.tokens {
             Tokens::None => None,
             Tokens::Input(ids) => Some(ids),
-            Tokens::ByLayer(layers) => {
-                layers.iter().find(|(layer, _)| suffix_matches(layer, module)).map(|(_, ids)| ids)
-            }
+            // The head of a tied model carries the rows of the embedding under its own name.
+            Tokens::ByLayer(layers) => layers
+                .iter()
+                .find(|(layer, _)| suffix_matches(layer, module))
+                .or_else(|| {
+                    layers
+                        .first()
+                        .filter(|_| layers.len() == 1 && names.tied_head() == Some(&format!("{module}.weight")))
+                })
+                .map(|(_, ids)| ids),
         };
         let Some(indices) = indices else {
             return Err(Error::new(

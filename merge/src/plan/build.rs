@@ -56,7 +56,8 @@ impl Slot {
 
     /// The recipe that makes this slot.
     pub fn recipe(&self) -> Recipe {
-        if !self.touched() && self.dtype == self.start.dtype {
+        // What holds no values, such as a counter of batches, is replaced byte by byte.
+        if self.steps.is_empty() && self.dtype == self.start.dtype && (!self.touched() || !self.dtype.fusable()) {
             return Recipe::Copy(self.start.clone());
         }
         Recipe::Fuse(Fuse {
@@ -169,6 +170,10 @@ impl Names for BaseNames<'_> {
         let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    fn tied_head(&self) -> Option<&str> {
+        self.head
     }
 }
 
@@ -402,7 +407,8 @@ impl<'a> Builder<'a> {
             .get(&edit.tensor)
             .ok_or_else(|| Error::new(Kind::Internal, format!("no slot for {}", edit.tensor)))?;
         let slot = &self.slots[at];
-        if !slot.start.dtype.fusable() || !slot.dtype.fusable() {
+        let whole = matches!(&edit.change, Change::Replace { source, .. } if source.dtype == slot.dtype && !slot.dtype.floating());
+        if !whole && (!slot.start.dtype.fusable() || !slot.dtype.fusable()) {
             return Err(Error::new(
                 Kind::Unsupported,
                 format!(
@@ -436,7 +442,7 @@ impl<'a> Builder<'a> {
 
     fn replace(&mut self, at: usize, number: u16, source: Source, twin: Option<Source>) -> Result<()> {
         let slot = &self.slots[at];
-        if !source.dtype.fusable() {
+        if !source.dtype.fusable() && source.dtype != slot.dtype {
             return Err(Error::new(
                 Kind::Unsupported,
                 format!("adapter tensor {} is {}, expected F32, F16 or BF16", source.name, source.dtype.name()),
@@ -680,7 +686,7 @@ fn check_pair(pair: &Pair, slot: &Slot, columns_out: bool) -> Result<()> {
 /// The float dtype that most of the base's bytes have.
 fn main_dtype<'a>(tensors: impl Iterator<Item = &'a Source>) -> Option<Dtype> {
     let mut bytes: BTreeMap<String, (u64, Dtype)> = BTreeMap::new();
-    for t in tensors.filter(|t| t.dtype.is_float()) {
+    for t in tensors.filter(|t| t.dtype.floating()) {
         bytes.entry(t.dtype.name()).or_insert((0, t.dtype)).0 += t.bytes();
     }
     bytes.into_values().max_by_key(|(n, _)| *n).map(|(_, d)| d)

@@ -114,7 +114,7 @@ impl MergeSpec {
     /// What `--dtype` makes of a tensor of the base's main float dtype.
     pub fn output_dtype(&self, base: Dtype, main: Option<Dtype>) -> Dtype {
         match self.dtype.dtype() {
-            Some(dtype) if Some(base) == main && base.is_float() => dtype,
+            Some(dtype) if Some(base) == main && base.floating() => dtype,
             _ => base,
         }
     }
