@@ -61,6 +61,10 @@ pub fn journaled(out: &Path) -> Vec<(u64, u64)> {
     let mut pieces = Vec::new();
     for epoch in std::fs::read_dir(out.join(".shardfuse/journal")).into_iter().flatten().flatten() {
         for record in std::fs::read_dir(epoch.path()).into_iter().flatten().flatten() {
+            // A record under its temporary name is not journaled yet.
+            if record.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
             let Ok(text) = std::fs::read_to_string(record.path()) else { continue };
             let Some(Ok(value)) = text.lines().next().map(serde_json::from_str::<serde_json::Value>) else { continue };
             for piece in value["pieces"].as_array().into_iter().flatten() {
