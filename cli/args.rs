@@ -138,7 +138,7 @@ pub struct Merge {
     /// Go on with an unfinished merge of the same inputs (this is the default)
     #[arg(long, conflicts_with = "restart")]
     pub resume: bool,
-    /// Discard an unfinished merge that is in the output and begin anew
+    /// Discard what an earlier merge left in the output, finished or not, and begin anew
     #[arg(long)]
     pub restart: bool,
     /// Replace an output that holds something else

@@ -90,6 +90,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         }
         if let Some(first) = foreign.first()
             && !options.force
+            && !(options.restart && before.iter().any(|n| n == MANIFEST))
         {
             let what = if before.iter().any(|n| n == MANIFEST) { "another merge" } else { "files that are not ours" };
             return Err(Error::new(Kind::OutputExists, format!("{output} holds {what}, such as {first}"))

@@ -105,6 +105,8 @@ pub async fn publish(
     text.push(b'\n');
     store.put(&join(output, MANIFEST)?, Bytes::from(text)).await.map_err(io)?;
     discard(&ready.state, store).await?;
+    // What a killed run left of a file on its way.
+    store.sweep(output).await.map_err(io)?;
     Ok(manifest)
 }
 

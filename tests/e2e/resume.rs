@@ -184,5 +184,14 @@ fn a_finished_merge_is_not_done_again() {
         serde_json::from_str(&succeed(case.merge(&case.reference).args(["--format", "json"]))).unwrap();
     assert_eq!(summary["already_done"], true);
     assert_eq!(std::fs::read(case.reference.join("shardfuse.json")).unwrap(), manifest);
+    let other = case.merge(&case.reference).args(["--dtype", "f32", "--format", "json"]).output().unwrap();
+    assert_eq!(other.status.code(), Some(3), "another merge does not replace a finished one by itself");
     assert_eq!(std::fs::metadata(case.reference.join("config.json")).unwrap().modified().unwrap(), stamp);
+}
+
+#[test]
+fn restart_replaces_a_finished_merge_of_ours() {
+    let case = case(64, 2);
+    succeed(case.merge(&case.reference).args(["--dtype", "f32", "--restart"]));
+    assert_eq!(crate::output::tensor(&case.reference, "lm_head.weight").0, Dtype::F32);
 }

@@ -46,7 +46,7 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     let base = base(stores, &spec.base, &mut objects).await?;
     let mut adapters = Vec::with_capacity(spec.lora.len());
     for lora in &spec.lora {
-        adapters.push(adapter(stores, &lora.path, &mut objects).await.map_err(|e| e.at(&lora.path))?);
+        adapters.push(adapter(stores, &lora.path, &mut objects).await.map_err(|e| placed(e, &lora.path))?);
     }
     let tokenizer = match &spec.tokenizer {
         Tokenizer::Folder(path) => {
@@ -59,6 +59,11 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
         Tokenizer::Auto | Tokenizer::Base => None,
     };
     Ok(Inventory { objects: objects.list, base, adapters, tokenizer })
+}
+
+/// Puts the folder before a message that does not name it yet.
+fn placed(error: Error, path: &str) -> Error {
+    if error.message().contains(path) { error } else { error.at(path) }
 }
 
 /// A folder that is read: its store, place, and files.

@@ -14,8 +14,15 @@ pub struct Cost {
     pub write: u64,
     /// Fused multiply-adds.
     pub multiply_adds: u64,
-    /// The largest factor, unpacked to fp32, in bytes.
-    pub largest_factor: u64,
+    /// Memory that the merge would take if it had no budget: every output file in memory, with what it is made of.
+    pub unbounded_memory: u64,
+}
+
+impl Cost {
+    /// Peak memory in bytes under a budget.
+    pub fn peak_memory(&self, budget: u64) -> u64 {
+        self.unbounded_memory.min(budget)
+    }
 }
 
 /// Adds up a plan.
@@ -29,10 +36,11 @@ pub fn cost(plan: &Plan) -> Cost {
             let (rows, cols) = matrix(&t.shape);
             for delta in fuse.steps.iter().filter_map(|s| s.op.delta()) {
                 cost.multiply_adds += rows * cols * (delta.rank + 1);
-                cost.largest_factor = cost.largest_factor.max(4 * delta.rank * cols);
+                cost.unbounded_memory += 4 * delta.rank * (rows + cols);
             }
         }
     }
+    cost.unbounded_memory += cost.read + cost.write;
     for m in &plan.measures {
         let steps: u64 = m.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.bytes()).sum();
         cost.read += m.start.bytes() + steps;
