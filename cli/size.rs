@@ -24,7 +24,7 @@ pub fn parse(flag: &str, text: &str) -> Result<u64> {
         _ => return Err(wrong()),
     };
     if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(factor).ok_or_else(wrong);
+        return whole.checked_mul(factor).filter(|bytes| *bytes < 1 << 63).ok_or_else(wrong);
     }
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let bytes = number * factor as f64;

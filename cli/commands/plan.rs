@@ -80,7 +80,10 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String
     if cost.multiply_adds > 0 {
         out += &format!("fuse     {:.3} TFLOP\n", 2.0 * cost.multiply_adds as f64 / 1e12);
     }
-    out += &format!("memory   {} at the peak, beside about 100 MB of the program itself\n", show(cost.peak_memory(settings.memory)));
+    out += &format!(
+        "memory   {} at the peak, beside about 100 MB of the program itself\n",
+        show(cost.peak_memory(settings.memory))
+    );
     out += &format!("plan     {}\n", plan.digest());
     out
 }

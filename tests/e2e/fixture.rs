@@ -49,6 +49,18 @@ pub fn write(path: &Path, tensors: &[Tensor]) {
     std::fs::write(path, bytes).unwrap();
 }
 
+pub fn read(path: &Path) -> Vec<Tensor> {
+    let bytes = std::fs::read(path).unwrap();
+    let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |(name, v): (String, TensorView<'_>)| Tensor {
+        name,
+        dtype: v.dtype(),
+        shape: v.shape().to_vec(),
+        bytes: v.data().to_vec(),
+    };
+    parsed.tensors().into_iter().map(tensor).collect()
+}
+
 pub fn write_json(path: &Path, value: &Value) {
     std::fs::write(path, serde_json::to_vec_pretty(value).unwrap()).unwrap();
 }

@@ -41,18 +41,7 @@ fn dtype_converts_the_main_dtype_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let model = Model { files: 1, ..Model::SMALL };
     let base = model.write(&dir.path().join("base"));
-    let bytes = std::fs::read(base.join("model.safetensors")).unwrap();
-    let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut all: Vec<crate::fixture::Tensor> = parsed
-        .tensors()
-        .into_iter()
-        .map(|(name, v)| crate::fixture::Tensor {
-            name,
-            dtype: v.dtype(),
-            shape: v.shape().to_vec(),
-            bytes: v.data().to_vec(),
-        })
-        .collect();
+    let mut all = crate::fixture::read(&base.join("model.safetensors"));
     all.push(tensor("model.layers.0.router.bias", Dtype::F32, &[8]));
     let mut mask = tensor("model.mask", Dtype::BF16, &[4]);
     mask.bytes = crate::fixture::encode(Dtype::BF16, &[0.0, f32::NEG_INFINITY, 1.0, -1.0]);
@@ -114,19 +103,8 @@ fn one_changed_side_of_a_tied_model_unties_it() {
     let config =
         json!({"model_type": "llama", "vocab_size": 96, "torch_dtype": "bfloat16", "tie_word_embeddings": true});
     crate::fixture::write_json(&base.join("config.json"), &config);
-    let bytes = std::fs::read(base.join("model.safetensors")).unwrap();
-    let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let tied: Vec<crate::fixture::Tensor> = parsed
-        .tensors()
-        .into_iter()
-        .filter(|(name, _)| name != "lm_head.weight")
-        .map(|(name, v)| crate::fixture::Tensor {
-            name,
-            dtype: v.dtype(),
-            shape: v.shape().to_vec(),
-            bytes: v.data().to_vec(),
-        })
-        .collect();
+    let mut tied = crate::fixture::read(&base.join("model.safetensors"));
+    tied.retain(|t| t.name != "lm_head.weight");
     crate::fixture::write(&base.join("model.safetensors"), &tied);
     let more = vec![
         tensor("base_model.model.lm_head.lora_A.weight", Dtype::F32, &[4, 64]),

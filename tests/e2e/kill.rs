@@ -19,6 +19,11 @@ fn killed_and_run_again_gives_the_same_files() {
     campaign(&case(192, 3), KILLS, 5, &[]);
 }
 
+#[test]
+fn a_single_file_is_not_loadable_before_the_end_either() {
+    campaign(&case(128, 1), KILLS / 2, 3, &[]);
+}
+
 /// `cargo test --test e2e -- --ignored campaign`: at least 50 kills over a merge stretched to more than 20 s.
 #[test]
 #[ignore = "takes a minute; .ci/run runs it"]
