@@ -18,10 +18,13 @@ fn source(object: u32, name: &str, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(object), offset: 64, dtype: Dtype::F32, shape: shape.into() }
 }
 
+/// Tensor names and shapes.
+type Shapes = Vec<(&'static str, Vec<u64>)>;
+
 struct Case {
     config: Value,
-    base: Vec<(&'static str, Vec<u64>)>,
-    adapters: Vec<(Value, Vec<(&'static str, Vec<u64>)>)>,
+    base: Shapes,
+    adapters: Vec<(Value, Shapes)>,
     weights: Vec<f64>,
     dora_norm: DoraNorm,
 }
