@@ -6,7 +6,7 @@
 //!
 //! - Values are upcast to fp32 ([`convert`]), which is exact, and all adapters are applied in fp32.
 //! - A low-rank delta is, for each element, one chain of fused multiply-adds over the rank in increasing order, then one
-//!   fused multiply-add with the scale ([`reference`]). The chain is never split: fp32 addition is not associative.
+//!   fused multiply-add with the scale ([`mod@reference`]). The chain is never split: fp32 addition is not associative.
 //! - Reductions are in f64 with a fixed shape ([`norm`]), so that cutting a tensor among workers changes nothing.
 //! - The result is rounded once, to nearest even, and a value that the output dtype cannot hold is reported, not stored
 //!   in silence.
