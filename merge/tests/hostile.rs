@@ -71,10 +71,8 @@ proptest! {
         let _ = header::parse(&bytes, size);
         let _ = Index::parse(&bytes);
         let _ = AdapterConfig::parse(&bytes);
-        if let Some(first) = bytes.first_chunk::<8>() {
-            if let Ok(n) = header::header_length(*first, size) {
-                prop_assert!(n <= header::MAX_HEADER && n + 8 <= size);
-            }
+        if let Some(Ok(n)) = bytes.first_chunk::<8>().map(|first| header::header_length(*first, size)) {
+            prop_assert!(n <= header::MAX_HEADER && n + 8 <= size);
         }
     }
 

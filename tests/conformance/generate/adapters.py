@@ -13,6 +13,7 @@ from . import oracle
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+SETS = ("target_modules", "exclude_modules", "target_parameters")  # sets in PEFT, in any order
 Disguise = Callable[[Path], None]
 
 
@@ -37,13 +38,17 @@ def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
     if adapter.trained:
         randomise(model, seed)
     model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    edit_config(folder, base_model_name_or_path=base.name)
-    config = json.loads((folder / CONFIG).read_text())
-    if isinstance(config.get("target_modules"), list):  # a set in PEFT: in an order that changes from run to run
-        edit_config(folder, target_modules=sorted(config["target_modules"]))
+    tidy(folder, base)
     if adapter.dtype is not None:
         rewrite(folder, lambda tensors: {name: tensor.to(adapter.dtype) for name, tensor in tensors.items()})
+
+
+def tidy(folder: Path, base: Path) -> None:
+    """Take away what differs from run to run or from machine to machine."""
+    (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+    config = json.loads((folder / CONFIG).read_text())
+    sets = {key: sorted(config[key]) for key in SETS if isinstance(config.get(key), list)}
+    edit_config(folder, base_model_name_or_path=base.name, **sets)
 
 
 def randomise(model: torch.nn.Module, seed: int, spread: float = 0.1) -> None:

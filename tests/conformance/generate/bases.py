@@ -78,10 +78,10 @@ BASES = {
 TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def new_model(base: Base) -> nn.Module:
+def new_model(base: Base, seed: str = "") -> nn.Module:
     """A model of random weights of which none is left at a value that hides a mistake (0 or 1)."""
     config = getattr(transformers, base.config)(**base.options)
-    torch.manual_seed(zlib.crc32(f"{base.architecture} {sorted(base.options.items())}".encode()))
+    torch.manual_seed(zlib.crc32(f"{base.architecture} {sorted(base.options.items())}{seed}".encode()))
     model = getattr(transformers, base.architecture)(config)
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -94,11 +94,11 @@ def new_model(base: Base) -> nn.Module:
     return model
 
 
-def make(root: Path) -> None:
+def make(root: Path, known: dict[str, Base] = BASES, seed: str = "") -> None:
     """Write all bases below `root`."""
-    for name, base in BASES.items():
+    for name, base in known.items():
         folder = root / name
-        model = new_model(base).to(TORCH[base.dtype])
+        model = new_model(base, seed).to(TORCH[base.dtype])
         model.save_pretrained(folder, max_shard_size="20KB" if base.form == "sharded" else "1GB")
         if base.form == "bin":
             _as_bin(folder, model)

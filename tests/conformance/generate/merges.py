@@ -46,15 +46,29 @@ def sequence_at(rows: int) -> Oracle:
     return lambda base, folders: oracle.in_sequence(base, folders, rows)
 
 
-def build(case: Merge, root: Path) -> dict:
+def write_expected(folder: Path, merged: oracle.State, base: Path) -> list[str]:
+    """Write the tensors that the merge changes; their names."""
+    held = {name: tensor.float() for name, tensor in oracle.stored(base).items() if tensor.is_floating_point()}
+    changed = {
+        name: tensor.float().contiguous()
+        for name, tensor in sorted(merged.items())
+        if tensor.is_floating_point() and (name not in held or not torch.equal(tensor, held[name]))
+    }
+    assert all(torch.isfinite(tensor).all() for tensor in changed.values()), folder.name
+    if changed:
+        save_file(changed, folder / "expected.safetensors")
+    return sorted(changed)
+
+
+def build(case: Merge, root: Path, known: dict[str, bases.Base] = bases.BASES, seed: str = "") -> dict:
     """Write the case's folder; returns its entry for the list."""
     folder, base = root / case.name, root / "bases" / case.base
-    form = bases.BASES[case.base]
+    form = known[case.base]
     readable = base if form.form != "bin" else root / "bases" / case.base.removesuffix("-bin")
     folder.mkdir(parents=True)
     made = []
     for number, (adapter, path) in enumerate(zip(case.adapters, paths_of(case), strict=True)):
-        adapters.make(adapter, readable, folder / path, zlib.crc32(case.name.encode()) + number)
+        adapters.make(adapter, readable, folder / path, zlib.crc32(f"{case.name}{seed}".encode()) + number)
         made.append(folder / path)
     merged = (case.oracle or oracle.in_sequence)(readable, made)
     for adapter, path in zip(case.adapters, made, strict=True):
@@ -62,16 +76,8 @@ def build(case: Merge, root: Path) -> dict:
             adapter.disguise(path)
         if adapter.tokenizer:
             bases.sidecars(path, adapter.rows)
-    held = {name: tensor.float() for name, tensor in oracle.stored(readable).items() if tensor.is_floating_point()}
-    changed = {
-        name: tensor.float()
-        for name, tensor in merged.items()
-        if tensor.is_floating_point() and (name not in held or not torch.equal(tensor, held[name]))
-    }
+    changed = write_expected(folder, merged, readable)
     assert bool(changed) != case.nothing_changes, f"{case.name}: {len(changed)} tensors change"
-    assert all(torch.isfinite(tensor).all() for tensor in changed.values()), case.name
-    if changed:
-        save_file({name: tensor.contiguous() for name, tensor in changed.items()}, folder / "expected.safetensors")
     args = ["--base", f"../bases/{case.base}"]
     for use in case.uses or paths_of(case):
         args += ["--lora", use]
@@ -85,7 +91,7 @@ def build(case: Merge, root: Path) -> dict:
         "expected_config": {"dtype": NAMES[form.dtype]} | case.config,
         "tolerance": {"ulp": 0.5, "noise_rel": 1e-6},
         "unchanged_as_in": f"../bases/{readable.name}",
-        "changed": sorted(changed),
+        "changed": changed,
         "notes": case.notes,
         "made_with": VERSIONS,
     }

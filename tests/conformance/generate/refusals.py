@@ -83,5 +83,4 @@ def target_parameters(folder: Path) -> None:
     adapters.randomise(model, seed=1)
     shutil.rmtree(folder / "adapter")
     model.save_pretrained(folder / "adapter")
-    (folder / "adapter" / "README.md").unlink()
-    adapters.edit_config(folder / "adapter", base_model_name_or_path=base.name)
+    adapters.tidy(folder / "adapter", base)

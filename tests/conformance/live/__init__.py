@@ -1,0 +1,1 @@
+"""Fresh adapters, run against the binary and compared with PEFT and transformers."""
