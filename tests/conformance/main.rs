@@ -4,6 +4,8 @@
 //! Right is within half a unit in the last place of the stored dtype plus a small noise term of fp32 sums (near zero,
 //! units in the last place alone say nothing). What the merge does not change must be the same bytes.
 
+#![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

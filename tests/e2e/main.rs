@@ -1,5 +1,7 @@
 //! The binary as a user runs it, on real files.
 
+#![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
+
 mod commands;
 mod determinism;
 mod fixture;
