@@ -112,8 +112,12 @@ def compare_config(case: Case, output: Path) -> list[str]:
 
 
 def compare_files(case: Case, output: Path) -> list[str]:
-    """The base's other files must be there as they were (or the adapter's, where it brings its own); no others."""
-    source = {file.name: file for file in case.base.iterdir() if file.is_file()}
+    """The base's other files must be there as they were (or the adapter's, where it brings its own); no others.
+
+    Hidden files and a README are free to come along or not, and so are folders.
+    """
+    source = {file.name: file for file in case.base.iterdir() if file.is_file() and not file.name.startswith(".")}
+    folders = {file.name for file in case.base.iterdir() if file.is_dir()}
     if case.sidecars_from:
         brought = (case.folder / case.sidecars_from).iterdir()
         source |= {file.name: file for file in brought if not file.name.startswith("adapter_")}
@@ -129,7 +133,9 @@ def compare_files(case: Case, output: Path) -> list[str]:
         elif (output / name).read_bytes() != file.read_bytes():
             problems.append(f"{name} differs from {file.parent.name}/{name}")
     for file in sorted(output.iterdir()):
-        known = file.name in source.keys() | OWN or file.name == "model.safetensors" or SHARD.fullmatch(file.name)
+        known = (
+            file.name in source.keys() | folders | OWN or file.name == "model.safetensors" or SHARD.fullmatch(file.name)
+        )
         if not known and not (file.name == "README.md" and file.is_file()):
             problems.append(f"left behind: {file.name}")
     return problems

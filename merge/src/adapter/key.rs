@@ -10,7 +10,7 @@ pub enum Role {
     LoraA,
     /// `lora_B.weight`: [out, r] (convolution: [out, r, 1...]).
     LoraB,
-    /// `lora_B.bias`: [out], added with the scale.
+    /// `lora_B.bias`: `[out]`, added with the scale.
     LoraBBias,
     /// `lora_embedding_A`: [r, vocab].
     EmbeddingA,

@@ -62,7 +62,7 @@ pub enum Change {
     Pair(Pair),
     /// A bias delta, times the scale.
     Bias {
-        /// [out].
+        /// `[out]`.
         source: Source,
         /// The pair's scale.
         scale: f64,

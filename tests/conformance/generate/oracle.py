@@ -22,7 +22,7 @@ def stored(base: Path) -> State:
 
 
 class Tree(nn.Module):
-    """A checkpoint as plain modules: `nn.Linear` for every matrix, under the checkpoint's own names.
+    """A checkpoint as plain modules: a linear for every matrix but the embedding, under the checkpoint's own names.
 
     For checkpoints that transformers stores otherwise than it runs them: it stacks the experts of a Qwen3-MoE, while
     adapters of earlier releases, and the files, have a linear for each.
@@ -33,7 +33,9 @@ class Tree(nn.Module):
         for name, tensor in state.items():
             *path, leaf = name.split(".")
             if leaf == "weight" and tensor.ndim == 2:
-                layer = nn.Linear(tensor.shape[1], tensor.shape[0], bias=False)
+                rows, columns = tensor.shape
+                embeds = path[-1] == "embed_tokens"
+                layer = nn.Embedding(rows, columns) if embeds else nn.Linear(columns, rows, bias=False)
                 layer.weight = nn.Parameter(tensor)
                 self._at(path[:-1]).add_module(path[-1], layer)
             else:

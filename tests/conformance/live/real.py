@@ -23,14 +23,14 @@ from .run import MATTERS
 sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
 from grammar import dialogue, narrative
 
-TARGETS = ["query", "key", "value", "dense"]
+TARGETS = r"encoder\..*\.(query|key|value|dense)"  # the pooler has no part in the embeddings
 CONFIGS = {
     "lora": LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS),
     "dora": LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, use_dora=True),
 }
 STEPS, PAIRS = 12, 16
 # the largest difference in any of the 384 numbers of a sentence's embedding, which has length 1
-LIMIT_F32, LIMIT_BF16 = 2e-6, 1e-2
+LIMIT_F32, LIMIT_BF16 = 2e-6, 5e-3
 SENTENCES = [
     "The tide was low and the boats lay on the sand.",
     "Who has the key of the lighthouse?",

@@ -14,21 +14,24 @@ WIDER = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 128}
 ROWS = 135  # of a grown vocabulary
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]
+# transformers stacks the experts, gate and up as one: PEFT wants both, and 0.21.2 silently loses both without down_proj
+STACKED = "gate_proj+up_proj+down_proj"
 FAMILIES = {
     "llama": ("LlamaForCausalLM", "LlamaConfig", LLAMA | WIDER, ATTENTION + MLP),
     "llama-tied": ("LlamaForCausalLM", "LlamaConfig", LLAMA | WIDER | {"tie_word_embeddings": True}, ATTENTION + MLP),
     "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", LLAMA | WIDER, ATTENTION + MLP),
-    "qwen3moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", MOE | WIDER, ATTENTION + MLP),
+    "qwen3moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", MOE | WIDER, [*ATTENTION, "down_proj", STACKED]),
     "gpt2": (
         "GPT2LMHeadModel",
         "GPT2Config",
-        GPT2 | {"vocab_size": 128, "n_embd": 64, "n_inner": 96, "bos_token_id": 1, "eos_token_id": 2},
+        GPT2
+        | {"vocab_size": 128, "n_positions": 64, "n_embd": 64, "n_inner": 96, "bos_token_id": 1, "eos_token_id": 2},
         ["c_attn", "c_proj", "c_fc"],
     ),
     "bert": (
         "BertModel",
         "BertConfig",
-        BERT | {"vocab_size": 128, "hidden_size": 64, "intermediate_size": 96},
+        BERT | {"vocab_size": 128, "hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 64},
         ["query", "key", "value", "dense"],
     ),
 }
@@ -54,8 +57,9 @@ class Draw:
         self.rng = rng
 
     def lora(self, names: list[str], **more: object) -> LoraConfig:
-        """Some of the targets, at some rank."""
+        """Some of the targets (`+` joins those that come together), at some rank."""
         targets = self.rng.sample(names, self.rng.randint(1, len(names)))
+        targets = sorted({part for target in targets for part in target.split("+")})
         rank = self.rng.choice([1, 2, 3, 5, 8, 16])
         return LoraConfig(r=rank, lora_alpha=self.rng.choice([rank, 2 * rank, 4, 7]), target_modules=targets, **more)
 
