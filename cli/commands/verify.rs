@@ -50,7 +50,7 @@ pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
         None => Ok(()),
         Some(first) => {
             Err(Error::new(Kind::VerifyFailed, format!("{} of the checks failed, the first: {first}", problems.len()))
-                .hint("merge again with --force"))
+                .hint("merge again with --restart"))
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::journal::{History, PieceRecord, Record, STATE, State, Writer};
 use crate::persist::Measuring;
 use crate::{equal, publish};
 
+/// Says that the merge replaces an older output.
+const REPLACES: &str = "replaces";
+
 /// What the user allows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -90,7 +93,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         }
         if let Some(first) = foreign.first()
             && !options.force
-            && !(options.restart && before.iter().any(|n| n == MANIFEST))
+            && !(options.restart && (before.iter().any(|n| n == MANIFEST) || state.plan().await?.is_some()))
         {
             let what = if before.iter().any(|n| n == MANIFEST) { "another merge" } else { "files that are not ours" };
             return Err(Error::new(Kind::OutputExists, format!("{output} holds {what}, such as {first}"))
@@ -99,7 +102,12 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         check_space(&*store, &output, &plan, options).await?;
         equal::check(&stores, &plan).await?;
         discard(&state, &*store).await?;
+        if !foreign.is_empty() {
+            // Noted before the plan is there: only what was asked for is cleared away, also after a kill.
+            state.put(REPLACES, Bytes::from_static(b"1\n")).await?;
+        }
     }
+    let replaces = state.get(REPLACES).await?.is_some();
     let history = if stored.is_some() { state.history().await? } else { History::default() };
     let opened = open(&state, &*store, &output, &plan, history, stored.is_some()).await;
     let (tasks, uploads, done, epoch, journal, measured) = match opened {
@@ -126,7 +134,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         done,
         journal: Some(journal),
         measured,
-        replaces: !foreign.is_empty(),
+        replaces,
         made_folder: foreign.is_empty(),
         plan: Arc::new(plan),
     })))

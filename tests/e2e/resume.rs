@@ -195,3 +195,12 @@ fn restart_replaces_a_finished_merge_of_ours() {
     succeed(case.merge(&case.reference).args(["--dtype", "f32", "--restart"]));
     assert_eq!(crate::output::tensor(&case.reference, "lm_head.weight").0, Dtype::F32);
 }
+
+#[test]
+fn what_appears_beside_an_unfinished_merge_is_not_cleared_away() {
+    let case = case(128, 2);
+    interrupted(&case);
+    std::fs::write(case.out.join("model.safetensors"), "somebody's own").unwrap();
+    succeed(&mut case.merge(&case.out));
+    assert_eq!(std::fs::read_to_string(case.out.join("model.safetensors")).unwrap(), "somebody's own");
+}
