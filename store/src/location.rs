@@ -42,8 +42,8 @@ impl fmt::Display for Scheme {
 /// ```
 /// # use shardfuse_store::Location;
 /// # use std::path::Path;
-/// let base = Location::parse("../models/base", Path::new("/home/ana/work"))?;
-/// assert_eq!(base.to_string(), "/home/ana/models/base");
+/// let base = Location::parse("../models/base", Path::new("/home/me/work"))?;
+/// assert_eq!(base.to_string(), "/home/me/models/base");
 /// assert_eq!(base.join("config.json")?.file_name(), Some("config.json"));
 /// assert!(base.join("../config.json").is_err());
 /// # Ok::<(), shardfuse_store::Error>(())

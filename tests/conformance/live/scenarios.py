@@ -64,8 +64,8 @@ class Draw:
         return LoraConfig(r=rank, lora_alpha=self.rng.choice([rank, 2 * rank, 4, 7]), target_modules=targets, **more)
 
     def tokens(self) -> list[int]:
-        """Three indices, in any order."""
-        return self.rng.sample(range(128), 3)
+        """Eight indices, in any order."""
+        return self.rng.sample(range(128), 8)
 
 
 def kinds(family: str, draw: Draw) -> dict[str, Callable[[], dict]]:
@@ -84,8 +84,11 @@ def kinds(family: str, draw: Draw) -> dict[str, Callable[[], dict]]:
             "adapters": [Adapter(draw.lora(names, use_dora=True, **plain)), Adapter(draw.lora(names, **plain))]
         },
     }
-    if family == "qwen3moe":  # PEFT stacks experts on load; it knows no stacked DoRA
+    if family == "qwen3moe":
+        # PEFT knows no DoRA on stacked experts, and doubles rank and alpha of a stacked gate and up, which is another
+        # scale under rsLoRA
         del made["dora"], made["dora-then-lora"]
+        made["rslora"] = lambda: one([*ATTENTION, "down_proj"], use_rslora=True)
         made["dora-attention"] = lambda: one(ATTENTION, use_dora=True)
     if family == "bert":
         made["saved"] = lambda: one(["query"], modules_to_save=["pooler"])
