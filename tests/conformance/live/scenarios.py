@@ -60,7 +60,7 @@ class Draw:
         """Some of the targets (`+` joins those that come together), at some rank."""
         targets = self.rng.sample(names, self.rng.randint(1, len(names)))
         targets = sorted({part for target in targets for part in target.split("+")})
-        rank = self.rng.choice([1, 2, 3, 5, 8, 16])
+        rank = self.rng.choice([2, 3, 5, 8, 16] + ([] if more.get("use_rslora") else [1]))  # at 1, rsLoRA is LoRA
         return LoraConfig(r=rank, lora_alpha=self.rng.choice([rank, 2 * rank, 4, 7]), target_modules=targets, **more)
 
     def tokens(self) -> list[int]:

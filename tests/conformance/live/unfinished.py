@@ -43,13 +43,16 @@ def run(root: Path, seed: int, program: Path, report: Report) -> None:
     (whole / "config.json").write_bytes(config)
 
     command = [str(program), "merge", *args, "--output", str(killed), "--limit-rate", "20MiB", "--quiet"]
-    run_ = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(2)  # of more than four at this rate
-    half_done = run_.poll() is None
-    run_.kill()
-    run_.wait()
-    size = sum(file.stat().st_blocks * 512 for file in killed.rglob("*") if file.is_file())
-    report.check("unfinished: killed", half_done and size > 0, f"while it ran, with {size / 1e6:.0f} MB in the folder")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not killed.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)  # of more than four at this rate
+    half_done = process.poll() is None
+    process.kill()
+    process.wait()
+    left = sorted(file.name for file in killed.rglob("*") if file.is_file()) if killed.exists() else []
+    report.check("unfinished: killed", half_done and bool(left), f"while it ran; {len(left)} files in the folder")
     report.check("unfinished: the killed output", not loads(killed), "must not load")
     outcome = merge(program, [*args, "--output", str(killed)])
     report.check("unfinished: run again", outcome.merged, outcome.message or "goes on to the end")
