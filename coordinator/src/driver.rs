@@ -216,7 +216,7 @@ impl Driver {
     }
 
     fn said(&mut self, worker: WorkerId, message: from_worker::Message) -> Option<Event> {
-        let ids = |a: Option<v1::Attempt>| a.map(|a| (TaskId(a.task), Epoch(a.epoch)));
+        let ids = |a: &Option<v1::Attempt>| a.as_ref().map(|a| (TaskId(a.task), Epoch(a.epoch)));
         match message {
             from_worker::Message::Heartbeat(beat) => {
                 let running = beat.running.iter().map(|a| (TaskId(a.task), Epoch(a.epoch))).collect();
@@ -224,7 +224,7 @@ impl Driver {
             }
             from_worker::Message::Draining(_) => Some(Event::Draining { worker }),
             from_worker::Message::TaskFailed(failed) => {
-                let (task, epoch) = ids(failed.attempt)?;
+                let (task, epoch) = ids(&failed.attempt)?;
                 let kind = match failed.kind() {
                     v1::ErrorKind::Permanent => ErrorKind::Permanent,
                     v1::ErrorKind::WorkerLocal => ErrorKind::WorkerLocal,
@@ -241,7 +241,7 @@ impl Driver {
                 Some(Event::TaskFailed { worker, task, epoch, kind, message: failed.message })
             }
             from_worker::Message::PieceDone(done) => {
-                let (task, epoch) = ids(done.attempt)?;
+                let (task, epoch) = ids(&done.attempt)?;
                 match self.receipt(task, &done) {
                     Some(receipt) => {
                         let piece = Piece(done.piece);
@@ -298,11 +298,11 @@ impl Driver {
                 Err(e) => return Some(Err(e)),
             },
             Action::Revoke { worker, task, epoch } => {
-                let attempt = Some(v1::Attempt { task: task.0, epoch: epoch.0 });
+                let attempt = Some(v1::Attempt { task: task.0, epoch: epoch.0, merge: self.ready.digest.clone() });
                 self.sessions.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
             }
             Action::Ack { worker, task, epoch, piece } => {
-                let attempt = Some(v1::Attempt { task: task.0, epoch: epoch.0 });
+                let attempt = Some(v1::Attempt { task: task.0, epoch: epoch.0, merge: self.ready.digest.clone() });
                 self.sessions.send(worker, to_worker::Message::Ack(v1::Ack { attempt, piece: piece.0 }));
             }
             Action::Persist { task, piece, epoch, receipt } => {
@@ -391,7 +391,14 @@ impl Driver {
                 (objects_of(plan, sources), Job::Gauge(Gauge { blocks: pieces, measured, measure: measure.clone() }))
             }
         };
-        Ok(Assignment { task: task.0, epoch: epoch.0, lease_ms: lease.as_millis() as u64, objects, job })
+        Ok(Assignment {
+            merge: self.ready.digest.clone(),
+            task: task.0,
+            epoch: epoch.0,
+            lease_ms: lease.as_millis() as u64,
+            objects,
+            job,
+        })
     }
 
     fn show(&self, publishing: bool) {

@@ -10,9 +10,11 @@ use shardfuse_merge::{Dtype, DtypeExt};
 
 use crate::v1;
 
+mod spec;
+
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed(String);
+pub struct Malformed(pub(crate) String);
 
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -242,7 +244,7 @@ impl From<&Assignment> for v1::Assign {
         let object =
             |(id, o): &(u32, Object)| v1::Object { id: *id, url: o.url.clone(), size: o.size, pin: o.pin.clone() };
         v1::Assign {
-            attempt: Some(v1::Attempt { task: a.task, epoch: a.epoch }),
+            attempt: Some(v1::Attempt { task: a.task, epoch: a.epoch, merge: a.merge.clone() }),
             lease_ms: a.lease_ms,
             objects: a.objects.iter().map(object).collect(),
             job: Some(job),
@@ -289,6 +291,7 @@ impl TryFrom<v1::Assign> for Assignment {
         };
         let object = |o: v1::Object| (o.id, Object { url: o.url, size: o.size, pin: o.pin, seen: String::new() });
         Ok(Assignment {
+            merge: attempt.merge,
             task: attempt.task,
             epoch: attempt.epoch,
             lease_ms: a.lease_ms,

@@ -10,6 +10,9 @@ pub mod v1 {
     tonic::include_proto!("shardfuse.v1");
 }
 
+/// The descriptors of all files, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardfuse.v1.bin"));
+
 /// The version that both sides of a session must have.
 pub const PROTOCOL_VERSION: u32 = 1;
 /// The largest message, in bytes. Assignments are kept far below by splitting tasks.

@@ -1,8 +1,16 @@
-//! Where bytes are: a scheme and an absolute path.
+//! Where bytes are: a scheme, a bucket or host, and an absolute path.
 //!
 //! A location is parsed once, at the edge, and holds no secret: what a user typed is refused, not kept, when it carries
-//! credentials or belongs to a store that this version does not reach, and the refusal repeats neither a user name nor
-//! a query.
+//! credentials or a query, and the refusal repeats neither.
+//!
+//! | written as | means |
+//! |---|---|
+//! | `/a/b`, `a/b`, `file:///a/b` | a file |
+//! | `s3://bucket/key`, `gs://bucket/key` | an object; the key is taken literally, `%` included |
+//! | `az://container/key` | a blob of the account that `--stores` or the environment names |
+//! | `abfss://container@account.dfs.core.windows.net/key` | a blob of that account |
+//! | `http://host[:port]/path`, `https://…` | read only; the path is percent-encoded, as it goes over the wire |
+//! | `hf://org/model[@revision]/file` | a file of a model on the hub, read only |
 //!
 //! `..` is resolved by name only at the front of a relative path, against the current directory: that directory is
 //! given as the system reports it, without symbolic links, so there the name and the file system agree. Anywhere else
@@ -18,19 +26,51 @@ use crate::error::{Error, ErrorKind, Result};
 mod tests;
 mod url;
 
+use url::Parsed;
+
 /// What kind of store holds a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scheme {
     /// A file system: `file://` or a plain path.
     File,
+    /// Amazon S3, or a store that speaks its protocol.
+    S3,
+    /// Google Cloud Storage.
+    Gs,
+    /// Azure Blob Storage, `az://` and `abfss://`.
+    Azure,
+    /// A web server without encryption, read only.
+    Http,
+    /// A web server, read only.
+    Https,
+    /// The Hugging Face hub, read only.
+    Hub,
+}
+
+impl Scheme {
+    /// What stands before the colon.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::S3 => "s3",
+            Self::Gs => "gs",
+            Self::Azure => "az",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Hub => "hf",
+        }
+    }
+
+    /// Whether nothing can be written there.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::Http | Self::Https | Self::Hub)
+    }
 }
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File => f.write_str("file"),
-        }
+        f.write_str(self.name())
     }
 }
 
@@ -51,6 +91,8 @@ impl fmt::Display for Scheme {
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
     scheme: Scheme,
+    /// The bucket, `container` or `container@account host`, or host and port; empty for files and the hub.
+    authority: String,
     /// Absolute, without empty or `.` components and without a slash at the end.
     path: String,
 }
@@ -61,8 +103,10 @@ impl Location {
     /// `current_dir` must be free of symbolic links, as `std::env::current_dir` returns it. A `file://` URL is
     /// percent-decoded, a plain path is taken literally.
     pub fn parse(text: &str, current_dir: &Path) -> Result<Self> {
-        if let Some(path) = url::to_path(text)? {
-            return Self::at_path(&path);
+        match url::parse(text)? {
+            Some(Parsed::File(path)) => return Self::at_path(&path),
+            Some(Parsed::Remote { scheme, authority, path }) => return Ok(Self { scheme, authority, path }),
+            None => {}
         }
         if text.is_empty() {
             return Err(Error::new(ErrorKind::Permanent, "\"\"", "an empty path"));
@@ -101,7 +145,7 @@ impl Location {
         if plain.is_empty() {
             plain.push('/');
         }
-        Ok(Self { scheme: Scheme::File, path: plain })
+        Ok(Self { scheme: Scheme::File, authority: String::new(), path: plain })
     }
 
     /// What kind of store holds it.
@@ -109,11 +153,25 @@ impl Location {
         self.scheme
     }
 
-    /// The path in the file system; `None` once there are locations that have none.
+    /// The path in the file system, for a file.
     pub fn local_path(&self) -> Option<&Path> {
-        match self.scheme {
-            Scheme::File => Some(Path::new(&self.path)),
-        }
+        (self.scheme == Scheme::File).then(|| Path::new(&self.path))
+    }
+
+    /// The bucket, the container (with `@account host` where the URL names one), or host and port; empty for files and
+    /// the hub.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The absolute path behind the authority; `/` for the whole bucket or host. For the hub `/org/model[@revision]/…`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path without its leading slash: an object's key.
+    pub fn key(&self) -> &str {
+        self.path.strip_prefix('/').unwrap_or(&self.path)
     }
 
     /// The location of `name` below this one: one or more plain components, separated by slashes.
@@ -127,15 +185,22 @@ impl Location {
             return Err(Error::new(ErrorKind::Permanent, self, format!("{name:?} does not name a file below it")));
         }
         let separator = if self.path.ends_with('/') { "" } else { "/" };
-        Ok(Self { scheme: self.scheme, path: format!("{}{separator}{name}", self.path) })
+        let name = match self.scheme {
+            Scheme::Http | Scheme::Https => url::encode(name),
+            _ => name.to_owned(),
+        };
+        Ok(Self { path: format!("{}{separator}{name}", self.path), ..self.clone() })
     }
 
-    /// The folder that holds it; `None` for the root, and where the path ends in `..`, whose parent only the file
-    /// system knows.
+    /// The folder that holds it; `None` for the root, for a model of the hub, and where the path ends in `..`, whose
+    /// parent only the file system knows.
     pub fn parent(&self) -> Option<Self> {
         self.file_name()?;
         let path: PathBuf = Path::new(&self.path).parent()?.into();
-        Some(Self { scheme: self.scheme, path: path.to_str()?.to_owned() })
+        if self.scheme == Scheme::Hub && path.components().count() < 3 {
+            return None;
+        }
+        Some(Self { path: path.to_str()?.to_owned(), ..self.clone() })
     }
 
     /// The last component, if it is a name.
@@ -149,13 +214,17 @@ impl Location {
     pub fn is_within(&self, folder: &Self) -> bool {
         let path = Path::new(&self.path);
         self.scheme == folder.scheme
+            && self.authority == folder.authority
             && path.starts_with(&folder.path)
             && !path.components().any(|component| component == Component::ParentDir)
     }
 
     /// The location as a URL, for those who read nothing else.
     pub fn to_url(&self) -> String {
-        url::of_path(&self.path)
+        match self.scheme {
+            Scheme::File => url::of_path(&self.path),
+            _ => self.to_string(),
+        }
     }
 }
 
@@ -170,8 +239,9 @@ impl FromStr for Location {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match url::to_path(text)? {
-            Some(path) => Self::at_path(&path),
+        match url::parse(text)? {
+            Some(Parsed::File(path)) => Self::at_path(&path),
+            Some(Parsed::Remote { scheme, authority, path }) => Ok(Self { scheme, authority, path }),
             None => Self::at_path(Path::new(text)),
         }
     }
@@ -181,12 +251,15 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.scheme {
             Scheme::File => f.write_str(&self.path),
+            Scheme::Azure if self.authority.contains('@') => write!(f, "abfss://{}{}", self.authority, self.path),
+            Scheme::Hub => write!(f, "hf:/{}", self.path),
+            _ => write!(f, "{}://{}{}", self.scheme, self.authority, self.path),
         }
     }
 }
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.path)
+        write!(f, "{:?}", self.to_string())
     }
 }

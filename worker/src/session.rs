@@ -31,7 +31,7 @@ pub struct Options {
     pub slots: u32,
 }
 
-type Attempt = (u32, u32);
+type Attempt = v1::Attempt;
 
 /// Serves one session until the coordinator stops it or the stream ends. Returns the coordinator's reason.
 pub async fn run(channel: Channel, pipeline: Pipeline, options: Options) -> Result<String, Failure> {
@@ -74,7 +74,7 @@ impl Session {
                     Some(Ok(v1::ToWorker { message })) => match message {
                         Some(to_worker::Message::Welcome(w)) => heartbeat = tokio::time::interval(Duration::from_millis(w.heartbeat_ms.max(10))),
                         Some(to_worker::Message::Assign(assign)) => self.start(assign, &pieces_in).await?,
-                        Some(to_worker::Message::Revoke(v1::Revoke { attempt: Some(a) })) => self.revoke((a.task, a.epoch)),
+                        Some(to_worker::Message::Revoke(v1::Revoke { attempt: Some(a) })) => self.revoke(&a),
                         Some(to_worker::Message::Ack(ack)) => debug!(piece = ack.piece, "acknowledged"),
                         Some(to_worker::Message::Stop(stop)) => return Ok(stop.reason),
                         Some(to_worker::Message::Revoke(_)) | None => warn!("a message without content"),
@@ -93,8 +93,8 @@ impl Session {
                     }
                 },
                 _ = heartbeat.tick() => {
-                    let running = self.running.keys().map(|(task, epoch)| v1::Attempt { task: *task, epoch: *epoch }).collect();
-                    let beat = v1::Heartbeat { running, bytes_put: self.bytes_put };
+                    let running = self.running.keys().cloned().collect();
+                    let beat = v1::Heartbeat { running, bytes_put: self.bytes_put, ..v1::Heartbeat::default() };
                     post(&self.outbound, from_worker::Message::Heartbeat(beat)).await?;
                 }
             }
@@ -102,23 +102,23 @@ impl Session {
     }
 
     async fn start(&mut self, assign: v1::Assign, pieces: &Arc<mpsc::Sender<Done>>) -> Result<(), Failure> {
-        let attempt = assign.attempt.map_or((0, 0), |a| (a.task, a.epoch));
+        let attempt = assign.attempt.clone().unwrap_or_default();
         let assignment = match Assignment::try_from(assign) {
             Ok(assignment) => assignment,
             Err(malformed) => return self.ended(attempt, Err(Failure::local(malformed.to_string()))).await,
         };
-        let (pipeline, pieces) = (self.pipeline.clone(), Arc::clone(pieces));
+        let (pipeline, pieces, of) = (self.pipeline.clone(), Arc::clone(pieces), attempt.clone());
         let handle = self.tasks.spawn(async move {
             let result = pipeline.run(&assignment, &pieces).await;
-            (attempt, result)
+            (of, result)
         });
         self.running.insert(attempt, handle);
         Ok(())
     }
 
-    fn revoke(&mut self, attempt: Attempt) {
-        if let Some(handle) = self.running.remove(&attempt) {
-            debug!(task = attempt.0, epoch = attempt.1, "revoked");
+    fn revoke(&mut self, attempt: &Attempt) {
+        if let Some(handle) = self.running.remove(attempt) {
+            debug!(task = attempt.task, epoch = attempt.epoch, "revoked");
             handle.abort();
         }
     }
@@ -134,7 +134,7 @@ impl Session {
         self.running.remove(&attempt);
         let Err(failure) = result else { return Ok(()) };
         let failed = v1::TaskFailed {
-            attempt: Some(v1::Attempt { task: attempt.0, epoch: attempt.1 }),
+            attempt: Some(attempt),
             kind: failure.retry.into(),
             failure: failure.error.kind().as_str().to_owned(),
             message: failure.error.message().to_owned(),

@@ -166,6 +166,8 @@ pub enum Job {
 /// A self-contained assignment: a worker needs no plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
+    /// The merge that the task belongs to.
+    pub merge: String,
     /// The task.
     pub task: u32,
     /// The attempt.

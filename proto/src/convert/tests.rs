@@ -32,6 +32,7 @@ fn assignment() -> Assignment {
     let placed =
         |recipe| Placed { name: "w".into(), dtype: Dtype::F32, shape: vec![4, 6], offset: 64, length: 96, recipe };
     Assignment {
+        merge: "0123456789abcdef".into(),
         task: 5,
         epoch: 2,
         lease_ms: 30_000,

@@ -1,19 +1,102 @@
-//! `file://` URLs to paths and back, and the refusal of all others.
+//! URLs to locations and back, and the refusal of what would be a secret.
 
 use std::path::PathBuf;
 
+use super::Scheme;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The path that a URL names, or `None` if the text is no URL.
-pub(super) fn to_path(text: &str) -> Result<Option<PathBuf>> {
+/// What a URL names.
+pub(super) enum Parsed {
+    /// A file.
+    File(PathBuf),
+    /// Anything else; the path is absolute and plain.
+    Remote { scheme: Scheme, authority: String, path: String },
+}
+
+/// What a URL names, or `None` if the text is no URL.
+pub(super) fn parse(text: &str) -> Result<Option<Parsed>> {
     let Some((scheme, rest)) = split_scheme(text) else { return Ok(None) };
-    if !scheme.eq_ignore_ascii_case("file") {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            shown(text),
-            format!("{}:// is not supported in this version", scheme.to_ascii_lowercase()),
-        ));
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "file" => return file(text, rest).map(|path| Some(Parsed::File(path))),
+        "s3" => Scheme::S3,
+        "gs" => Scheme::Gs,
+        "az" | "abfss" => Scheme::Azure,
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        "hf" => Scheme::Hub,
+        other => {
+            let message = format!("{other}:// is no store that shardfuse reaches");
+            return Err(Error::new(ErrorKind::Unsupported, shown(text), message));
+        }
+    };
+    let (authority, path) = remote(text, scheme, rest.strip_prefix("//").unwrap_or(rest))?;
+    Ok(Some(Parsed::Remote { scheme, authority, path }))
+}
+
+fn remote(text: &str, scheme: Scheme, rest: &str) -> Result<(String, String)> {
+    let refuse = |message: &str| Err(Error::new(ErrorKind::Permanent, shown(text), message));
+    let web = matches!(scheme, Scheme::Http | Scheme::Https);
+    if web && rest.contains(['?', '#']) {
+        return refuse(
+            "a web address with a query or a fragment; signed addresses are secrets, and not kept in a plan",
+        );
     }
+    if web && rest.contains('@') {
+        return refuse("a web address with a user; credentials belong to --stores (write an @ of the path as %40)");
+    }
+    if rest.contains(['\0', '\\']) || rest.chars().any(char::is_control) {
+        return refuse("a URL with a backslash or a control character");
+    }
+    let (authority, path) = match scheme {
+        Scheme::Hub => ("", rest),
+        _ => rest.split_once('/').unwrap_or((rest, "")),
+    };
+    let plain_host =
+        !authority.is_empty() && authority.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    let container_at_account = authority.split_once('@').is_some_and(|(container, account)| {
+        let name = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._$".contains(c));
+        name(container) && name(account) && account.contains('.')
+    });
+    let fits = match scheme {
+        Scheme::Hub => true,
+        Scheme::Azure => plain_host || container_at_account,
+        _ => plain_host,
+    };
+    if !fits {
+        let message = match scheme {
+            Scheme::Azure => "needs a container, or container@account.dfs.core.windows.net, before the path",
+            Scheme::Http | Scheme::Https => {
+                "needs a host and nothing else before the path; credentials belong to --stores"
+            }
+            _ => {
+                "needs a bucket's name and nothing else before the path; credentials belong to --stores or the environment"
+            }
+        };
+        return refuse(message);
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let components: Vec<&str> = path.split('/').collect();
+    let empty = path.is_empty() && scheme != Scheme::Hub;
+    if !empty && components.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        return refuse("a URL whose path has an empty component, `.` or `..`");
+    }
+    if scheme == Scheme::Hub {
+        let name = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+        let revision = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._%".contains(c));
+        let model = components.get(1).copied().unwrap_or_default();
+        let (model, at) = model.split_once('@').map_or((model, None), |(model, at)| (model, Some(at)));
+        if components.len() < 2 || model.is_empty() || !name(components[0]) || !name(model) || !at.is_none_or(revision)
+        {
+            return refuse("names no model of the hub; write hf://org/model or hf://org/model@revision");
+        }
+    }
+    // Hosts compare without case; buckets and containers do not.
+    let authority = if web { authority.to_ascii_lowercase() } else { authority.to_owned() };
+    Ok((authority, format!("/{path}")))
+}
+
+/// The path that a `file:` URL names.
+fn file(text: &str, rest: &str) -> Result<PathBuf> {
     let refuse = |message: &str| Err(Error::new(ErrorKind::Permanent, shown(text), message));
     // `file:/path` has no authority, `file:///path` an empty one.
     let path = match rest.strip_prefix("//") {
@@ -27,7 +110,7 @@ pub(super) fn to_path(text: &str) -> Result<Option<PathBuf>> {
         return refuse("a file URL with a query or a fragment; write ? as %3F and # as %23");
     }
     match decode(path) {
-        Some(path) => Ok(Some(PathBuf::from(path))),
+        Some(path) => Ok(PathBuf::from(path)),
         None => refuse("a file URL whose percent-encoding is broken, or hides a slash or a zero byte"),
     }
 }
@@ -76,7 +159,12 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// The `file://` URL of an absolute path.
 pub(super) fn of_path(path: &str) -> String {
-    let mut url = String::from("file://");
+    format!("file://{}", encode(path))
+}
+
+/// Percent-encodes what a URL's path cannot hold; slashes stay.
+pub(super) fn encode(path: &str) -> String {
+    let mut url = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
             url.push(char::from(byte));

@@ -84,7 +84,7 @@ impl Pipeline {
     /// Does an assignment, sending each piece as it is finished.
     pub async fn run(&self, assignment: &Assignment, done: &mpsc::Sender<Done>) -> Result<(), Failure> {
         let inputs = Inputs::new(Arc::clone(&self.shared.stores), &assignment.objects)?;
-        let attempt = v1::Attempt { task: assignment.task, epoch: assignment.epoch };
+        let attempt = v1::Attempt { task: assignment.task, epoch: assignment.epoch, merge: assignment.merge.clone() };
         match &assignment.job {
             Job::Fill(fill) => {
                 let norms = Norms::new(&fill.measured);
@@ -93,7 +93,7 @@ impl Pipeline {
                     running.push(self.part(&inputs, &norms, fill, *part));
                 }
                 while let Some(result) = running.next().await {
-                    send(done, attempt, result?).await?;
+                    send(done, &attempt, result?).await?;
                 }
             }
             Job::Gauge(gauge) => {
@@ -103,7 +103,7 @@ impl Pipeline {
                     running.push(self.block(&inputs, &norms, gauge, *block));
                 }
                 while let Some(result) = running.next().await {
-                    send(done, attempt, result?).await?;
+                    send(done, &attempt, result?).await?;
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Pipeline {
     }
 }
 
-async fn send(done: &mpsc::Sender<Done>, attempt: v1::Attempt, mut piece: Done) -> Result<(), Failure> {
-    piece.attempt = Some(attempt);
+async fn send(done: &mpsc::Sender<Done>, attempt: &v1::Attempt, mut piece: Done) -> Result<(), Failure> {
+    piece.attempt = Some(attempt.clone());
     done.send(piece).await.map_err(|_| Failure::local("the session ended"))
 }
