@@ -38,9 +38,11 @@ struct Buckets {
     config: Config,
     environment: Environment,
     connections: Result<Connections>,
-    /// By scheme and bucket, and the prefix whose settings it has.
-    open: Mutex<HashMap<(Scheme, String, Option<Location>), Arc<dyn Store>>>,
+    open: Mutex<HashMap<Key, Arc<dyn Store>>>,
 }
+
+/// Scheme and bucket, and the prefix whose settings it has.
+type Key = (Scheme, String, Option<Location>);
 
 impl Stores {
     /// Every store that this version knows, without limits, with endpoints and credentials from the environment.
@@ -52,8 +54,7 @@ impl Stores {
     pub fn from_config(config: Config) -> Self {
         let connections = Connections::new(Patience::default())
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
-        let buckets =
-            Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
+        let buckets = Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
         let unreached = |what: &str| -> Arc<dyn Store> {
             Arc::new(Refused::new(ErrorKind::Unsupported, format!("{what} cannot be reached by this version")))
         };
