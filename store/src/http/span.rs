@@ -96,7 +96,8 @@ mod tests {
         assert_eq!(parse("bytes 0-9/100"), Some((Some((0, 10)), Some(100))));
         assert_eq!(parse("bytes 5-5/*"), Some((Some((5, 6)), None)));
         assert_eq!(parse("bytes */100"), Some((None, Some(100))));
-        for text in ["", "bytes", "bytes 9-0/100", "bytes 0-100/100", "items 0-9/100", "bytes 0-18446744073709551615/*"] {
+        for text in ["", "bytes", "bytes 9-0/100", "bytes 0-100/100", "items 0-9/100", "bytes 0-18446744073709551615/*"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

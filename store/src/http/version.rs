@@ -67,7 +67,8 @@ impl Version {
             };
             Some(Self { size: size.parse().ok()?, mark })
         };
-        parsed().ok_or_else(|| Error::new(ErrorKind::Changed, at, format!("was {pin}, which is no pin of a web server")))
+        parsed()
+            .ok_or_else(|| Error::new(ErrorKind::Changed, at, format!("was {pin}, which is no pin of a web server")))
     }
 
     /// The condition under which a server may answer, for those that listen to it.
@@ -116,7 +117,11 @@ mod tests {
         let at: Location = "http://h/x".parse().unwrap();
         for (pairs, pin, condition) in [
             (vec![(ETAG, "\"a:b\""), (LAST_MODIFIED, DATE)], "etag:7:\"a:b\"", Some(IF_MATCH)),
-            (vec![(ETAG, "W/\"a\""), (LAST_MODIFIED, DATE)], "weak:7:Tue, 24 Nov 2026 05:00:00 GMT", Some(IF_UNMODIFIED_SINCE)),
+            (
+                vec![(ETAG, "W/\"a\""), (LAST_MODIFIED, DATE)],
+                "weak:7:Tue, 24 Nov 2026 05:00:00 GMT",
+                Some(IF_UNMODIFIED_SINCE),
+            ),
             (vec![(LAST_MODIFIED, DATE)], "weak:7:Tue, 24 Nov 2026 05:00:00 GMT", Some(IF_UNMODIFIED_SINCE)),
             (vec![(ETAG, "W/\"a\"")], "weak:7:W/\"a\"", None),
             (vec![], "weak:7:", None),
