@@ -34,6 +34,9 @@ pub mod location;
 pub mod open;
 mod read_only;
 mod refused;
+#[cfg(test)]
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
 pub mod store;
 pub mod throttle;
 

@@ -4,9 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use shardfuse_merge::adapter::config::AdapterConfig;
 use shardfuse_merge::checkpoint::index::Index;
 use shardfuse_merge::checkpoint::sidecar;
-use shardfuse_merge::plan::inventory::{
-    AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source,
-};
+use shardfuse_merge::plan::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
 use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
@@ -118,9 +116,10 @@ async fn shards(folder: &Folder, names: Vec<String>, objects: &mut Objects) -> R
         .map(|name| async move {
             let weights =
                 weights::read(folder.store(), &join(folder.at(), &name)?).await.map_err(|e| match e.kind() {
-                    Kind::MissingFile => {
-                        Error::new(Kind::MissingFile, format!("the index names {name}, which is not in {}", folder.at()))
-                    }
+                    Kind::MissingFile => Error::new(
+                        Kind::MissingFile,
+                        format!("the index names {name}, which is not in {}", folder.at()),
+                    ),
                     _ => e,
                 })?;
             Ok::<_, Error>((name, weights))

@@ -87,7 +87,7 @@ pub(crate) async fn ask(client: &Client, question: Question<'_>) -> Result<Answe
 }
 
 /// Where a response redirects to.
-fn next(at: &Location, url: &Url, response: &Response) -> Result<Option<Url>> {
+pub(super) fn next(at: &Location, url: &Url, response: &Response) -> Result<Option<Url>> {
     let moved = matches!(
         response.status(),
         StatusCode::MOVED_PERMANENTLY
