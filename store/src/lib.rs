@@ -15,6 +15,7 @@
 //! | hold a fleet to some places | [`Allow`] |
 //! | know whether to try again | [`ErrorKind`] |
 //! | limit the rate of writing | [`Throttled`] |
+//! | have a store in memory for a test | [`memory::Memory`] |
 //! | make a store fail in a test | [`fault::Faulty`] |
 //! | digest a file part by part | [`digest`] |
 //! | test a backend | `conformance` (with the feature of that name) |
@@ -31,6 +32,7 @@ pub mod hub;
 mod id;
 pub mod local;
 pub mod location;
+pub mod memory;
 pub mod open;
 mod read_only;
 mod refused;
