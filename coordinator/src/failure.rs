@@ -12,7 +12,11 @@ pub fn io(e: store::Error) -> Error {
         ErrorKind::Unsupported => Kind::Unsupported,
         _ => Kind::Io,
     };
-    Error::new(kind, e.chain())
+    let error = Error::new(kind, e.chain());
+    match e.hint() {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// A location that a plan or spec names; those are absolute.

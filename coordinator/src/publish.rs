@@ -158,7 +158,7 @@ async fn small(ready: &Ready, store: &dyn Store, name: &str, file: &SmallFile) -
         SmallFile::Copy(ObjectId(id)) => {
             let object = &ready.plan.objects[*id as usize];
             let (from, pin) = (location(&object.url)?, Pin::new(&object.pin));
-            store.copy(&from, &at, Some(&pin)).await.map_err(io)?;
+            ready.stores.copy(&from, &at, Some(&pin)).await.map_err(io)?;
             Ok(entry(object.size, hash_file(store, &at, object.size, None).await?))
         }
     }

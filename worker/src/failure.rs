@@ -35,6 +35,7 @@ impl Failure {
 impl From<store::Error> for Failure {
     fn from(e: store::Error) -> Self {
         let message = e.chain();
+        let hint = e.hint().map(str::to_owned);
         let (retry, kind) = match e.kind() {
             ErrorKind::Transient => (v1::ErrorKind::Transient, Kind::Io),
             ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::Io),
@@ -44,6 +45,9 @@ impl From<store::Error> for Failure {
             _ => (v1::ErrorKind::Permanent, Kind::Io),
         };
         let mut error = Error::new(kind, message);
+        if let Some(hint) = hint {
+            error = error.hint(hint);
+        }
         if kind == Kind::NoSpace {
             error = error.hint("make room and run the same command again: it goes on where it stopped");
         }
