@@ -99,7 +99,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
             return Err(Error::new(Kind::OutputExists, format!("{output} holds {what}, such as {first}"))
                 .hint("choose another folder, or replace what is there with --force"));
         }
-        check_space(&*store, &output, &plan, options).await?;
+        check_space(&state, &*store, &output, &plan, options).await?;
         equal::check(&stores, &plan).await?;
         discard(&state, &*store).await?;
         if !foreign.is_empty() {
@@ -149,31 +149,38 @@ fn refuse_other(plan: &Plan, stored: &Plan, output: &Location) -> Result<()> {
             (Kind::OutputExists, format!("{output} holds an unfinished merge that differs in {}", difference.what))
         }
     };
+    let way_back = if difference.input { "put the input back" } else { "use the settings that it began with" };
     Err(Error::new(kind, format!("{what}: it was {}, it is {}", difference.stored, difference.now))
-        .hint("put the input back to go on, or discard the unfinished merge with --restart"))
+        .hint(format!("{way_back} to go on, or discard the unfinished merge with --restart")))
 }
 
 /// Room for everything that is written, noticed before work starts where the store can tell.
-async fn check_space(store: &dyn Store, output: &Location, plan: &Plan, options: Options) -> Result<()> {
+async fn check_space(state: &State, store: &dyn Store, output: &Location, plan: &Plan, options: Options) -> Result<()> {
+    let Some(free) = store.space(output).await.map_err(io)? else { return Ok(()) };
     let need: u64 = plan.output.files.iter().map(|f| f.size).sum();
-    let freed: u64 = match options.restart {
-        true => store
-            .list(output)
-            .await
-            .map_err(io)?
-            .iter()
-            .filter(|e| e.name.starts_with(&format!("{STATE}/")))
-            .map(|e| e.size)
-            .sum(),
-        false => 0,
-    };
-    match store.space(output).await.map_err(io)? {
-        Some(free) if free.saturating_add(freed) < need => {
+    let freed = if options.restart { occupied(state, store, output).await? } else { 0 };
+    match free.checked_add(freed) {
+        Some(room) if room < need => {
             Err(Error::new(Kind::NoSpace, format!("{output} has {free} bytes free, the merge writes {need}"))
                 .hint("make room, or name another folder with --output"))
         }
         _ => Ok(()),
     }
+}
+
+/// The bytes that a merge's state holds: its objects, and its uploads at their full length.
+async fn occupied(state: &State, store: &dyn Store, output: &Location) -> Result<u64> {
+    let listed = store.list(&state.at).await.map_err(io)?;
+    let mut bytes: u64 = listed.iter().map(|e| e.size).sum();
+    // A plan that this version cannot read names no uploads.
+    let Ok(Some(stored)) = state.plan().await else { return Ok(bytes) };
+    for (file, upload) in &state.history().await?.uploads {
+        let Some(f) = stored.output.files.get(*file as usize) else { continue };
+        if store.probe(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)? {
+            bytes += f.size;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Removes a state folder with its uploads.

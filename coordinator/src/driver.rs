@@ -464,9 +464,19 @@ fn receipt_of(p: &PieceRecord) -> Receipt {
     Receipt { store_id: p.store_id.clone(), length: p.length, chaining: *p.chaining.as_bytes() }
 }
 
-/// Failures of the surroundings: what was done stays, and the same command goes on.
+/// Failures of the surroundings: what was done stays, and the same command goes on. An input that went away or changed
+/// is one of them: it may come back, and until it does the next run names it and touches nothing.
 fn resumable(kind: Kind) -> bool {
-    matches!(kind, Kind::Interrupted | Kind::NoSpace | Kind::Io | Kind::Internal | Kind::OutputBusy)
+    matches!(
+        kind,
+        Kind::Interrupted
+            | Kind::NoSpace
+            | Kind::Io
+            | Kind::Internal
+            | Kind::OutputBusy
+            | Kind::MissingFile
+            | Kind::InputChanged
+    )
 }
 
 /// The stores of a merge, shared with its workers in one process.

@@ -12,7 +12,11 @@ pub fn io(e: store::Error) -> Error {
         ErrorKind::Unsupported => Kind::Unsupported,
         _ => Kind::Io,
     };
-    Error::new(kind, e.chain())
+    let error = Error::new(kind, e.chain());
+    match kind {
+        Kind::NoSpace => error.hint("make room and run the same command again: it goes on where it stopped"),
+        _ => error,
+    }
 }
 
 /// A location that a plan or spec names; those are absolute.

@@ -110,15 +110,19 @@ pub async fn publish(
     Ok(manifest)
 }
 
-/// Takes away what a loader would still find of an older output.
+/// Takes away what a loader would still find of an older output: weights, and the vocabulary files that the new output
+/// does not write, since a loader may take a stale `tokenizer.model` beside a new `tokenizer.json`.
 async fn clear(ready: &Ready, store: &dyn Store) -> Result<()> {
-    let ours: Vec<&str> = ready.plan.output.files.iter().map(|f| f.name.as_str()).collect();
+    let output = &ready.plan.output;
+    let weights = output.files.iter().map(|f| f.name.as_str());
+    let ours: Vec<&str> = weights.chain(output.sidecars.iter().map(|s| s.0.as_str())).collect();
     let first = [MANIFEST, "model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json"];
     for name in first {
         store.delete(&join(&ready.output, name)?).await.map_err(io)?;
     }
     for entry in store.list(&ready.output).await.map_err(io)? {
-        if sidecar::is_model_weight(&entry.name) && !ours.contains(&entry.name.as_str()) {
+        let name = entry.name.as_str();
+        if (sidecar::is_model_weight(name) || sidecar::is_vocabulary(name)) && !ours.contains(&name) {
             store.delete(&join(&ready.output, &entry.name)?).await.map_err(io)?;
         }
     }

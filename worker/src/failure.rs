@@ -43,10 +43,15 @@ impl From<store::Error> for Failure {
             ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
             _ => (v1::ErrorKind::Permanent, Kind::Io),
         };
-        let mut error = Error::new(kind, message);
-        if kind == Kind::NoSpace {
-            error = error.hint("make room and run the same command again: it goes on where it stopped");
-        }
+        let error = Error::new(kind, message);
+        let error = match kind {
+            Kind::NoSpace => error.hint("make room and run the same command again: it goes on where it stopped"),
+            Kind::MissingFile => error.hint("put it back and run the same command again: it goes on where it stopped"),
+            Kind::InputChanged => {
+                error.hint("put it back as it was and run the same command again, or begin anew with --restart")
+            }
+            _ => error,
+        };
         Failure { retry, error }
     }
 }
