@@ -12,24 +12,31 @@
 //! |---|---|
 //! | name a place | [`Location`] |
 //! | get the store of a place | [`Stores`] |
+//! | hold a fleet to some places | [`Allow`] |
 //! | know whether to try again | [`ErrorKind`] |
 //! | limit the rate of writing | [`Throttled`] |
+//! | have a store in memory for a test | [`memory::Memory`] |
 //! | make a store fail in a test | [`fault::Faulty`] |
 //! | digest a file part by part | [`digest`] |
 //! | test a backend | `conformance` (with the feature of that name) |
 
+pub mod allow;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod copy;
 pub mod digest;
 pub mod error;
 pub mod fault;
 mod id;
 pub mod local;
 pub mod location;
+pub mod memory;
 pub mod open;
+mod refused;
 pub mod store;
 pub mod throttle;
 
+pub use allow::Allow;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{PartId, Pin, UploadId};
 pub use local::Local;
