@@ -47,7 +47,7 @@ async fn folder(stores: &Stores, at: &Location) -> Result<(&'static str, Value, 
             "peft_type": format!("{:?}", c.peft_type), "r": c.r, "lora_alpha": c.lora_alpha, "use_rslora": c.use_rslora, "use_dora": c.use_dora,
             "modules_to_save": c.modules_to_save, "base_model_name_or_path": c.base_model, "unknown_keys": c.unknown,
         });
-        let rows = adapter.tensors.iter().map(|t| source(t, "adapter_model")).collect();
+        let rows = adapter.tensors.iter().map(|t| source(t, objects.file_name(t.object))).collect();
         return Ok(("adapter", config, rows));
     }
     let base = inspect::base(stores, &path, &mut objects).await?;

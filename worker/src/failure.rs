@@ -44,13 +44,20 @@ impl From<store::Error> for Failure {
             ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
             _ => (v1::ErrorKind::Permanent, Kind::Io),
         };
-        let mut error = Error::new(kind, message);
-        if let Some(hint) = hint {
-            error = error.hint(hint);
-        }
-        if kind == Kind::NoSpace {
-            error = error.hint("make room and run the same command again: it goes on where it stopped");
-        }
+        let error = Error::new(kind, message);
+        let error = match (kind, hint) {
+            (_, Some(hint)) => error.hint(hint),
+            (Kind::NoSpace, None) => {
+                error.hint("make room and run the same command again: it goes on where it stopped")
+            }
+            (Kind::MissingFile, None) => {
+                error.hint("put it back and run the same command again: it goes on where it stopped")
+            }
+            (Kind::InputChanged, None) => {
+                error.hint("put it back as it was and run the same command again, or begin anew with --restart")
+            }
+            (_, None) => error,
+        };
         Failure { retry, error }
     }
 }

@@ -37,6 +37,11 @@ impl Objects {
         });
         ObjectId(at as u32)
     }
+
+    /// The name of the file that an object is.
+    pub fn file_name(&self, id: ObjectId) -> &str {
+        self.list[id.0 as usize].url.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 /// Reads what the spec names.
