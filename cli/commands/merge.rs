@@ -34,7 +34,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     if !global.quiet && global.format == Format::Text {
         eprint!("{}", plan::remarks(&report));
     }
-    let options = Options { restart: args.restart, force: args.force };
+    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
     let ready = match admit(Arc::clone(&stores), plan, options).await? {
         Admitted::Ready(ready) => *ready,
         Admitted::Finished(manifest) => return finished(&manifest, global),

@@ -17,15 +17,15 @@ use shardfuse_proto::v1::{self, from_worker, to_worker};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use crate::admit::{Ready, discard};
-use crate::failure::{io, join};
+use crate::admit::Ready;
+use crate::failure::join;
 use crate::journal::PieceRecord;
 use crate::persist::{Item, Persisted, Persister};
-use crate::publish;
 use crate::schedule::{
     AbortReason, Action, Epoch, ErrorKind, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId,
 };
 use crate::service::{Sessions, ToWorker};
+use crate::{clean, publish};
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -420,22 +420,33 @@ impl Driver {
         self.sessions.stop(&reason);
         // What workers reported before the end is journaled before the end is told.
         let flushed = self.persister.flush().await;
-        let outcome = outcome.and(flushed.map(|_| ()));
-        match outcome {
-            Ok(()) => {
+        let (e, journal, keep) = match (outcome, flushed) {
+            (Ok(()), Ok(mut journal)) => {
                 self.show(true);
                 let notes = self.without_effect();
-                let manifest = publish::publish(&self.ready, &self.pieces, device_class, notes).await?;
-                let counters = self.schedule.counters();
-                let pieces_new = self.pieces.len() as u64 - self.kept;
-                Ok(Summary { manifest, pieces_new, pieces_kept: self.kept, retries: counters.retries })
+                match publish::publish(&self.ready, &self.pieces, &mut journal, device_class, notes).await {
+                    Ok(manifest) => {
+                        let counters = self.schedule.counters();
+                        let pieces_new = self.pieces.len() as u64 - self.kept;
+                        return Ok(Summary { manifest, pieces_new, pieces_kept: self.kept, retries: counters.retries });
+                    }
+                    // Every part is there: whatever was in the way, it is not the merge's work that failed.
+                    Err(e) => (e, Some(journal), true),
+                }
             }
-            Err(e) if resumable(e.kind()) => Err(e),
-            Err(e) => {
-                self.clean_up().await?;
-                Err(e)
+            (Err(e), flushed) => {
+                let keep = resumable(e.kind());
+                (e, flushed.ok(), keep)
             }
+            (Ok(()), Err(e)) => (e, None, true),
+        };
+        if keep {
+            clean::leave(&self.ready, journal).await;
+        } else {
+            // A failure that will be the same next time leaves neither weights nor journal behind.
+            clean::abandon(&self.ready).await?;
         }
+        Err(e)
     }
 
     /// Deltas of which a factor is zero throughout.
@@ -447,26 +458,26 @@ impl Driver {
         }
         zero.into_iter().filter(|(_, z)| *z).map(|(f, _)| format!("{f} is all zero: its delta has no effect")).collect()
     }
-
-    /// A failure that will be the same next time leaves neither weights nor journal behind.
-    async fn clean_up(&self) -> Result<()> {
-        let store = self.ready.stores.open(&self.ready.output);
-        self.ready.state.check_epoch(self.ready.epoch).await?;
-        discard(&self.ready.state, &*store).await?;
-        if self.ready.made_folder {
-            store.remove_empty_dir(&self.ready.output).await.map_err(io)?;
-        }
-        Ok(())
-    }
 }
 
 fn receipt_of(p: &PieceRecord) -> Receipt {
     Receipt { store_id: p.store_id.clone(), length: p.length, chaining: *p.chaining.as_bytes() }
 }
 
-/// Failures of the surroundings: what was done stays, and the same command goes on.
+/// Failures of the surroundings: what was done stays, and the same command goes on. An input that went away or changed
+/// is one of them: it may come back, and until it does the next run names it and touches nothing.
 fn resumable(kind: Kind) -> bool {
-    matches!(kind, Kind::Interrupted | Kind::NoSpace | Kind::Io | Kind::Internal | Kind::OutputBusy)
+    matches!(
+        kind,
+        Kind::Interrupted
+            | Kind::NoSpace
+            | Kind::Io
+            | Kind::Internal
+            | Kind::OutputBusy
+            | Kind::PartsLost
+            | Kind::MissingFile
+            | Kind::InputChanged
+    )
 }
 
 /// The stores of a merge, shared with its workers in one process.

@@ -3,6 +3,7 @@
 //! Decisions are made in [`schedule`], a pure machine; [`driver`] is the only place that waits.
 
 pub mod admit;
+pub mod clean;
 pub mod driver;
 mod equal;
 mod failure;
@@ -12,6 +13,7 @@ mod persist;
 pub mod publish;
 pub mod schedule;
 pub mod service;
+pub mod state;
 
 pub use admit::{Admitted, Options, admit};
 pub use driver::{Progress, Summary, run};
