@@ -12,6 +12,7 @@ use shardfuse_store::{Location, Store, Stores, UploadId, digest};
 use tracing::info;
 
 use crate::failure::{io, join, location};
+use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Record, STATE, State, Writer};
 use crate::persist::Measuring;
 use crate::{equal, publish};
@@ -68,8 +69,8 @@ pub enum Admitted {
     Finished(Box<Manifest>),
 }
 
-/// Opens the output for a plan.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<Admitted> {
+/// Opens the output for a plan. The merge will be done by workers of `device_class`.
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;
@@ -109,7 +110,12 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
     }
     let replaces = state.get(REPLACES).await?.is_some();
     let history = if stored.is_some() { state.history().await? } else { History::default() };
-    let opened = open(&state, &*store, &output, &plan, history, stored.is_some()).await;
+    if let Some(begun) = history.device_class.as_deref().filter(|c| *c != device_class)
+        && !history.pieces.is_empty()
+    {
+        return Err(other_class(begun, device_class));
+    }
+    let opened = open(&state, &*store, &output, &plan, device_class, history, stored.is_some()).await;
     let (tasks, uploads, done, epoch, journal, measured) = match opened {
         Ok(opened) => opened,
         Err(e) => {
@@ -197,6 +203,7 @@ async fn open(
     store: &dyn Store,
     output: &Location,
     plan: &Plan,
+    device_class: &str,
     mut history: History,
     resumed: bool,
 ) -> Result<Opened> {
@@ -240,7 +247,7 @@ async fn open(
         state.put(&format!("header/{number}"), Bytes::from(file.header())).await?;
     }
     let mut journal = Writer::new(state.clone(), epoch);
-    journal.append(&Record::Opened { boot, uploads: fresh }).await?;
+    journal.append(&Record::Opened { boot, uploads: fresh, device_class: Some(device_class.to_owned()) }).await?;
     let measured = measured(state, plan, &tasks, &mut history).await?;
     Ok((tasks, uploads, history.pieces, epoch, journal, measured))
 }

@@ -60,6 +60,9 @@ pub enum Record {
         boot: Option<String>,
         /// Uploads opened by this coordinator.
         uploads: Vec<(u32, String)>,
+        /// The class of the workers from here on.
+        #[serde(default)]
+        device_class: Option<String>,
     },
     /// Pieces finished.
     Pieces(Vec<PieceRecord>),
@@ -72,6 +75,8 @@ pub struct History {
     pub epoch: u64,
     /// The boot that the last coordinator wrote in.
     pub boot: Option<String>,
+    /// The device class that the last coordinator chose workers of.
+    pub device_class: Option<String>,
     /// The live upload of each file.
     pub uploads: HashMap<u32, String>,
     /// Finished pieces, by task and piece.
@@ -169,8 +174,9 @@ impl State {
 impl History {
     fn take(&mut self, record: Record) {
         match record {
-            Record::Opened { boot, uploads } => {
+            Record::Opened { boot, uploads, device_class } => {
                 self.boot = boot;
+                self.device_class = device_class.or(self.device_class.take());
                 self.uploads.extend(uploads);
             }
             Record::Pieces(pieces) => self.pieces.extend(pieces.into_iter().map(|p| ((p.task, p.piece), p))),
@@ -226,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_record_that_was_cut_off_or_damaged_counts_as_missing() {
-        let record = Record::Opened { boot: Some("b".into()), uploads: vec![(0, "u".into())] };
+        let record = Record::Opened { boot: Some("b".into()), uploads: vec![(0, "u".into())], device_class: None };
         let whole = render(&record);
         assert_eq!(parse(&whole), Some(record));
         for len in 0..whole.len() {
@@ -240,8 +246,12 @@ mod tests {
     #[test]
     fn a_reopened_upload_replaces_the_old_one() {
         let mut history = History::default();
-        history.take(Record::Opened { boot: None, uploads: vec![(0, "old".into()), (1, "kept".into())] });
-        history.take(Record::Opened { boot: None, uploads: vec![(0, "new".into())] });
+        history.take(Record::Opened {
+            boot: None,
+            uploads: vec![(0, "old".into()), (1, "kept".into())],
+            device_class: None,
+        });
+        history.take(Record::Opened { boot: None, uploads: vec![(0, "new".into())], device_class: None });
         assert_eq!((history.uploads[&0].as_str(), history.uploads[&1].as_str()), ("new", "kept"));
     }
 }
