@@ -11,8 +11,9 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Stores, UploadId};
 use tracing::info;
 
-use crate::clean::discard;
+use crate::clean::{self, discard};
 use crate::failure::{io, location};
+use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Writer};
 use crate::state::{Claim, STATE, Standing, State, Taken};
 use crate::{equal, publish};
@@ -85,8 +86,8 @@ pub enum Admitted {
     Finished(Box<Manifest>),
 }
 
-/// Opens the output for a plan.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<Admitted> {
+/// Opens the output for a plan. The merge will be done by workers of `device_class`.
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;
@@ -103,6 +104,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         plan: Arc::new(plan),
         stores,
         output,
+        device_class,
         options,
     };
     for _ in 0..ROUNDS {
@@ -116,16 +118,17 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
     ))
 }
 
-struct Admission {
+struct Admission<'a> {
     stores: Arc<Stores>,
     plan: Arc<Plan>,
     digest: String,
     output: Location,
     state: State,
+    device_class: &'a str,
     options: Options,
 }
 
-impl Admission {
+impl Admission<'_> {
     /// `None` if another coordinator was faster somewhere: what it left is looked at afresh.
     async fn attempt(&mut self) -> Result<Option<Admitted>> {
         let (state, output) = (self.state.clone(), self.output.clone());
@@ -142,6 +145,7 @@ impl Admission {
         let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
         if let Some(stored) = &stored {
             refuse_other(&self.plan, stored, &output)?;
+            self.refuse_other_class().await?;
             info!(%output, "going on with an unfinished merge");
         } else {
             if let Some(manifest) = publish::manifest(store, &output).await?
@@ -197,6 +201,18 @@ impl Admission {
         }
     }
 
+    /// What other devices began has other bits.
+    async fn refuse_other_class(&self) -> Result<()> {
+        match clean::read(&self.state).await? {
+            Some((_, History { device_class: Some(begun), pieces, .. }))
+                if begun != self.device_class && !pieces.is_empty() =>
+            {
+                Err(other_class(&begun, self.device_class))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn refuse_foreign(&self, before: &[String], foreign: &[&String]) -> Result<()> {
         let Some(first) = foreign.first() else { return Ok(()) };
         let published = before.iter().any(|n| n == MANIFEST);
@@ -213,7 +229,13 @@ impl Admission {
         let tasks = tasks(&self.plan);
         let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
         let mut journal = Writer::new(self.state.clone(), claim.clone());
-        let opening = open::Opening { state: &self.state, output: &self.output, plan: &self.plan, tasks: &tasks };
+        let opening = open::Opening {
+            state: &self.state,
+            output: &self.output,
+            plan: &self.plan,
+            tasks: &tasks,
+            device_class: self.device_class,
+        };
         let uploads = opening.uploads(&mut history, &mut journal).await?;
         let measured = opening.measured(&mut history).await?;
         Ok(Ready {
