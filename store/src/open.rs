@@ -40,9 +40,11 @@ struct Buckets {
     config: Config,
     environment: Environment,
     connections: Result<Connections>,
-    /// By scheme and bucket, and the prefix whose settings it has.
-    open: Mutex<HashMap<(Scheme, String, Option<Location>), Arc<dyn Store>>>,
+    open: Mutex<HashMap<Key, Arc<dyn Store>>>,
 }
+
+/// Scheme and bucket, and the prefix whose settings it has.
+type Key = (Scheme, String, Option<Location>);
 
 impl Stores {
     /// Every store that this version knows, without limits, with endpoints and credentials from the environment.
