@@ -137,7 +137,7 @@ impl Admission {
             discard(&state, &output).await?;
             return Ok(None);
         }
-        let before: Vec<String> = store.list(&output).await.map_err(io)?.into_iter().map(|e| e.name).collect();
+        let before = self.list().await?;
         let ours = |name: &String| name.starts_with(&format!("{STATE}/"));
         let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
         if let Some(stored) = &stored {
@@ -180,6 +180,11 @@ impl Admission {
                 return Ok(None);
             }
         }
+        if stored.is_none() && !self.list().await?.iter().filter(|n| !ours(n)).eq(foreign.iter().copied()) {
+            // Somebody published, or wrote something of their own, before the plan was there to be seen.
+            discard(&state, &output).await?;
+            return Ok(None);
+        }
         let made_folder = foreign.is_empty();
         match self.open(claim.clone(), made_folder).await {
             Ok(ready) => Ok(Some(Admitted::Ready(Box::new(ready)))),
@@ -195,6 +200,11 @@ impl Admission {
                 Err(e)
             }
         }
+    }
+
+    /// The names of everything in the output, in their order.
+    async fn list(&self) -> Result<Vec<String>> {
+        Ok(self.state.store.list(&self.output).await.map_err(io)?.into_iter().map(|e| e.name).collect())
     }
 
     async fn refuse_foreign(&self, before: &[String], foreign: &[&String]) -> Result<()> {
@@ -247,4 +257,18 @@ fn refuse_other(plan: &Plan, stored: &Plan, output: &Location) -> Result<()> {
     let way_back = if difference.input { "put the input back" } else { "use the settings that it began with" };
     Err(Error::new(kind, format!("{what}: it was {}, it is {}", difference.stored, difference.now))
         .hint(format!("{way_back} to go on, or discard the unfinished merge with --restart")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A coordinator of many merges admits each of them in a task of its own.
+    #[test]
+    fn admission_and_publication_can_be_spawned() {
+        fn spawned<T: Send>(_: impl FnOnce() -> T) {}
+        spawned(|| admit(unreachable!(), unreachable!(), Options::default()));
+        spawned(|| crate::clean::clean(unreachable!(), unreachable!(), false));
+        spawned(|| publish::publish(unreachable!(), unreachable!(), unreachable!(), "", Vec::new()));
+    }
 }
