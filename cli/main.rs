@@ -22,7 +22,6 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(e) => return report::usage(&e),
     };
-    telemetry::start(args.global.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -31,6 +30,10 @@ fn main() -> ExitCode {
                 args.global.error_format,
             );
         }
+    };
+    let telemetry = {
+        let _entered = runtime.enter();
+        telemetry::start(args.global.log_format)
     };
     let result = runtime.block_on(async {
         match args.command {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
             Command::Clean(clean) => commands::clean::run(clean, &args.global).await,
         }
     });
+    telemetry.finish();
     // A read or write that hangs must not keep the process.
     runtime.shutdown_background();
     match result {

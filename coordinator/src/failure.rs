@@ -13,9 +13,10 @@ pub fn io(e: store::Error) -> Error {
         _ => Kind::Io,
     };
     let error = Error::new(kind, e.chain());
-    match kind {
-        Kind::NoSpace => error.hint("make room and run the same command again: it goes on where it stopped"),
-        _ => error,
+    match (e.hint(), kind) {
+        (Some(hint), _) => error.hint(hint),
+        (None, Kind::NoSpace) => error.hint("make room and run the same command again: it goes on where it stopped"),
+        (None, _) => error,
     }
 }
 

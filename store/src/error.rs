@@ -101,6 +101,7 @@ pub struct Error {
     kind: ErrorKind,
     location: String,
     message: String,
+    hint: Option<String>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -108,13 +109,20 @@ pub struct Error {
 impl Error {
     /// An error without a cause underneath. `location` is shown as it is, so it must hold no secret.
     pub fn new(kind: ErrorKind, location: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { kind, location: location.to_string(), message: message.into(), source: None }
+        Self { kind, location: location.to_string(), message: message.into(), hint: None, source: None }
     }
 
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same error with what a person can do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -137,6 +145,11 @@ impl Error {
     /// What was attempted or found, without the location and the cause.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What a person can do about it, where the store knows.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The whole of it on one line, each cause behind a colon.

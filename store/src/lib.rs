@@ -27,17 +27,25 @@ mod copy;
 pub mod digest;
 pub mod error;
 pub mod fault;
+pub mod http;
+pub mod hub;
 mod id;
 pub mod local;
 pub mod location;
 pub mod memory;
 pub mod open;
+mod read_only;
 mod refused;
+#[cfg(test)]
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
 pub mod store;
 pub mod throttle;
 
 pub use allow::Allow;
 pub use error::{Error, ErrorKind, Result};
+pub use http::{Token, Web};
+pub use hub::Hub;
 pub use id::{PartId, Pin, UploadId};
 pub use local::Local;
 pub use location::{Location, Scheme};

@@ -4,6 +4,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
+use crate::http::Web;
+use crate::hub::Hub;
 use crate::id::Pin;
 use crate::local::Local;
 use crate::location::{Location, Scheme};
@@ -29,8 +31,8 @@ impl Stores {
         Self {
             files: Arc::new(Local::new()),
             objects: unreached("object storage"),
-            web: unreached("a web server"),
-            hub: unreached("the hub"),
+            web: Arc::new(Web::default()),
+            hub: Arc::new(Hub::from_env()),
         }
     }
 

@@ -35,6 +35,7 @@ impl Failure {
 impl From<store::Error> for Failure {
     fn from(e: store::Error) -> Self {
         let message = e.chain();
+        let hint = e.hint().map(str::to_owned);
         let (retry, kind) = match e.kind() {
             ErrorKind::Transient => (v1::ErrorKind::Transient, Kind::Io),
             ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::Io),
@@ -44,13 +45,18 @@ impl From<store::Error> for Failure {
             _ => (v1::ErrorKind::Permanent, Kind::Io),
         };
         let error = Error::new(kind, message);
-        let error = match kind {
-            Kind::NoSpace => error.hint("make room and run the same command again: it goes on where it stopped"),
-            Kind::MissingFile => error.hint("put it back and run the same command again: it goes on where it stopped"),
-            Kind::InputChanged => {
+        let error = match (hint, kind) {
+            (_, Kind::NoSpace) => {
+                error.hint("make room and run the same command again: it goes on where it stopped")
+            }
+            (Some(hint), _) => error.hint(hint),
+            (None, Kind::MissingFile) => {
+                error.hint("put it back and run the same command again: it goes on where it stopped")
+            }
+            (None, Kind::InputChanged) => {
                 error.hint("put it back as it was and run the same command again, or begin anew with --restart")
             }
-            _ => error,
+            (None, _) => error,
         };
         Failure { retry, error }
     }
