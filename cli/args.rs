@@ -63,6 +63,11 @@ pub enum Command {
     /// Check a merged model against its manifest, and against base and adapters
     #[command(after_long_help = "Examples:\n  shardfuse verify merged\n  shardfuse verify merged --sample 16")]
     Verify(Verify),
+    /// Remove what an unfinished merge left in an output: its uploads and its state
+    #[command(
+        after_long_help = "Examples:\n  shardfuse clean merged --dry-run\n  shardfuse clean s3://bucket/merged --yes"
+    )]
+    Clean(Clean),
 }
 
 const MERGE_EXAMPLES: &str = "Examples:
@@ -168,4 +173,19 @@ pub struct Verify {
     /// Recompute so many rows of each changed tensor from base and adapters in f64, and print the largest error
     #[arg(long, value_name = "N")]
     pub sample: Option<u64>,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Clean {
+    /// The output of the unfinished merge
+    pub output: String,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Also while a coordinator seems to be at work on it; it will stop with output_busy
+    #[arg(long)]
+    pub force: bool,
 }

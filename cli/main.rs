@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             Command::Plan(plan) => commands::plan::run(plan, &args.global).await,
             Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global).await,
             Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
+            Command::Clean(clean) => commands::clean::run(clean, &args.global).await,
         }
     });
     telemetry.finish();

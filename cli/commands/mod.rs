@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod clean;
 pub mod inspect;
 pub mod merge;
 pub mod plan;
