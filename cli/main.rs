@@ -8,6 +8,7 @@ mod progress;
 mod report;
 mod sample;
 mod settings;
+mod signal;
 mod size;
 mod telemetry;
 

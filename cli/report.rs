@@ -35,6 +35,7 @@ fn exit_code(kind: Kind) -> u8 {
         | Kind::Unsupported
         | Kind::Conflict
         | Kind::InputChanged
+        | Kind::NotAllowed
         | Kind::OutputExists => 3,
     }
 }

@@ -126,7 +126,7 @@ impl Settings {
             tied: args.tied.or(file.tied),
         };
         spec.check()?;
-        check_output(&spec)?;
+        refuse_overlap(&spec)?;
         let memory = bytes("--memory", args.memory, file.memory)?.unwrap_or_else(memory::default_budget);
         let threads = args.threads.or(file.threads).unwrap_or_else(memory::default_threads);
         if threads == 0 {
@@ -240,7 +240,7 @@ fn one_of<T: Copy>(flag: &str, text: &str, choices: &[(&str, T)]) -> Result<T> {
 }
 
 /// The output must be a place that can be written, and no input: that would change the input while it is read.
-fn check_output(spec: &MergeSpec) -> Result<()> {
+fn refuse_overlap(spec: &MergeSpec) -> Result<()> {
     let at = |text: &str| text.parse::<Location>().map_err(|e| Error::new(Kind::Usage, e.chain()));
     let output = at(&spec.output)?;
     if output.scheme().is_read_only() {

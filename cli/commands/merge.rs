@@ -10,6 +10,7 @@ use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
+use shardfuse_worker::device::CPU_CLASS;
 use tokio::sync::watch;
 
 use super::{plan, print, print_json};
@@ -40,7 +41,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     let mut options = Options { restart: args.restart, force: args.force, single_coordinator: true };
     let mut rounds = 0;
     loop {
-        let ready = match admit(Arc::clone(&stores), plan.clone(), options).await? {
+        let ready = match admit(Arc::clone(&stores), plan.clone(), CPU_CLASS, options).await? {
             Admitted::Ready(ready) => *ready,
             Admitted::Finished(manifest) => return finished(&manifest, global),
         };

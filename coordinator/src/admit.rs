@@ -11,8 +11,9 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Stores, UploadId};
 use tracing::info;
 
-use crate::clean::discard;
+use crate::clean::{self, discard};
 use crate::failure::{io, location};
+use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Writer};
 use crate::state::{Claim, STATE, Standing, State, Taken};
 use crate::{equal, publish};
@@ -85,8 +86,8 @@ pub enum Admitted {
     Finished(Box<Manifest>),
 }
 
-/// Opens the output for a plan.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<Admitted> {
+/// Opens the output for a plan. The merge will be done by workers of `device_class`.
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;
@@ -103,6 +104,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         plan: Arc::new(plan),
         stores,
         output,
+        device_class,
         options,
     };
     for _ in 0..ROUNDS {
@@ -116,16 +118,17 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
     ))
 }
 
-struct Admission {
+struct Admission<'a> {
     stores: Arc<Stores>,
     plan: Arc<Plan>,
     digest: String,
     output: Location,
     state: State,
+    device_class: &'a str,
     options: Options,
 }
 
-impl Admission {
+impl Admission<'_> {
     /// `None` if another coordinator was faster somewhere: what it left is looked at afresh.
     async fn attempt(&mut self) -> Result<Option<Admitted>> {
         let (state, output) = (self.state.clone(), self.output.clone());
@@ -142,6 +145,7 @@ impl Admission {
         let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
         if let Some(stored) = &stored {
             refuse_other(&self.plan, stored, &output)?;
+            self.refuse_other_class().await?;
             info!(%output, "going on with an unfinished merge");
         } else {
             if let Some(manifest) = publish::manifest(store, &output).await?
@@ -202,6 +206,18 @@ impl Admission {
         }
     }
 
+    /// What other devices began has other bits.
+    async fn refuse_other_class(&self) -> Result<()> {
+        match clean::read(&self.state).await? {
+            Some((_, History { device_class: Some(begun), pieces, .. }))
+                if begun != self.device_class && !pieces.is_empty() =>
+            {
+                Err(other_class(&begun, self.device_class))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The names of everything in the output, in their order.
     async fn list(&self) -> Result<Vec<String>> {
         Ok(self.state.store.list(&self.output).await.map_err(io)?.into_iter().map(|e| e.name).collect())
@@ -223,7 +239,13 @@ impl Admission {
         let tasks = tasks(&self.plan);
         let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
         let mut journal = Writer::new(self.state.clone(), claim.clone());
-        let opening = open::Opening { state: &self.state, output: &self.output, plan: &self.plan, tasks: &tasks };
+        let opening = open::Opening {
+            state: &self.state,
+            output: &self.output,
+            plan: &self.plan,
+            tasks: &tasks,
+            device_class: self.device_class,
+        };
         let uploads = opening.uploads(&mut history, &mut journal).await?;
         let measured = opening.measured(&mut history).await?;
         Ok(Ready {
@@ -257,18 +279,4 @@ fn refuse_other(plan: &Plan, stored: &Plan, output: &Location) -> Result<()> {
     let way_back = if difference.input { "put the input back" } else { "use the settings that it began with" };
     Err(Error::new(kind, format!("{what}: it was {}, it is {}", difference.stored, difference.now))
         .hint(format!("{way_back} to go on, or discard the unfinished merge with --restart")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A coordinator of many merges admits each of them in a task of its own.
-    #[test]
-    fn admission_and_publication_can_be_spawned() {
-        fn spawned<T: Send>(_: impl FnOnce() -> T) {}
-        spawned(|| admit(unreachable!(), unreachable!(), Options::default()));
-        spawned(|| crate::clean::clean(unreachable!(), unreachable!(), false));
-        spawned(|| publish::publish(unreachable!(), unreachable!(), unreachable!(), "", Vec::new()));
-    }
 }

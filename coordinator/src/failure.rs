@@ -12,11 +12,12 @@ pub fn io(e: store::Error) -> Error {
         ErrorKind::Unsupported => Kind::Unsupported,
         _ => Kind::Io,
     };
+    let hint = e.hint().map(str::to_owned);
     let error = Error::new(kind, e.chain());
-    match (e.hint(), kind) {
-        (Some(hint), _) => error.hint(hint),
-        (None, Kind::NoSpace) => error.hint("make room and run the same command again: it goes on where it stopped"),
-        (None, _) => error,
+    match (kind, hint) {
+        (_, Some(hint)) => error.hint(hint),
+        (Kind::NoSpace, None) => error.hint("make room and run the same command again: it goes on where it stopped"),
+        (_, None) => error,
     }
 }
 

@@ -65,7 +65,7 @@ macro_rules! fails {
     ($call:expr, $kind:ident, $what:literal) => {
         match $call {
             Ok(value) => panic!("{}: expected {:?}, got {value:?}", $what, crate::ErrorKind::$kind),
-            Err(e) => assert_eq!(e.kind(), crate::ErrorKind::$kind, "{}: {e}", $what),
+            Err(e) => assert_eq!(e.kind(), crate::ErrorKind::$kind, "{}: {}", $what, e.chain()),
         }
     };
 }

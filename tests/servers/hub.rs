@@ -26,6 +26,8 @@ struct Models {
     branches: BTreeMap<(String, String), String>,
     /// What is asked for the model: a code of the refusal of all who do not send the token.
     closed: BTreeMap<String, &'static str>,
+    /// Model and branch that move to this commit once somebody has asked what they mean.
+    moves: BTreeMap<(String, String), String>,
 }
 
 #[derive(Clone)]
@@ -78,6 +80,19 @@ impl Hub {
         commit
     }
 
+    /// Commits files to which a branch moves as soon as somebody has asked where it is.
+    pub fn commit_when_resolved(&self, model: &str, branch: &str, files: &Files) {
+        let before = self.branch(model, branch);
+        let commit = self.commit(model, branch, files);
+        self.back_to(model, branch, &before);
+        self.models.lock().unwrap().moves.insert((model.to_owned(), branch.to_owned()), commit);
+    }
+
+    /// The commit that a branch means.
+    pub fn branch(&self, model: &str, branch: &str) -> String {
+        self.models.lock().unwrap().branches[&(model.to_owned(), branch.to_owned())].clone()
+    }
+
     /// Moves a branch to an earlier commit.
     pub fn back_to(&self, model: &str, branch: &str, commit: &str) {
         self.models.lock().unwrap().branches.insert((model.to_owned(), branch.to_owned()), commit.to_owned());
@@ -122,7 +137,13 @@ fn answer(shared: &Shared, method: &Method, uri: &Uri, request: &HeaderMap) -> A
     if !models.branches.keys().any(|(known, _)| *known == model) {
         return refused(if token.is_some() { StatusCode::NOT_FOUND } else { StatusCode::UNAUTHORIZED }, "RepoNotFound");
     }
-    let commit = models.branches.get(&(model.clone(), revision.to_owned())).map_or(revision, String::as_str);
+    let branch = (model.clone(), revision.to_owned());
+    let commit = models.branches.get(&branch).map_or(revision, String::as_str);
+    if what == "revision"
+        && let Some(next) = models.moves.get(&branch)
+    {
+        shared.models.lock().unwrap().branches.insert(branch, next.clone());
+    }
     let Some(files) = models.commits.get(&(model, commit.to_owned())) else {
         return refused(StatusCode::NOT_FOUND, "RevisionNotFound");
     };

@@ -1,7 +1,7 @@
 //! Servers that play a web server and the hub, for the tests of the store and of the binary. They listen on 127.0.0.1 and
 //! a free port, serve from memory, and note every request.
 
-#![allow(dead_code, reason = "each test takes a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test takes a part of it")]
 
 mod answer;
 mod files;

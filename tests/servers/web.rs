@@ -62,10 +62,14 @@ pub struct Quirks {
     pub password: Option<String>,
 }
 
+type Then = Box<dyn FnOnce() + Send>;
+
 #[derive(Clone)]
 struct Shared {
     files: Files,
     quirks: Arc<Mutex<Quirks>>,
+    /// A path, and what happens when it is asked for the first time.
+    when_asked: Arc<Mutex<Option<(String, Then)>>>,
 }
 
 /// A running web server.
@@ -73,18 +77,25 @@ pub struct Web {
     pub server: Server,
     pub files: Files,
     quirks: Arc<Mutex<Quirks>>,
+    when_asked: Arc<Mutex<Option<(String, Then)>>>,
 }
 
 impl Web {
     pub async fn start(files: Files, quirks: Quirks) -> Self {
         let quirks = Arc::new(Mutex::new(quirks));
-        let shared = Shared { files: files.clone(), quirks: quirks.clone() };
+        let when_asked: Arc<Mutex<Option<(String, Then)>>> = Arc::default();
+        let shared = Shared { files: files.clone(), quirks: quirks.clone(), when_asked: when_asked.clone() };
         let server = Server::start(Router::new().fallback(handle).with_state(shared)).await;
-        Self { server, files, quirks }
+        Self { server, files, quirks, when_asked }
     }
 
     pub fn url(&self) -> &str {
         &self.server.url
+    }
+
+    /// Does something when a path is asked for the first time, before it is answered.
+    pub fn when_asked(&self, path: &str, then: impl FnOnce() + Send + 'static) {
+        *self.when_asked.lock().unwrap() = Some((path.to_owned(), Box::new(then)));
     }
 
     /// Changes how it is odd.
@@ -94,6 +105,10 @@ impl Web {
 }
 
 async fn handle(State(shared): State<Shared>, method: Method, uri: Uri, request: HeaderMap) -> Response {
+    let asked = shared.when_asked.lock().unwrap().take_if(|(path, _)| path == uri.path());
+    if let Some((_, then)) = asked {
+        then();
+    }
     let (status, quirks) = {
         let mut quirks = shared.quirks.lock().unwrap();
         (quirks.statuses.pop_front(), quirks.clone())

@@ -21,6 +21,8 @@ const NOWHERE: &str = "shardfuse-asks-for-a-file-that-is-not-there";
 #[derive(Debug)]
 pub struct Folder {
     store: Arc<dyn Store>,
+    /// As it was named.
+    path: String,
     /// Resolved: the commit in place of the branch.
     at: Location,
     /// With what is known of them already.
@@ -42,7 +44,12 @@ impl Folder {
             return Err(Error::new(Kind::MissingFile, format!("{path} is not there, or holds no files"))
                 .hint("name the folder that holds config.json or adapter_config.json"));
         }
-        Ok(Folder { store, at, files })
+        Ok(Folder { store, path: path.to_owned(), at, files })
+    }
+
+    /// The folder as it was named.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// The folder's place, with the commit in place of a branch.
@@ -77,6 +84,7 @@ impl Folder {
         let found: Vec<Sidecar> = futures::stream::iter(wanted)
             .map(|(name, known)| self.look_up(name, known.as_ref()))
             .buffered(CONCURRENT)
+            .boxed()
             .map_ok(|(name, object)| Sidecar { name, object: objects.add(object) })
             .try_collect()
             .await?;
@@ -114,7 +122,8 @@ async fn ask(store: &dyn Store, at: &Location) -> Result<BTreeMap<String, Option
     }
     let mut answers = futures::stream::iter(sidecar::well_known())
         .map(|name| async move { Ok::<_, Error>((name, is_there(store, &join(at, name)?).await)) })
-        .buffer_unordered(CONCURRENT);
+        .buffer_unordered(CONCURRENT)
+        .boxed();
     let (mut found, mut refused) = (BTreeMap::new(), None);
     while let Some((name, answer)) = answers.try_next().await? {
         match answer {

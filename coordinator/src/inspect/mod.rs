@@ -47,10 +47,11 @@ impl Objects {
 /// Reads what the spec names.
 pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     let mut objects = Objects::default();
-    let base = base(stores, &spec.base, &mut objects).await?;
+    let base = base(&Folder::open(stores, &spec.base).await?, &mut objects).await?;
     let mut adapters = Vec::with_capacity(spec.lora.len());
     for lora in &spec.lora {
-        adapters.push(adapter(stores, &lora.path, &mut objects).await.map_err(|e| placed(e, &lora.path))?);
+        let read = async { adapter(&Folder::open(stores, &lora.path).await?, &mut objects).await };
+        adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
     let tokenizer = match &spec.tokenizer {
         Tokenizer::Folder(path) => {
@@ -71,8 +72,8 @@ fn placed(error: Error, path: &str) -> Error {
 }
 
 /// Reads a base checkpoint.
-pub async fn base(stores: &Stores, path: &str, objects: &mut Objects) -> Result<BaseInventory> {
-    let folder = Folder::open(stores, path).await?;
+pub async fn base(folder: &Folder, objects: &mut Objects) -> Result<BaseInventory> {
+    let path = folder.path();
     let (config_bytes, object) = folder.read("config.json").await?;
     objects.add(object);
     let config = serde_json::from_slice::<serde_json::Value>(&config_bytes)
@@ -80,12 +81,12 @@ pub async fn base(stores: &Stores, path: &str, objects: &mut Objects) -> Result<
     if !config.is_object() {
         return Err(Error::new(Kind::BadConfig, format!("{path}/config.json is not a JSON object")));
     }
-    let (names, index) = weight_files(&folder).await?;
+    let (names, index) = weight_files(folder).await?;
     if let Some((_, object)) = &index {
         objects.add(object.clone());
     }
     let index = index.map(|(index, _)| index);
-    let shards = shards(&folder, names, objects).await?;
+    let shards = shards(folder, names, objects).await?;
     if let Some(index) = &index {
         let held = shards.iter().flat_map(|s| s.tensors.iter().map(|t| (s.name.as_str(), t.name.as_str())));
         index.check(held).map_err(|e| e.at(path))?;
@@ -130,6 +131,7 @@ async fn shards(folder: &Folder, names: Vec<String>, objects: &mut Objects) -> R
             Ok::<_, Error>((name, weights))
         })
         .buffered(CONCURRENT)
+        .boxed()
         .try_collect()
         .await?;
     Ok(all
@@ -149,8 +151,7 @@ fn sources(object: ObjectId, tensors: Vec<shardfuse_merge::checkpoint::header::T
 }
 
 /// Reads an adapter.
-pub async fn adapter(stores: &Stores, path: &str, objects: &mut Objects) -> Result<AdapterInventory> {
-    let folder = Folder::open(stores, path).await?;
+pub async fn adapter(folder: &Folder, objects: &mut Objects) -> Result<AdapterInventory> {
     if !folder.has("adapter_config.json") {
         return Err(Error::new(Kind::MissingFile, "the folder has no adapter_config.json")
             .hint("name the folder that PEFT's save_pretrained wrote"));
@@ -168,7 +169,7 @@ pub async fn adapter(stores: &Stores, path: &str, objects: &mut Objects) -> Resu
     let object = objects.add(weights.object.clone());
     let sidecars = folder.sidecars(objects, sidecar::is_tokenizer).await?;
     Ok(AdapterInventory {
-        url: path.to_owned(),
+        url: folder.path().to_owned(),
         config,
         tensors: sources(object, weights.tensors),
         sidecars,

@@ -35,15 +35,11 @@ impl Default for Patience {
 /// their connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Client {
-    inner: Arc<OnceLock<Result<reqwest::Client, String>>>,
+    pub(super) inner: Arc<OnceLock<Result<reqwest::Client, String>>>,
     pub patience: Patience,
 }
 
 impl Client {
-    pub fn with_patience(patience: Patience) -> Self {
-        Self { inner: Arc::default(), patience }
-    }
-
     /// The client; `at` is what an error names.
     pub fn get(&self, at: &Location) -> Result<&reqwest::Client> {
         let made = self.inner.get_or_init(|| {

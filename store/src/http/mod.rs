@@ -123,12 +123,7 @@ impl ReadOnly for Web {
         let span = Span::of(at, status, answer.headers())?;
         match &version {
             // An error's headers describe the error, so all that a 416 tells of the object is its length.
-            Some(version) if status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                if span.total.is_some_and(|total| total != version.size) {
-                    let message = format!("was {}, and is now {:?} bytes long", version.to_pin(), span.total);
-                    return Err(Error::new(ErrorKind::Changed, at, message));
-                }
-            }
+            Some(version) if status == StatusCode::RANGE_NOT_SATISFIABLE => version.check_size(at, span.total)?,
             Some(version) => version.check(at, answer.headers(), span.total)?,
             None => {}
         }

@@ -106,7 +106,7 @@ async fn a_server_without_ranges_gives_whole_objects_and_no_parts() {
 async fn bodies_that_end_early_are_told_apart() {
     let (server, _, at, bytes) = served(Quirks::default()).await;
     let patience = Patience { window: Duration::from_millis(200), ..Patience::default() };
-    let store = Web { client: Client::with_patience(patience), tokens: Vec::new() };
+    let store = Web { client: Client { patience, ..Client::default() }, tokens: Vec::new() };
     let meta = Store::head(&store, &at).await.unwrap();
     for (body, kind, says) in [
         (Body::Cut(100), ErrorKind::Transient, "broke after"),

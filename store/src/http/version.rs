@@ -93,13 +93,21 @@ impl Version {
             Mark::Strong(was) | Mark::Modified(was) | Mark::WeakTag(was) => now.as_ref() == Some(was),
             Mark::SizeOnly => true,
         };
-        if same && size.is_none_or(|size| size == self.size) {
-            return Ok(());
+        if same {
+            return self.check_size(at, size);
         }
         let now = now.unwrap_or_else(|| "unmarked".to_owned());
-        let size = size.map_or("an unknown number of".to_owned(), |size| size.to_string());
-        let message = format!("was {}, and is now {now} with {size} bytes", self.to_pin());
-        Err(Error::new(ErrorKind::Changed, at, message))
+        Err(Error::new(ErrorKind::Changed, at, format!("was {}, and is now {now}", self.to_pin())))
+    }
+
+    /// Holds the object's length, where it is told, to this version.
+    pub fn check_size(&self, at: &Location, size: Option<u64>) -> Result<()> {
+        match size {
+            Some(size) if size != self.size => {
+                Err(Error::new(ErrorKind::Changed, at, format!("was {}, and has now {size} bytes", self.to_pin())))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

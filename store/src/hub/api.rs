@@ -122,12 +122,12 @@ pub(super) fn append(at: &Location, url: &mut Url, file: &str) -> Result<()> {
 /// The address of the next page, from `<address>; rel="next"`. One on another origin is asked without a token.
 fn next_page(headers: &HeaderMap, url: &Url) -> Option<Url> {
     let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    let next = links.filter_map(|link| {
+    let mut next = links.filter_map(|link| {
         let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
         let is_next = rest.split(';').any(|part| matches!(part.trim(), "rel=\"next\"" | "rel=next"));
         is_next.then(|| url.join(address).ok()).flatten()
     });
-    next.filter(|next| matches!((url.scheme(), next.scheme()), (_, "https") | ("http", "http"))).last()
+    next.find(|next| matches!((url.scheme(), next.scheme()), (_, "https") | ("http", "http")))
 }
 
 #[cfg(test)]
