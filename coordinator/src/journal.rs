@@ -130,9 +130,8 @@ impl History {
         let mut opening = BTreeSet::new();
         loop {
             let names = (first..first + ahead as u64).map(|seq| name(claim, seq));
-            // Collected: a stream that maps with a closure over borrows is not `Send` in the eyes of the compiler.
-            let gets: Vec<_> = names.map(|name| async move { state.get(&name).await }).collect();
-            let mut found = stream::iter(gets).buffered(ahead);
+            let mut found =
+                stream::iter(names).map(|name| async move { state.get(&name).await }).buffered(ahead).boxed();
             while let Some(bytes) = found.next().await {
                 let entry = bytes?.map(|bytes| parse(&bytes));
                 let Some(Some(entry)) = entry else {

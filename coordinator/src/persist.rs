@@ -187,12 +187,11 @@ impl Measuring {
 
     /// The blocks whose sums are stored.
     pub async fn blocks(&self, id: MeasureId) -> Result<HashSet<u32>> {
-        // Collected: a stream that maps with a closure over borrows is not `Send` in the eyes of the compiler.
-        let asked: Vec<_> = (0..self.sizes[id.0 as usize].0)
+        let all = stream::iter(0..self.sizes[id.0 as usize].0)
             .map(|block| async move { Ok::<_, Error>((block, self.state.has(&name(id, block)).await?)) })
-            .collect();
-        let all: Vec<(u32, bool)> = stream::iter(asked).buffer_unordered(CONCURRENT).try_collect().await?;
-        Ok(all.into_iter().filter(|(_, there)| *there).map(|(block, _)| block).collect())
+            .buffer_unordered(CONCURRENT)
+            .boxed();
+        all.try_filter_map(|(block, there)| async move { Ok(there.then_some(block)) }).try_collect().await
     }
 
     /// Stores a block; returns the measurement if it is whole with it.
@@ -229,8 +228,12 @@ impl Measuring {
         if stored.len() < blocks as usize {
             return Ok(None);
         }
-        let gets: Vec<_> = (0..blocks).map(|block| async move { self.state.get(&name(id, block)).await }).collect();
-        let all: Vec<Option<Bytes>> = stream::iter(gets).buffered(CONCURRENT).try_collect().await?;
+        let all: Vec<Option<Bytes>> = stream::iter(0..blocks)
+            .map(|block| async move { self.state.get(&name(id, block)).await })
+            .buffered(CONCURRENT)
+            .boxed()
+            .try_collect()
+            .await?;
         let floats = |bytes: &Bytes| bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
         let Some(all) = all.iter().map(|b| b.as_ref().map(floats)).collect::<Option<Vec<Vec<f64>>>>() else {
             return Ok(None);

@@ -123,12 +123,12 @@ async fn complete_all(
     for file in 0..ready.plan.output.files.len() as u32 {
         parts.push(parts_of(ready, file, pieces)?);
     }
-    // Collected: a stream that maps with a closure over borrows is not `Send` in the eyes of the compiler.
-    let completions: Vec<_> = (0u32..)
-        .zip(parts)
+    let completed: Vec<Result<Completed>> = stream::iter((0u32..).zip(parts))
         .map(|(file, parts)| async move { complete_one(ready, store, file, &parts).await })
-        .collect();
-    let completed: Vec<Result<Completed>> = stream::iter(completions).buffered(CONCURRENT).collect().await;
+        .buffered(CONCURRENT)
+        .boxed()
+        .collect()
+        .await;
     let mut files = Vec::new();
     let mut lost = None;
     for (file, completed) in (0u32..).zip(completed) {
@@ -261,11 +261,10 @@ async fn small(ready: &Ready, store: &dyn Store, name: &str, file: &SmallFile) -
 /// BLAKE3 of a file, as `b3sum` prints it.
 pub async fn hash_file(store: &dyn Store, at: &Location, size: u64, pin: Option<&Pin>) -> Result<blake3::Hash> {
     let (chunk, ahead) = CHUNK;
-    let reads: Vec<_> = (0..size)
-        .step_by(chunk as usize)
-        .map(|offset| async move { store.read(at, offset, vec![0; chunk.min(size - offset) as usize], pin).await })
-        .collect();
-    let mut chunks = stream::iter(reads).buffered(ahead);
+    let mut chunks = stream::iter((0..size).step_by(chunk as usize))
+        .map(|offset| store.read(at, offset, vec![0; chunk.min(size - offset) as usize], pin))
+        .buffered(ahead)
+        .boxed();
     let mut hasher = blake3::Hasher::new();
     while let Some(bytes) = chunks.try_next().await.map_err(io)? {
         hasher.update(&bytes);

@@ -32,11 +32,13 @@ impl Opening<'_> {
     pub(super) async fn uploads(&self, history: &mut History, journal: &mut Writer) -> Result<Vec<UploadId>> {
         let boot = self.state.store.boot_id(self.output).await.map_err(io)?;
         let rebooted = history.boot.is_some() && history.boot != boot;
-        let known = &*history;
         let numbers = 0..self.plan.output.files.len() as u32;
-        // Collected here and below: a stream that maps with a closure over borrows is not `Send` to the compiler.
-        let probes: Vec<_> = numbers.map(|file| self.live(file, known)).collect();
-        let live: Vec<Option<UploadId>> = stream::iter(probes).buffered(CONCURRENT).try_collect().await?;
+        let live: Vec<Option<UploadId>> = stream::iter(numbers)
+            .map(|file| self.live(file, history))
+            .buffered(CONCURRENT)
+            .boxed()
+            .try_collect()
+            .await?;
         let (mut missing, mut lost) = (Vec::new(), Vec::new());
         for (file, upload) in (0u32..).zip(&live) {
             match upload {
@@ -63,11 +65,12 @@ impl Opening<'_> {
                 uploads[file as usize] = Some(upload);
             }
         }
-        let headers: Vec<_> = (0u32..)
-            .zip(&self.plan.output.files)
+        stream::iter((0u32..).zip(&self.plan.output.files))
             .map(|(n, file)| async move { self.state.put(&format!("header/{n}"), Bytes::from(file.header())).await })
-            .collect();
-        stream::iter(headers).buffer_unordered(CONCURRENT).try_collect::<Vec<()>>().await?;
+            .buffer_unordered(CONCURRENT)
+            .boxed()
+            .try_collect::<Vec<()>>()
+            .await?;
         Ok(uploads.into_iter().flatten().collect())
     }
 
@@ -103,14 +106,15 @@ impl Opening<'_> {
 
     async fn begin(&self, files: &[u32], boot: Option<String>, journal: &mut Writer) -> Result<Vec<(u32, UploadId)>> {
         let store = &*self.state.store;
-        let begins: Vec<_> = files
-            .iter()
-            .map(|&file| async move {
+        let begun: Vec<Result<(u32, UploadId)>> = stream::iter(files.iter().copied())
+            .map(|file| async move {
                 let upload = store.begin(&self.place(file)?, self.plan.output.files[file as usize].size).await;
                 Ok((file, upload.map_err(io)?))
             })
-            .collect();
-        let begun: Vec<Result<(u32, UploadId)>> = stream::iter(begins).buffered(CONCURRENT).collect().await;
+            .buffered(CONCURRENT)
+            .boxed()
+            .collect()
+            .await;
         let uploads: Vec<(u32, UploadId)> = begun.iter().flatten().cloned().collect();
         let named = uploads.iter().map(|(file, upload)| (*file, upload.as_str().to_owned())).collect();
         // Those that began are written down even if another did not.
