@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod local;
 mod memory;
+mod net;
 mod progress;
 mod report;
 mod sample;

@@ -1,11 +1,13 @@
 //! The command line, as typed. What it means stands in `settings`.
 
+mod fleet;
 mod merge;
 mod read;
 mod spec;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, Tls, Way};
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
