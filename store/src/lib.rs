@@ -14,6 +14,7 @@
 //! | get the store of a place | [`Stores`] |
 //! | know whether to try again | [`ErrorKind`] |
 //! | limit the rate of writing | [`Throttled`] |
+//! | have a store in memory for a test | [`memory::Memory`] |
 //! | make a store fail in a test | [`fault::Faulty`] |
 //! | digest a file part by part | [`digest`] |
 //! | test a backend | `conformance` (with the feature of that name) |
@@ -26,6 +27,7 @@ pub mod fault;
 mod id;
 pub mod local;
 pub mod location;
+pub mod memory;
 pub mod open;
 pub mod store;
 pub mod throttle;
