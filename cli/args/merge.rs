@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::Spec;
+use super::{Spec, Way};
 
 /// Shown below `merge --help`.
 pub const EXAMPLES: &str = "Examples:
@@ -13,7 +13,9 @@ pub const EXAMPLES: &str = "Examples:
   A model larger than memory, in bf16, in files of at most 5 GB:
     shardfuse merge --base big --lora my-lora --output merged --memory 2GiB --dtype bf16 --max-shard-size 5GB
   From a file (flags win over it):
-    shardfuse merge --spec merge.yaml";
+    shardfuse merge --spec merge.yaml
+  On a fleet, from and to object storage:
+    shardfuse merge --spec merge.yaml --coordinator https://coordinator.example:7070";
 
 /// Shown below `plan --help`.
 pub const PLAN_EXAMPLES: &str = "Examples:
@@ -37,6 +39,14 @@ pub struct Merge {
     /// Write at most so many bytes a second, such as 200MiB, to leave a disk to others
     #[arg(long, value_name = "SIZE")]
     pub limit_rate: Option<String>,
+    /// Let a fleet merge: submit to this coordinator and follow the merge to its end. URLs as for submit
+    #[arg(long, value_name = "URL", help_heading = "Fleet")]
+    pub coordinator: Option<String>,
+    /// With --coordinator: higher goes first
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, help_heading = "Fleet")]
+    pub priority: i32,
+    #[command(flatten)]
+    pub way: Way,
 }
 
 /// `shardfuse plan`.

@@ -1,5 +1,7 @@
 //! The command line, as typed. What it means stands in `settings`.
 
+mod certs;
+mod client;
 mod fleet;
 mod merge;
 mod read;
@@ -7,6 +9,8 @@ mod spec;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use certs::Certs;
+pub use client::{Cancel, Get, Health, List, Submit, Watch};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, Tls, Way};
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
@@ -71,4 +75,27 @@ pub enum Command {
     /// Check a merged model against its manifest, and against base and adapters
     #[command(after_long_help = "Examples:\n  shardfuse verify merged\n  shardfuse verify merged --sample 16")]
     Verify(Verify),
+    /// Hand a merge to a coordinator
+    #[command(after_long_help = client::SUBMIT_EXAMPLES)]
+    Submit(Box<Submit>),
+    /// List a coordinator's merges
+    #[command(
+        after_long_help = "Examples:\n  shardfuse list --coordinator http://127.0.0.1:7070\n  shardfuse list --format json | jq -r '.merges[] | select(.state == \"failed\") | .id'"
+    )]
+    List(List),
+    /// Show one merge of a coordinator as it stands
+    #[command(after_long_help = "Examples:\n  shardfuse get 7fb2c1d0\n  shardfuse get 7fb2c1d0 --format json")]
+    Get(Get),
+    /// Follow one merge of a coordinator to its end
+    #[command(after_long_help = client::WATCH_EXAMPLES)]
+    Watch(Watch),
+    /// Stop a merge; what is finished stays, and the same submission goes on with it
+    #[command(after_long_help = "Examples:\n  shardfuse cancel 7fb2c1d0\n  shardfuse cancel 7fb2c1d0 --discard")]
+    Cancel(Cancel),
+    /// Ask whether a coordinator serves, for probes
+    #[command(after_long_help = client::HEALTH_EXAMPLES)]
+    Health(Health),
+    /// Make an authority and certificates for the roles of a fleet
+    #[command(after_long_help = certs::EXAMPLES)]
+    Certs(Certs),
 }

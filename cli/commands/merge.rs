@@ -12,13 +12,16 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 use tokio::sync::watch;
 
-use super::{plan, print, print_json};
+use super::{plan, print, print_json, submit};
 use crate::args::{Format, Global, Merge};
 use crate::settings::Settings;
 use crate::{local, progress, size};
 
 /// Merges.
 pub async fn run(args: Merge, global: &Global) -> Result<()> {
+    if let Some(coordinator) = args.coordinator.clone() {
+        return submit::merge(args, &coordinator, global).await;
+    }
     let started = Instant::now();
     let rate = args.limit_rate.as_deref().map(|r| size::parse("--limit-rate", r)).transpose()?;
     let rate =

@@ -44,8 +44,9 @@ impl Target {
                     .hint("write https://, or leave the flags (and SHARDFUSE_TLS_*) out"));
             }
             (Some("http"), None) if !is_loopback(host) && !way.tls.insecure => {
-                return Err(usage(format!("{url} leads to another machine without TLS"))
-                    .hint("write https:// and give --tls-ca, --tls-cert and --tls-key, or trust the network with --insecure"));
+                return Err(usage(format!("{url} leads to another machine without TLS")).hint(
+                    "write https:// and give --tls-ca, --tls-cert and --tls-key, or trust the network with --insecure",
+                ));
             }
             _ => {}
         }
@@ -73,10 +74,8 @@ impl Target {
             .map_err(|e| Error::new(Kind::Internal, super::chain(&e)))?;
         let Some(files) = &self.files else { return Ok(endpoint) };
         let loaded = files.read()?;
-        let mut config = ClientTlsConfig::new()
-            .ca_certificate(loaded.ca)
-            .identity(loaded.identity)
-            .timeout(CONNECT_TIMEOUT);
+        let mut config =
+            ClientTlsConfig::new().ca_certificate(loaded.ca).identity(loaded.identity).timeout(CONNECT_TIMEOUT);
         if let Some(name) = &self.name {
             config = config.domain_name(name);
         }

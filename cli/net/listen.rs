@@ -50,7 +50,8 @@ pub async fn listen(flags: &args::Listen) -> Result<(TcpListener, Security)> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(&flags.listen)
         .await
         .map_err(|e| {
-            usage(format!("--listen {:?} is no address: {e}", flags.listen)).hint("such as 127.0.0.1:7070 or 0.0.0.0:7070")
+            usage(format!("--listen {:?} is no address: {e}", flags.listen))
+                .hint("such as 127.0.0.1:7070 or 0.0.0.0:7070")
         })?
         .collect();
     let security = match Files::new(&flags.tls)? {

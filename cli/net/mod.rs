@@ -4,13 +4,14 @@
 //! listener with mutual TLS; without TLS everybody who reaches the port is trusted, which is why such a listener stays
 //! on this machine unless it is told otherwise.
 
+mod authority;
 mod certificate;
 mod endpoint;
 mod listen;
 mod roles;
 mod tls;
 
-pub use certificate::ROLE_URI;
+pub use authority::{Authority, Bearer, Pair};
 pub use endpoint::{Target, connect};
 pub use listen::{Security, Services, listen, serve};
 

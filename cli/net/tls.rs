@@ -113,8 +113,9 @@ fn check_key(path: &Path, pem: &[u8]) -> Result<()> {
     match labels.find(|label| label.ends_with("PRIVATE KEY")) {
         None => return Err(wrong("holds no PEM block PRIVATE KEY")),
         Some(label) if label.starts_with("ENCRYPTED") => {
-            return Err(wrong("is encrypted, and there is nobody to ask for a passphrase")
-                .hint("openssl pkey -in KEY -out PLAIN takes the passphrase off; keep the result unreadable to others"));
+            return Err(wrong("is encrypted, and there is nobody to ask for a passphrase").hint(
+                "openssl pkey -in KEY -out PLAIN takes the passphrase off; keep the result unreadable to others",
+            ));
         }
         Some(_) => {}
     }
