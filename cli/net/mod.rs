@@ -9,6 +9,8 @@ mod certificate;
 mod endpoint;
 mod listen;
 mod roles;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use authority::{Authority, Bearer, Pair};
