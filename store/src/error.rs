@@ -27,6 +27,9 @@ pub enum ErrorKind {
     NoSpace,
     /// The upload was completed, aborted, replaced or has expired: whoever still puts parts is stale.
     NoSuchUpload,
+    /// The store refuses to complete an upload from these parts: one of them is not what its id says. Putting the parts
+    /// again helps.
+    InvalidPart,
     /// This store, or this version, cannot do it.
     Unsupported,
     /// It may work the next time.

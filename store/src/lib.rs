@@ -12,6 +12,7 @@
 //! |---|---|
 //! | name a place | [`Location`] |
 //! | get the store of a place | [`Stores`] |
+//! | hold a fleet to some places | [`Allow`] |
 //! | know whether to try again | [`ErrorKind`] |
 //! | limit the rate of writing | [`Throttled`] |
 //! | have a store in memory for a test | [`memory::Memory`] |
@@ -19,8 +20,10 @@
 //! | digest a file part by part | [`digest`] |
 //! | test a backend | `conformance` (with the feature of that name) |
 
+pub mod allow;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod copy;
 pub mod digest;
 pub mod error;
 pub mod fault;
@@ -29,9 +32,11 @@ pub mod local;
 pub mod location;
 pub mod memory;
 pub mod open;
+mod refused;
 pub mod store;
 pub mod throttle;
 
+pub use allow::Allow;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{PartId, Pin, UploadId};
 pub use local::Local;

@@ -126,6 +126,10 @@ impl Store for Throttled {
     async fn check_output(&self, dir: &Location) -> Result<()> {
         self.inner.check_output(dir).await
     }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.inner.conditional_puts(dir).await
+    }
 }
 
 #[cfg(test)]
