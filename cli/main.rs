@@ -24,7 +24,6 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(e) => return report::usage(&e),
     };
-    telemetry::start(args.global.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -33,6 +32,10 @@ fn main() -> ExitCode {
                 args.global.error_format,
             );
         }
+    };
+    let telemetry = {
+        let _entered = runtime.enter();
+        telemetry::start(args.global.log_format)
     };
     let result = runtime.block_on(async {
         match args.command {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }
     });
+    telemetry.finish();
     // A read or write that hangs must not keep the process.
     runtime.shutdown_background();
     match result {
