@@ -1,5 +1,6 @@
 //! `shardfuse`: merges LoRA-family adapters into checkpoints of any size.
 
+mod access;
 mod args;
 mod client;
 mod commands;

@@ -11,7 +11,7 @@ pub const EXAMPLES: &str = "Examples:
   New certificates of the same authority, before the old ones expire:
     shardfuse certs --out tls --ca-cert tls/ca.pem --ca-key tls/ca.key --host coordinator.example --force
   As Secrets for Kubernetes (the authority's key is printed nowhere and forgotten):
-    shardfuse certs --kubernetes-secret shardfuse-tls --host shardfuse-0.shardfuse | kubectl apply -f -
+    shardfuse certs --kubernetes-secret shardfuse --host shardfuse-coordinator | kubectl apply -f -
 
 Keep ca.key away from the machines of the fleet: whoever has it can make certificates of every role.";
 
@@ -34,7 +34,8 @@ pub struct Certs {
     /// The private key of that authority
     #[arg(long, value_name = "FILE", requires = "ca_cert")]
     pub ca_key: Option<PathBuf>,
-    /// Print a Secret for each role, NAME-coordinator, NAME-worker and NAME-submitter, as YAML on stdout
+    /// Print a Secret for each role as YAML on stdout: NAME-coordinator-tls, NAME-worker-tls, NAME-submitter-tls, and
+    /// NAME-job-tls for a Job whose pods coordinate and work
     #[arg(long, value_name = "NAME")]
     pub kubernetes_secret: Option<String>,
     /// Replace files that are there

@@ -118,10 +118,11 @@ fn told(dir: &Path, files: &[File], global: &Global) -> Result<()> {
         )
     };
     let mut text = format!(
-        "coordinator  shardfuse coordinator {}\nworkers      shardfuse worker {}\nsubmitters   shardfuse submit {}\n",
+        "coordinator  shardfuse coordinator {}\nworkers      shardfuse worker {}\nsubmitters   shardfuse submit {}\njobs         shardfuse job {}\n",
         flags("coordinator"),
         flags("worker"),
-        flags("submitter")
+        flags("submitter"),
+        flags("job")
     );
     if files.iter().any(|f| f.name == "ca.key") {
         text += &format!(
@@ -148,7 +149,7 @@ fn secrets(name: &str, authority: &Authority, pairs: &[(Bearer, Pair)]) -> Strin
     let block = |text: &str| text.lines().map(|l| format!("    {l}\n")).collect::<String>();
     let secret = |(bearer, pair): &(Bearer, Pair)| {
         format!(
-            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}-{0}\n  labels:\n    app.kubernetes.io/name: shardfuse\n    \
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}-{0}-tls\n  labels:\n    app.kubernetes.io/name: shardfuse\n    \
              app.kubernetes.io/component: {0}\ntype: kubernetes.io/tls\nstringData:\n  ca.crt: |\n{1}  tls.crt: |\n{2}  tls.key: |\n{3}",
             bearer.name(),
             block(&authority.pair().cert),

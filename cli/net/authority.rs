@@ -21,17 +21,19 @@ const BEHIND: u64 = 300;
 /// Whom a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bearer {
-    /// It listens, under the hosts' names. It may also work: in a job of one merge, who coordinates works too.
+    /// It listens, under the hosts' names.
     Coordinator,
     /// It takes tasks.
     Worker,
     /// It submits merges.
     Submitter,
+    /// One of a job whose machines are all alike: one of them coordinates, and every one of them works.
+    Job,
 }
 
 impl Bearer {
     /// All of them.
-    pub const ALL: [Bearer; 3] = [Bearer::Coordinator, Bearer::Worker, Bearer::Submitter];
+    pub const ALL: [Bearer; 4] = [Bearer::Coordinator, Bearer::Worker, Bearer::Submitter, Bearer::Job];
 
     /// The name, as files and Secrets carry it.
     pub fn name(self) -> &'static str {
@@ -39,15 +41,22 @@ impl Bearer {
             Bearer::Coordinator => "coordinator",
             Bearer::Worker => "worker",
             Bearer::Submitter => "submitter",
+            Bearer::Job => "job",
         }
     }
 
     fn roles(self) -> &'static [&'static str] {
         match self {
-            Bearer::Coordinator => &["coordinator", "worker"],
+            Bearer::Coordinator => &["coordinator"],
             Bearer::Worker => &["worker"],
             Bearer::Submitter => &["submitter"],
+            Bearer::Job => &["coordinator", "worker"],
         }
+    }
+
+    /// Whether clients will look for a host's name in its certificate.
+    fn listens(self) -> bool {
+        matches!(self, Bearer::Coordinator | Bearer::Job)
     }
 }
 
@@ -128,7 +137,7 @@ impl Authority {
         for role in bearer.roles() {
             params.subject_alt_names.push(SanType::URI(format!("{ROLE_URI}{role}").try_into().map_err(refused)?));
         }
-        if bearer == Bearer::Coordinator {
+        if bearer.listens() {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
             for host in hosts.iter().map(String::as_str).chain(["localhost", "127.0.0.1", "::1"]) {
                 let name = name(host)?;
@@ -184,11 +193,14 @@ mod tests {
     #[test]
     fn certificates_carry_their_role_and_dates() {
         let authority = Authority::new(NOW, 30).unwrap();
-        for (bearer, role) in
-            [(Bearer::Coordinator, Role::Worker), (Bearer::Worker, Role::Worker), (Bearer::Submitter, Role::Submitter)]
-        {
+        for (bearer, role) in [
+            (Bearer::Coordinator, None),
+            (Bearer::Worker, Some(Role::Worker)),
+            (Bearer::Submitter, Some(Role::Submitter)),
+            (Bearer::Job, Some(Role::Worker)),
+        ] {
             let der = der(&authority.certificate(bearer, &[]).unwrap());
-            assert_eq!(certificate::role(&der), Some(role), "{bearer:?}");
+            assert_eq!(certificate::role(&der), role, "{bearer:?}");
             let at = |days: u64| certificate::fault(&der, (NOW + days * DAY) as i64);
             assert_eq!(at(29), None);
             assert!(at(31).unwrap().contains("expired"));
@@ -197,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_coordinator_can_pass_for_a_host() {
+    fn workers_and_submitters_cannot_pass_for_a_host() {
         let authority = Authority::new(NOW, 30).unwrap();
         let hosts = ["shardfuse-0.shardfuse".to_owned(), "10.0.0.7".to_owned()];
         for bearer in Bearer::ALL {
@@ -206,8 +218,8 @@ mod tests {
             let server = parsed.extended_key_usage().unwrap().unwrap().value.server_auth;
             let names = parsed.subject_alternative_name().unwrap().unwrap().value.to_owned();
             let text = format!("{:?}", names.general_names);
-            assert_eq!(server, bearer == Bearer::Coordinator);
-            assert_eq!(text.contains("shardfuse-0.shardfuse"), bearer == Bearer::Coordinator, "{text}");
+            assert_eq!(server, bearer.listens());
+            assert_eq!(text.contains("shardfuse-0.shardfuse"), bearer.listens(), "{text}");
         }
     }
 

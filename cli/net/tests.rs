@@ -45,12 +45,7 @@ fn files(dir: &Path, name: &str, ca: &Authority, pair: &Pair) -> args::Tls {
     std::fs::write(path("ca"), &ca.pair().cert).unwrap();
     std::fs::write(path("pem"), &pair.cert).unwrap();
     std::fs::write(path("key"), &pair.key).unwrap();
-    args::Tls {
-        tls_ca: Some(path("ca")),
-        tls_cert: Some(path("pem")),
-        tls_key: Some(path("key")),
-        insecure: false,
-    }
+    args::Tls { tls_ca: Some(path("ca")), tls_cert: Some(path("pem")), tls_key: Some(path("key")), insecure: false }
 }
 
 struct Listening {
@@ -89,9 +84,12 @@ async fn the_role_is_that_of_the_certificate_and_nobody_else_gets_in() {
     let url = format!("https://localhost:{}", server.port);
     let of = |name: &str, ca: &Authority, pair: &Pair| files(dir.path(), name, ca, pair);
 
-    for (bearer, expected) in
-        [(Bearer::Worker, "worker"), (Bearer::Submitter, "submitter"), (Bearer::Coordinator, "worker")]
-    {
+    for (bearer, expected) in [
+        (Bearer::Worker, "worker"),
+        (Bearer::Submitter, "submitter"),
+        (Bearer::Job, "worker"),
+        (Bearer::Coordinator, "none"),
+    ] {
         let pair = ours.certificate(bearer, &[]).unwrap();
         assert_eq!(role(&url, of(bearer.name(), &ours, &pair)).await.as_deref(), Ok(expected), "{bearer:?}");
     }

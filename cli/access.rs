@@ -1,0 +1,48 @@
+//! Which places a process of a fleet reaches, as the flags say.
+
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{Allow, Location};
+
+use crate::args::Access;
+
+impl Access {
+    /// The allow list. A prefix is a URL, or an absolute path of this machine.
+    pub fn allowed(&self) -> Result<Allow> {
+        let prefix = |text: &String| {
+            text.trim().parse::<Location>().map_err(|e| {
+                Error::new(Kind::Usage, format!("--allow: {}", e.chain()))
+                    .hint("a URL such as s3://bucket/folder, or an absolute path")
+            })
+        };
+        Ok(Allow::prefixes(self.allow.iter().map(prefix).collect::<Result<_>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(prefixes: &[&str]) -> Result<Allow> {
+        Access { allow: prefixes.iter().map(|p| (*p).to_owned()).collect(), stores: None }.allowed()
+    }
+
+    #[test]
+    fn prefixes_are_urls_or_absolute_paths() {
+        let allow = allowed(&["s3://models", " /data"]).unwrap();
+        let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
+        assert!(check("s3://models/a") && check("file:///data/x"));
+        assert!(!check("s3://other/a") && !check("/etc/passwd"));
+        for wrong in ["data", "", "s3://", "s3://key:secret@bucket"] {
+            let error = allowed(&[wrong]).unwrap_err();
+            assert!(error.kind() == Kind::Usage && !error.message().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_a_prefix_files_and_plain_http_are_closed() {
+        let allow = allowed(&[]).unwrap();
+        let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
+        assert!(check("s3://any/thing"));
+        assert!(!check("/etc/passwd") && !check("http://169.254.169.254/latest"));
+    }
+}
