@@ -85,12 +85,16 @@ impl Services {
     /// Health and reflection.
     pub fn new() -> Result<Services> {
         let (health, server) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(shardfuse_proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|e| Error::new(Kind::Internal, format!("the descriptors cannot be served: {e}")))?;
-        let routes = Routes::new(server).add_service(reflection);
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(shardfuse_proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let broken = |e| Error::new(Kind::Internal, format!("the descriptors cannot be served: {e}"));
+        // Many tools still ask for the older of the two.
+        let routes = Routes::new(server)
+            .add_service(reflection().build_v1().map_err(broken)?)
+            .add_service(reflection().build_v1alpha().map_err(broken)?);
         Ok(Services { routes, health, names: vec![""] })
     }
 
