@@ -1,7 +1,8 @@
 //! Which places a process of a fleet reaches, as the flags say.
 
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Allow, Location};
+use shardfuse_store::config::Config;
+use shardfuse_store::{Allow, Location, Stores};
 
 use crate::args::Access;
 
@@ -15,6 +16,18 @@ impl Access {
             })
         };
         Ok(Allow::prefixes(self.allow.iter().map(prefix).collect::<Result<_>>()?))
+    }
+
+    /// The stores, with the settings of `--stores` and the environment where those say nothing.
+    pub fn open(&self) -> Result<Stores> {
+        match &self.stores {
+            None => Ok(Stores::new()),
+            Some(path) => {
+                let config =
+                    Config::read(path).map_err(|e| Error::new(Kind::Usage, format!("--stores: {}", e.chain())))?;
+                Ok(Stores::from_config(config))
+            }
+        }
     }
 }
 
@@ -36,6 +49,14 @@ mod tests {
             let error = allowed(&[wrong]).unwrap_err();
             assert!(error.kind() == Kind::Usage && !error.message().contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_stores_file_that_is_wrong_is_named() {
+        let access = Access { allow: Vec::new(), stores: Some("/nowhere/stores.yaml".into()) };
+        let error = access.open().unwrap_err();
+        assert!(error.kind() == Kind::Usage && error.message().contains("/nowhere/stores.yaml"), "{error}");
+        assert!(Access::default().open().is_ok());
     }
 
     #[test]

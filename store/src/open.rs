@@ -52,8 +52,7 @@ impl Stores {
     pub fn from_config(config: Config) -> Self {
         let connections = Connections::new(Patience::default())
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
-        let buckets =
-            Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
+        let buckets = Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
         let unreached = |what: &str| -> Arc<dyn Store> {
             Arc::new(Refused::new(ErrorKind::Unsupported, format!("{what} cannot be reached by this version")))
         };

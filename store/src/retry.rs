@@ -224,9 +224,8 @@ mod tests {
 
     #[test]
     fn a_stores_wish_is_granted_within_reason() {
-        let asked = |seconds| {
-            Error::new(ErrorKind::Transient, "x", "slow down").with_retry_after(Duration::from_secs(seconds))
-        };
+        let asked =
+            |seconds| Error::new(ErrorKind::Transient, "x", "slow down").with_retry_after(Duration::from_secs(seconds));
         let pause = Duration::from_secs(1);
         for _ in 0..100 {
             let plain = adjusted(&Error::new(ErrorKind::Transient, "x", "reset"), pause);
