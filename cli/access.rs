@@ -4,7 +4,7 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::config::Config;
 use shardfuse_store::{Allow, Location, Stores};
 
-use crate::args::Access;
+use crate::args::{Access, StoresFile};
 
 impl Access {
     /// The allow list. A prefix is a URL, or an absolute path of this machine.
@@ -18,6 +18,13 @@ impl Access {
         Ok(Allow::prefixes(self.allow.iter().map(prefix).collect::<Result<_>>()?))
     }
 
+    /// The stores.
+    pub fn open(&self) -> Result<Stores> {
+        self.stores.open()
+    }
+}
+
+impl StoresFile {
     /// The stores, with the settings of `--stores` and the environment where those say nothing.
     pub fn open(&self) -> Result<Stores> {
         match &self.stores {
@@ -36,7 +43,7 @@ mod tests {
     use super::*;
 
     fn allowed(prefixes: &[&str]) -> Result<Allow> {
-        Access { allow: prefixes.iter().map(|p| (*p).to_owned()).collect(), stores: None }.allowed()
+        Access { allow: prefixes.iter().map(|p| (*p).to_owned()).collect(), stores: StoresFile::default() }.allowed()
     }
 
     #[test]
@@ -53,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_stores_file_that_is_wrong_is_named() {
-        let access = Access { allow: Vec::new(), stores: Some("/nowhere/stores.yaml".into()) };
-        let error = access.open().unwrap_err();
+        let stores = StoresFile { stores: Some("/nowhere/stores.yaml".into()) };
+        let error = stores.open().unwrap_err();
         assert!(error.kind() == Kind::Usage && error.message().contains("/nowhere/stores.yaml"), "{error}");
         assert!(Access::default().open().is_ok());
     }

@@ -63,7 +63,14 @@ pub struct Access {
     /// it everything is allowed but file:// and http://, which must be named
     #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "SHARDFUSE_ALLOW")]
     pub allow: Vec<String>,
+    #[command(flatten)]
+    pub stores: StoresFile,
+}
+
+/// How stores are reached.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct StoresFile {
     /// A YAML file that says how stores are reached: URL prefix, endpoint, region, and where credentials come from
-    #[arg(long, value_name = "FILE", env = "SHARDFUSE_STORES")]
+    #[arg(long, value_name = "FILE", env = "SHARDFUSE_STORES", help_heading = "Storage")]
     pub stores: Option<PathBuf>,
 }

@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Spec, Way};
+use super::{Spec, StoresFile, Way};
 
 /// Shown below `merge --help`.
 pub const EXAMPLES: &str = "Examples:
@@ -39,6 +39,8 @@ pub struct Merge {
     /// Write at most so many bytes a second, such as 200MiB, to leave a disk to others
     #[arg(long, value_name = "SIZE")]
     pub limit_rate: Option<String>,
+    #[command(flatten)]
+    pub stores: StoresFile,
     /// Let a fleet merge: submit to this coordinator and follow the merge to its end. URLs as for submit
     #[arg(long, value_name = "URL", help_heading = "Fleet")]
     pub coordinator: Option<String>,
@@ -54,4 +56,6 @@ pub struct Merge {
 pub struct Plan {
     #[command(flatten)]
     pub spec: Spec,
+    #[command(flatten)]
+    pub stores: StoresFile,
 }

@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use certs::Certs;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
-pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, Tls, Way};
+pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
