@@ -52,13 +52,13 @@ impl From<store::Error> for Failure {
             ErrorKind::NoSpace => (v1::ErrorKind::Permanent, Kind::NoSpace),
             ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
             ErrorKind::Unsupported => (v1::ErrorKind::Permanent, Kind::Unsupported),
-            ErrorKind::AlreadyExists | ErrorKind::InvalidPart | ErrorKind::Permanent => (v1::ErrorKind::Permanent, Kind::Io),
+            ErrorKind::AlreadyExists | ErrorKind::InvalidPart | ErrorKind::Permanent => {
+                (v1::ErrorKind::Permanent, Kind::Io)
+            }
         };
         let error = Error::new(kind, message);
         let error = match e.kind() {
-            ErrorKind::NoSpace => {
-                error.hint("make room and run the same command again: it goes on where it stopped")
-            }
+            ErrorKind::NoSpace => error.hint("make room and run the same command again: it goes on where it stopped"),
             ErrorKind::Permission => error.hint("every worker needs access to base, adapters and output"),
             _ => error,
         };

@@ -211,14 +211,7 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn part(
-        &self,
-        inputs: &Inputs,
-        norms: &Norms,
-        fill: &Fill,
-        part: u32,
-        gate: &Gate,
-    ) -> Result<Done, Failure> {
+    async fn part(&self, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32, gate: &Gate) -> Result<Done, Failure> {
         let shared = &self.shared;
         let name = format!("part {part} of {}", fill.url);
         let _share = shared.admit(gate, part::need(shared, fill, part), &name).await?;

@@ -176,7 +176,8 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         let target = (cut.start - range.start) as usize..(cut.end - range.start) as usize;
         filled += cut.end - cut.start;
         let (object, start) = start_of(t, &range);
-        let held = starts.iter().find(|(id, read, _)| *id == object && read.start <= start.start && start.end <= read.end);
+        let held =
+            starts.iter().find(|(id, read, _)| *id == object && read.start <= start.start && start.end <= read.end);
         let Some((_, read, bytes)) = held else {
             return Err(Failure::local(format!("tensor {}: what it starts from was not read", t.name)));
         };

@@ -325,7 +325,10 @@ impl<W: Work> Session<W> {
         if length + 64 > MAX_MESSAGE {
             let failure = Failure::permanent(
                 Kind::Unsupported,
-                format!("the report of piece {} of task {} is {length} bytes long, a message has at most {MAX_MESSAGE}", report.piece, attempt.task),
+                format!(
+                    "the report of piece {} of task {} is {length} bytes long, a message has at most {MAX_MESSAGE}",
+                    report.piece, attempt.task
+                ),
             );
             if let Some((handle, _)) = self.running.remove(&attempt) {
                 handle.abort();
@@ -340,7 +343,8 @@ impl<W: Work> Session<W> {
         // Another run of the same attempt cannot be: the ledger takes each once.
         self.running.remove(&attempt);
         let failure = result.err().map(|failure| {
-            metrics::counter!("shardfuse_worker_task_failures_total", "kind" => failure.error.kind().as_str()).increment(1);
+            metrics::counter!("shardfuse_worker_task_failures_total", "kind" => failure.error.kind().as_str())
+                .increment(1);
             debug!(%attempt, error = %failure.error, retry = ?failure.retry, "failed");
             task_failed(&attempt, &failure)
         });
