@@ -162,7 +162,10 @@ fn look_for_secrets(prefix: &str, value: &serde_json::Value) -> Result<()> {
     if fields.get("credentials").is_some_and(|value| {
         value.as_str().map_or(!value.is_object(), |text| !["anonymous", "imds", "web-identity"].contains(&text))
     }) {
-        return Err(refuse(prefix, "its credentials are anonymous, imds, web-identity, or a map of env, file or profile"));
+        return Err(refuse(
+            prefix,
+            "its credentials are anonymous, imds, web-identity, or a map of env, file or profile",
+        ));
     }
     let credentials = fields.get("credentials").and_then(|value| value.as_object());
     let named = fields.keys().chain(credentials.into_iter().flat_map(|fields| fields.keys()));
@@ -178,7 +181,9 @@ fn look_for_secrets(prefix: &str, value: &serde_json::Value) -> Result<()> {
     let env = credentials.and_then(|fields| fields.get("env")).and_then(|value| value.as_object());
     for (name, variable) in env.into_iter().flatten() {
         let plain = |s: &str| {
-            !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            !s.is_empty()
+                && s.len() <= 64
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
                 && !s.starts_with(|c: char| c.is_ascii_digit())
         };
         // Upper case only: a secret that looks like that is no name anybody gave to a variable.
@@ -200,10 +205,14 @@ fn check(at: &Location, prefix: &str, entry: &Entry) -> Result<()> {
             return Err(refuse(prefix, "its endpoint is no URL"));
         };
         if rest.is_empty() || rest.contains(['@', '?', '#']) {
-            return Err(refuse(prefix, "its endpoint may have no user, query or fragment; credentials are given by reference"));
+            return Err(refuse(
+                prefix,
+                "its endpoint may have no user, query or fragment; credentials are given by reference",
+            ));
         }
         if !matches!(protocol, "https" | "http") || (protocol == "http" && !entry.allow_http) {
-            let message = format!("its endpoint is {protocol}://; only https:// is taken, or http:// with allow_http: true");
+            let message =
+                format!("its endpoint is {protocol}://; only https:// is taken, or http:// with allow_http: true");
             return Err(refuse(prefix, &message));
         }
     }
@@ -271,7 +280,10 @@ abfss://models@mine.dfs.core.windows.net: { credentials: web-identity }
         assert_eq!(base.region.as_deref(), Some("eu-central-1"));
         assert_eq!(found(&config, "s3://models/open/x").unwrap().credentials, Some(Credentials::Anonymous));
         assert_eq!(found(&config, "s3://models/opened/x").unwrap(), base);
-        assert_eq!(found(&config, "gs://models/x").unwrap().credentials, Some(Credentials::File("/etc/key.json".into())));
+        assert_eq!(
+            found(&config, "gs://models/x").unwrap().credentials,
+            Some(Credentials::File("/etc/key.json".into()))
+        );
         assert!(found(&config, "s3://other/x").is_none());
         assert_eq!(Config::parse("{}").unwrap(), Config::default());
     }
@@ -282,7 +294,10 @@ abfss://models@mine.dfs.core.windows.net: { credentials: web-identity }
         for (text, hint) in [
             (format!("s3://a: {{ secret_access_key: {SECRET} }}"), "environment variable"),
             (format!("s3://a: {{ credentials: {{ secret_access_key: {SECRET} }} }}"), "environment variable"),
-            (format!("s3://a: {{ credentials: {{ env: {{ access_key_id: K, secret_access_key: {SECRET} }} }} }}"), "capitals"),
+            (
+                format!("s3://a: {{ credentials: {{ env: {{ access_key_id: K, secret_access_key: {SECRET} }} }} }}"),
+                "capitals",
+            ),
             (format!("s3://a: {{ credentials: {SECRET} }}"), "web-identity"),
             (format!("s3://a: {{ allow_http: {SECRET} }}"), "type"),
             (format!("s3://a: {{ endpoint: \"https://me:{SECRET}@host\" }}"), "no user"),

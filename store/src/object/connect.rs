@@ -78,7 +78,8 @@ fn no_retry() -> RetryConfig {
 /// What a client says about its settings may quote them.
 fn unusable(at: &Location) -> impl Fn(object_store::Error) -> Error {
     move |_| {
-        let message = format!("the settings for {}://{} cannot be used; see docs/stores.md", at.scheme(), at.authority());
+        let message =
+            format!("the settings for {}://{} cannot be used; see docs/stores.md", at.scheme(), at.authority());
         Error::new(ErrorKind::Permanent, at, message)
     }
 }
@@ -198,7 +199,9 @@ fn of_profile(
 ) -> Result<AmazonS3Builder> {
     match profile::read(env, name, file)? {
         Some(profile) => Ok(keys(builder, profile)),
-        None => Err(Error::new(ErrorKind::Permission, at, format!("there are no keys of an AWS profile {name} for it"))),
+        None => {
+            Err(Error::new(ErrorKind::Permission, at, format!("there are no keys of an AWS profile {name} for it")))
+        }
     }
 }
 

@@ -85,15 +85,35 @@ pub(super) fn kind(status: StatusCode, code: Option<&str>) -> ErrorKind {
         "NoSuchBucket" | "ContainerNotFound" => return ErrorKind::Permanent,
         "NoSuchUpload" => return ErrorKind::NoSuchUpload,
         "InvalidPart" | "InvalidBlockList" | "InvalidBlobOrBlock" => return ErrorKind::InvalidPart,
-        "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "ServerBusy" | "RequestTimeout" | "InternalError"
-        | "OperationTimedOut" | "ServiceUnavailable" | "OperationAborted" | "ConditionalRequestConflict"
-        | "TooManyRequests" | "PendingCopyOperation" => return ErrorKind::Transient,
+        "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
+        | "ServerBusy"
+        | "RequestTimeout"
+        | "InternalError"
+        | "OperationTimedOut"
+        | "ServiceUnavailable"
+        | "OperationAborted"
+        | "ConditionalRequestConflict"
+        | "TooManyRequests"
+        | "PendingCopyOperation" => return ErrorKind::Transient,
         // Bytes that were damaged on the way.
-        "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "IncompleteBody" | "Md5Mismatch" => {
+        "BadDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch"
+        | "IncompleteBody"
+        | "Md5Mismatch" => {
             return ErrorKind::Transient;
         }
-        "ExpiredToken" | "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AuthenticationFailed"
-        | "AuthorizationPermissionMismatch" | "AuthorizationFailure" | "InvalidToken" | "RequestTimeTooSkewed" => {
+        "ExpiredToken"
+        | "AccessDenied"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "AuthenticationFailed"
+        | "AuthorizationPermissionMismatch"
+        | "AuthorizationFailure"
+        | "InvalidToken"
+        | "RequestTimeTooSkewed" => {
             return ErrorKind::Permission;
         }
         "QuotaExceeded" | "XMinioStorageFull" | "AccountCapacityExceeded" => return ErrorKind::NoSpace,

@@ -119,7 +119,8 @@ mod tests {
     fn an_upload_reads_back_and_nothing_else_does() {
         let upload = Upload::new(Some("\"abc\""), "2~x.y/z+w=".to_owned());
         assert_eq!(Upload::parse(&upload.written()), Some(upload));
-        for text in ["", ".", "x", "0123456789abcdef", "0123456789abcdef.", "0123456789abcdeg.x", "../../../etc/passwd"] {
+        for text in ["", ".", "x", "0123456789abcdef", "0123456789abcdef.", "0123456789abcdeg.x", "../../../etc/passwd"]
+        {
             assert_eq!(Upload::parse(&UploadId::new(text)), None, "{text:?}");
         }
         let long = format!("0123456789abcdef.{}", "x".repeat(LONGEST + 1));

@@ -85,7 +85,8 @@ impl Pending {
                 (url.to_string(), None, http)
             }
             Self::Google { bucket, credentials, http } => {
-                let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+                let query: Vec<String> =
+                    query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
                 let token = match credentials {
                     Some(credentials) => Some(credentials.get_credential().await.map_err(failed)?),
                     None => None,
@@ -130,9 +131,7 @@ fn uploads(listing: &str, prefix: &str) -> Vec<(String, String)> {
 
 fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]

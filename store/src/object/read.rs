@@ -22,7 +22,11 @@ pub(super) async fn head(bucket: &Bucket, at: &Location) -> Result<Meta> {
     let path = bucket.object(at)?;
     let found = bucket.call(at, "cannot look it up", bucket.client.head(&path)).await?;
     let Some(tag) = found.e_tag else {
-        return Err(Error::new(ErrorKind::Unsupported, at, "its store tells no ETag, so reads cannot be held to a version"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            at,
+            "its store tells no ETag, so reads cannot be held to a version",
+        ));
     };
     Ok(Meta { size: found.size, pin: Pin::new(tag) })
 }

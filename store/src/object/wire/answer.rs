@@ -40,7 +40,9 @@ impl Answer {
         if parts.status.is_success() && !text.contains("<Error>") {
             return None;
         }
-        let code = header(&parts.headers, "x-ms-error-code").or_else(|| element(text, "Code")).or_else(|| json(text, "reason"));
+        let code = header(&parts.headers, "x-ms-error-code")
+            .or_else(|| element(text, "Code"))
+            .or_else(|| json(text, "reason"));
         let message = element(text, "Message").or_else(|| json(text, "message"));
         Some(Self {
             status: parts.status,

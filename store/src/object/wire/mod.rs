@@ -50,11 +50,7 @@ pub(crate) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            body: Duration::from_secs(30),
-            answer: Duration::from_secs(60),
-            completion: Duration::from_secs(300),
-        }
+        Self { body: Duration::from_secs(30), answer: Duration::from_secs(60), completion: Duration::from_secs(300) }
     }
 }
 
@@ -141,8 +137,7 @@ impl Wire {
         *request.headers_mut() = parts.headers;
         let progress = Arc::new(Progress::begin());
         if body.content_length() > 0 {
-            *request.body_mut() =
-                Some(reqwest::Body::wrap(Sent::new(body, Arc::clone(&progress), self.store)));
+            *request.body_mut() = Some(reqwest::Body::wrap(Sent::new(body, Arc::clone(&progress), self.store)));
         } else {
             progress.finish();
         }

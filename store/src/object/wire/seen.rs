@@ -54,7 +54,8 @@ impl Broken {
             if !message.ends_with(&text) {
                 message = if message.is_empty() { text } else { format!("{message}: {text}") };
             }
-            for_good |= error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData);
+            for_good |=
+                error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData);
             cause = error.source();
         }
         Self { for_good, message }
