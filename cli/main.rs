@@ -52,6 +52,7 @@ fn main() -> ExitCode {
             Command::Watch(watch) => commands::watch::run(watch, &args.global).await,
             Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
             Command::Health(health) => commands::health::run(health, &args.global).await,
+            Command::Worker(worker) => commands::worker::run(worker).await,
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }
     });

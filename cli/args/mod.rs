@@ -7,6 +7,7 @@ mod fleet;
 mod merge;
 mod read;
 mod spec;
+mod worker;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -17,6 +18,7 @@ pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
+pub use worker::{Device, Worker};
 
 /// Merges LoRA-family adapters into checkpoints of any size.
 #[derive(Debug, Parser)]
@@ -100,6 +102,9 @@ pub enum Command {
     /// Ask whether a coordinator serves, for probes
     #[command(after_long_help = client::HEALTH_EXAMPLES)]
     Health(Health),
+    /// Work for a coordinator: read, fuse and put parts until told to leave
+    #[command(after_long_help = worker::EXAMPLES)]
+    Worker(Worker),
     /// Make an authority and certificates for the roles of a fleet
     #[command(after_long_help = certs::EXAMPLES)]
     Certs(Certs),

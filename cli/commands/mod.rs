@@ -12,6 +12,7 @@ pub mod plan;
 pub mod submit;
 pub mod verify;
 pub mod watch;
+pub mod worker;
 
 use std::io::Write;
 
