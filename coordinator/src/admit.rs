@@ -11,8 +11,9 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Stores, UploadId};
 use tracing::info;
 
-use crate::clean::discard;
+use crate::clean::{self, discard};
 use crate::failure::{io, location};
+use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Writer};
 use crate::state::{Claim, STATE, Standing, State, Taken};
 use crate::{equal, publish};
@@ -85,8 +86,8 @@ pub enum Admitted {
     Finished(Box<Manifest>),
 }
 
-/// Opens the output for a plan.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<Admitted> {
+/// Opens the output for a plan. The merge will be done by workers of `device_class`.
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;
@@ -103,6 +104,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
         plan: Arc::new(plan),
         stores,
         output,
+        device_class,
         options,
     };
     for _ in 0..ROUNDS {
@@ -116,16 +118,17 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<
     ))
 }
 
-struct Admission {
+struct Admission<'a> {
     stores: Arc<Stores>,
     plan: Arc<Plan>,
     digest: String,
     output: Location,
     state: State,
+    device_class: &'a str,
     options: Options,
 }
 
-impl Admission {
+impl Admission<'_> {
     /// `None` if another coordinator was faster somewhere: what it left is looked at afresh.
     async fn attempt(&mut self) -> Result<Option<Admitted>> {
         let (state, output) = (self.state.clone(), self.output.clone());
@@ -137,11 +140,12 @@ impl Admission {
             discard(&state, &output).await?;
             return Ok(None);
         }
-        let before: Vec<String> = store.list(&output).await.map_err(io)?.into_iter().map(|e| e.name).collect();
+        let before = self.list().await?;
         let ours = |name: &String| name.starts_with(&format!("{STATE}/"));
         let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
         if let Some(stored) = &stored {
             refuse_other(&self.plan, stored, &output)?;
+            self.refuse_other_class().await?;
             info!(%output, "going on with an unfinished merge");
         } else {
             if let Some(manifest) = publish::manifest(store, &output).await?
@@ -180,6 +184,11 @@ impl Admission {
                 return Ok(None);
             }
         }
+        if stored.is_none() && !self.list().await?.iter().filter(|n| !ours(n)).eq(foreign.iter().copied()) {
+            // Somebody published, or wrote something of their own, before the plan was there to be seen.
+            discard(&state, &output).await?;
+            return Ok(None);
+        }
         let made_folder = foreign.is_empty();
         match self.open(claim.clone(), made_folder).await {
             Ok(ready) => Ok(Some(Admitted::Ready(Box::new(ready)))),
@@ -195,6 +204,23 @@ impl Admission {
                 Err(e)
             }
         }
+    }
+
+    /// What other devices began has other bits.
+    async fn refuse_other_class(&self) -> Result<()> {
+        match clean::read(&self.state).await? {
+            Some((_, History { device_class: Some(begun), pieces, .. }))
+                if begun != self.device_class && !pieces.is_empty() =>
+            {
+                Err(other_class(&begun, self.device_class))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The names of everything in the output, in their order.
+    async fn list(&self) -> Result<Vec<String>> {
+        Ok(self.state.store.list(&self.output).await.map_err(io)?.into_iter().map(|e| e.name).collect())
     }
 
     async fn refuse_foreign(&self, before: &[String], foreign: &[&String]) -> Result<()> {
@@ -213,7 +239,13 @@ impl Admission {
         let tasks = tasks(&self.plan);
         let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
         let mut journal = Writer::new(self.state.clone(), claim.clone());
-        let opening = open::Opening { state: &self.state, output: &self.output, plan: &self.plan, tasks: &tasks };
+        let opening = open::Opening {
+            state: &self.state,
+            output: &self.output,
+            plan: &self.plan,
+            tasks: &tasks,
+            device_class: self.device_class,
+        };
         let uploads = opening.uploads(&mut history, &mut journal).await?;
         let measured = opening.measured(&mut history).await?;
         Ok(Ready {

@@ -57,6 +57,9 @@ pub enum Record {
         boot: Option<String>,
         /// Uploads opened by this coordinator.
         uploads: Vec<(u32, String)>,
+        /// The class of the workers from here on.
+        #[serde(default)]
+        device_class: Option<String>,
     },
     /// Pieces finished.
     Pieces(Vec<PieceRecord>),
@@ -88,6 +91,8 @@ pub struct History {
     pub epoch: u64,
     /// The boot that the last coordinator wrote in.
     pub boot: Option<String>,
+    /// The device class that the last coordinator chose workers of.
+    pub device_class: Option<String>,
     /// The live upload of each file.
     pub uploads: HashMap<u32, String>,
     /// Finished pieces, by task and piece.
@@ -125,7 +130,8 @@ impl History {
         let mut opening = BTreeSet::new();
         loop {
             let names = (first..first + ahead as u64).map(|seq| name(claim, seq));
-            let mut found = stream::iter(names).map(|name| async move { state.get(&name).await }).buffered(ahead);
+            let mut found =
+                stream::iter(names).map(|name| async move { state.get(&name).await }).buffered(ahead).boxed();
             while let Some(bytes) = found.next().await {
                 let entry = bytes?.map(|bytes| parse(&bytes));
                 let Some(Some(entry)) = entry else {
@@ -153,8 +159,9 @@ impl History {
         self.closed = matches!(record, Record::Closed {});
         match record {
             Record::Opening { .. } | Record::Closed {} => {}
-            Record::Opened { boot, uploads } => {
+            Record::Opened { boot, uploads, device_class } => {
                 self.boot = boot;
+                self.device_class = device_class.or(self.device_class.take());
                 for (file, upload) in uploads {
                     if self.uploads.get(&file) != Some(&upload) {
                         self.forget(file, tasks);

@@ -189,7 +189,8 @@ impl Measuring {
     pub async fn blocks(&self, id: MeasureId) -> Result<HashSet<u32>> {
         let all = stream::iter(0..self.sizes[id.0 as usize].0)
             .map(|block| async move { Ok::<_, Error>((block, self.state.has(&name(id, block)).await?)) })
-            .buffer_unordered(CONCURRENT);
+            .buffer_unordered(CONCURRENT)
+            .boxed();
         all.try_filter_map(|(block, there)| async move { Ok(there.then_some(block)) }).try_collect().await
     }
 
@@ -230,6 +231,7 @@ impl Measuring {
         let all: Vec<Option<Bytes>> = stream::iter(0..blocks)
             .map(|block| async move { self.state.get(&name(id, block)).await })
             .buffered(CONCURRENT)
+            .boxed()
             .try_collect()
             .await?;
         let floats = |bytes: &Bytes| bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();

@@ -126,6 +126,7 @@ async fn complete_all(
     let completed: Vec<Result<Completed>> = stream::iter((0u32..).zip(parts))
         .map(|(file, parts)| async move { complete_one(ready, store, file, &parts).await })
         .buffered(CONCURRENT)
+        .boxed()
         .collect()
         .await;
     let mut files = Vec::new();
@@ -262,7 +263,8 @@ pub async fn hash_file(store: &dyn Store, at: &Location, size: u64, pin: Option<
     let (chunk, ahead) = CHUNK;
     let mut chunks = stream::iter((0..size).step_by(chunk as usize))
         .map(|offset| store.read(at, offset, vec![0; chunk.min(size - offset) as usize], pin))
-        .buffered(ahead);
+        .buffered(ahead)
+        .boxed();
     let mut hasher = blake3::Hasher::new();
     while let Some(bytes) = chunks.try_next().await.map_err(io)? {
         hasher.update(&bytes);

@@ -53,7 +53,9 @@ impl From<store::Error> for Failure {
             ErrorKind::NoSpace => (v1::ErrorKind::Permanent, Kind::NoSpace),
             ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
             ErrorKind::Unsupported => (v1::ErrorKind::Permanent, Kind::Unsupported),
-            ErrorKind::AlreadyExists | ErrorKind::InvalidPart | ErrorKind::Permanent => (v1::ErrorKind::Permanent, Kind::Io),
+            ErrorKind::AlreadyExists | ErrorKind::InvalidPart | ErrorKind::Permanent => {
+                (v1::ErrorKind::Permanent, Kind::Io)
+            }
         };
         let error = Error::new(kind, message);
         let error = match (e.kind(), hint) {

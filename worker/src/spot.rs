@@ -85,7 +85,8 @@ impl Notice {
                 let (status, token) = answer(token).await?;
                 let asked = at("/latest/meta-data/spot/instance-action");
                 // Machines with the older service alone have no tokens.
-                let asked = if status == StatusCode::OK { asked.header("X-aws-ec2-metadata-token", token) } else { asked };
+                let asked =
+                    if status == StatusCode::OK { asked.header("X-aws-ec2-metadata-token", token) } else { asked };
                 Ok(answer(asked).await?.0 == StatusCode::OK)
             }
             Service::Gcp => {

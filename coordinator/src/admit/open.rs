@@ -23,6 +23,7 @@ pub(super) struct Opening<'a> {
     pub(super) output: &'a Location,
     pub(super) plan: &'a Plan,
     pub(super) tasks: &'a [Task],
+    pub(super) device_class: &'a str,
 }
 
 impl Opening<'_> {
@@ -32,8 +33,12 @@ impl Opening<'_> {
         let boot = self.state.store.boot_id(self.output).await.map_err(io)?;
         let rebooted = history.boot.is_some() && history.boot != boot;
         let numbers = 0..self.plan.output.files.len() as u32;
-        let live: Vec<Option<UploadId>> =
-            stream::iter(numbers).map(|file| self.live(file, history)).buffered(CONCURRENT).try_collect().await?;
+        let live: Vec<Option<UploadId>> = stream::iter(numbers)
+            .map(|file| self.live(file, history))
+            .buffered(CONCURRENT)
+            .boxed()
+            .try_collect()
+            .await?;
         let (mut missing, mut lost) = (Vec::new(), Vec::new());
         for (file, upload) in (0u32..).zip(&live) {
             match upload {
@@ -51,7 +56,7 @@ impl Opening<'_> {
         }
         let mut uploads = live;
         if missing.is_empty() {
-            journal.append(Record::Opened { boot: boot.clone(), uploads: Vec::new() }).await?;
+            journal.append(self.opened(boot.clone(), Vec::new())).await?;
         }
         for files in missing.chunks(CONCURRENT) {
             // Written down first: an id that is lost between the two records can at least be missed.
@@ -63,9 +68,14 @@ impl Opening<'_> {
         stream::iter((0u32..).zip(&self.plan.output.files))
             .map(|(n, file)| async move { self.state.put(&format!("header/{n}"), Bytes::from(file.header())).await })
             .buffer_unordered(CONCURRENT)
+            .boxed()
             .try_collect::<Vec<()>>()
             .await?;
         Ok(uploads.into_iter().flatten().collect())
+    }
+
+    fn opened(&self, boot: Option<String>, uploads: Vec<(u32, String)>) -> Record {
+        Record::Opened { boot, uploads, device_class: Some(self.device_class.to_owned()) }
     }
 
     fn place(&self, file: u32) -> Result<Location> {
@@ -102,12 +112,13 @@ impl Opening<'_> {
                 Ok((file, upload.map_err(io)?))
             })
             .buffered(CONCURRENT)
+            .boxed()
             .collect()
             .await;
         let uploads: Vec<(u32, UploadId)> = begun.iter().flatten().cloned().collect();
         let named = uploads.iter().map(|(file, upload)| (*file, upload.as_str().to_owned())).collect();
         // Those that began are written down even if another did not.
-        let written = journal.append(Record::Opened { boot, uploads: named }).await;
+        let written = journal.append(self.opened(boot, named)).await;
         if written.is_err() {
             for (file, upload) in &uploads {
                 let _ = store.abort(&self.place(*file)?, upload).await;

@@ -84,6 +84,7 @@ impl Folder {
         let found: Vec<Sidecar> = futures::stream::iter(wanted)
             .map(|(name, known)| self.look_up(name, known.as_ref()))
             .buffered(CONCURRENT)
+            .boxed()
             .map_ok(|(name, object)| Sidecar { name, object: objects.add(object) })
             .try_collect()
             .await?;
@@ -121,7 +122,8 @@ async fn ask(store: &dyn Store, at: &Location) -> Result<BTreeMap<String, Option
     }
     let mut answers = futures::stream::iter(sidecar::well_known())
         .map(|name| async move { Ok::<_, Error>((name, is_there(store, &join(at, name)?).await)) })
-        .buffer_unordered(CONCURRENT);
+        .buffer_unordered(CONCURRENT)
+        .boxed();
     let (mut found, mut refused) = (BTreeMap::new(), None);
     while let Some((name, answer)) = answers.try_next().await? {
         match answer {

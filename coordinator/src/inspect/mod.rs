@@ -131,6 +131,7 @@ async fn shards(folder: &Folder, names: Vec<String>, objects: &mut Objects) -> R
             Ok::<_, Error>((name, weights))
         })
         .buffered(CONCURRENT)
+        .boxed()
         .try_collect()
         .await?;
     Ok(all

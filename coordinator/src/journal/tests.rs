@@ -27,7 +27,11 @@ fn piece(task: u32, piece: u32) -> PieceRecord {
 }
 
 fn opened(uploads: &[(u32, &str)]) -> Record {
-    Record::Opened { boot: None, uploads: uploads.iter().map(|(f, u)| (*f, (*u).to_owned())).collect() }
+    Record::Opened {
+        boot: None,
+        uploads: uploads.iter().map(|(f, u)| (*f, (*u).to_owned())).collect(),
+        device_class: None,
+    }
 }
 
 struct Bench {

@@ -214,8 +214,7 @@ pub async fn matrix_rows(
 ) -> Result<Vec<f32>, Failure> {
     let (_, cols) = matrix(&source.shape);
     let row = cols * source.dtype.bytes().unwrap_or(0);
-    let bytes: Vec<_> =
-        ranges.iter().map(|r| source.offset + r.start * row..source.offset + r.end * row).collect();
+    let bytes: Vec<_> = ranges.iter().map(|r| source.offset + r.start * row..source.offset + r.end * row).collect();
     let raw = inputs.read_ranges(shared, source.object, &bytes, GAP.min(row)).await?;
     let (kernels, source, budget) = (shared.kernels, source.clone(), shared.budget.clone());
     let object = inputs.version(source.object)?;

@@ -45,8 +45,7 @@ pub async fn block(
         start.offset + first * cols * size,
         shared.budget.buffer(((rows.end - rows.start) * cols * size) as usize),
     );
-    let load =
-        steps::load(shared, inputs, &gauge.measure.steps, Extent { rows: height, cols }, rows.clone(), norms);
+    let load = steps::load(shared, inputs, &gauge.measure.steps, Extent { rows: height, cols }, rows.clone(), norms);
     let tensor = gauge.measure.tensor.clone();
     let name = move |f: Failure| f.at(format_args!("tensor {tensor}"));
     let (raw, steps) = futures::try_join!(read, load).map_err(&name)?;

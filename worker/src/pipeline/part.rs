@@ -176,7 +176,8 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         let target = (cut.start - range.start) as usize..(cut.end - range.start) as usize;
         filled += cut.end - cut.start;
         let (object, start) = start_of(t, &range);
-        let held = starts.iter().find(|(id, read, _)| *id == object && read.start <= start.start && start.end <= read.end);
+        let held =
+            starts.iter().find(|(id, read, _)| *id == object && read.start <= start.start && start.end <= read.end);
         let Some((_, read, bytes)) = held else {
             return Err(Failure::local(format!("tensor {}: what it starts from was not read", t.name)));
         };
@@ -184,7 +185,7 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         match (&t.recipe, steps) {
             (Recipe::Fuse(fuse), Some(mut steps)) => {
                 seen.append(&mut steps.seen);
-                metrics::counter!("shardfuse_worker_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
+                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
                 out = fuse_into(shared, inputs, t, fuse, steps, &range, raw, (out, target)).await?;
             }
             (Recipe::Copy(_) | Recipe::Fuse(_), _) => out[target].copy_from_slice(&raw),

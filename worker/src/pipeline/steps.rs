@@ -83,9 +83,7 @@ pub fn held(steps: &[Step], rows: u64, extent: Extent, loading: u64) -> u64 {
         return own;
     }
     // All rows at hand in fp32, and three times more where the original is kept beside: it, its sum, its rows' norms.
-    let original = steps
-        .iter()
-        .any(|s| matches!(s.op, Op::Dora { norm: Norm::Rows, of: DoraNorm::Original, .. }));
+    let original = steps.iter().any(|s| matches!(s.op, Op::Dora { norm: Norm::Rows, of: DoraNorm::Original, .. }));
     own + rows * cols * 4 * if original { 4 } else { 1 }
 }
 
@@ -127,9 +125,8 @@ async fn load_step(
         let left = async {
             factors::left(shared, inputs, spec, extent.rows, range.clone()).await.map_err(blame(&spec.left.source))
         };
-        let right = async {
-            factors::right(shared, inputs, spec, extent.cols).await.map_err(blame(&spec.right.source))
-        };
+        let right =
+            async { factors::right(shared, inputs, spec, extent.cols).await.map_err(blame(&spec.right.source)) };
         let (left, right) = futures::try_join!(left, right)?;
         let mut seen = vec![(spec.left.source.name.clone(), shared.kernels.all_zero(&left))];
         if let Right::Whole(ready) = &right {
@@ -154,8 +151,7 @@ async fn load_step(
             Ok((Loaded::Dora { delta, gain, original, name: magnitude.name.clone() }, seen))
         }
         Op::AddScaled { source, scale } => {
-            let values =
-                factors::matrix_rows(shared, inputs, source, &[range.clone()]).await.map_err(blame(source))?;
+            let values = factors::matrix_rows(shared, inputs, source, &[range.clone()]).await.map_err(blame(source))?;
             Ok((Loaded::AddScaled { values, scale: *scale }, Vec::new()))
         }
         Op::SetRows { rows, source } => {
@@ -170,12 +166,7 @@ async fn load_step(
 }
 
 /// Elements `range` of an adapter vector, whatever its shape.
-pub async fn vector(
-    shared: &Shared,
-    inputs: &Inputs,
-    source: &Source,
-    range: Range<u64>,
-) -> Result<Vec<f32>, Failure> {
+pub async fn vector(shared: &Shared, inputs: &Inputs, source: &Source, range: Range<u64>) -> Result<Vec<f32>, Failure> {
     let size = source.dtype.bytes().unwrap_or(0);
     let buf = vec![0; ((range.end - range.start) * size) as usize];
     let raw = inputs.read(source.object, source.offset + range.start * size, buf).await?;

@@ -251,8 +251,7 @@ impl Ledger {
             None => Phase::Queued,
         };
         self.arrived += 1;
-        let entry =
-            Entry { phase, number: self.arrived, lease, until: now + own(lease), receipts: BTreeMap::new() };
+        let entry = Entry { phase, number: self.arrived, lease, until: now + own(lease), receipts: BTreeMap::new() };
         self.entries.insert(attempt, entry);
     }
 
