@@ -51,8 +51,10 @@ fn main() -> ExitCode {
             Command::Watch(watch) => commands::watch::run(watch, &args.global).await,
             Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
             Command::Health(health) => commands::health::run(health, &args.global).await,
+            Command::Coordinator(coordinator) => commands::coordinator::run(*coordinator).await,
             Command::Worker(worker) => commands::worker::run(worker).await,
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
+            Command::Clean(clean) => commands::clean::run(clean, &args.global).await,
         }
     });
     telemetry.finish();

@@ -1,7 +1,9 @@
 //! The command line, as typed. What it means stands in `settings`.
 
 mod certs;
+mod clean;
 mod client;
+mod coordinator;
 mod fleet;
 mod merge;
 mod read;
@@ -11,7 +13,9 @@ mod worker;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use certs::Certs;
+pub use clean::Clean;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
+pub use coordinator::{Coordinator, MergeDevice};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
@@ -77,6 +81,12 @@ pub enum Command {
     /// Check a merged model against its manifest, and against base and adapters
     #[command(after_long_help = "Examples:\n  shardfuse verify merged\n  shardfuse verify merged --sample 16")]
     Verify(Verify),
+    /// Remove what an unfinished merge left in an output: its uploads and its state
+    #[command(after_long_help = clean::EXAMPLES)]
+    Clean(Clean),
+    /// Take merges on and share them out among workers
+    #[command(after_long_help = coordinator::EXAMPLES)]
+    Coordinator(Box<Coordinator>),
     /// Hand a merge to a coordinator
     #[command(after_long_help = client::SUBMIT_EXAMPLES)]
     Submit(Box<Submit>),
