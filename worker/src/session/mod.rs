@@ -220,8 +220,10 @@ impl<W: Work> Session<W> {
                         beat_due = true;
                         self.step(Event::Opened);
                     }
-                    Some(Said::Message(to_worker::Message::Stop(stop))) => return Ok(stop.reason),
-                    Some(Said::Message(message)) => self.told(message),
+                    Some(Said::Message(message)) => match *message {
+                        to_worker::Message::Stop(stop) => return Ok(stop.reason),
+                        message => self.told(message),
+                    },
                 },
                 Some(piece) = pieces.recv() => self.finished(piece),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
