@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use serde_json::json;
 use shardfuse_coordinator::clean::{self, Leftovers};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Location, Scheme, Stores};
+use shardfuse_store::{Location, Scheme};
 
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
@@ -16,7 +16,7 @@ pub async fn run(args: args::Clean, global: &Global) -> Result<()> {
     let here =
         std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
     let output = Location::parse(&args.output, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
-    let stores = Stores::new();
+    let stores = args.stores.open()?;
     let found = clean::survey(&stores, &output).await?;
     if found.state && !args.dry_run && !args.yes {
         eprint!("{}", text(&output, &found, true));
