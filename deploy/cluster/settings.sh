@@ -32,4 +32,4 @@ wait_for() {
     sleep 0.5
   done
 }
-PACKAGES="apt-get install --no-install-recommends golang-go dpkg-dev rsync etcd-server containerd runc containernetworking-plugins conntrack iptables podman buildah skopeo"
+PACKAGES="apt-get install --no-install-recommends golang-go dpkg-dev rsync etcd-server containerd runc containernetworking-plugins conntrack dnsmasq-base iptables iproute2 openssl gcc podman"

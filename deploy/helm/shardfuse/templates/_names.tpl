@@ -24,12 +24,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.serviceAccount.name | default (include "shardfuse.name" .) -}}
 {{- end -}}
 
+{{/* (list . arithmetic): only what does arithmetic takes the image with cuBLAS. */}}
 {{- define "shardfuse.image" -}}
-{{- $tag := .Values.image.tag | default (printf "%s%s" .Chart.AppVersion (eq .Values.device "cuda" | ternary "-cuda" "")) -}}
-{{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- $root := index . 0 -}}
+{{- $suffix := and (index . 1) (eq $root.Values.device "cuda") | ternary "-cuda" "" -}}
+{{- if $root.Values.image.digest -}}
+{{ $root.Values.image.repository }}@{{ $root.Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ $tag }}
+{{ $root.Values.image.repository }}:{{ $root.Values.image.tag | default (printf "%s%s" $root.Chart.AppVersion $suffix) }}
 {{- end -}}
 {{- end -}}
 

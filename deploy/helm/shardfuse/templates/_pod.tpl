@@ -14,10 +14,10 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
-{{/* What every container's spec begins with. */}}
+{{/* What every container's spec begins with: (list . arithmetic). */}}
 {{- define "shardfuse.container" -}}
 image: {{ include "shardfuse.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 terminationMessagePolicy: FallbackToLogsOnError
 securityContext:
   allowPrivilegeEscalation: false
@@ -65,13 +65,7 @@ envFrom: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{- define "shardfuse.allow" -}}
-{{- range .Values.allow }}
-- --allow={{ . }}
-{{- end }}
-{{- end -}}
-
-{{/* (list . "worker"): mounts and volumes of TLS and stores, and of more that the caller adds. */}}
+{{/* Where stores and certificates are mounted; and their volumes, of a role: (list . "worker"). */}}
 {{- define "shardfuse.mounts" -}}
 {{- if .Values.stores }}
 - {name: stores, mountPath: /etc/shardfuse/stores, readOnly: true}
