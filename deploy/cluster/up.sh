@@ -64,7 +64,7 @@ EOT
     --initial-cluster default=http://127.0.0.1:23800
   local api=(--etcd-servers="http://$ETCD" --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port="${API#*:}"
     --cert-dir="$d/certs" --service-account-key-file="$d/sa.key" --service-account-signing-key-file="$d/sa.key"
-    --service-account-issuer=https://kubernetes.default.svc --token-auth-file="$d/tokens.csv" --authorization-mode=Node,RBAC
+    --service-account-issuer=https://kubernetes.default.svc --token-auth-file="$d/tokens.csv" "--authorization-mode=Node,RBAC"
     --service-cluster-ip-range=10.96.0.0/16 --disable-admission-plugins=ServiceAccount)
   at_least 24 || api+=(--insecure-port=0)
   start kube-apiserver "$KUBERNETES_BIN/kube-apiserver" "${api[@]}"
