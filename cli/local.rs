@@ -55,7 +55,7 @@ pub async fn run(
         ended = &mut worker => match ended {
             // The driver stops its workers when it ends: its own result says why.
             Ok(Ok(_)) => (&mut merge).await,
-            Ok(Err(failure)) => Err(failure.error),
+            Ok(Err(error)) => Err(error),
             Err(e) => Err(internal(format!("the worker ended: {e}"))),
         },
     };

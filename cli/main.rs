@@ -1,9 +1,12 @@
 //! `shardfuse`: merges LoRA-family adapters into checkpoints of any size.
 
+mod access;
 mod args;
+mod client;
 mod commands;
 mod local;
 mod memory;
+mod net;
 mod progress;
 mod report;
 mod sample;
@@ -22,7 +25,6 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(e) => return report::usage(&e),
     };
-    telemetry::start(args.global.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -32,14 +34,26 @@ fn main() -> ExitCode {
             );
         }
     };
+    let telemetry = {
+        let _entered = runtime.enter();
+        telemetry::start(args.global.log_format)
+    };
     let result = runtime.block_on(async {
         match args.command {
             Command::Merge(merge) => commands::merge::run(merge, &args.global).await,
             Command::Plan(plan) => commands::plan::run(plan, &args.global).await,
             Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global).await,
             Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
+            Command::Submit(submit) => commands::submit::run(*submit, &args.global).await,
+            Command::List(list) => commands::list::run(list, &args.global).await,
+            Command::Get(get) => commands::get::run(get, &args.global).await,
+            Command::Watch(watch) => commands::watch::run(watch, &args.global).await,
+            Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
+            Command::Health(health) => commands::health::run(health, &args.global).await,
+            Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }
     });
+    telemetry.finish();
     // A read or write that hangs must not keep the process.
     runtime.shutdown_background();
     match result {

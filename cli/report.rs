@@ -29,6 +29,7 @@ fn exit_code(kind: Kind) -> u8 {
         | Kind::Unsupported
         | Kind::Conflict
         | Kind::InputChanged
+        | Kind::NotAllowed
         | Kind::OutputExists => 3,
     }
 }

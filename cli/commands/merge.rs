@@ -9,24 +9,26 @@ use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::Stores;
 use tokio::sync::watch;
 
-use super::{plan, print, print_json};
+use super::{plan, print, print_json, submit};
 use crate::args::{Format, Global, Merge};
 use crate::settings::Settings;
 use crate::{local, progress, size};
 
 /// Merges.
 pub async fn run(args: Merge, global: &Global) -> Result<()> {
+    if let Some(coordinator) = args.coordinator.clone() {
+        return submit::merge(args, &coordinator, global).await;
+    }
     let started = Instant::now();
     let rate = args.limit_rate.as_deref().map(|r| size::parse("--limit-rate", r)).transpose()?;
     let rate =
         rate.map(|r| NonZeroU64::new(r).ok_or_else(|| Error::new(Kind::Usage, "--limit-rate is 0"))).transpose()?;
     let settings = Settings::new(args.spec)?;
     let stores = Arc::new(match rate {
-        Some(rate) => Stores::new().with_write_limit(rate),
-        None => Stores::new(),
+        Some(rate) => args.stores.open()?.with_write_limit(rate),
+        None => args.stores.open()?,
     });
     let inventory = inspect(&stores, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;

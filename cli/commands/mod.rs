@@ -1,9 +1,16 @@
 //! The commands, one file each.
 
+pub mod cancel;
+pub mod certs;
+pub mod get;
+pub mod health;
 pub mod inspect;
+pub mod list;
 pub mod merge;
 pub mod plan;
+pub mod submit;
 pub mod verify;
+pub mod watch;
 
 use std::io::Write;
 

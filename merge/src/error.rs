@@ -43,6 +43,8 @@ pub enum Kind {
     Conflict,
     /// The command line or the merge spec is wrong.
     Usage,
+    /// A place that this process may not read or write, by its `--allow` prefixes.
+    NotAllowed,
     /// Reading or writing failed.
     Io,
     /// The target has not enough room.
@@ -82,6 +84,7 @@ impl Kind {
             Kind::Unsupported => "unsupported",
             Kind::Conflict => "conflict",
             Kind::Usage => "usage",
+            Kind::NotAllowed => "not_allowed",
             Kind::Io => "io",
             Kind::NoSpace => "no_space",
             Kind::InputChanged => "input_changed",

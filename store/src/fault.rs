@@ -37,6 +37,7 @@ pub enum Operation {
     BootId,
     Space,
     CheckOutput,
+    ConditionalPuts,
 }
 
 /// What goes wrong with a call. A short read is `Before(ErrorKind::ShortRead)`.
@@ -184,6 +185,10 @@ impl Store for Faulty {
 
     async fn check_output(&self, dir: &Location) -> Result<()> {
         self.call(Operation::CheckOutput, dir, self.inner.check_output(dir)).await
+    }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.call(Operation::ConditionalPuts, dir, self.inner.conditional_puts(dir)).await
     }
 }
 
