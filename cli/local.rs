@@ -1,28 +1,29 @@
-//! A merge on one machine: coordinator and worker in one process, over an in-memory duplex channel. The same code as on
-//! a fleet; no port is opened.
+//! A merge on one machine: hub and worker in one process, over an in-memory duplex channel. The same code as on a fleet;
+//! no port is opened.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use shardfuse_coordinator::admit::Ready;
-use shardfuse_coordinator::driver::{self, Fleet, Input};
-use shardfuse_coordinator::service::WorkService;
+use shardfuse_coordinator::hub::{self, Adoption, Farewell};
+use shardfuse_coordinator::registry::MergeId;
+use shardfuse_coordinator::service::{Role, WorkService};
 use shardfuse_coordinator::{Progress, Summary};
 use shardfuse_merge::{Error, Result};
+use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::Stores;
 use shardfuse_worker::device::{CPU_CLASS, cpu::Kernels};
 use shardfuse_worker::{Options, Pipeline};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
+use tonic::{Request, Status};
 
 use crate::report::internal;
+use crate::signal;
 
-/// Inputs that may wait for the driver.
-const MAILBOX: usize = 256;
 /// The in-memory channel's buffer in bytes.
 const DUPLEX: usize = 1 << 20;
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Runs an admitted merge with one worker.
 pub async fn run(
@@ -33,34 +34,48 @@ pub async fn run(
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
     let part_size = ready.plan.spec.part_size;
-    let (mailbox, inputs) = mpsc::channel(MAILBOX);
-    let service = WorkService::new(mailbox.clone(), CPU_CLASS, HEARTBEAT);
-    let (client, server) = tokio::io::duplex(DUPLEX);
-    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server));
-    let server = tokio::spawn(Server::builder().add_service(service.into_server()).serve_with_incoming(incoming));
-    let channel = connect(client).await?;
+    let options = hub::Options { alone: true, ..hub::Options::default() };
+    let hub = hub::start(Arc::clone(&stores), None, options).await?;
+    let adoption = Adoption { ready, device_class: CPU_CLASS.to_owned(), progress };
+    let (merge, end) = hub.adopt(adoption).await?;
+    let channel = serve(hub.clone()).await?;
 
     let pipeline = Pipeline::new(stores, memory, threads, Kernels::best()).map_err(|f| f.error)?;
     // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
     let slots = (memory / (8 * part_size)).clamp(2, 16) as u32;
     let options = Options { worker_id: 1, name: "local".into(), memory, slots };
-    let worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
-    tokio::spawn(cancel_on_signal(mailbox.clone()));
+    let mut worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
+    tokio::spawn(cancel_on_signal(hub.clone(), merge));
 
-    let merge = driver::run(ready, Fleet { device_class: CPU_CLASS, alone: true }, inputs, mailbox, progress);
-    tokio::pin!(merge);
-    let mut worker = worker;
+    let end = async move { end.await.unwrap_or_else(|_| Err(internal("the merge broke off"))) };
+    tokio::pin!(end);
     let result = tokio::select! {
-        result = &mut merge => result,
+        result = &mut end => result,
         ended = &mut worker => match ended {
-            // The driver stops its workers when it ends: its own result says why.
-            Ok(Ok(_)) => (&mut merge).await,
+            // A worker that was told to leave leaves the last word to the merge.
+            Ok(Ok(_)) => end.await,
             Ok(Err(error)) => Err(error),
             Err(e) => Err(internal(format!("the worker ended: {e}"))),
         },
     };
-    server.abort();
+    hub.stop(Farewell::Leave("the merge has ended".into())).await;
     result
+}
+
+/// Serves a hub's workers on one in-memory stream, and connects to it.
+async fn serve(hub: hub::Handle) -> Result<Channel> {
+    let (client, server) = tokio::io::duplex(DUPLEX);
+    let service: InterceptedService<WorkServer<WorkService>, _> =
+        InterceptedService::new(WorkService::new(hub).into_server(), trusted);
+    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server));
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+    connect(client).await
+}
+
+/// The other end is this process.
+fn trusted(mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+    request.extensions_mut().insert(Role::Trusted);
+    Ok(request)
 }
 
 /// A channel over one in-memory stream.
@@ -79,27 +94,13 @@ async fn connect(stream: tokio::io::DuplexStream) -> Result<Channel> {
 }
 
 /// The first SIGINT or SIGTERM stops in order; the second ends the process at once.
-async fn cancel_on_signal(mailbox: mpsc::Sender<Input>) {
-    if signal().await {
+async fn cancel_on_signal(hub: hub::Handle, merge: MergeId) {
+    if signal::received().await {
         eprintln!("stopping; what is finished stays (once more: stop at once)");
-        let _ = mailbox.send(Input::Cancel).await;
-        if signal().await {
+        // The merge's end says how it went.
+        let _ = hub.cancel(merge, false).await;
+        if signal::received().await {
             std::process::exit(4);
         }
     }
-}
-
-#[cfg(unix)]
-async fn signal() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return tokio::signal::ctrl_c().await.is_ok() };
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.is_ok(),
-        terminated = terminate.recv() => terminated.is_some(),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> bool {
-    tokio::signal::ctrl_c().await.is_ok()
 }

@@ -11,6 +11,7 @@ mod progress;
 mod report;
 mod sample;
 mod settings;
+mod signal;
 mod size;
 mod telemetry;
 

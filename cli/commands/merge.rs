@@ -9,6 +9,7 @@ use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_worker::device::CPU_CLASS;
 use tokio::sync::watch;
 
 use super::{plan, print, print_json, submit};
@@ -36,8 +37,8 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     if !global.quiet && global.format == Format::Text {
         eprint!("{}", plan::remarks(&report));
     }
-    let options = Options { restart: args.restart, force: args.force };
-    let ready = match admit(Arc::clone(&stores), plan, options).await? {
+    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
+    let ready = match admit(Arc::clone(&stores), plan, CPU_CLASS, options).await? {
         Admitted::Ready(ready) => *ready,
         Admitted::Finished(manifest) => return finished(&manifest, global),
     };

@@ -55,6 +55,8 @@ pub enum Kind {
     OutputExists,
     /// Another shardfuse works on this output.
     OutputBusy,
+    /// The store does not make a file of parts that it had taken; they are made again when the merge goes on.
+    PartsLost,
     /// An output does not match its manifest.
     VerifyFailed,
     /// Stopped on request; the merge can go on.
@@ -90,6 +92,7 @@ impl Kind {
             Kind::InputChanged => "input_changed",
             Kind::OutputExists => "output_exists",
             Kind::OutputBusy => "output_busy",
+            Kind::PartsLost => "parts_lost",
             Kind::VerifyFailed => "verify_failed",
             Kind::Interrupted => "interrupted",
             Kind::Internal => "internal",

@@ -305,7 +305,7 @@ abfss://models@mine.dfs.core.windows.net: { credentials: web-identity }
             (format!("s3://me:{SECRET}@a: {{}}"), "bucket"),
             (format!("s3://a: [ {SECRET}"), "YAML"),
             (format!("s3://a: {SECRET}"), "no map"),
-            (format!("{SECRET}"), "YAML"),
+            (SECRET.to_owned(), "YAML"),
         ] {
             let error = Config::parse(&text).unwrap_err();
             let shown = format!("{error:?} {}", error.chain());

@@ -102,6 +102,7 @@ pub struct Error {
     kind: ErrorKind,
     location: String,
     message: String,
+    hint: Option<String>,
     retry_after: Option<Duration>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -110,13 +111,27 @@ pub struct Error {
 impl Error {
     /// An error without a cause underneath. `location` is shown as it is, so it must hold no secret.
     pub fn new(kind: ErrorKind, location: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { kind, location: location.to_string(), message: message.into(), retry_after: None, source: None }
+        Self {
+            kind,
+            location: location.to_string(),
+            message: message.into(),
+            hint: None,
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same error with what a person can do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -151,6 +166,11 @@ impl Error {
     /// What was attempted or found, without the location and the cause.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What a person can do about it, where the store knows.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The whole of it on one line, each cause behind a colon.

@@ -18,6 +18,7 @@ use crate::store::{Entry, Meta, PartSlot, Store};
 #[allow(missing_docs, reason = "each is the method of its name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
+    Resolve,
     Head,
     Read,
     List,
@@ -111,6 +112,10 @@ impl Faulty {
 
 #[async_trait]
 impl Store for Faulty {
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.call(Operation::Resolve, at, self.inner.resolve(at)).await
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         self.call(Operation::Head, at, self.inner.head(at)).await
     }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::Web;
+use crate::hub::Hub;
 use crate::id::Pin;
 use crate::local::Local;
 use crate::location::{Location, Scheme};
@@ -38,9 +40,11 @@ struct Buckets {
     config: Config,
     environment: Environment,
     connections: Result<Connections>,
-    /// By scheme and bucket, and the prefix whose settings it has.
-    open: Mutex<HashMap<(Scheme, String, Option<Location>), Arc<dyn Store>>>,
+    open: Mutex<HashMap<Key, Arc<dyn Store>>>,
 }
+
+/// Scheme and bucket, and the prefix whose settings it has.
+type Key = (Scheme, String, Option<Location>);
 
 impl Stores {
     /// Every store that this version knows, without limits, with endpoints and credentials from the environment.
@@ -53,14 +57,11 @@ impl Stores {
         let connections = Connections::new(Patience::default())
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
         let buckets = Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
-        let unreached = |what: &str| -> Arc<dyn Store> {
-            Arc::new(Refused::new(ErrorKind::Unsupported, format!("{what} cannot be reached by this version")))
-        };
         Self {
             files: Arc::new(Local::new()),
             objects: Objects::Buckets(Arc::new(buckets)),
-            web: unreached("a web server"),
-            hub: unreached("the hub"),
+            web: Arc::new(Retrying::new(Arc::new(Web::default()))),
+            hub: Arc::new(Retrying::new(Arc::new(Hub::from_env()))),
             rate: None,
         }
     }

@@ -76,6 +76,10 @@ fn adjusted(error: &Error, pause: Duration) -> Duration {
 
 #[async_trait]
 impl Store for Retrying {
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.call(at, "resolve", || self.inner.resolve(at)).await
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         self.call(at, "head", || self.inner.head(at)).await
     }

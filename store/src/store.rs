@@ -53,6 +53,14 @@ pub struct PartSlot {
 /// Bytes at a URL. The module's documentation says what holds for every operation.
 #[async_trait]
 pub trait Store: Send + Sync + Debug + 'static {
+    /// The same place under a name that stays: where a store has names that move (a branch of the hub), what this one
+    /// means now. A plan holds what this returns, so that everybody reads the same.
+    ///
+    /// Most stores have none, and return the location as it is. A decorator passes it on.
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        Ok(at.clone())
+    }
+
     /// Size and version of an object; `NotFound` if there is none.
     async fn head(&self, at: &Location) -> Result<Meta>;
 

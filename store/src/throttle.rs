@@ -68,6 +68,10 @@ impl Store for Throttled {
         self.inner.put_part(at, upload, part, bytes).await
     }
 
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.inner.resolve(at).await
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         self.inner.head(at).await
     }

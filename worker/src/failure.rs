@@ -44,6 +44,7 @@ impl From<store::Error> for Failure {
     /// every worker has them, the last to be set aside ends the merge with this error.
     fn from(e: store::Error) -> Self {
         let message = e.chain();
+        let hint = e.hint().map(str::to_owned);
         let (retry, kind) = match e.kind() {
             ErrorKind::Transient => (v1::ErrorKind::Transient, Kind::Io),
             ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::Io),
@@ -57,9 +58,18 @@ impl From<store::Error> for Failure {
             }
         };
         let error = Error::new(kind, message);
-        let error = match e.kind() {
-            ErrorKind::NoSpace => error.hint("make room and run the same command again: it goes on where it stopped"),
-            ErrorKind::Permission => error.hint("every worker needs access to base, adapters and output"),
+        let error = match (e.kind(), hint) {
+            (_, Some(hint)) => error.hint(hint),
+            (ErrorKind::NoSpace, None) => {
+                error.hint("make room and run the same command again: it goes on where it stopped")
+            }
+            (ErrorKind::NotFound, None) => {
+                error.hint("put it back and run the same command again: it goes on where it stopped")
+            }
+            (ErrorKind::Changed | ErrorKind::ShortRead, None) => {
+                error.hint("put it back as it was and run the same command again, or begin anew with --restart")
+            }
+            (ErrorKind::Permission, None) => error.hint("every worker needs access to base, adapters and output"),
             _ => error,
         };
         Failure { retry, error }

@@ -1,62 +1,75 @@
-//! `shardfuse.v1.Work`: sessions of workers, turned into the driver's inputs.
+//! `shardfuse.v1.Work`: sessions of workers, checked and passed to the hub.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
+use futures::{FutureExt, Stream};
 use shardfuse_proto::v1::{self, from_worker, work_server};
 use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
-use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::driver::Input;
+use super::role::{Role, require};
+use super::status::status;
+use crate::hub::{Handle, Session, device};
 use crate::schedule::WorkerId;
 
-/// Messages that may wait for one worker. A worker that does not read is lost by its lease, not by our memory.
+/// Messages that may wait for one worker. A session whose worker does not read is closed; our memory is not its queue.
 const OUTBOUND: usize = 1024;
+/// The most tasks that a worker takes at a time.
+const MAX_SLOTS: u32 = 1024;
+/// The longest name of a worker, in bytes.
+const MAX_NAME: usize = 256;
 
 /// What a worker is sent.
 pub type ToWorker = Result<v1::ToWorker, Status>;
 
-/// The service of one merge.
+/// The service.
 #[derive(Debug, Clone)]
 pub struct WorkService {
-    inputs: mpsc::Sender<Input>,
-    device_class: Arc<str>,
-    heartbeat: Duration,
+    hub: Handle,
 }
 
 impl WorkService {
-    /// A service that feeds a driver. Workers of other device classes are refused.
-    pub fn new(inputs: mpsc::Sender<Input>, device_class: &str, heartbeat: Duration) -> Self {
-        WorkService { inputs, device_class: device_class.into(), heartbeat }
+    /// A service that feeds a hub.
+    pub fn new(hub: Handle) -> Self {
+        WorkService { hub }
     }
 
     /// The service for a tonic server.
     pub fn into_server(self) -> work_server::WorkServer<Self> {
         work_server::WorkServer::new(self).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
     }
+}
 
-    fn check(&self, hello: &v1::Hello) -> Result<(), Status> {
-        if hello.protocol_version != PROTOCOL_VERSION {
-            return Err(Status::failed_precondition(format!(
-                "the worker speaks protocol {}, the coordinator {PROTOCOL_VERSION}",
-                hello.protocol_version
-            )));
-        }
-        if *hello.device_class != *self.device_class {
-            return Err(Status::failed_precondition(format!(
-                "the worker's device class is {}, the merge's is {}",
-                hello.device_class, self.device_class
-            )));
-        }
-        if hello.slots == 0 {
-            return Err(Status::invalid_argument("the worker offers no slots"));
-        }
-        Ok(())
+/// Refuses what cannot be a worker of this version.
+fn check(hello: &v1::Hello) -> Result<(), Status> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(Status::failed_precondition(format!(
+            "the worker speaks protocol {}, the coordinator {PROTOCOL_VERSION}",
+            hello.protocol_version
+        )));
     }
+    if !device::is_class(&hello.device_class) {
+        let shown: String = hello.device_class.chars().take(80).collect();
+        return Err(Status::invalid_argument(format!(
+            "the worker's device class is {shown:?}, expected cpu or cuda:<sm>:<SM count>:<cuBLAS version>"
+        )));
+    }
+    if !(1..=MAX_SLOTS).contains(&hello.slots) {
+        return Err(Status::invalid_argument(format!(
+            "the worker offers {} slots, expected 1 to {MAX_SLOTS}",
+            hello.slots
+        )));
+    }
+    if hello.name.len() > MAX_NAME || hello.name.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(format!(
+            "the worker's name has {} bytes; at most {MAX_NAME} without control characters are taken",
+            hello.name.len()
+        )));
+    }
+    Ok(())
 }
 
 #[tonic::async_trait]
@@ -67,67 +80,71 @@ impl work_server::Work for WorkService {
         &self,
         request: Request<Streaming<v1::FromWorker>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        require(&request, Role::Worker)?;
         let mut inbound = request.into_inner();
         let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = inbound.message().await?
         else {
             return Err(Status::invalid_argument("a session begins with hello"));
         };
-        self.check(&hello)?;
+        check(&hello)?;
         let worker = WorkerId(hello.worker_id);
         let (send, receive) = mpsc::channel(OUTBOUND);
-        let welcome =
-            v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms: self.heartbeat.as_millis() as u64 };
+        let heartbeat_ms = u64::try_from(self.hub.heartbeat().as_millis()).unwrap_or(u64::MAX);
+        let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms };
         let welcome = v1::ToWorker { message: Some(v1::to_worker::Message::Welcome(welcome)) };
-        let gone = || Status::unavailable("the merge has ended");
-        send.send(Ok(welcome)).await.map_err(|_| gone())?;
-        let joined = Input::Joined { worker, slots: hello.slots, outbound: send };
-        self.inputs.send(joined).await.map_err(|_| gone())?;
-        let inputs = self.inputs.clone();
-        tokio::spawn(async move {
-            while let Some(message) = inbound.next().await {
-                // A broken connection is no farewell: the worker may come back before its leases end.
-                let Ok(message) = message else { return };
-                if let Some(message) = message.message
-                    && inputs.send(Input::Said { worker, message }).await.is_err()
-                {
-                    return;
-                }
-            }
-            let _ = inputs.send(Input::Left { worker }).await;
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+        send.try_send(Ok(welcome)).map_err(|_| Status::internal("a new queue is full"))?;
+        let session = self.hub.join(hello, send).await.map_err(|e| status(&e))?;
+        let outbound = Outbound::new(receive, session.closed.clone());
+        tokio::spawn(read(self.hub.clone(), worker, session, inbound));
+        Ok(Response::new(Box::pin(outbound)))
     }
 }
 
-/// The open sessions.
-#[derive(Debug, Default)]
-pub struct Sessions(HashMap<WorkerId, mpsc::Sender<ToWorker>>);
-
-impl Sessions {
-    /// A worker (re)joined.
-    pub fn open(&mut self, worker: WorkerId, outbound: mpsc::Sender<ToWorker>) {
-        self.0.insert(worker, outbound);
-    }
-
-    /// A worker is gone.
-    pub fn close(&mut self, worker: WorkerId) {
-        self.0.remove(&worker);
-    }
-
-    /// Sends without waiting. False if the worker does not take messages any more.
-    pub fn send(&mut self, worker: WorkerId, message: v1::to_worker::Message) -> bool {
-        let sent = self.0.get(&worker).is_some_and(|s| s.try_send(Ok(v1::ToWorker { message: Some(message) })).is_ok());
-        if !sent {
-            self.0.remove(&worker);
+/// Passes on what a worker says until its session ends.
+async fn read(hub: Handle, worker: WorkerId, session: Session, mut inbound: Streaming<v1::FromWorker>) {
+    let Session { number, mut closed } = session;
+    loop {
+        let message = tokio::select! {
+            message = inbound.next() => message,
+            _ = closed.changed() => return,
+        };
+        match message {
+            Some(Ok(v1::FromWorker { message: Some(message) })) => {
+                if !hub.said(worker, number, message).await {
+                    return;
+                }
+            }
+            Some(Ok(v1::FromWorker { message: None })) => {}
+            // A broken connection is no farewell: the worker may come back before its leases end.
+            Some(Err(_)) => return hub.broken(worker, number).await,
+            None => return hub.left(worker, number).await,
         }
-        sent
     }
+}
 
-    /// Tells every worker that the merge is over.
-    pub fn stop(&mut self, reason: &str) {
-        for (_, s) in self.0.drain() {
-            let stop = v1::to_worker::Message::Stop(v1::Stop { reason: reason.to_owned() });
-            let _ = s.try_send(Ok(v1::ToWorker { message: Some(stop) }));
+/// What a worker is sent, until the hub closes the session and the queue is empty.
+struct Outbound {
+    queue: mpsc::Receiver<ToWorker>,
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Outbound {
+    fn new(queue: mpsc::Receiver<ToWorker>, mut closed: watch::Receiver<()>) -> Self {
+        let closed = async move {
+            // Nothing is ever sent: it ends when the sender is dropped.
+            while closed.changed().await.is_ok() {}
+        };
+        Outbound { queue, closed: Box::pin(closed.fuse()) }
+    }
+}
+
+impl Stream for Outbound {
+    type Item = ToWorker;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ToWorker>> {
+        match self.queue.poll_recv(context) {
+            Poll::Ready(message) => Poll::Ready(message),
+            Poll::Pending => self.closed.as_mut().poll(context).map(|()| None),
         }
     }
 }
