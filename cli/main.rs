@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             Command::Get(get) => commands::get::run(get, &args.global).await,
             Command::Watch(watch) => commands::watch::run(watch, &args.global).await,
             Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
+            Command::Job(job) => commands::job::run(*job, &args.global).await,
             Command::Health(health) => commands::health::run(health, &args.global).await,
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }

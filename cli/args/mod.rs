@@ -3,6 +3,7 @@
 mod certs;
 mod client;
 mod fleet;
+mod job;
 mod merge;
 mod read;
 mod spec;
@@ -12,6 +13,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub use certs::Certs;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
+pub use job::Job;
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
@@ -95,6 +97,9 @@ pub enum Command {
     /// Ask whether a coordinator serves, for probes
     #[command(after_long_help = client::HEALTH_EXAMPLES)]
     Health(Health),
+    /// Be one pod of a merge that is a Kubernetes Job
+    #[command(after_long_help = job::EXAMPLES)]
+    Job(Box<Job>),
     /// Make an authority and certificates for the roles of a fleet
     #[command(after_long_help = certs::EXAMPLES)]
     Certs(Certs),

@@ -5,6 +5,7 @@ pub mod certs;
 pub mod get;
 pub mod health;
 pub mod inspect;
+pub mod job;
 pub mod list;
 pub mod merge;
 pub mod plan;
