@@ -1,22 +1,26 @@
 //! The command line, as typed. What it means stands in `settings`.
 
 mod certs;
+mod clean;
 mod client;
 mod fleet;
 mod job;
 mod merge;
 mod read;
 mod spec;
+mod worker;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use certs::Certs;
+pub use clean::Clean;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
 pub use job::Job;
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
+pub use worker::{Device, Worker};
 
 /// Merges LoRA-family adapters into checkpoints of any size.
 #[derive(Debug, Parser)]
@@ -77,6 +81,9 @@ pub enum Command {
     /// Check a merged model against its manifest, and against base and adapters
     #[command(after_long_help = "Examples:\n  shardfuse verify merged\n  shardfuse verify merged --sample 16")]
     Verify(Verify),
+    /// Remove what an unfinished merge left in an output: its uploads and its state
+    #[command(after_long_help = clean::EXAMPLES)]
+    Clean(Clean),
     /// Hand a merge to a coordinator
     #[command(after_long_help = client::SUBMIT_EXAMPLES)]
     Submit(Box<Submit>),
@@ -100,6 +107,9 @@ pub enum Command {
     /// Be one pod of a merge that is a Kubernetes Job
     #[command(after_long_help = job::EXAMPLES)]
     Job(Box<Job>),
+    /// Work for a coordinator: read, fuse and put parts until told to leave
+    #[command(after_long_help = worker::EXAMPLES)]
+    Worker(Worker),
     /// Make an authority and certificates for the roles of a fleet
     #[command(after_long_help = certs::EXAMPLES)]
     Certs(Certs),

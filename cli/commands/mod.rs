@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod certs;
+pub mod clean;
 pub mod get;
 pub mod health;
 pub mod inspect;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod submit;
 pub mod verify;
 pub mod watch;
+pub mod worker;
 
 use std::io::Write;
 

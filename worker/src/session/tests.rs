@@ -158,6 +158,7 @@ fn assign(task: u32) -> v1::Assign {
         lease_ms: LEASE.as_millis() as u64,
         objects: Vec::new(),
         job: Some(v1::assign::Job::Fill(fill)),
+        ..v1::Assign::default()
     }
 }
 
