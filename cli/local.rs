@@ -66,13 +66,6 @@ pub fn slots(memory: u64, part_size: u64) -> u32 {
     (memory / (8 * part_size)).clamp(2, 16) as u32
 }
 
-/// A worker's number, which no other worker of the fleet has: this process's own, from the machine and the time.
-pub fn worker_id() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), (std::process::id(), now));
-    random.max(1)
-}
-
 /// Serves a hub's workers on one in-memory stream, and connects to it.
 pub async fn serve(hub: hub::Handle) -> Result<Channel> {
     let (client, server) = tokio::io::duplex(DUPLEX);

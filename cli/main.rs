@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
             Command::Job(job) => commands::job::run(*job, &args.global).await,
             Command::Health(health) => commands::health::run(health, &args.global).await,
+            Command::Coordinator(coordinator) => commands::coordinator::run(*coordinator).await,
             Command::Worker(worker) => commands::worker::run(worker).await,
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }

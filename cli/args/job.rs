@@ -38,7 +38,7 @@ pub struct Job {
     #[command(flatten)]
     pub stores: StoresFile,
     /// How long finishing what runs may take once SIGTERM came; what is left then is handed back
-    #[arg(long, value_name = "SECONDS", default_value = "25s")]
+    #[arg(long, value_name = "TIME", default_value = "25s")]
     pub grace: String,
     /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]

@@ -3,6 +3,7 @@
 mod certs;
 mod clean;
 mod client;
+mod coordinator;
 mod fleet;
 mod job;
 mod merge;
@@ -15,6 +16,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub use certs::Certs;
 pub use clean::Clean;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
+pub use coordinator::{Coordinator, MergeDevice};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
 pub use job::Job;
 pub use merge::{Merge, Plan};
@@ -84,6 +86,9 @@ pub enum Command {
     /// Remove what an unfinished merge left in an output: its uploads and its state
     #[command(after_long_help = clean::EXAMPLES)]
     Clean(Clean),
+    /// Take merges on and share them out among workers
+    #[command(after_long_help = coordinator::EXAMPLES)]
+    Coordinator(Box<Coordinator>),
     /// Hand a merge to a coordinator
     #[command(after_long_help = client::SUBMIT_EXAMPLES)]
     Submit(Box<Submit>),

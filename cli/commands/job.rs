@@ -24,7 +24,7 @@ use shardfuse_worker::{Options, Pipeline};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
 
-use super::{print, print_json};
+use super::{print, print_json, worker};
 use crate::args::{self, Format, Global, Job};
 use crate::net::{self, Health, Services, Target};
 use crate::report::internal;
@@ -34,7 +34,7 @@ use crate::{local, progress, signal, size};
 /// Runs one pod.
 pub async fn run(args: Job, global: &Global) -> Result<()> {
     let terminated = Terminated::listen();
-    let grace = seconds("--grace", &args.grace)?;
+    let grace = size::parse_time("--grace", &args.grace)?;
     let settings = settings::for_job(args.spec.clone())?;
     let stores = Arc::new(args.stores.open()?);
     let allow = named_by(&settings.spec)?;
@@ -204,13 +204,8 @@ async fn work(
     let (target, health) = (Arc::new(target), health.clone());
     let connect = move || {
         let (target, health) = (Arc::clone(&target), health.clone());
-        async move {
-            health.ready(false).await;
-            // The name is resolved anew: index 0 may be another pod by now.
-            let channel = net::connect(&target).await?;
-            health.ready(true).await;
-            Ok(channel)
-        }
+        // The name is resolved anew: index 0 may be another pod by now.
+        async move { health.connect(&target).await }
     };
     let mut asked = terminated.clone();
     let shutdown = async move {
@@ -229,7 +224,7 @@ async fn work(
 
 fn options_of(settings: &Settings, name: &str) -> Options {
     Options {
-        worker_id: local::worker_id(),
+        worker_id: worker::random(),
         name: name.to_owned(),
         memory: settings.memory,
         slots: local::slots(settings.memory, settings.spec.part_size),
@@ -249,14 +244,6 @@ fn named_by(spec: &MergeSpec) -> Result<Allow> {
     Ok(Allow::prefixes(places.iter().map(place).collect::<Result<_>>()?))
 }
 
-/// `100s`, or a number of seconds.
-fn seconds(flag: &str, text: &str) -> Result<Duration> {
-    let number = text.strip_suffix('s').unwrap_or(text);
-    number.parse().map(Duration::from_secs).map_err(|_| {
-        Error::new(Kind::Usage, format!("{flag} is {text:?}, which is no number of seconds")).hint("such as 100s")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,14 +260,5 @@ mod tests {
         let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
         assert!(check("s3://models/base/config.json") && check("s3://adapters/a/x") && check("file:///out/merged/y"));
         assert!(!check("s3://models/other") && !check("s3://adapters/b") && !check("file:///out/else"));
-    }
-
-    #[test]
-    fn a_grace_is_a_number_of_seconds() {
-        assert_eq!(seconds("--grace", "100s").unwrap(), Duration::from_secs(100));
-        assert_eq!(seconds("--grace", "5").unwrap(), Duration::from_secs(5));
-        for text in ["", "s", "1m", "-1"] {
-            assert_eq!(seconds("--grace", text).unwrap_err().kind(), Kind::Usage, "{text}");
-        }
     }
 }

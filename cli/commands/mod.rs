@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod certs;
 pub mod clean;
+pub mod coordinator;
 pub mod get;
 pub mod health;
 pub mod inspect;

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::net::TcpListener;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+
+use super::Target;
 
 /// The name that readiness has among health's services. The empty name says that the process lives.
 pub const READY: &str = "ready";
@@ -40,6 +42,14 @@ impl Health {
                 .serve_with_incoming(TcpIncoming::from(listener)),
         );
         Ok(Health { reporter })
+    }
+
+    /// A worker's next connection: it is ready while it has one.
+    pub async fn connect(&self, target: &Target) -> Result<Channel> {
+        self.ready(false).await;
+        let channel = super::connect(target).await?;
+        self.ready(true).await;
+        Ok(channel)
     }
 
     /// Says whether the process can do its part: a coordinator that takes workers, a worker that has a coordinator.
