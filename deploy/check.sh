@@ -47,7 +47,7 @@ render() {
       template service "$version" $base $submit
       template service-insecure "$version" $base $submit --set tls.mode=insecure --set networkPolicy.enabled=false
       template service-cuda "$version" $base $submit --set device=cuda --set workloadIdentity.azure.clientId=id-0 \
-        --set "stores[0].prefix=s3://b/" --set "stores[0].region=x" --set metrics.enabled=true --set "envFrom[0].secretRef.name=s"
+        --set-json 'stores={"s3://b":{"region":"x","credentials":"web-identity"}}' --set metrics.enabled=true --set "envFrom[0].secretRef.name=s"
       template service-hpa "$version" $base --set autoscaling.enabled=true --set autoscaling.kind=hpa
     done
     template service-custom 1.37 $base --set autoscaling.enabled=true --set metrics.enabled=true --set metrics.podMonitor=true \
