@@ -130,6 +130,11 @@ impl Fleet {
         self.start(name, args);
     }
 
+    /// Ends a process.
+    pub fn kill(&mut self, name: &str) {
+        self.processes.retain(|p| p.name != name);
+    }
+
     fn assert_alive(&mut self) {
         for process in &mut self.processes {
             if let Some(status) = process.child.try_wait().unwrap() {
