@@ -37,6 +37,9 @@ pub struct Coordinator {
     /// How long a worker may be silent until its tasks go to others; it is to speak six times in it
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub lease: String,
+    /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
+    #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
+    pub health: Option<String>,
 }
 
 /// The device that a merge is computed on.

@@ -5,6 +5,7 @@ mod clean;
 mod client;
 mod coordinator;
 mod fleet;
+mod job;
 mod merge;
 mod read;
 mod spec;
@@ -17,6 +18,7 @@ pub use clean::Clean;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
 pub use coordinator::{Coordinator, MergeDevice};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
+pub use job::Job;
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
@@ -107,6 +109,9 @@ pub enum Command {
     /// Ask whether a coordinator serves, for probes
     #[command(after_long_help = client::HEALTH_EXAMPLES)]
     Health(Health),
+    /// Be one pod of a merge that is a Kubernetes Job
+    #[command(after_long_help = job::EXAMPLES)]
+    Job(Box<Job>),
     /// Work for a coordinator: read, fuse and put parts until told to leave
     #[command(after_long_help = worker::EXAMPLES)]
     Worker(Worker),

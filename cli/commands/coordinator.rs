@@ -12,7 +12,7 @@ use shardfuse_store::Location;
 use tracing::info;
 
 use crate::args::{Coordinator, MergeDevice};
-use crate::net::{self, Services};
+use crate::net::{self, Health, Services};
 use crate::{signal, size};
 
 /// Heartbeats in one lease.
@@ -29,6 +29,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
     let state = place(&args.state)?;
     let allow = args.access.allowed()?;
     let stores = Arc::new(args.access.open()?);
+    let health = Health::listen(args.health.as_deref()).await?;
     let (listener, security) = net::listen(&args.listen).await?;
     let options = Options {
         device: match args.device {
@@ -50,6 +51,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
         Ok(address) => eprintln!("listening on {address}, state in {state}"),
         Err(e) => return Err(Error::new(Kind::Io, format!("the listener has no address: {e}"))),
     }
+    health.ready(true).await;
     net::serve(listener, services, security, told_to_stop(hub)).await?;
     info!("the coordinator ends");
     Ok(())

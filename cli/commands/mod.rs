@@ -7,6 +7,7 @@ pub mod coordinator;
 pub mod get;
 pub mod health;
 pub mod inspect;
+pub mod job;
 pub mod list;
 pub mod merge;
 pub mod plan;

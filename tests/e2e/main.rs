@@ -18,3 +18,4 @@ mod resume;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod tool;
+mod worker;
