@@ -84,7 +84,7 @@ PYTHON
 s3() { curl --silent --fail --aws-sigv4 aws:amz:us-east-1:s3 --user "$SHARDFUSE_TEST_S3_KEY:$SHARDFUSE_TEST_S3_SECRET" "$@"; }
 there() { s3 --head "http://$NET.1:$PORT/models/merged/$1" > /dev/null; }
 # Journaled receipts of parts: the merge is under way. records_over N
-records() { s3 "http://$NET.1:$PORT/models?list-type=2&prefix=merged/.shardfuse/journal/" | grep -o '<Key>' | wc -l; }
+records() { s3 "http://$NET.1:$PORT/models?list-type=2&prefix=merged%2F.shardfuse%2Fjournal%2F" | grep -o '<Key>' | wc -l; }
 records_over() { (($(records) > $1)); }
 ready() { ip netns exec sfjob-"$1" "$binary" health --coordinator http://127.0.0.1:7072 --service ready; }
 no_success() {
@@ -133,7 +133,7 @@ main() {
   signal 0 TERM
   ends 0 4 Ignore
   no_success "index 0 was interrupted"
-  lives 1 && lives 2 || fail "a worker ended with index 0"
+  if ! lives 1 || ! lives 2; then fail "a worker ended with index 0"; fi
 
   say "index 0 again; a worker is interrupted, another killed, both start again"
   records=$(records)
@@ -150,7 +150,9 @@ main() {
   ends 1 0 Success
   ends 2 0 Success
   cat "$work/pod-0.out"
-  there config.json && there shardfuse.json || fail "index 0 ended with 0, and nothing is published"
+  python3 -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["parts_kept"] == 0)' "$work/pod-0.out" ||
+    fail "the restarted index 0 kept nothing of what was finished"
+  if ! there config.json || ! there shardfuse.json; then fail "index 0 ended with 0, and nothing is published"; fi
   for file in "$work"/alone/*.safetensors; do
     s3 "http://$NET.1:$PORT/models/merged/$(basename "$file")" | cmp - "$file" || fail "$(basename "$file") differs"
   done
