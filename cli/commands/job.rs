@@ -256,7 +256,13 @@ mod tests {
             base: "s3://models/base".into(),
             lora: vec![shardfuse_merge::plan::spec::LoraSpec { path: "s3://adapters/a".into(), weight: 1.0 }],
             output: "file:///out/merged".into(),
-            ..MergeSpec::default()
+            dtype: Default::default(),
+            max_shard_size: None,
+            part_size: shardfuse_merge::plan::spec::DEFAULT_PART_SIZE,
+            dora_norm: Default::default(),
+            partial_weight: false,
+            tokenizer: Tokenizer::Auto,
+            tied: None,
         };
         let allow = named_by(&spec).unwrap();
         let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();

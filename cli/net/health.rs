@@ -70,7 +70,8 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let health = Health::listen(Some(&address)).await.unwrap();
-        let mut client = HealthClient::connect(format!("http://{address}")).await.unwrap();
+        let endpoint = tonic::transport::Endpoint::try_from(format!("http://{address}")).unwrap();
+        let mut client = HealthClient::new(endpoint.connect().await.unwrap());
         let mut ask = async |service: &str| {
             let request = HealthCheckRequest { service: service.into() };
             client.check(request).await.unwrap().into_inner().status()

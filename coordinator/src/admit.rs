@@ -192,8 +192,13 @@ impl Admission<'_> {
         let made_folder = foreign.is_empty();
         match self.open(claim.clone(), made_folder).await {
             Ok(ready) => Ok(Some(Admitted::Ready(Box::new(ready)))),
-            Err(e) if stored.is_some() => Err(e),
             Err(e) => {
+                // Whatever failed, it failed because somebody else finished or removed what it needed.
+                match state.check(&claim).await {
+                    Err(busy) if busy.kind() == Kind::OutputBusy => return Err(busy),
+                    _ if stored.is_some() => return Err(e),
+                    _ => {}
+                }
                 // Nothing half-begun stays behind an output that cannot be opened.
                 if state.standing(&claim).await.is_ok_and(|s| s == Standing::Holds) {
                     let _ = discard(&state, &output).await;

@@ -173,6 +173,19 @@ pub async fn abandon(ready: &Ready) -> Result<()> {
     Ok(())
 }
 
+/// The failure of a coordinator that lost its place; `None` if it still has it, or if that cannot be told. If the state is
+/// gone altogether, its uploads are dropped, since nobody else knows them.
+pub async fn displaced(ready: &Ready) -> Option<Error> {
+    if ready.state.standing(&ready.claim).await.ok()? == Standing::Gone {
+        for (file, upload) in ready.plan.output.files.iter().zip(&ready.uploads) {
+            let at = join(&ready.output, &file.name).ok()?;
+            // Best effort: the failure to tell is the other one.
+            let _ = ready.state.store.abort(&at, upload).await;
+        }
+    }
+    ready.hold().await.err().filter(|e| e.kind() == Kind::OutputBusy)
+}
+
 /// Writes down that a coordinator stops in order, so that nobody takes it to be at work. What is finished stays.
 pub async fn leave(ready: &Ready, journal: Option<Writer>) {
     let Some(mut journal) = journal else { return };

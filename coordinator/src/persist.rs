@@ -22,8 +22,6 @@ const BATCH: usize = 1024;
 /// How long receipts gather for one object: so many times what the last object took to write, and never longer than the
 /// second. So a fast disk journals at once, and a slow store gets a few objects a second and not one for each part.
 const GATHER: (u32, Duration) = (4, Duration::from_millis(500));
-/// How often a coordinator that writes looks whether it still counts.
-const LOOK: Duration = Duration::from_secs(5);
 /// Sums that are read at a time.
 const CONCURRENT: usize = 16;
 
@@ -113,7 +111,6 @@ async fn write(
 ) -> Result<()> {
     let mut batch = Vec::new();
     let mut took = Duration::ZERO;
-    let mut looked = Instant::now();
     while items.recv_many(&mut batch, BATCH).await > 0 {
         let (times, most) = GATHER;
         // Ends early when there is nobody left to send: then the end of the merge waits for this.
@@ -131,11 +128,6 @@ async fn write(
             journal.append(Record::Pieces(pieces.to_vec())).await?;
         }
         took = began.elapsed();
-        if looked.elapsed() > LOOK {
-            // Whoever lost its place need not work to the end to learn it.
-            journal.check().await?;
-            looked = Instant::now();
-        }
         // The driver may have ended already: then the journal is all that counts.
         let _ = mailbox.try_send(Input::Persisted(persisted)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(input) => {

@@ -186,7 +186,19 @@ impl State {
             return Ok(false);
         }
         let seal = Taken { format: FORMAT, token: token(), plan: String::new(), at: now() };
-        self.create(&format!("epoch/{}", claim.epoch + 1), seal.render()).await
+        let name = format!("epoch/{}", claim.epoch + 1);
+        if !self.create(&name, seal.render()).await? {
+            return Ok(false);
+        }
+        // Between the question and the seal another coordinator may have come, finished, and removed everything.
+        // That this cannot be told changes nothing: the seal is there.
+        if let Ok(taken) = self.taken(claim.epoch).await
+            && taken.is_none_or(|t| t.token != claim.token)
+        {
+            self.delete(&name).await?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Whether a claim still holds.

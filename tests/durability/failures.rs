@@ -73,10 +73,9 @@ fn an_input_that_goes_away_during_the_run_and_comes_back_lets_the_merge_go_on() 
     for (kind, expected) in [(ErrorKind::NotFound, Kind::MissingFile), (ErrorKind::Changed, Kind::InputChanged)] {
         let here = runtime();
         let place = here.block_on(Place::bucket());
-        let faulty = std::sync::Arc::new(Faulty::new(place.store.clone()));
-        // Headers and configurations take fewer reads than that, and some parts come after them.
-        faulty.plan_run(Operation::Read, 60, u64::MAX, Fault::Before(kind));
-        let e = life(merge(faulty.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap_err();
+        // Headers and configurations take fewer operations than that, and some parts come after them.
+        let store = Interrupted::new(place.store.clone(), 120, What::LoseInputs(kind));
+        let e = life(merge(store, place.spec(), plain()), std::future::pending()).unwrap().unwrap_err();
         assert_eq!(e.kind(), expected, "{e}");
         assert!(e.advice().is_some_and(|h| h.contains("put it back")), "{:?}", e.advice());
         assert!(!here.block_on(place.leftovers()).is_empty(), "the state is kept");

@@ -21,6 +21,8 @@ pub enum What {
     FailBefore(ErrorKind),
     /// The operation is done, and its caller told that it failed with this kind.
     FailAfter(ErrorKind),
+    /// From there on every read of an input fails with this kind.
+    LoseInputs(ErrorKind),
     /// Nothing, but that only so many bytes are free.
     Full(u64),
 }
@@ -90,6 +92,12 @@ impl Interrupted {
         if call < self.at {
             return inner.await;
         }
+        if let What::LoseInputs(kind) = self.what
+            && name == "read"
+            && !at.to_string().contains("/out/")
+        {
+            return Err(Error::new(kind, at, "planned loss of the inputs"));
+        }
         if call == self.at {
             self.reached.store(true, Ordering::SeqCst);
             self.log.lock().unwrap().hit = format!("{name} of {at}");
@@ -98,7 +106,7 @@ impl Interrupted {
         match self.what {
             What::FailBefore(kind) if call == self.at => failed(kind),
             What::FailAfter(kind) if call == self.at => inner.await.and_then(|_| failed(kind)),
-            What::FailBefore(_) | What::FailAfter(_) | What::Full(_) => inner.await,
+            What::FailBefore(_) | What::FailAfter(_) | What::Full(_) | What::LoseInputs(_) => inner.await,
             What::Stall => {
                 self.hit.send_replace(true);
                 let _ = self.released.subscribe().wait_for(|released| *released).await;

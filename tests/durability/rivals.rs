@@ -11,8 +11,17 @@ use crate::interrupted::{Interrupted, What};
 use crate::model::Place;
 use crate::run::{End, merge, plain};
 
-/// How the two ended, with the operation at which the first was stopped; `None` if it has fewer.
-fn rivals(place: &Arc<Place>, at: u64, first: Options, second: Options) -> Option<(Result<End>, Result<End>, String)> {
+struct Ended {
+    slow: Result<End>,
+    quick: Result<End>,
+    /// The operation at which the first was stopped.
+    hit: String,
+    /// Whether the first had published by then.
+    whole: bool,
+}
+
+/// How the two ended; `None` if the first has fewer operations.
+fn rivals(place: &Arc<Place>, at: u64, first: Options, second: Options) -> Option<Ended> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let store = Interrupted::new(place.store.clone(), at, What::Stall);
     let ended = runtime.block_on(async {
@@ -22,9 +31,10 @@ fn rivals(place: &Arc<Place>, at: u64, first: Options, second: Options) -> Optio
             _ = &mut slow => return None,
             () = store.clone().hit() => {}
         }
+        let whole = place.published().await.contains_key("shardfuse.json");
         let quick = merge(place.store.clone(), place.spec(), second).await;
         store.release();
-        Some((slow.await, quick, store.log().hit))
+        Some(Ended { slow: slow.await, quick, hit: store.log().hit, whole })
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(10));
     ended
@@ -36,10 +46,14 @@ fn one_publishes(options: Options, step: usize) {
     let mut busy = 0;
     for at in (1..).step_by(step) {
         let place = Arc::new(here.block_on(Place::bucket()));
-        let Some((slow, quick, hit)) = rivals(&place, at, plain(), options) else { break };
+        let Some(Ended { slow, quick, hit, whole }) = rivals(&place, at, plain(), options) else { break };
         let told = format!("stopped at {at} ({hit}): the first ended with {slow:?}, the second with {quick:?}");
         let published = [&slow, &quick].into_iter().filter(|end| matches!(end, Ok(End::Published { .. }))).count();
-        assert_eq!(published, 1, "{told}");
+        // A restart of what is published is another merge, after the first.
+        let again = options.restart && whole && published == 2;
+        // Between its seal and the last look the second one may find the merge published and remove the state for it.
+        let helped = whole && published == 0 && matches!(quick, Ok(End::Finished));
+        assert!(published == 1 || again || helped, "{told}");
         for end in [&slow, &quick] {
             match end {
                 Ok(_) => {}

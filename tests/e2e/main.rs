@@ -14,3 +14,4 @@ mod resume;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod tool;
+mod worker;

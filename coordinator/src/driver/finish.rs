@@ -35,6 +35,10 @@ impl Driver {
             }
             (Ok(()), Err(e)) => (e, None, true),
         };
+        if let Some(busy) = clean::displaced(&self.ready).await {
+            // Whatever failed, it failed because somebody else finished or removed what it needed.
+            return Err(busy);
+        }
         if keep {
             clean::leave(&self.ready, journal).await;
         } else {
