@@ -184,6 +184,8 @@ fn summary(view: &View, global: &Global) -> Result<()> {
             "plan": view.plan,
             "device_class": view.device_class,
             "bytes_written": view.progress.bytes_total,
+            "parts_written": view.progress.pieces_new,
+            "parts_kept": view.progress.pieces_kept,
         }));
     }
     if global.quiet {

@@ -50,12 +50,14 @@ ready() { k get pods -l "app.kubernetes.io/component=$1" -o jsonpath='{range .it
 three_ready() { [[ $(ready worker) == 3 && $(ready coordinator) == 1 ]]; }
 job_state() { k get job "$1" -o jsonpath='{range .status.conditions[?(@.status=="True")]}{.type} {end}'; }
 # Bytes of the merge that are finished, as its coordinator tells a submitter outside of the cluster; 0 while it cannot be asked.
-bytes_done() {
+bytes_done() { merge_says bytes_done; }
+# merge_says FIELD, as a number.
+merge_says() {
   local address
   address=$(k get pods -l app.kubernetes.io/component=coordinator --field-selector=status.phase=Running -o jsonpath='{.items[0].status.podIP}') || return 0
   "$binary" list --coordinator "https://$address:7070" --tls-name fleet-shardfuse-coordinator --format json \
     --tls-ca "$work/certs/ca.pem" --tls-cert "$work/certs/submitter.pem" --tls-key "$work/certs/submitter.key" 2> /dev/null |
-    python3 -c 'import json, sys; print(sum(m["bytes_done"] for m in json.load(sys.stdin)["merges"] if m["output"].endswith("/merged")))' 2> /dev/null || echo 0
+    python3 -c 'import json, sys; print(sum(m[sys.argv[1]] for m in json.load(sys.stdin)["merges"] if m["output"].endswith("/merged")))' "$1" 2> /dev/null || echo 0
 }
 has_done() { (($(bytes_done) >= $1)); }
 
@@ -134,7 +136,7 @@ EOT
   say "a worker's pod is deleted in mid-merge"
   local before victim
   wait_for 120 "the first parts" has_done 1
-  victim=$(pods worker | head -1)
+  victim=$(pods worker | sed -n 1p)
   k delete pod "$victim" --grace-period=0 --force 2> /dev/null
   [[ -z $(job_state "$job") ]] || fail "the merge had ended before the worker was deleted"
   wait_for 120 "another worker in its place" three_ready
@@ -150,6 +152,11 @@ EOT
   k wait --for=condition=Complete --timeout=400s "job/$job"
   k get pods,jobs -o wide
   [[ $(k get pods -l shardfuse.dev/submission=model -o name | wc -l) == 1 ]] || fail "the submit pod did not outlive the coordinator"
+
+  local kept made
+  kept=$(merge_says parts_kept) made=$(merge_says parts_written)
+  echo "the second coordinator found $kept parts done and saw $made made"
+  ((kept > 0 && made > 0)) || fail "the faults did not meet a merge that was under way"
 
   say "the weights are those of the merge on one machine"
   local file
