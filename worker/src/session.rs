@@ -14,7 +14,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tracing::{debug, warn};
 
-use crate::device::CPU_CLASS;
 use crate::pipeline::Done;
 use crate::{Failure, Pipeline};
 
@@ -42,7 +41,7 @@ pub async fn run(channel: Channel, pipeline: Pipeline, options: Options) -> Resu
         protocol_version: PROTOCOL_VERSION,
         worker_id: options.worker_id,
         name: options.name,
-        device_class: CPU_CLASS.to_owned(),
+        device_class: pipeline.device_class().to_owned(),
         memory_bytes: options.memory,
         slots: options.slots,
     };
@@ -80,6 +79,8 @@ impl Session {
                         Some(to_worker::Message::Revoke(_)) | None => warn!("a message without content"),
                     },
                 },
+                // A device that failed for good fails every task: the worker leaves, and its tasks go elsewhere.
+                failure = self.pipeline.lost() => return Err(failure),
                 Some(piece) = pieces.recv() => self.report(piece).await?,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     // Pieces that the task sent before it ended go out before the end does.

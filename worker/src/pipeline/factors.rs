@@ -52,6 +52,11 @@ impl Factors {
         Factors { kept: Mutex::default(), limit }
     }
 
+    /// Bytes that it may take.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     fn get(&self, key: &Key) -> Option<Arc<Ready>> {
         let mut kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         kept.1 += 1;

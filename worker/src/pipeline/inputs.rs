@@ -32,6 +32,11 @@ impl Inputs {
         self.find(id).map(|o| Arc::clone(&o.2))
     }
 
+    /// What an object is known by: its URL and its pin.
+    pub fn identity(&self, id: ObjectId) -> Result<(Arc<str>, Arc<str>), Failure> {
+        self.find(id).map(|o| (Arc::clone(&o.2), Arc::from(o.1.as_str())))
+    }
+
     /// Fills `buf` from `offset` of an object, which must still be what was planned.
     pub async fn read(&self, id: ObjectId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let (at, pin, _) = self.find(id)?;

@@ -14,11 +14,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use crate::Failure;
+use crate::device::Device;
 use crate::device::cpu::Kernels;
 
 mod budget;
 mod factors;
 mod gauge;
+mod gpu;
 mod inputs;
 mod measured;
 mod part;
@@ -39,6 +41,8 @@ pub struct Shared {
     budget: Budget,
     factors: Factors,
     kernels: Kernels,
+    device: Device,
+    said: gpu::Said,
     pool: Arc<ThreadPool>,
 }
 
@@ -64,8 +68,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline with a byte budget and a number of threads.
-    pub fn new(stores: Arc<Stores>, memory: u64, threads: usize, kernels: Kernels) -> Result<Self, Failure> {
+    /// A pipeline with a byte budget and a number of threads, that fuses on `device` what has a path there.
+    pub fn new(stores: Arc<Stores>, memory: u64, threads: usize, device: Device) -> Result<Self, Failure> {
+        // A GPU's page-locked memory is a part of the budget.
+        let memory = memory.saturating_sub(device.host_bytes()).max(memory / 2);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("fuse-{i}"))
@@ -75,10 +81,25 @@ impl Pipeline {
             stores,
             budget: Budget::new(memory / 2),
             factors: Factors::new(memory / 4),
-            kernels,
+            kernels: Kernels::best(),
+            device,
+            said: gpu::Said::default(),
             pool: Arc::new(pool),
         };
         Ok(Pipeline { shared: Arc::new(shared) })
+    }
+
+    /// The class of the device: two pipelines of one class give the same bits.
+    pub fn device_class(&self) -> &str {
+        self.shared.device.class()
+    }
+
+    /// Waits until the device fails for good. Never, for a CPU.
+    pub async fn lost(&self) -> Failure {
+        match &self.shared.device {
+            Device::Cpu => std::future::pending().await,
+            Device::Cuda(gpu) => gpu.lost().await,
+        }
     }
 
     /// Does an assignment, sending each piece as it is finished.
@@ -112,7 +133,7 @@ impl Pipeline {
 
     async fn part(&self, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32) -> Result<Done, Failure> {
         let shared = &self.shared;
-        let _share = shared.budget.take(part::need(fill, part)).await;
+        let _share = shared.budget.take(part::need(shared, fill, part)).await;
         let filled = part::fill(shared, inputs, norms, fill, part).await?;
         let offset = part::range_of(fill, part).start;
         let size = fill.size;

@@ -8,12 +8,13 @@ use shardfuse_merge::plan::recipe::{Fuse, Placed, Recipe, matrix};
 use shardfuse_merge::plan::task::{Fill, overlapping};
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 
-use super::Shared;
 use super::inputs::Inputs;
 use super::measured::Norms;
 use super::steps::{self, Extent, Steps};
+use super::{Shared, gpu};
 use crate::Failure;
 use crate::device::cpu::Kernels;
+use crate::device::cuda::{Sink, Wrong};
 
 /// fp32 bytes of a tile: small enough for the second-level cache.
 const TILE: u64 = 1 << 20;
@@ -34,7 +35,7 @@ pub fn range_of(fill: &Fill, part: u32) -> Range<u64> {
 }
 
 /// Bytes of memory that a part takes while it is made.
-pub fn need(fill: &Fill, part: u32) -> u64 {
+pub fn need(shared: &Shared, fill: &Fill, part: u32) -> u64 {
     let range = range_of(fill, part);
     let fused: u64 = overlapping(&fill.tensors, &range)
         .map(|t| match &t.recipe {
@@ -43,7 +44,10 @@ pub fn need(fill: &Fill, part: u32) -> u64 {
                 let (_, cols) = matrix(&t.shape);
                 let rows = rows_of(t, &range);
                 let height = rows.end - rows.start;
-                height * cols * fuse.start.dtype.bytes().unwrap_or(4) + steps::load_bytes(&fuse.steps, height, cols)
+                let surplus = gpu::path(shared, t, fuse).map_or(0, |(_, tiling)| tiling.surplus(&rows));
+                height * cols * fuse.start.dtype.bytes().unwrap_or(4)
+                    + steps::load_bytes(&fuse.steps, height, cols)
+                    + surplus
             }
         })
         .sum();
@@ -130,12 +134,20 @@ async fn fuse_into(
             shared.budget.buffer(((rows.end - rows.start) * cols * size) as usize),
         )
         .await?;
-    let mut steps =
-        steps::load(shared, inputs, &fuse.steps, Extent { rows: height, cols }, rows.clone(), norms).await?;
-    seen.append(&mut steps.seen);
     // The part's bytes within the rows that are computed.
     let row_bytes = cols * t.dtype.bytes().unwrap_or(0);
     let skip = (range.start.saturating_sub(t.offset)).saturating_sub(rows.start * row_bytes) as usize;
+    if let Some(device) = gpu::path(shared, t, fuse) {
+        let work = gpu::Rows { placed: t, fuse, rows, raw, sink: Sink { out, target, skip } };
+        let (out, raw) = gpu::fuse(shared, inputs, norms, device, work, seen)
+            .await
+            .map_err(|wrong| Blame::new(t, fuse).wrong(fuse, wrong))?;
+        shared.budget.give(raw);
+        return Ok(out);
+    }
+    let mut steps =
+        steps::load(shared, inputs, &fuse.steps, Extent { rows: height, cols }, rows.clone(), norms).await?;
+    seen.append(&mut steps.seen);
     let tile = Tile { from: fuse.start.dtype, to: t.dtype, cols: cols as usize, keep_non_finite: fuse.keep_non_finite };
     let blame = Blame::new(t, fuse);
     let kernels = shared.kernels;
@@ -254,9 +266,23 @@ impl Blame {
         failure
     }
 
+    /// Says what a device found.
+    fn wrong(&self, fuse: &Fuse, wrong: Wrong) -> Failure {
+        match wrong {
+            Wrong::NonFinite { row, col, value } => self.bad_value(row, col, value),
+            Wrong::Norm { step, row, norm } => {
+                let name = fuse.steps[step].op.sources().last().map_or("", |s| s.name.as_str());
+                self.name(steps::no_norm(name, row, f64::from(norm)))
+            }
+            Wrong::Failed(failure) => failure,
+        }
+    }
+
     fn non_finite(&self, first: u64, cols: u64, at: usize, w: &[f32]) -> Failure {
-        let (row, col) = (first + at as u64 / cols, at as u64 % cols);
-        let value = w[at];
+        self.bad_value(first + at as u64 / cols, at as u64 % cols, w[at])
+    }
+
+    fn bad_value(&self, row: u64, col: u64, value: f32) -> Failure {
         let what = if value.is_finite() {
             format!("{value:e} overflows {}", self.dtype.name())
         } else {

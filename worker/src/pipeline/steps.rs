@@ -134,7 +134,12 @@ async fn delta(
 }
 
 /// Elements `range` of an adapter vector, whatever its shape.
-async fn vector(shared: &Shared, inputs: &Inputs, source: &Source, range: Range<u64>) -> Result<Vec<f32>, Failure> {
+pub async fn vector(
+    shared: &Shared,
+    inputs: &Inputs,
+    source: &Source,
+    range: Range<u64>,
+) -> Result<Vec<f32>, Failure> {
     let size = source.dtype.bytes().unwrap_or(0);
     let buf = vec![0; ((range.end - range.start) * size) as usize];
     let raw = inputs.read(source.object, source.offset + range.start * size, buf).await?;
@@ -325,12 +330,15 @@ impl Loaded {
 }
 
 fn gain(name: &str, output: u64, magnitude: f32, squares: f64) -> Result<f32, Failure> {
-    dora_gain(magnitude, squares).ok_or_else(|| {
-        Failure::permanent(
-            Kind::NonFinite,
-            format!("the norm of output {output} is {}, so {name} cannot be applied", squares.sqrt()),
-        )
-    })
+    dora_gain(magnitude, squares).ok_or_else(|| no_norm(name, output, squares.sqrt()))
+}
+
+/// An output of which the norm cannot be divided by.
+pub fn no_norm(name: &str, output: u64, norm: f64) -> Failure {
+    Failure::permanent(
+        Kind::NonFinite,
+        format!("the norm of output {output} is {norm}, so {name} cannot be applied"),
+    )
 }
 
 /// m / n of every output.
