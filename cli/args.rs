@@ -110,6 +110,10 @@ pub struct Spec {
     /// Threads that fuse [default: all]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// What fuses: cpu, cuda (every usable GPU), cuda:N (one of them), or auto (the GPUs, else the CPU) [default: auto].
+    /// The bytes of a merge depend on it in the last place, and on nothing else but base and adapters
+    #[arg(long, value_name = "auto|cpu|cuda[:N]")]
+    pub device: Option<String>,
     /// What the norms of a second DoRA adapter are taken of: the weight that stands so far, or the original weight as
     /// PEFT does for two adapters of one model
     #[arg(long, value_name = "standing|original")]

@@ -11,9 +11,10 @@ use shardfuse_coordinator::service::WorkService;
 use shardfuse_coordinator::{Progress, Summary};
 use shardfuse_merge::{Error, Result};
 use shardfuse_store::Stores;
-use shardfuse_worker::device::{CPU_CLASS, cpu::Kernels};
-use shardfuse_worker::{Options, Pipeline};
+use shardfuse_worker::device::{CPU_CLASS, Device};
+use shardfuse_worker::{Failure, Options, Pipeline};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
 
 use crate::report::internal;
@@ -24,43 +25,56 @@ const MAILBOX: usize = 256;
 const DUPLEX: usize = 1 << 20;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Runs an admitted merge with one worker.
+/// Runs an admitted merge with one worker a device. The devices are of one class.
 pub async fn run(
     ready: Ready,
     stores: Arc<Stores>,
     memory: u64,
     threads: usize,
+    devices: Vec<Device>,
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
+    let class = devices.first().map_or(CPU_CLASS, Device::class).to_owned();
     let part_size = ready.plan.spec.part_size;
     let (mailbox, inputs) = mpsc::channel(MAILBOX);
-    let service = WorkService::new(mailbox.clone(), CPU_CLASS, HEARTBEAT);
-    let (client, server) = tokio::io::duplex(DUPLEX);
-    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server));
+    let service = WorkService::new(mailbox.clone(), &class, HEARTBEAT);
+    let (clients, servers): (Vec<_>, Vec<_>) = devices.iter().map(|_| tokio::io::duplex(DUPLEX)).unzip();
+    let incoming = tokio_stream::iter(servers.into_iter().map(Ok::<_, std::io::Error>));
     let server = tokio::spawn(Server::builder().add_service(service.into_server()).serve_with_incoming(incoming));
-    let channel = connect(client).await?;
 
-    let pipeline = Pipeline::new(stores, memory, threads, Kernels::best()).map_err(|f| f.error)?;
+    // Each device has a pipeline of its own, and an even share.
+    let (memory, threads) = (memory / devices.len() as u64, (threads / devices.len()).max(1));
     // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
     let slots = (memory / (8 * part_size)).clamp(2, 16) as u32;
-    let options = Options { worker_id: 1, name: "local".into(), memory, slots };
-    let worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
+    let mut workers = JoinSet::new();
+    for ((number, device), client) in (1..).zip(devices).zip(clients) {
+        let pipeline = Pipeline::new(Arc::clone(&stores), memory, threads, device).map_err(|f| f.error)?;
+        let options = Options { worker_id: number, name: format!("local-{number}"), memory, slots };
+        workers.spawn(shardfuse_worker::run(connect(client).await?, pipeline, options));
+    }
     tokio::spawn(cancel_on_signal(mailbox.clone()));
 
-    let merge = driver::run(ready, Fleet { device_class: CPU_CLASS, alone: true }, inputs, mailbox, progress);
+    let merge = driver::run(ready, Fleet { device_class: &class, alone: true }, inputs, mailbox, progress);
     tokio::pin!(merge);
-    let mut worker = worker;
-    let result = tokio::select! {
-        result = &mut merge => result,
-        ended = &mut worker => match ended {
-            // The driver stops its workers when it ends: its own result says why.
-            Ok(Ok(_)) => (&mut merge).await,
-            Ok(Err(failure)) => Err(failure.error),
-            Err(e) => Err(internal(format!("the worker ended: {e}"))),
-        },
+    let result = loop {
+        tokio::select! {
+            result = &mut merge => break result,
+            Some(ended) = workers.join_next() => match ended {
+                // The driver stops its workers when it ends: its own result says why.
+                Ok(Ok(_)) => break (&mut merge).await,
+                // The others go on with what it had.
+                Ok(Err(failure)) if !workers.is_empty() => warn_of(&failure),
+                Ok(Err(failure)) => break Err(failure.error),
+                Err(e) => break Err(internal(format!("a worker ended: {e}"))),
+            },
+        }
     };
     server.abort();
     result
+}
+
+fn warn_of(failure: &Failure) {
+    tracing::warn!("a worker left: {}", failure.error.message());
 }
 
 /// A channel over one in-memory stream.

@@ -7,6 +7,7 @@ use shardfuse_merge::plan::recipe::DoraNorm;
 use shardfuse_merge::plan::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
+use shardfuse_worker::device::Choice;
 
 use crate::args::Spec;
 use crate::{memory, size};
@@ -20,6 +21,8 @@ pub struct Settings {
     pub memory: u64,
     /// Threads that fuse.
     pub threads: usize,
+    /// What fuses.
+    pub device: Choice,
 }
 
 /// The merge spec's file: the fields of the flags.
@@ -34,6 +37,7 @@ struct File {
     part_size: Option<Scalar>,
     memory: Option<Scalar>,
     threads: Option<usize>,
+    device: Option<String>,
     dora_norm: Option<String>,
     combine: Option<String>,
     density: Option<f64>,
@@ -129,6 +133,10 @@ impl Settings {
         refuse_overlap(&spec)?;
         let memory = bytes("--memory", args.memory, file.memory)?.unwrap_or_else(memory::default_budget);
         let threads = args.threads.or(file.threads).unwrap_or_else(memory::default_threads);
+        let device = match args.device.or(file.device) {
+            Some(text) => text.parse().map_err(|why| Error::new(Kind::Usage, format!("--device: {why}")))?,
+            None => Choice::Auto,
+        };
         if threads == 0 {
             return Err(Error::new(Kind::Usage, "--threads is 0"));
         }
@@ -142,7 +150,7 @@ impl Settings {
             )
             .hint("give more --memory, or a smaller --part-size"));
         }
-        Ok(Settings { spec, memory, threads })
+        Ok(Settings { spec, memory, threads, device })
     }
 }
 

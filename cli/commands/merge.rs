@@ -10,6 +10,7 @@ use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
+use shardfuse_worker::device::Device;
 use tokio::sync::watch;
 
 use super::{plan, print, print_json};
@@ -28,6 +29,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
         Some(rate) => Stores::new().with_write_limit(rate),
         None => Stores::new(),
     });
+    let devices = Device::open(settings.device).map_err(|f| f.error)?;
     let inventory = inspect(&stores, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
     drop(inventory);
@@ -41,7 +43,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     };
     let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
     let shown = tokio::spawn(progress::show(receive, global.quiet));
-    let result = local::run(ready, stores, settings.memory, settings.threads, send).await;
+    let result = local::run(ready, stores, settings.memory, settings.threads, devices, send).await;
     let _ = shown.await;
     summary(&result?, &report, started, global)
 }
