@@ -1,29 +1,31 @@
-//! A merge on one machine: coordinator and worker in one process, over an in-memory duplex channel. The same code as on
-//! a fleet; no port is opened.
+//! A merge on one machine: hub and worker in one process, over an in-memory duplex channel. The same code as on a fleet;
+//! no port is opened.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use shardfuse_coordinator::admit::Ready;
-use shardfuse_coordinator::driver::{self, Fleet, Input};
-use shardfuse_coordinator::service::WorkService;
+use shardfuse_coordinator::hub::{self, Adoption, Farewell};
+use shardfuse_coordinator::registry::MergeId;
+use shardfuse_coordinator::service::{Role, WorkService};
 use shardfuse_coordinator::{Progress, Summary};
 use shardfuse_merge::{Error, Result};
+use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::Stores;
 use shardfuse_worker::device::{CPU_CLASS, Device};
-use shardfuse_worker::{Failure, Options, Pipeline};
-use tokio::sync::{mpsc, watch};
+use shardfuse_worker::{Options, Pipeline};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
+use tonic::{Request, Status};
+use tracing::warn;
 
 use crate::report::internal;
+use crate::signal;
 
-/// Inputs that may wait for the driver.
-const MAILBOX: usize = 256;
 /// The in-memory channel's buffer in bytes.
 const DUPLEX: usize = 1 << 20;
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Runs an admitted merge with one worker a device. The devices are of one class.
 pub async fn run(
@@ -34,47 +36,58 @@ pub async fn run(
     devices: Vec<Device>,
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
-    let class = devices.first().map_or(CPU_CLASS, Device::class).to_owned();
     let part_size = ready.plan.spec.part_size;
-    let (mailbox, inputs) = mpsc::channel(MAILBOX);
-    let service = WorkService::new(mailbox.clone(), &class, HEARTBEAT);
-    let (clients, servers): (Vec<_>, Vec<_>) = devices.iter().map(|_| tokio::io::duplex(DUPLEX)).unzip();
-    let incoming = tokio_stream::iter(servers.into_iter().map(Ok::<_, std::io::Error>));
-    let server = tokio::spawn(Server::builder().add_service(service.into_server()).serve_with_incoming(incoming));
+    let options = hub::Options { alone: true, ..hub::Options::default() };
+    let hub = hub::start(Arc::clone(&stores), None, options).await?;
+    let adoption =
+        Adoption { ready, device_class: devices.first().map_or(CPU_CLASS, Device::class).to_owned(), progress };
+    let (merge, end) = hub.adopt(adoption).await?;
 
     // Each device has a pipeline of its own, and an even share.
-    let (memory, threads) = (memory / devices.len() as u64, (threads / devices.len()).max(1));
+    let (memory, threads) = (memory / devices.len().max(1) as u64, (threads / devices.len().max(1)).max(1));
     // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
     let slots = (memory / (8 * part_size)).clamp(2, 16) as u32;
     let mut workers = JoinSet::new();
-    for ((number, device), client) in (1..).zip(devices).zip(clients) {
+    for (number, device) in (1..).zip(devices) {
         let pipeline = Pipeline::new(Arc::clone(&stores), memory, threads, device).map_err(|f| f.error)?;
         let options = Options { worker_id: number, name: format!("local-{number}"), memory, slots };
-        workers.spawn(shardfuse_worker::run(connect(client).await?, pipeline, options));
+        workers.spawn(shardfuse_worker::run(serve(hub.clone()).await?, pipeline, options));
     }
-    tokio::spawn(cancel_on_signal(mailbox.clone()));
+    tokio::spawn(cancel_on_signal(hub.clone(), merge));
 
-    let merge = driver::run(ready, Fleet { device_class: &class, alone: true }, inputs, mailbox, progress);
-    tokio::pin!(merge);
+    let end = async move { end.await.unwrap_or_else(|_| Err(internal("the merge broke off"))) };
+    tokio::pin!(end);
     let result = loop {
         tokio::select! {
-            result = &mut merge => break result,
+            result = &mut end => break result,
             Some(ended) = workers.join_next() => match ended {
-                // The driver stops its workers when it ends: its own result says why.
-                Ok(Ok(_)) => break (&mut merge).await,
+                // A worker that was told to leave leaves the last word to the merge.
+                Ok(Ok(_)) => break end.await,
                 // The others go on with what it had.
-                Ok(Err(failure)) if !workers.is_empty() => warn_of(&failure),
-                Ok(Err(failure)) => break Err(failure.error),
+                Ok(Err(error)) if !workers.is_empty() => warn!("a worker left: {}", error.message()),
+                Ok(Err(error)) => break Err(error),
                 Err(e) => break Err(internal(format!("a worker ended: {e}"))),
             },
         }
     };
-    server.abort();
+    hub.stop(Farewell::Leave("the merge has ended".into())).await;
     result
 }
 
-fn warn_of(failure: &Failure) {
-    tracing::warn!("a worker left: {}", failure.error.message());
+/// Serves a hub's workers on one in-memory stream, and connects to it.
+async fn serve(hub: hub::Handle) -> Result<Channel> {
+    let (client, server) = tokio::io::duplex(DUPLEX);
+    let service: InterceptedService<WorkServer<WorkService>, _> =
+        InterceptedService::new(WorkService::new(hub).into_server(), trusted);
+    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server));
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+    connect(client).await
+}
+
+/// The other end is this process.
+fn trusted(mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+    request.extensions_mut().insert(Role::Trusted);
+    Ok(request)
 }
 
 /// A channel over one in-memory stream.
@@ -93,27 +106,13 @@ async fn connect(stream: tokio::io::DuplexStream) -> Result<Channel> {
 }
 
 /// The first SIGINT or SIGTERM stops in order; the second ends the process at once.
-async fn cancel_on_signal(mailbox: mpsc::Sender<Input>) {
-    if signal().await {
+async fn cancel_on_signal(hub: hub::Handle, merge: MergeId) {
+    if signal::received().await {
         eprintln!("stopping; what is finished stays (once more: stop at once)");
-        let _ = mailbox.send(Input::Cancel).await;
-        if signal().await {
+        // The merge's end says how it went.
+        let _ = hub.cancel(merge, false).await;
+        if signal::received().await {
             std::process::exit(4);
         }
     }
-}
-
-#[cfg(unix)]
-async fn signal() -> bool {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return tokio::signal::ctrl_c().await.is_ok() };
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.is_ok(),
-        terminated = terminate.recv() => terminated.is_some(),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signal() -> bool {
-    tokio::signal::ctrl_c().await.is_ok()
 }

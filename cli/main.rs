@@ -8,6 +8,7 @@ mod progress;
 mod report;
 mod sample;
 mod settings;
+mod signal;
 mod size;
 mod telemetry;
 
@@ -22,7 +23,6 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(e) => return report::usage(&e),
     };
-    telemetry::start(args.global.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("io").build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
             );
         }
     };
+    let telemetry = {
+        let _entered = runtime.enter();
+        telemetry::start(args.global.log_format)
+    };
     let result = runtime.block_on(async {
         match args.command {
             Command::Merge(merge) => commands::merge::run(merge, &args.global).await,
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
             Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
         }
     });
+    telemetry.finish();
     // A read or write that hangs must not keep the process.
     runtime.shutdown_background();
     match result {

@@ -12,7 +12,13 @@ fn exit_code(kind: Kind) -> u8 {
     match kind {
         Kind::Usage => 2,
         Kind::Interrupted => 4,
-        Kind::NonFinite | Kind::Io | Kind::NoSpace | Kind::OutputBusy | Kind::VerifyFailed | Kind::Internal => 1,
+        Kind::NonFinite
+        | Kind::Io
+        | Kind::NoSpace
+        | Kind::OutputBusy
+        | Kind::PartsLost
+        | Kind::VerifyFailed
+        | Kind::Internal => 1,
         Kind::MissingFile
         | Kind::BadConfig
         | Kind::BadSafetensors
@@ -29,6 +35,7 @@ fn exit_code(kind: Kind) -> u8 {
         | Kind::Unsupported
         | Kind::Conflict
         | Kind::InputChanged
+        | Kind::NotAllowed
         | Kind::OutputExists => 3,
     }
 }

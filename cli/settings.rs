@@ -247,15 +247,28 @@ fn one_of<T: Copy>(flag: &str, text: &str, choices: &[(&str, T)]) -> Result<T> {
     })
 }
 
-/// An output inside an input would change the input while it is read.
+/// The output must be a place that can be written, and no input: that would change the input while it is read.
 fn refuse_overlap(spec: &MergeSpec) -> Result<()> {
-    let output = Path::new(&spec.output);
-    let inputs = std::iter::once(&spec.base).chain(spec.lora.iter().map(|l| &l.path));
-    match inputs.into_iter().find(|i| output == Path::new(i.as_str())) {
-        Some(input) => Err(Error::new(Kind::Usage, format!("the output {} is the input {input}", spec.output))
-            .hint("write to another folder")),
-        None => Ok(()),
+    let at = |text: &str| text.parse::<Location>().map_err(|e| Error::new(Kind::Usage, e.chain()));
+    let output = at(&spec.output)?;
+    if output.scheme().is_read_only() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("the output {output} cannot be written: {} is read only", output.scheme()),
+        )
+        .hint("write to a folder, or to s3://, gs://, az:// or abfss://"));
     }
+    let tokenizer = match &spec.tokenizer {
+        Tokenizer::Folder(path) => Some(path),
+        Tokenizer::Auto | Tokenizer::Base => None,
+    };
+    for input in std::iter::once(&spec.base).chain(spec.lora.iter().map(|l| &l.path)).chain(tokenizer) {
+        if at(input)? == output {
+            return Err(Error::new(Kind::Usage, format!("the output {} is the input {input}", spec.output))
+                .hint("write to another folder"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -281,6 +294,39 @@ mod tests {
         for value in ["(a, b)", "[a]", "a,,b", "", "a=heavy"] {
             assert_eq!(split(&[value.to_owned()]).unwrap_err().kind(), Kind::Usage, "{value}");
         }
+    }
+
+    fn settings(base: &str, lora: &str, output: &str) -> Result<Settings> {
+        let text = |t: &str| Some(t.to_owned());
+        Settings::new(Spec { base: text(base), lora: vec![lora.into()], output: text(output), ..Spec::default() })
+    }
+
+    #[test]
+    fn places_of_every_store_are_taken_and_kept_as_urls() {
+        for (base, lora, output) in [
+            ("s3://models/base", "gs://tuned/a", "s3://models/out"),
+            ("hf://org/model@v1", "https://example.com/a", "az://container/out"),
+            ("hf://org/model", "/data/a", "abfss://c@account.dfs.core.windows.net/out"),
+        ] {
+            let spec = settings(base, lora, output).unwrap().spec;
+            assert_eq!((spec.base.as_str(), spec.lora[0].path.as_str(), spec.output.as_str()), (base, lora, output));
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_an_input_or_read_only_is_refused() {
+        for (base, lora, output, says) in [
+            ("s3://m/base", "/a", "s3://m/base/", "is the input"),
+            ("/base", "/a", "file:///a", "is the input"),
+            ("/base", "/a", "https://example.com/out", "https is read only"),
+            ("/base", "/a", "http://example.com/out", "http is read only"),
+            ("/base", "/a", "hf://org/out", "hf is read only"),
+        ] {
+            let error = settings(base, lora, output).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.message().contains(says), "{error}");
+        }
+        assert!(settings("s3://m/base", "s3://m/a", "gs://m/base").is_ok(), "another store is another place");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shardfuse_coordinator::inspect::{self, Objects};
+use shardfuse_coordinator::inspect::{self, Folder, Objects};
 use shardfuse_merge::checkpoint::header::TensorEntry;
 use shardfuse_merge::plan::inventory::Source;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
@@ -24,7 +24,9 @@ pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
     let stores = Stores::new();
     let single = [".safetensors", ".bin", ".pt", ".pth"].iter().any(|e| at.to_string().ends_with(e));
     let (kind, config, rows) = if single {
-        let weights = inspect::read_weights(&*stores.open(&at), &at).await?;
+        let store = stores.open(&at);
+        let at = store.resolve(&at).await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
+        let weights = inspect::read_weights(&*store, &at).await?;
         let name = at.file_name().unwrap_or_default().to_owned();
         ("file", Value::Null, weights.tensors.iter().map(|t| row(t, &name)).collect())
     } else {
@@ -38,19 +40,18 @@ pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
 
 async fn folder(stores: &Stores, at: &Location) -> Result<(&'static str, Value, Vec<Row>)> {
     let mut objects = Objects::default();
-    let path = at.to_string();
-    let listing = stores.open(at).list(at).await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
-    if listing.iter().any(|e| e.name == "adapter_config.json") {
-        let adapter = inspect::adapter(stores, &path, &mut objects).await?;
+    let folder = Folder::open(stores, &at.to_string()).await?;
+    if folder.has("adapter_config.json") {
+        let adapter = inspect::adapter(&folder, &mut objects).await?;
         let c = &adapter.config;
         let config = json!({
             "peft_type": format!("{:?}", c.peft_type), "r": c.r, "lora_alpha": c.lora_alpha, "use_rslora": c.use_rslora, "use_dora": c.use_dora,
             "modules_to_save": c.modules_to_save, "base_model_name_or_path": c.base_model, "unknown_keys": c.unknown,
         });
-        let rows = adapter.tensors.iter().map(|t| source(t, "adapter_model")).collect();
+        let rows = adapter.tensors.iter().map(|t| source(t, objects.file_name(t.object))).collect();
         return Ok(("adapter", config, rows));
     }
-    let base = inspect::base(stores, &path, &mut objects).await?;
+    let base = inspect::base(&folder, &mut objects).await?;
     let rows = base.shards.iter().flat_map(|s| s.tensors.iter().map(|t| source(t, &s.name))).collect();
     Ok(("checkpoint", base.config, rows))
 }

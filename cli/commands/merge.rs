@@ -10,7 +10,7 @@ use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
-use shardfuse_worker::device::Device;
+use shardfuse_worker::device::{CPU_CLASS, Device};
 use tokio::sync::watch;
 
 use super::{plan, print, print_json};
@@ -30,14 +30,15 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
         None => Stores::new(),
     });
     let devices = Device::open(settings.device).map_err(|f| f.error)?;
+    let class = devices.first().map_or(CPU_CLASS, Device::class);
     let inventory = inspect(&stores, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
     drop(inventory);
     if !global.quiet && global.format == Format::Text {
         eprint!("{}", plan::remarks(&report));
     }
-    let options = Options { restart: args.restart, force: args.force };
-    let ready = match admit(Arc::clone(&stores), plan, options).await? {
+    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
+    let ready = match admit(Arc::clone(&stores), plan, class, options).await? {
         Admitted::Ready(ready) => *ready,
         Admitted::Finished(manifest) => return finished(&manifest, global),
     };

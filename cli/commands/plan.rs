@@ -1,10 +1,11 @@
 //! `shardfuse plan`: what a merge would do. Reads headers and configurations only.
 
 use shardfuse_coordinator::inspect;
+use shardfuse_coordinator::outline::outline;
 use shardfuse_merge::Result;
+use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::cost::{Cost, cost};
 use shardfuse_merge::plan::report::{AdapterReport, Report};
-use shardfuse_merge::plan::{Plan, task};
 use shardfuse_store::Stores;
 
 use super::{print, print_json};
@@ -22,30 +23,9 @@ pub async fn run(args: args::Plan, global: &Global) -> Result<()> {
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
     let cost = cost(&plan);
     if global.format == Format::Json {
-        return print_json(&json(&plan, &report, cost, &settings));
+        return print_json(&outline(&plan, &report, cost, Some(settings.memory)));
     }
     print(&text(&plan, &report, cost, &settings))
-}
-
-fn json(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> serde_json::Value {
-    let files: Vec<_> = plan
-        .output
-        .files
-        .iter()
-        .map(|f| serde_json::json!({ "name": f.name, "size": f.size, "tensors": f.tensors.len() }))
-        .collect();
-    serde_json::json!({
-        "plan": plan.digest(),
-        "spec": plan.spec,
-        "report": report,
-        "files": files,
-        "sidecars": plan.output.sidecars.iter().map(|s| &s.0).collect::<Vec<_>>(),
-        "bytes_read": cost.read,
-        "bytes_written": cost.write,
-        "multiply_adds": cost.multiply_adds,
-        "peak_memory": cost.peak_memory(settings.memory),
-        "tasks": task::tasks(plan).len(),
-    })
 }
 
 fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String {

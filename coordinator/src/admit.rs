@@ -1,23 +1,30 @@
 //! Admission: whether a merge may begin in an output, goes on from an earlier start, or is done already.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::{MANIFEST, Manifest};
-use shardfuse_merge::plan::task::{Measured, Task, Work, tasks};
+use shardfuse_merge::plan::task::{Measured, Task, tasks};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Location, Store, Stores, UploadId, digest};
+use shardfuse_store::{Location, Stores, UploadId};
 use tracing::info;
 
-use crate::failure::{io, join, location};
-use crate::journal::{History, PieceRecord, Record, STATE, State, Writer};
-use crate::persist::Measuring;
+use crate::clean::{self, discard};
+use crate::failure::{io, location};
+use crate::hub::device::other_class;
+use crate::journal::{History, PieceRecord, Writer};
+use crate::state::{Claim, STATE, Standing, State, Taken};
 use crate::{equal, publish};
+
+mod open;
+mod space;
 
 /// Says that the merge replaces an older output.
 const REPLACES: &str = "replaces";
+/// How often admission begins again because another coordinator changed the state meanwhile.
+const ROUNDS: usize = 5;
 
 /// What the user allows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +33,8 @@ pub struct Options {
     pub restart: bool,
     /// Replace an output that is not this merge.
     pub force: bool,
+    /// Nobody else will work on this output: it may lie in a store that cannot decide between two coordinators.
+    pub single_coordinator: bool,
 }
 
 /// A merge that may run.
@@ -47,6 +56,8 @@ pub struct Ready {
     pub uploads: Vec<UploadId>,
     /// This coordinator's epoch.
     pub epoch: u64,
+    /// The same with what tells it from others.
+    pub claim: Claim,
     /// Finished pieces.
     pub done: HashMap<(u32, u32), PieceRecord>,
     /// Measurements that are whole.
@@ -59,6 +70,13 @@ pub struct Ready {
     pub made_folder: bool,
 }
 
+impl Ready {
+    /// Fails with `output_busy` if another coordinator has taken over, finished or discarded the merge.
+    pub async fn hold(&self) -> Result<()> {
+        self.state.check(&self.claim).await
+    }
+}
+
 /// What admission found.
 #[derive(Debug)]
 pub enum Admitted {
@@ -68,76 +86,175 @@ pub enum Admitted {
     Finished(Box<Manifest>),
 }
 
-/// Opens the output for a plan.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, options: Options) -> Result<Admitted> {
+/// Opens the output for a plan. The merge will be done by workers of `device_class`.
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;
-    let state = State::of(Arc::clone(&store), &output)?;
-    let digest = plan.digest();
-    let before: Vec<String> = store.list(&output).await.map_err(io)?.into_iter().map(|e| e.name).collect();
-    let ours = |name: &String| name.starts_with(&format!("{STATE}/"));
-    let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
-
-    let stored = if options.restart { None } else { state.plan().await? };
-    if let Some(stored) = &stored {
-        refuse_other(&plan, stored, &output)?;
-        info!(%output, "going on with an unfinished merge");
-    } else {
-        if let Some(manifest) = publish::manifest(&*store, &output).await?
-            && manifest.plan == digest
-            && !options.restart
-            && publish::complete(&*store, &output, &manifest).await?
-        {
-            return Ok(Admitted::Finished(Box::new(manifest)));
-        }
-        if let Some(first) = foreign.first()
-            && !options.force
-            && !(options.restart && (before.iter().any(|n| n == MANIFEST) || state.plan().await?.is_some()))
-        {
-            let what = if before.iter().any(|n| n == MANIFEST) { "another merge" } else { "files that are not ours" };
-            return Err(Error::new(Kind::OutputExists, format!("{output} holds {what}, such as {first}"))
-                .hint("choose another folder, or replace what is there with --force"));
-        }
-        check_space(&*store, &output, &plan, options).await?;
-        equal::check(&stores, &plan).await?;
-        discard(&state, &*store).await?;
-        if !foreign.is_empty() {
-            // Noted before the plan is there: only what was asked for is cleared away, also after a kill.
-            state.put(REPLACES, Bytes::from_static(b"1\n")).await?;
+    if !options.single_coordinator && !store.conditional_puts(&output).await.map_err(io)? {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{output} lies in a store without conditional puts, which cannot tell two coordinators apart"),
+        )
+        .hint("write to another store, or run one coordinator only and say so with --single-coordinator"));
+    }
+    let mut admission = Admission {
+        state: State::of(store, &output)?,
+        digest: plan.digest(),
+        plan: Arc::new(plan),
+        stores,
+        output,
+        device_class,
+        options,
+    };
+    for _ in 0..ROUNDS {
+        if let Some(admitted) = admission.attempt().await? {
+            return Ok(admitted);
         }
     }
-    let replaces = state.get(REPLACES).await?.is_some();
-    let history = if stored.is_some() { state.history().await? } else { History::default() };
-    let opened = open(&state, &*store, &output, &plan, history, stored.is_some()).await;
-    let (tasks, uploads, done, epoch, journal, measured) = match opened {
-        Ok(opened) => opened,
-        Err(e) => {
-            // Nothing half-begun stays behind an output that cannot be opened.
-            if stored.is_none() {
-                let _ = discard(&state, &*store).await;
-                if foreign.is_empty() {
-                    let _ = store.remove_empty_dir(&output).await;
-                }
-            }
-            return Err(e);
+    Err(Error::new(
+        Kind::OutputBusy,
+        format!("other coordinators begin and end merges in {} again and again", admission.output),
+    ))
+}
+
+struct Admission<'a> {
+    stores: Arc<Stores>,
+    plan: Arc<Plan>,
+    digest: String,
+    output: Location,
+    state: State,
+    device_class: &'a str,
+    options: Options,
+}
+
+impl Admission<'_> {
+    /// `None` if another coordinator was faster somewhere: what it left is looked at afresh.
+    async fn attempt(&mut self) -> Result<Option<Admitted>> {
+        let (state, output) = (self.state.clone(), self.output.clone());
+        let store = &*state.store;
+        let stored = if self.options.restart { None } else { state.plan().await? };
+        let epochs = if stored.is_some() { state.epochs().await? } else { Vec::new() };
+        if epochs.iter().any(Taken::is_seal) {
+            // Published or given up, and killed before all of it was removed.
+            discard(&state, &output).await?;
+            return Ok(None);
         }
-    };
-    Ok(Admitted::Ready(Box::new(Ready {
-        stores,
-        digest,
-        tasks,
-        output,
-        state,
-        uploads,
-        epoch,
-        done,
-        journal: Some(journal),
-        measured,
-        replaces,
-        made_folder: foreign.is_empty(),
-        plan: Arc::new(plan),
-    })))
+        let before: Vec<String> = store.list(&output).await.map_err(io)?.into_iter().map(|e| e.name).collect();
+        let ours = |name: &String| name.starts_with(&format!("{STATE}/"));
+        let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
+        if let Some(stored) = &stored {
+            refuse_other(&self.plan, stored, &output)?;
+            self.refuse_other_class().await?;
+            info!(%output, "going on with an unfinished merge");
+        } else {
+            if let Some(manifest) = publish::manifest(store, &output).await?
+                && manifest.plan == self.digest
+                && !self.options.restart
+                && publish::complete(store, &output, &manifest).await?
+            {
+                if before.iter().any(ours) {
+                    discard(&state, &output).await?;
+                }
+                return Ok(Some(Admitted::Finished(Box::new(manifest))));
+            }
+            self.refuse_foreign(&before, &foreign).await?;
+            space::check(&state, &output, &self.plan, self.options).await?;
+            equal::check(&self.stores, &self.plan).await?;
+            discard(&state, &output).await?;
+            // Once is enough: what comes now is not what the user wants to be rid of.
+            self.options.restart = false;
+            if !foreign.is_empty() {
+                // Noted before the plan is there: only what was asked for is cleared away, also after a kill.
+                state.put(REPLACES, Bytes::from_static(b"1\n")).await?;
+            }
+            if !state.create("plan", Bytes::from(self.plan.to_bytes())).await? {
+                return Ok(None);
+            }
+        }
+        let past = epochs.len() as u64;
+        let claim = state.take_epoch(&self.digest, past).await?;
+        // Whoever removes a state seals it first, by an epoch, and removes the plan next. So if the plan is there now and
+        // no epoch before this one is a seal, the state stays for as long as the claim holds.
+        if state.plan().await?.is_none_or(|p| p.digest() != self.digest) {
+            return Ok(None);
+        }
+        for epoch in past + 1..claim.epoch {
+            if state.taken(epoch).await?.is_none_or(|t| t.is_seal()) {
+                return Ok(None);
+            }
+        }
+        let made_folder = foreign.is_empty();
+        match self.open(claim.clone(), made_folder).await {
+            Ok(ready) => Ok(Some(Admitted::Ready(Box::new(ready)))),
+            Err(e) if stored.is_some() => Err(e),
+            Err(e) => {
+                // Nothing half-begun stays behind an output that cannot be opened.
+                if state.standing(&claim).await.is_ok_and(|s| s == Standing::Holds) {
+                    let _ = discard(&state, &output).await;
+                    if made_folder {
+                        let _ = store.remove_empty_dir(&output).await;
+                    }
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// What other devices began has other bits.
+    async fn refuse_other_class(&self) -> Result<()> {
+        match clean::read(&self.state).await? {
+            Some((_, History { device_class: Some(begun), pieces, .. }))
+                if begun != self.device_class && !pieces.is_empty() =>
+            {
+                Err(other_class(&begun, self.device_class))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn refuse_foreign(&self, before: &[String], foreign: &[&String]) -> Result<()> {
+        let Some(first) = foreign.first() else { return Ok(()) };
+        let published = before.iter().any(|n| n == MANIFEST);
+        if self.options.force || self.options.restart && (published || self.state.has("plan").await?) {
+            return Ok(());
+        }
+        let what = if published { "another merge" } else { "files that are not ours" };
+        Err(Error::new(Kind::OutputExists, format!("{} holds {what}, such as {first}", self.output))
+            .hint("choose another folder, or replace what is there with --force"))
+    }
+
+    /// Reads what earlier coordinators wrote down and opens the uploads that are missing.
+    async fn open(&self, claim: Claim, made_folder: bool) -> Result<Ready> {
+        let tasks = tasks(&self.plan);
+        let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
+        let mut journal = Writer::new(self.state.clone(), claim.clone());
+        let opening = open::Opening {
+            state: &self.state,
+            output: &self.output,
+            plan: &self.plan,
+            tasks: &tasks,
+            device_class: self.device_class,
+        };
+        let uploads = opening.uploads(&mut history, &mut journal).await?;
+        let measured = opening.measured(&mut history).await?;
+        Ok(Ready {
+            stores: Arc::clone(&self.stores),
+            plan: Arc::clone(&self.plan),
+            digest: self.digest.clone(),
+            tasks,
+            output: self.output.clone(),
+            uploads,
+            epoch: claim.epoch,
+            claim,
+            done: history.pieces,
+            measured,
+            journal: Some(journal),
+            replaces: self.state.has(REPLACES).await?,
+            made_folder,
+            state: self.state.clone(),
+        })
+    }
 }
 
 /// A stored plan must be this one.
@@ -149,156 +266,7 @@ fn refuse_other(plan: &Plan, stored: &Plan, output: &Location) -> Result<()> {
             (Kind::OutputExists, format!("{output} holds an unfinished merge that differs in {}", difference.what))
         }
     };
+    let way_back = if difference.input { "put the input back" } else { "use the settings that it began with" };
     Err(Error::new(kind, format!("{what}: it was {}, it is {}", difference.stored, difference.now))
-        .hint("put the input back to go on, or discard the unfinished merge with --restart"))
-}
-
-/// Room for everything that is written, noticed before work starts where the store can tell.
-async fn check_space(store: &dyn Store, output: &Location, plan: &Plan, options: Options) -> Result<()> {
-    let need: u64 = plan.output.files.iter().map(|f| f.size).sum();
-    let freed: u64 = match options.restart {
-        true => store
-            .list(output)
-            .await
-            .map_err(io)?
-            .iter()
-            .filter(|e| e.name.starts_with(&format!("{STATE}/")))
-            .map(|e| e.size)
-            .sum(),
-        false => 0,
-    };
-    match store.space(output).await.map_err(io)? {
-        Some(free) if free.saturating_add(freed) < need => {
-            Err(Error::new(Kind::NoSpace, format!("{output} has {free} bytes free, the merge writes {need}"))
-                .hint("make room, or name another folder with --output"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes a state folder with its uploads.
-pub async fn discard(state: &State, store: &dyn Store) -> Result<()> {
-    let Ok(Some(stored)) = state.plan().await else { return store.delete_tree(&state.at).await.map_err(io) };
-    let history = state.history().await?;
-    let output = location(&stored.spec.output)?;
-    for (file, upload) in &history.uploads {
-        if let Some(f) = stored.output.files.get(*file as usize) {
-            store.abort(&join(&output, &f.name)?, &UploadId::new(upload)).await.map_err(io)?;
-        }
-    }
-    store.delete_tree(&state.at).await.map_err(io)
-}
-
-type Opened = (Vec<Task>, Vec<UploadId>, HashMap<(u32, u32), PieceRecord>, u64, Writer, Vec<Measured>);
-
-/// Takes an epoch, opens the uploads that are missing, and journals that.
-async fn open(
-    state: &State,
-    store: &dyn Store,
-    output: &Location,
-    plan: &Plan,
-    mut history: History,
-    resumed: bool,
-) -> Result<Opened> {
-    if !resumed && !state.create("plan", Bytes::from(plan.to_bytes())).await? {
-        return Err(Error::new(Kind::OutputBusy, format!("another shardfuse has just begun a merge in {output}")));
-    }
-    let epoch = state.take_epoch(history.epoch).await?;
-    let tasks = tasks(plan);
-    let boot = store.boot_id(output).await.map_err(io)?;
-    let rebooted = resumed && history.boot.is_some() && history.boot != boot;
-    let mut uploads = Vec::with_capacity(plan.output.files.len());
-    let mut fresh = Vec::new();
-    for (number, file) in plan.output.files.iter().enumerate() {
-        let number = number as u32;
-        let at = join(output, &file.name)?;
-        let live = match history.uploads.get(&number) {
-            Some(id) => {
-                let id = UploadId::new(id);
-                let complete =
-                    all_done(&tasks, number, &history) && publish::is_published(store, &at, file.size).await?;
-                (store.probe(&at, &id).await.map_err(io)? || complete).then_some(id)
-            }
-            None => None,
-        };
-        let id = match live {
-            Some(id) => {
-                if rebooted {
-                    recheck(plan, number, &tasks, store, &at, &id, &mut history).await?;
-                }
-                id
-            }
-            None => {
-                let of_file: HashSet<u32> = tasks_of(&tasks, number).collect();
-                history.pieces.retain(|(task, _), _| !of_file.contains(task));
-                let id = store.begin(&at, file.size).await.map_err(io)?;
-                fresh.push((number, id.as_str().to_owned()));
-                id
-            }
-        };
-        uploads.push(id);
-        state.put(&format!("header/{number}"), Bytes::from(file.header())).await?;
-    }
-    let mut journal = Writer::new(state.clone(), epoch);
-    journal.append(&Record::Opened { boot, uploads: fresh }).await?;
-    let measured = measured(state, plan, &tasks, &mut history).await?;
-    Ok((tasks, uploads, history.pieces, epoch, journal, measured))
-}
-
-fn tasks_of(tasks: &[Task], file: u32) -> impl Iterator<Item = u32> {
-    let numbered = tasks.iter().enumerate();
-    numbered.filter(move |(_, t)| matches!(t.work, Work::Fill { file: f, .. } if f == file)).map(|(i, _)| i as u32)
-}
-
-fn all_done(tasks: &[Task], file: u32, history: &History) -> bool {
-    tasks_of(tasks, file)
-        .all(|task| tasks[task as usize].work.pieces().all(|piece| history.pieces.contains_key(&(task, piece))))
-}
-
-/// After a reboot what was never synced may be lost: journaled parts are read again and held against their digests.
-async fn recheck(
-    plan: &Plan,
-    number: u32,
-    tasks: &[Task],
-    store: &dyn Store,
-    at: &Location,
-    id: &UploadId,
-    history: &mut History,
-) -> Result<()> {
-    let size = plan.output.files[number as usize].size;
-    let part_size = plan.spec.part_size;
-    let of_file: HashSet<u32> = tasks_of(tasks, number).collect();
-    let keys: Vec<(u32, u32)> = history.pieces.keys().filter(|(task, _)| of_file.contains(task)).copied().collect();
-    for key in keys {
-        let offset = u64::from(key.1) * part_size;
-        let len = part_size.min(size - offset);
-        let intact = match store.read_part(at, id, offset, vec![0; len as usize]).await {
-            Ok(bytes) => digest::chaining_value(&bytes, offset, size) == *history.pieces[&key].chaining.as_bytes(),
-            Err(_) => false,
-        };
-        if !intact {
-            info!(file = %at, part = key.1, "a part did not survive the reboot and is made again");
-            history.pieces.remove(&key);
-        }
-    }
-    Ok(())
-}
-
-/// Measurements of which every block is journaled; blocks whose sums are gone are measured again.
-async fn measured(state: &State, plan: &Plan, tasks: &[Task], history: &mut History) -> Result<Vec<Measured>> {
-    let measuring = Measuring::new(state.clone(), plan, tasks);
-    let mut facts = Vec::new();
-    for (task, t) in tasks.iter().enumerate() {
-        let Work::Measure { id, .. } = t.work else { continue };
-        for block in t.work.pieces() {
-            let key = (task as u32, block);
-            if history.pieces.contains_key(&key) && state.get(&format!("measured/{}/{block}", id.0)).await?.is_none() {
-                history.pieces.remove(&key);
-            }
-        }
-        if t.work.pieces().start == 0 {
-            facts.extend(measuring.fold(id).await?);
-        }
-    }
-    Ok(facts)
+        .hint(format!("{way_back} to go on, or discard the unfinished merge with --restart")))
 }

@@ -12,7 +12,13 @@ pub fn io(e: store::Error) -> Error {
         ErrorKind::Unsupported => Kind::Unsupported,
         _ => Kind::Io,
     };
-    Error::new(kind, e.chain())
+    let hint = e.hint().map(str::to_owned);
+    let error = Error::new(kind, e.chain());
+    match (kind, hint) {
+        (_, Some(hint)) => error.hint(hint),
+        (Kind::NoSpace, None) => error.hint("make room and run the same command again: it goes on where it stopped"),
+        (_, None) => error,
+    }
 }
 
 /// A location that a plan or spec names; those are absolute.

@@ -1,31 +1,21 @@
-//! The state of a merge, below `<output>/.shardfuse/`.
+//! What coordinators write down while they work, and what a later one reads.
 //!
-//! ```text
-//! plan                    the plan, created if absent: one plan an output
-//! epoch/<n>               taken by create-if-absent: the highest number is the coordinator that counts
-//! header/<file>           the bytes that begin an output file
-//! measured/<id>/<block>   sums of one block; measured/<id>/all: folded over all blocks
-//! journal/<epoch>/<seq>   records, read by GET until one is missing
-//! ```
-//!
-//! A record carries its own digest: one that was cut off by a crash counts as missing, and so does everything behind it,
-//! which costs the parts that it named and nothing else.
+//! A record carries its own digest: one that was cut off by a crash counts as missing, and so does everything behind it
+//! in that coordinator's journal, which costs the parts that it named and nothing else.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::task::{Task, Work};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Store};
+use tracing::warn;
 
-use crate::failure::{io, join};
+use crate::state::{Claim, State, now};
 
-/// The folder of a merge's state, below the output.
-pub const STATE: &str = ".shardfuse";
-/// The largest state object that is read, in bytes.
-const MAX_OBJECT: u64 = 1 << 30;
+/// Records that are read at a time: as many at first, and at the most.
+const AHEAD: (usize, usize) = (2, 64);
 
 /// A finished piece, as it is journaled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,127 +44,145 @@ pub struct PieceRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
-    /// A coordinator began, with these uploads (file number and upload id) that were opened anew.
+    /// Uploads of these files are about to begin: if no `Opened` follows, an upload may be there of which nobody knows
+    /// the id.
+    Opening {
+        /// Files, by their number in the plan.
+        files: Vec<u32>,
+    },
+    /// Uploads (file number and upload id) that were opened anew: what was journaled of these files before belongs to
+    /// uploads that are no more.
     Opened {
         /// Identifies the machine's boot, on a local store.
         boot: Option<String>,
         /// Uploads opened by this coordinator.
         uploads: Vec<(u32, String)>,
+        /// The class of the workers from here on.
+        #[serde(default)]
+        device_class: Option<String>,
     },
     /// Pieces finished.
     Pieces(Vec<PieceRecord>),
+    /// The store does not make a file of the parts that it took: they count for nothing, and its upload is dropped.
+    Dropped {
+        /// The file's number.
+        file: u32,
+    },
+    /// Pieces that did not survive, though they were journaled.
+    Lost {
+        /// Pairs of task and piece.
+        pieces: Vec<(u32, u32)>,
+    },
+    /// The coordinator stopped in order: nobody works here.
+    Closed {},
 }
 
-/// What a journal says.
-#[derive(Debug, Clone, Default)]
+/// A record and when it was written, in seconds since 1970 by the clock of that machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    at: u64,
+    record: Record,
+}
+
+/// What the journals say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// The highest epoch taken.
+    /// The highest epoch that was read.
     pub epoch: u64,
     /// The boot that the last coordinator wrote in.
     pub boot: Option<String>,
+    /// The device class that the last coordinator chose workers of.
+    pub device_class: Option<String>,
     /// The live upload of each file.
     pub uploads: HashMap<u32, String>,
     /// Finished pieces, by task and piece.
     pub pieces: HashMap<(u32, u32), PieceRecord>,
+    /// Files of which an upload may have begun whose id nobody knows.
+    pub unknown: BTreeSet<u32>,
+    /// When a coordinator last wrote something, in seconds since 1970.
+    pub last: u64,
+    /// Whether the last coordinator stopped in order.
+    pub closed: bool,
 }
 
-/// The state folder of one output.
-#[derive(Debug, Clone)]
-pub struct State {
-    /// The output's store.
-    pub store: Arc<dyn Store>,
-    /// The state folder.
-    pub at: Location,
-}
-
-impl State {
-    /// The state folder below an output.
-    pub fn of(store: Arc<dyn Store>, output: &Location) -> Result<State> {
-        Ok(State { store, at: join(output, STATE)? })
-    }
-
-    /// A place below the state folder.
-    pub fn place(&self, name: &str) -> Result<Location> {
-        join(&self.at, name)
-    }
-
-    /// The whole of a state object, if it is there.
-    pub async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        match self.store.get(&self.place(name)?, MAX_OBJECT).await {
-            Ok((bytes, _)) => Ok(Some(bytes)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(io(e)),
-        }
-    }
-
-    /// Writes a state object.
-    pub async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.store.put(&self.place(name)?, bytes).await.map_err(io)
-    }
-
-    /// Creates a state object; false if it is there already.
-    pub async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
-        match self.store.create(&self.place(name)?, bytes).await {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(e) => Err(io(e)),
-        }
-    }
-
-    /// The stored plan.
-    pub async fn plan(&self) -> Result<Option<Plan>> {
-        match self.get("plan").await? {
-            Some(bytes) => Plan::from_bytes(&bytes).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Takes the next epoch.
-    pub async fn take_epoch(&self, above: u64) -> Result<u64> {
-        let mut epoch = above + 1;
-        while !self.create(&format!("epoch/{epoch}"), Bytes::from_static(b"shardfuse\n")).await? {
-            epoch += 1;
-        }
-        Ok(epoch)
-    }
-
-    /// Whether a later coordinator has taken over.
-    pub async fn check_epoch(&self, mine: u64) -> Result<()> {
-        let gone = self.get(&format!("epoch/{mine}")).await?.is_none();
-        if gone || self.get(&format!("epoch/{}", mine + 1)).await?.is_some() {
-            return Err(Error::new(
-                Kind::OutputBusy,
-                format!("another shardfuse took over the merge at {} (epoch above {mine})", self.at),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Reads the journals of all epochs.
-    pub async fn history(&self) -> Result<History> {
+impl History {
+    /// Reads the journals of all epochs below one, oldest first. `plan` is the digest of the plan that they must be about.
+    pub async fn read(state: &State, plan: &str, tasks: &[Task], below: u64) -> Result<History> {
         let mut history = History::default();
-        while self.get(&format!("epoch/{}", history.epoch + 1)).await?.is_some() {
-            history.epoch += 1;
-            let mut seq = 0u64;
-            while let Some(bytes) = self.get(&format!("journal/{}/{seq}", history.epoch)).await? {
-                let Some(record) = parse(&bytes) else { break };
-                history.take(record);
-                seq += 1;
+        for epoch in 1..below {
+            let Some(taken) = state.taken(epoch).await? else { break };
+            history.epoch = epoch;
+            // The epoch itself is a sign of life, of one that has not written yet.
+            history.last = history.last.max(taken.at);
+            history.closed = false;
+            if taken.plan == plan {
+                let claim = Claim { epoch, token: taken.token };
+                history.read_one(state, &claim, tasks).await?;
             }
         }
         Ok(history)
     }
-}
 
-impl History {
-    fn take(&mut self, record: Record) {
+    /// Reads one journal until a record is missing, several records ahead.
+    async fn read_one(&mut self, state: &State, claim: &Claim, tasks: &[Task]) -> Result<()> {
+        let (mut ahead, most) = AHEAD;
+        let mut first = 0u64;
+        let mut opening = BTreeSet::new();
+        loop {
+            let names = (first..first + ahead as u64).map(|seq| name(claim, seq));
+            let mut found =
+                stream::iter(names).map(|name| async move { state.get(&name).await }).buffered(ahead).boxed();
+            while let Some(bytes) = found.next().await {
+                let entry = bytes?.map(|bytes| parse(&bytes));
+                let Some(Some(entry)) = entry else {
+                    if entry.is_some() {
+                        warn!(state = %state.at, epoch = claim.epoch, "a damaged record: what follows it is done again");
+                    }
+                    // What this coordinator did not write down before it ended, nobody will.
+                    self.unknown.append(&mut opening);
+                    return Ok(());
+                };
+                self.last = self.last.max(entry.at);
+                match &entry.record {
+                    Record::Opening { files } => opening.extend(files),
+                    Record::Opened { uploads, .. } => uploads.iter().for_each(|(file, _)| _ = opening.remove(file)),
+                    _ => {}
+                }
+                self.take(entry.record, tasks);
+            }
+            first += ahead as u64;
+            ahead = (2 * ahead).min(most);
+        }
+    }
+
+    fn take(&mut self, record: Record, tasks: &[Task]) {
+        self.closed = matches!(record, Record::Closed {});
         match record {
-            Record::Opened { boot, uploads } => {
+            Record::Opening { .. } | Record::Closed {} => {}
+            Record::Opened { boot, uploads, device_class } => {
                 self.boot = boot;
-                self.uploads.extend(uploads);
+                self.device_class = device_class.or(self.device_class.take());
+                for (file, upload) in uploads {
+                    if self.uploads.get(&file) != Some(&upload) {
+                        self.forget(file, tasks);
+                    }
+                    self.uploads.insert(file, upload);
+                }
             }
             Record::Pieces(pieces) => self.pieces.extend(pieces.into_iter().map(|p| ((p.task, p.piece), p))),
+            Record::Dropped { file } => self.forget(file, tasks),
+            Record::Lost { pieces } => pieces.iter().for_each(|key| _ = self.pieces.remove(key)),
         }
+    }
+
+    /// Forgets an upload and the parts that were put to it.
+    pub fn forget(&mut self, file: u32, tasks: &[Task]) {
+        self.uploads.remove(&file);
+        self.pieces.retain(|(task, _), _| match tasks.get(*task as usize).map(|t| t.work) {
+            Some(Work::Fill { file: f, .. }) => f != file,
+            Some(Work::Measure { .. }) => true,
+            None => false,
+        });
     }
 }
 
@@ -182,66 +190,50 @@ impl History {
 #[derive(Debug)]
 pub struct Writer {
     state: State,
-    epoch: u64,
+    claim: Claim,
     seq: u64,
 }
 
 impl Writer {
-    /// A journal under a fresh epoch.
-    pub fn new(state: State, epoch: u64) -> Writer {
-        Writer { state, epoch, seq: 0 }
+    /// A journal under a fresh claim.
+    pub fn new(state: State, claim: Claim) -> Writer {
+        Writer { state, claim, seq: 0 }
     }
 
     /// Appends a record. When this returns, a coordinator that recovers will find it.
-    pub async fn append(&mut self, record: &Record) -> Result<()> {
-        let name = format!("journal/{}/{}", self.epoch, self.seq);
-        if !self.state.create(&name, render(record)).await? {
-            return Err(Error::new(
-                Kind::OutputBusy,
-                format!("{name} is there already: two processes write one epoch of {}", self.state.at),
-            ));
+    pub async fn append(&mut self, record: Record) -> Result<()> {
+        let name = name(&self.claim, self.seq);
+        if !self.state.create(&name, render(&Entry { at: now(), record })).await? {
+            // The token in the name is this coordinator's alone.
+            return Err(Error::new(Kind::Internal, format!("{name} is there already in {}", self.state.at)));
         }
         self.seq += 1;
         Ok(())
     }
+
+    /// Fails with `output_busy` if the journal's coordinator does not count any more.
+    pub async fn check(&self) -> Result<()> {
+        self.state.check(&self.claim).await
+    }
 }
 
-fn render(record: &Record) -> Bytes {
-    let mut bytes = serde_json::to_vec(record).unwrap_or_default();
+fn name(claim: &Claim, seq: u64) -> String {
+    format!("journal/{}-{}/{seq}", claim.epoch, claim.token)
+}
+
+fn render(entry: &Entry) -> Bytes {
+    let mut bytes = serde_json::to_vec(entry).unwrap_or_default();
     let digest = blake3::hash(&bytes).to_hex();
     bytes.push(b'\n');
     bytes.extend_from_slice(digest.as_bytes());
     bytes.into()
 }
 
-fn parse(bytes: &[u8]) -> Option<Record> {
+fn parse(bytes: &[u8]) -> Option<Entry> {
     let at = bytes.len().checked_sub(65)?;
     let (json, digest) = (bytes.get(..at)?, bytes.get(at + 1..)?);
     (blake3::hash(json).to_hex().as_bytes() == digest).then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_that_was_cut_off_or_damaged_counts_as_missing() {
-        let record = Record::Opened { boot: Some("b".into()), uploads: vec![(0, "u".into())] };
-        let whole = render(&record);
-        assert_eq!(parse(&whole), Some(record));
-        for len in 0..whole.len() {
-            assert_eq!(parse(&whole[..len]), None, "cut to {len}");
-        }
-        let mut damaged = whole.to_vec();
-        damaged[3] ^= 1;
-        assert_eq!(parse(&damaged), None);
-    }
-
-    #[test]
-    fn a_reopened_upload_replaces_the_old_one() {
-        let mut history = History::default();
-        history.take(Record::Opened { boot: None, uploads: vec![(0, "old".into()), (1, "kept".into())] });
-        history.take(Record::Opened { boot: None, uploads: vec![(0, "new".into())] });
-        assert_eq!((history.uploads[&0].as_str(), history.uploads[&1].as_str()), ("new", "kept"));
-    }
-}
+mod tests;

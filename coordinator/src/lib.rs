@@ -1,18 +1,24 @@
 //! The coordinator: it reads the headers, plans, hands out tasks, journals receipts and publishes the output.
 //!
-//! Decisions are made in [`schedule`], a pure machine; [`driver`] is the only place that waits.
+//! Decisions are made in [`schedule`], a pure machine. Each merge has a [`driver`] that performs them; the [`hub`] passes
+//! messages between workers and drivers, and keeps all merges.
 
 pub mod admit;
+pub mod clean;
 pub mod driver;
 mod equal;
 mod failure;
+pub mod hub;
 pub mod inspect;
 pub mod journal;
+pub mod outline;
 mod persist;
 pub mod publish;
+pub mod registry;
 pub mod schedule;
 pub mod service;
+pub mod state;
 
 pub use admit::{Admitted, Options, admit};
-pub use driver::{Progress, Summary, run};
+pub use driver::{Progress, Summary};
 pub use inspect::inspect;

@@ -1,8 +1,10 @@
 //! Journal writes, in batches: what arrives while one batch is written goes into the next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::fuse::norm;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::recipe::{MeasureId, matrix};
@@ -12,10 +14,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::driver::Input;
-use crate::journal::{PieceRecord, Record, State, Writer};
+use crate::journal::{PieceRecord, Record, Writer};
+use crate::state::State;
 
-/// Pieces in one journal object, at the most.
-const BATCH: usize = 4096;
+/// Pieces in one journal object, at the most: about 300 kB, and more only by the names of factors.
+const BATCH: usize = 1024;
+/// How long receipts gather for one object: so many times what the last object took to write, and never longer than the
+/// second. So a fast disk journals at once, and a slow store gets a few objects a second and not one for each part.
+const GATHER: (u32, Duration) = (4, Duration::from_millis(500));
+/// How often a coordinator that writes looks whether it still counts.
+const LOOK: Duration = Duration::from_secs(5);
+/// Sums that are read at a time.
+const CONCURRENT: usize = 16;
 
 /// A piece to journal.
 #[derive(Debug)]
@@ -40,7 +50,7 @@ pub struct Persisted {
 pub struct Persister {
     items: Option<mpsc::UnboundedSender<Item>>,
     failure: watch::Receiver<Option<Error>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Option<Writer>>,
 }
 
 impl Persister {
@@ -50,8 +60,13 @@ impl Persister {
         let (fail, failure) = watch::channel(None);
         let measuring = Measuring::new(state, plan, tasks);
         let task = tokio::spawn(async move {
-            if let Err(e) = write(receive, journal, measuring, mailbox).await {
-                fail.send_replace(Some(e));
+            let mut journal = journal;
+            match write(receive, &mut journal, measuring, mailbox).await {
+                Ok(()) => Some(journal),
+                Err(e) => {
+                    fail.send_replace(Some(e));
+                    None
+                }
             }
         });
         Persister { items: Some(items), failure, task }
@@ -77,26 +92,33 @@ impl Persister {
         }
     }
 
-    /// Waits until everything that was handed over is written.
-    pub async fn flush(&mut self) -> Result<()> {
+    /// Waits until everything that was handed over is written, and gives the journal back.
+    pub async fn flush(&mut self) -> Result<Writer> {
         self.items = None;
         let ended = (&mut self.task).await;
         match (ended, self.failure.borrow().clone()) {
             (_, Some(e)) => Err(e),
             (Err(e), None) => Err(Error::new(Kind::Internal, format!("the journal's writer ended: {e}"))),
-            (Ok(()), None) => Ok(()),
+            (Ok(None), None) => Err(Error::new(Kind::Internal, "the journal's writer failed without saying why")),
+            (Ok(Some(journal)), None) => Ok(journal),
         }
     }
 }
 
 async fn write(
     mut items: mpsc::UnboundedReceiver<Item>,
-    mut journal: Writer,
+    journal: &mut Writer,
     mut measuring: Measuring,
     mailbox: mpsc::Sender<Input>,
 ) -> Result<()> {
     let mut batch = Vec::new();
+    let mut took = Duration::ZERO;
+    let mut looked = Instant::now();
     while items.recv_many(&mut batch, BATCH).await > 0 {
+        let (times, most) = GATHER;
+        // Ends early when there is nobody left to send: then the end of the merge waits for this.
+        let gather = async { while batch.len() < BATCH && items.recv_many(&mut batch, BATCH).await > 0 {} };
+        let _ = tokio::time::timeout((times * took).min(most), gather).await;
         let mut persisted = Persisted::default();
         for item in batch.drain(..) {
             if let Some(sums) = item.sums {
@@ -104,7 +126,16 @@ async fn write(
             }
             persisted.pieces.push(item.record);
         }
-        journal.append(&Record::Pieces(persisted.pieces.clone())).await?;
+        let began = Instant::now();
+        for pieces in persisted.pieces.chunks(BATCH) {
+            journal.append(Record::Pieces(pieces.to_vec())).await?;
+        }
+        took = began.elapsed();
+        if looked.elapsed() > LOOK {
+            // Whoever lost its place need not work to the end to learn it.
+            journal.check().await?;
+            looked = Instant::now();
+        }
         // The driver may have ended already: then the journal is all that counts.
         let _ = mailbox.try_send(Input::Persisted(persisted)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(input) => {
@@ -125,6 +156,8 @@ pub struct Measuring {
     of_task: HashMap<u32, MeasureId>,
     /// By measurement: blocks in all, and columns.
     sizes: Vec<(u32, u64)>,
+    /// By measurement: the blocks whose sums are stored, looked up when the first one of this run arrives.
+    stored: HashMap<u32, HashSet<u32>>,
 }
 
 impl Measuring {
@@ -138,7 +171,27 @@ impl Measuring {
             let (rows, cols) = matrix(&m.start.shape);
             (rows.div_ceil(BLOCK_ROWS) as u32, cols)
         });
-        Measuring { of_task: of_task.collect(), sizes: sizes.collect(), state }
+        Measuring { of_task: of_task.collect(), sizes: sizes.collect(), stored: HashMap::new(), state }
+    }
+
+    /// Every measurement.
+    pub fn ids(&self) -> impl Iterator<Item = MeasureId> + use<> {
+        (0..self.sizes.len() as u32).map(MeasureId)
+    }
+
+    /// The pieces of a measurement, as task and block.
+    pub fn pieces(&self, id: MeasureId, tasks: &[Task]) -> Vec<(u32, u32)> {
+        let of = self.of_task.iter().filter(|(_, of)| **of == id).map(|(task, _)| *task);
+        of.flat_map(|task| tasks[task as usize].work.pieces().map(move |block| (task, block))).collect()
+    }
+
+    /// The blocks whose sums are stored.
+    pub async fn blocks(&self, id: MeasureId) -> Result<HashSet<u32>> {
+        let all = stream::iter(0..self.sizes[id.0 as usize].0)
+            .map(|block| async move { Ok::<_, Error>((block, self.state.has(&name(id, block)).await?)) })
+            .buffer_unordered(CONCURRENT)
+            .boxed();
+        all.try_filter_map(|(block, there)| async move { Ok(there.then_some(block)) }).try_collect().await
     }
 
     /// Stores a block; returns the measurement if it is whole with it.
@@ -151,27 +204,53 @@ impl Measuring {
                 format!("block {block} of measurement {} has {} bytes, expected {expected}", id.0, sums.len()),
             ));
         }
-        self.state.put(&format!("measured/{}/{block}", id.0), Bytes::from(sums)).await?;
-        self.fold(id).await
+        self.state.put(&name(id, block), Bytes::from(sums)).await?;
+        let mut stored = match self.stored.remove(&id.0) {
+            Some(stored) => stored,
+            None => self.blocks(id).await?,
+        };
+        stored.insert(block);
+        let fact = self.fold(id, &stored).await?;
+        self.stored.insert(id.0, stored);
+        Ok(fact)
     }
 
-    /// Folds a measurement's blocks in their order, if all are there, and stores the result.
-    pub async fn fold(&self, id: MeasureId) -> Result<Option<Measured>> {
+    /// A measurement that was folded earlier.
+    pub async fn folded(&self, id: MeasureId) -> Result<Option<Measured>> {
+        let name = format!("measured/{}/all", id.0);
+        let Some(bytes) = self.state.get(&name).await? else { return Ok(None) };
+        self.fact(id, &name, &bytes).map(Some)
+    }
+
+    /// Folds a measurement's blocks in their order, if all are stored, and stores the result.
+    pub async fn fold(&self, id: MeasureId, stored: &HashSet<u32>) -> Result<Option<Measured>> {
         let (blocks, cols) = self.sizes[id.0 as usize];
-        let mut all = Vec::with_capacity(blocks as usize);
-        for block in 0..blocks {
-            match self.state.get(&format!("measured/{}/{block}", id.0)).await? {
-                Some(bytes) => {
-                    all.push(bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect::<Vec<f64>>())
-                }
-                None => return Ok(None),
-            }
+        if stored.len() < blocks as usize {
+            return Ok(None);
         }
+        let all: Vec<Option<Bytes>> = stream::iter(0..blocks)
+            .map(|block| async move { self.state.get(&name(id, block)).await })
+            .buffered(CONCURRENT)
+            .boxed()
+            .try_collect()
+            .await?;
+        let floats = |bytes: &Bytes| bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let Some(all) = all.iter().map(|b| b.as_ref().map(floats)).collect::<Option<Vec<Vec<f64>>>>() else {
+            return Ok(None);
+        };
         let sums = norm::fold_blocks(cols as usize, all.iter().map(Vec::as_slice));
         let bytes: Bytes = sums.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>().into();
-        let digest = blake3::hash(&bytes).to_hex().to_string();
         let name = format!("measured/{}/all", id.0);
-        self.state.put(&name, bytes).await?;
-        Ok(Some(Measured { id, url: self.state.place(&name)?.to_string(), digest }))
+        self.state.put(&name, bytes.clone()).await?;
+        self.fact(id, &name, &bytes).map(Some)
     }
+
+    fn fact(&self, id: MeasureId, name: &str, bytes: &[u8]) -> Result<Measured> {
+        let digest = blake3::hash(bytes).to_hex().to_string();
+        Ok(Measured { id, url: self.state.place(name)?.to_string(), digest })
+    }
+}
+
+fn name(id: MeasureId, block: u32) -> String {
+    format!("measured/{}/{block}", id.0)
 }

@@ -43,6 +43,8 @@ pub enum Kind {
     Conflict,
     /// The command line or the merge spec is wrong.
     Usage,
+    /// A place that this process may not read or write, by its `--allow` prefixes.
+    NotAllowed,
     /// Reading or writing failed.
     Io,
     /// The target has not enough room.
@@ -53,6 +55,8 @@ pub enum Kind {
     OutputExists,
     /// Another shardfuse works on this output.
     OutputBusy,
+    /// The store does not make a file of parts that it had taken; they are made again when the merge goes on.
+    PartsLost,
     /// An output does not match its manifest.
     VerifyFailed,
     /// Stopped on request; the merge can go on.
@@ -82,11 +86,13 @@ impl Kind {
             Kind::Unsupported => "unsupported",
             Kind::Conflict => "conflict",
             Kind::Usage => "usage",
+            Kind::NotAllowed => "not_allowed",
             Kind::Io => "io",
             Kind::NoSpace => "no_space",
             Kind::InputChanged => "input_changed",
             Kind::OutputExists => "output_exists",
             Kind::OutputBusy => "output_busy",
+            Kind::PartsLost => "parts_lost",
             Kind::VerifyFailed => "verify_failed",
             Kind::Interrupted => "interrupted",
             Kind::Internal => "internal",

@@ -248,6 +248,7 @@ impl From<&Assignment> for v1::Assign {
             lease_ms: a.lease_ms,
             objects: a.objects.iter().map(object).collect(),
             job: Some(job),
+            trace_context: String::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is decided here. [`convert`] turns messages into domain types and refuses what is missing or out of bounds.
 
 pub mod convert;
+pub mod trace;
 
 /// `shardfuse.v1`.
 #[allow(missing_docs, clippy::all, unused_qualifications, reason = "generated; the .proto files hold the comments")]

@@ -11,6 +11,7 @@ use crate::store::Store;
 mod create;
 mod objects;
 mod reads;
+mod refusals;
 mod uploads;
 
 /// Runs the whole suite. `root` need not exist, and is removed at the end.
@@ -25,6 +26,21 @@ pub async fn run(store: Arc<dyn Store>, root: Location) {
     store.delete_tree(&root).await.unwrap();
     assert_eq!(store.list(&root).await.unwrap(), [], "a removed tree is empty");
     store.delete_tree(&root).await.expect("removing what is not there is fine");
+}
+
+/// Runs what a store that is read only must do: the reads, and the refusal of every write. The caller has laid out
+/// [`prepared`] at `root`.
+///
+/// # Panics
+/// If the store does not do what [`Store`] says.
+pub async fn run_read_only(store: Arc<dyn Store>, root: Location) {
+    reads::prepared_reads(&*store, &root).await;
+    refusals::run(&*store, &root).await;
+}
+
+/// The objects that [`run_read_only`] reads, by name.
+pub fn prepared() -> Vec<(&'static str, Vec<u8>)> {
+    vec![(reads::MODEL, content(1, reads::SIZE)), (reads::EMPTY, Vec::new())]
 }
 
 fn below(root: &Location, name: &str) -> Location {
@@ -49,7 +65,7 @@ macro_rules! fails {
     ($call:expr, $kind:ident, $what:literal) => {
         match $call {
             Ok(value) => panic!("{}: expected {:?}, got {value:?}", $what, crate::ErrorKind::$kind),
-            Err(e) => assert_eq!(e.kind(), crate::ErrorKind::$kind, "{}: {e}", $what),
+            Err(e) => assert_eq!(e.kind(), crate::ErrorKind::$kind, "{}: {}", $what, e.chain()),
         }
     };
 }

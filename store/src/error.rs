@@ -3,6 +3,7 @@
 //! Retry is decided by [`ErrorKind`], never by text. An error names the location and what was attempted; the cause
 //! underneath (an `io::Error`, later an HTTP status) is its source and is not repeated in its own text.
 
+use std::time::Duration;
 use std::{fmt, io};
 
 use rustix::io::Errno;
@@ -27,6 +28,9 @@ pub enum ErrorKind {
     NoSpace,
     /// The upload was completed, aborted, replaced or has expired: whoever still puts parts is stale.
     NoSuchUpload,
+    /// The store refuses to complete an upload from these parts: one of them is not what its id says. Putting the parts
+    /// again helps.
+    InvalidPart,
     /// This store, or this version, cannot do it.
     Unsupported,
     /// It may work the next time.
@@ -98,6 +102,8 @@ pub struct Error {
     kind: ErrorKind,
     location: String,
     message: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -105,7 +111,14 @@ pub struct Error {
 impl Error {
     /// An error without a cause underneath. `location` is shown as it is, so it must hold no secret.
     pub fn new(kind: ErrorKind, location: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { kind, location: location.to_string(), message: message.into(), source: None }
+        Self {
+            kind,
+            location: location.to_string(),
+            message: message.into(),
+            hint: None,
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// The same error with its cause.
@@ -113,6 +126,25 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The same error with what a person can do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with the pause that a store asked for.
+    #[must_use]
+    pub fn with_retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// How long the store asked to be left alone, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// An operating system's error, with what was attempted ("cannot open").
@@ -134,6 +166,11 @@ impl Error {
     /// What was attempted or found, without the location and the cause.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What a person can do about it, where the store knows.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The whole of it on one line, each cause behind a colon.

@@ -18,6 +18,7 @@ use crate::store::{Entry, Meta, PartSlot, Store};
 #[allow(missing_docs, reason = "each is the method of its name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
+    Resolve,
     Head,
     Read,
     List,
@@ -37,6 +38,7 @@ pub enum Operation {
     BootId,
     Space,
     CheckOutput,
+    ConditionalPuts,
 }
 
 /// What goes wrong with a call. A short read is `Before(ErrorKind::ShortRead)`.
@@ -110,6 +112,10 @@ impl Faulty {
 
 #[async_trait]
 impl Store for Faulty {
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.call(Operation::Resolve, at, self.inner.resolve(at)).await
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         self.call(Operation::Head, at, self.inner.head(at)).await
     }
@@ -184,6 +190,10 @@ impl Store for Faulty {
 
     async fn check_output(&self, dir: &Location) -> Result<()> {
         self.call(Operation::CheckOutput, dir, self.inner.check_output(dir)).await
+    }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.call(Operation::ConditionalPuts, dir, self.inner.conditional_puts(dir)).await
     }
 }
 

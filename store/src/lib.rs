@@ -4,36 +4,57 @@
 //! held to a version, atomic small writes, create-if-absent, and uploads whose parts any process may put in any order.
 //! The crate knows nothing of checkpoints, plans or workers, and nothing above it opens a file by itself.
 //!
-//! Today a location is a local file, given as a path or as a `file://` URL ([`Local`]). Stores reached over a network
-//! have their place behind the same trait, which is why an upload has an opaque id, a part has an opaque id, and
-//! completing names both.
+//! A location is a local file, given as a path or as a `file://` URL ([`Local`]), or an object in S3, Google Cloud Storage
+//! or Azure Blob Storage. An upload has an opaque id, a part has an opaque id, and completing names both.
 //!
 //! | to | see |
 //! |---|---|
 //! | name a place | [`Location`] |
 //! | get the store of a place | [`Stores`] |
-//! | know whether to try again | [`ErrorKind`] |
+//! | hold a fleet to some places | [`Allow`] |
+//! | say which endpoint and credentials belong to which URLs | [`Config`] |
+//! | know whether to try again, or leave it to a store | [`ErrorKind`], [`Retrying`] |
 //! | limit the rate of writing | [`Throttled`] |
+//! | have a store in memory for a test | [`memory::Memory`] |
 //! | make a store fail in a test | [`fault::Faulty`] |
 //! | digest a file part by part | [`digest`] |
 //! | test a backend | `conformance` (with the feature of that name) |
 
+pub mod allow;
+pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod copy;
 pub mod digest;
 pub mod error;
 pub mod fault;
+pub mod http;
+pub mod hub;
 mod id;
 pub mod local;
 pub mod location;
+pub mod memory;
+mod object;
 pub mod open;
+mod read_only;
+mod refused;
+pub mod retry;
+#[cfg(test)]
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
 pub mod store;
 pub mod throttle;
+mod token;
 
+pub use allow::Allow;
+pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use http::{Token, Web};
+pub use hub::Hub;
 pub use id::{PartId, Pin, UploadId};
 pub use local::Local;
 pub use location::{Location, Scheme};
 pub use open::Stores;
+pub use retry::Retrying;
 pub use store::{Entry, Meta, PartSlot, Store};
 pub use throttle::Throttled;

@@ -219,6 +219,14 @@ impl Location {
             && !path.components().any(|component| component == Component::ParentDir)
     }
 
+    /// The same place of the hub with no revision named; `None` for what names none.
+    pub(crate) fn without_revision(&self) -> Option<Self> {
+        let (organisation, rest) = self.key().split_once('/').filter(|_| self.scheme == Scheme::Hub)?;
+        let (model, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (model, _) = model.split_once('@')?;
+        Some(Self { path: format!("/{organisation}/{model}{below}"), ..self.clone() })
+    }
+
     /// The location as a URL, for those who read nothing else.
     pub fn to_url(&self) -> String {
         match self.scheme {

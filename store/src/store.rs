@@ -53,6 +53,14 @@ pub struct PartSlot {
 /// Bytes at a URL. The module's documentation says what holds for every operation.
 #[async_trait]
 pub trait Store: Send + Sync + Debug + 'static {
+    /// The same place under a name that stays: where a store has names that move (a branch of the hub), what this one
+    /// means now. A plan holds what this returns, so that everybody reads the same.
+    ///
+    /// Most stores have none, and return the location as it is. A decorator passes it on.
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        Ok(at.clone())
+    }
+
     /// Size and version of an object; `NotFound` if there is none.
     async fn head(&self, at: &Location) -> Result<Meta>;
 
@@ -149,4 +157,11 @@ pub trait Store: Send + Sync + Debug + 'static {
 
     /// Refuses, by name, a place that cannot hold an output in progress (`Unsupported`).
     async fn check_output(&self, dir: &Location) -> Result<()>;
+
+    /// Whether [`Store::create`] lets only one of many win here. Object stores are asked by a trial with a small object
+    /// of a random name in `dir`, which is removed again: some ignore the condition without a word.
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        let _ = dir;
+        Ok(true)
+    }
 }

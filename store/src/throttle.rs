@@ -20,6 +20,12 @@ use crate::store::{Entry, Meta, PartSlot, Store};
 #[derive(Debug)]
 pub struct Throttled {
     inner: Arc<dyn Store>,
+    rate: Arc<Rate>,
+}
+
+/// A rate that several stores keep to together.
+#[derive(Debug)]
+pub(crate) struct Rate {
     bytes_per_second: NonZeroU64,
     /// When the rate allows the next part.
     free_at: Mutex<Option<Instant>>,
@@ -28,7 +34,18 @@ pub struct Throttled {
 impl Throttled {
     /// Limits a store.
     pub fn new(inner: Arc<dyn Store>, bytes_per_second: NonZeroU64) -> Self {
-        Self { inner, bytes_per_second, free_at: Mutex::new(None) }
+        Self::sharing(inner, Arc::new(Rate::new(bytes_per_second)))
+    }
+
+    /// Limits a store together with others.
+    pub(crate) fn sharing(inner: Arc<dyn Store>, rate: Arc<Rate>) -> Self {
+        Self { inner, rate }
+    }
+}
+
+impl Rate {
+    pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
+        Self { bytes_per_second, free_at: Mutex::new(None) }
     }
 
     /// Books `bytes` and returns when they may start. A part starts at once after a pause; those behind it wait as
@@ -47,8 +64,12 @@ impl Throttled {
 #[async_trait]
 impl Store for Throttled {
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        tokio::time::sleep_until(self.book(bytes.len())).await;
+        tokio::time::sleep_until(self.rate.book(bytes.len())).await;
         self.inner.put_part(at, upload, part, bytes).await
+    }
+
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.inner.resolve(at).await
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {
@@ -126,16 +147,19 @@ impl Store for Throttled {
     async fn check_output(&self, dir: &Location) -> Result<()> {
         self.inner.check_output(dir).await
     }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.inner.conditional_puts(dir).await
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::Local;
 
     #[tokio::test(start_paused = true)]
     async fn parts_wait_for_their_turn_and_pauses_are_not_saved_up() {
-        let store = Throttled::new(Arc::new(Local::new()), NonZeroU64::new(1000).unwrap());
+        let store = Rate::new(NonZeroU64::new(1000).unwrap());
         let start = Instant::now();
         assert_eq!(store.book(500), start);
         assert_eq!(store.book(1500), start + Duration::from_millis(500));

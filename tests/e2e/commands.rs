@@ -102,6 +102,8 @@ fn inspect_lists_tensors_of_checkpoint_adapter_and_file() {
         let value: Value =
             serde_json::from_str(&succeed(command().arg("inspect").arg(&path).args(["--format", "json"]))).unwrap();
         assert_eq!(value["kind"], kind);
+        let file = value["tensors"][0]["file"].as_str().unwrap();
+        assert!(file.ends_with(".safetensors"), "{file:?} is not the name of a file");
         assert!(value["tensors"].as_array().unwrap().iter().any(|t| t["name"] == name));
     }
 }

@@ -125,3 +125,51 @@ fn one_changed_side_of_a_tied_model_unties_it() {
     succeed(&mut merge(&base, &[plain.to_str().unwrap()], &kept));
     assert_eq!(json_of(&kept.join("config.json"))["tie_word_embeddings"], true);
 }
+
+#[test]
+fn an_adapter_of_weight_0_gives_no_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model::SMALL;
+    let base = model.write(&dir.path().join("base"));
+    let (a, b) = (lora(&dir.path().join("a"), &model, 4, "a"), lora(&dir.path().join("b"), &model, 4, "b"));
+    std::fs::write(b.join("tokenizer.json"), "{\"b\": true}").unwrap();
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    let (zero, minus) = (format!("{b}=0"), format!("{b}=-1"));
+    let plus = format!("{b}=1");
+    for (i, (loras, of)) in [
+        (vec![a, b], "b"),
+        (vec![a, zero.as_str()], "base"),
+        // Uses that follow one another are one use, with the sum of their weights.
+        (vec![a, plus.as_str(), minus.as_str()], "base"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = dir.path().join(format!("out{i}"));
+        succeed(&mut merge(&base, &loras, &out));
+        assert_eq!(json_of(&out.join("tokenizer.json")), json!({of: true}), "{loras:?}");
+    }
+}
+
+#[test]
+fn an_old_outputs_vocabulary_files_do_not_stay_beside_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model::SMALL;
+    let base = model.write(&dir.path().join("base"));
+    let a = lora(&dir.path().join("a"), &model, 4, "a");
+    let out = dir.path().join("out");
+    std::fs::create_dir_all(out.join("archive")).unwrap();
+    for name in ["config.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "archive/tokenizer.model"] {
+        std::fs::write(out.join(name), "old").unwrap();
+    }
+    succeed(merge(&base, &[a.to_str().unwrap()], &out).arg("--force"));
+    assert!(!out.join("tokenizer.model").exists() && !out.join("vocab.json").exists());
+    assert_eq!(json_of(&out.join("tokenizer.json")), json!({"base": true}));
+    for kept in ["tokenizer_config.json", "archive/tokenizer.model"] {
+        assert_eq!(
+            std::fs::read_to_string(out.join(kept)).unwrap(),
+            "old",
+            "{kept} holds no vocabulary of this folder"
+        );
+    }
+}

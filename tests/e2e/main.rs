@@ -9,5 +9,8 @@ mod formats;
 mod kill;
 mod output;
 mod refusals;
+mod remote_inputs;
 mod resume;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod tool;

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Every file below a folder with its bytes, without the manifest (it names the output) and the state.
-pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Every file below a folder with its bytes.
+pub fn everything(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     walk(dir, dir, &mut all);
+    all
+}
+
+/// The same without the manifest (it names the output) and the state.
+pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = everything(dir);
     all.retain(|name, _| name != "shardfuse.json" && !name.starts_with(".shardfuse"));
     all
 }

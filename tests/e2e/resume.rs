@@ -131,7 +131,8 @@ fn a_changed_input_refuses_to_go_on_and_is_named() {
     std::fs::write(&file, bytes).unwrap();
     let (code, kind, text) = fail(&mut case.merge(&case.out));
     assert_eq!((code, kind.as_str()), (3, "input_changed"));
-    assert!(text.contains("adapter_model.safetensors") && text.contains("--restart"), "{text}");
+    assert!(text.contains("adapter_model.safetensors") && text.contains("put the input back"), "{text}");
+    assert!(text.contains("--restart"), "{text}");
     assert!(!case.out.join("config.json").exists());
     succeed(case.merge(&case.out).arg("--restart"));
     assert!(case.out.join("config.json").exists() && !case.out.join(".shardfuse").exists());
@@ -143,7 +144,8 @@ fn other_settings_refuse_to_go_on_and_the_difference_is_named() {
     interrupted(&case);
     let (code, kind, text) = fail(case.merge(&case.out).args(["--dtype", "f32"]));
     assert_eq!((code, kind.as_str()), (3, "output_exists"));
-    assert!(text.contains("dtype") && text.contains("--restart"), "{text}");
+    assert!(text.contains("dtype") && text.contains("use the settings that it began with"), "{text}");
+    assert!(text.contains("--restart") && !text.contains("input"), "{text}");
 }
 
 #[test]

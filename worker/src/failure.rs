@@ -26,6 +26,13 @@ impl Failure {
         self
     }
 
+    /// Puts a place before the message.
+    #[must_use]
+    pub fn at(mut self, place: impl std::fmt::Display) -> Self {
+        self.error = self.error.at(place);
+        self
+    }
+
     /// A failure of this process.
     pub fn local(message: impl Into<String>) -> Self {
         Failure { retry: v1::ErrorKind::WorkerLocal, error: Error::new(Kind::Internal, message) }
@@ -33,20 +40,38 @@ impl Failure {
 }
 
 impl From<store::Error> for Failure {
+    /// Wrong credentials are the trouble of the worker that has them: it is set aside after a few, and others go on. If
+    /// every worker has them, the last to be set aside ends the merge with this error.
     fn from(e: store::Error) -> Self {
         let message = e.chain();
+        let hint = e.hint().map(str::to_owned);
         let (retry, kind) = match e.kind() {
             ErrorKind::Transient => (v1::ErrorKind::Transient, Kind::Io),
             ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::Io),
+            ErrorKind::Permission => (v1::ErrorKind::WorkerLocal, Kind::Io),
             ErrorKind::Changed | ErrorKind::ShortRead => (v1::ErrorKind::Permanent, Kind::InputChanged),
             ErrorKind::NoSpace => (v1::ErrorKind::Permanent, Kind::NoSpace),
             ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
-            _ => (v1::ErrorKind::Permanent, Kind::Io),
+            ErrorKind::Unsupported => (v1::ErrorKind::Permanent, Kind::Unsupported),
+            ErrorKind::AlreadyExists | ErrorKind::InvalidPart | ErrorKind::Permanent => {
+                (v1::ErrorKind::Permanent, Kind::Io)
+            }
         };
-        let mut error = Error::new(kind, message);
-        if kind == Kind::NoSpace {
-            error = error.hint("make room and run the same command again: it goes on where it stopped");
-        }
+        let error = Error::new(kind, message);
+        let error = match (e.kind(), hint) {
+            (_, Some(hint)) => error.hint(hint),
+            (ErrorKind::NoSpace, None) => {
+                error.hint("make room and run the same command again: it goes on where it stopped")
+            }
+            (ErrorKind::NotFound, None) => {
+                error.hint("put it back and run the same command again: it goes on where it stopped")
+            }
+            (ErrorKind::Changed | ErrorKind::ShortRead, None) => {
+                error.hint("put it back as it was and run the same command again, or begin anew with --restart")
+            }
+            (ErrorKind::Permission, None) => error.hint("every worker needs access to base, adapters and output"),
+            _ => error,
+        };
         Failure { retry, error }
     }
 }
@@ -54,5 +79,28 @@ impl From<store::Error> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure { retry: v1::ErrorKind::Permanent, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_decides_who_tries_again() {
+        for (kind, retry, name) in [
+            (ErrorKind::Transient, v1::ErrorKind::Transient, Kind::Io),
+            (ErrorKind::NoSuchUpload, v1::ErrorKind::Stale, Kind::Io),
+            (ErrorKind::Permission, v1::ErrorKind::WorkerLocal, Kind::Io),
+            (ErrorKind::Changed, v1::ErrorKind::Permanent, Kind::InputChanged),
+            (ErrorKind::ShortRead, v1::ErrorKind::Permanent, Kind::InputChanged),
+            (ErrorKind::NoSpace, v1::ErrorKind::Permanent, Kind::NoSpace),
+            (ErrorKind::NotFound, v1::ErrorKind::Permanent, Kind::MissingFile),
+            (ErrorKind::Unsupported, v1::ErrorKind::Permanent, Kind::Unsupported),
+        ] {
+            let failure = Failure::from(store::Error::new(kind, "s3://b/x", "cannot read"));
+            assert_eq!((failure.retry, failure.error.kind()), (retry, name), "{kind:?}");
+            assert!(failure.error.message().contains("s3://b/x"), "the object is named");
+        }
     }
 }

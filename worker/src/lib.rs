@@ -7,7 +7,8 @@ pub mod device;
 mod failure;
 mod pipeline;
 mod session;
+pub mod spot;
 
 pub use failure::Failure;
-pub use pipeline::Pipeline;
-pub use session::{Options, run};
+pub use pipeline::{Pipeline, Usage};
+pub use session::{Options, run, serve};

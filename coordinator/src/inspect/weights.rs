@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use shardfuse_merge::checkpoint::header::{self, TensorEntry};
 use shardfuse_merge::checkpoint::pickle::{Progress, Reader};
+use shardfuse_merge::checkpoint::pointer;
 use shardfuse_merge::plan::inventory::Object;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Store};
 
 use crate::failure::io;
+
+/// The first read of a file, in bytes: most headers fit, so that a header takes one read.
+const FIRST: u64 = 256 << 10;
 
 /// A weight file's tensors.
 #[derive(Debug)]
@@ -26,8 +30,14 @@ pub struct Weights {
 /// Reads the headers of a weight file.
 pub async fn read(store: &dyn Store, at: &Location) -> Result<Weights> {
     let meta = store.head(at).await.map_err(io)?;
-    let read = Read { store, at, pin: &meta.pin, size: meta.size, seen: blake3::Hasher::new() };
+    let first = vec![0; FIRST.min(meta.size) as usize];
+    let first = store.read(at, 0, first, Some(&meta.pin)).await.map_err(io)?;
     let safetensors = at.file_name().is_some_and(|n| n.ends_with(".safetensors"));
+    if meta.size <= pointer::MAX_POINTER && pointer::is_pointer(&first) {
+        let kind = if safetensors { Kind::BadSafetensors } else { Kind::BadPickle };
+        return Err(pointer::refusal(kind, meta.size).at(at));
+    }
+    let read = Read { store, at, pin: &meta.pin, size: meta.size, first, seen: blake3::Hasher::new() };
     let result = if safetensors { read.safetensors().await } else { read.pickle().await };
     result.map_err(|e| e.at(at))
 }
@@ -37,13 +47,21 @@ struct Read<'a> {
     at: &'a Location,
     pin: &'a Pin,
     size: u64,
-    /// Everything that was read, so that a file whose size and time stay and whose header changes is noticed.
+    /// The start of the file, read ahead.
+    first: Vec<u8>,
+    /// Everything that was used, so that a file whose size and time stay and whose header changes is noticed.
     seen: blake3::Hasher,
 }
 
 impl Read<'_> {
     async fn range(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
-        let bytes = self.store.read(self.at, offset, vec![0; len as usize], Some(self.pin)).await.map_err(io)?;
+        let ahead = self.first.get(offset as usize..).unwrap_or_default();
+        let mut bytes = ahead[..ahead.len().min(len as usize)].to_vec();
+        if let more @ 1.. = len as usize - bytes.len() {
+            let from = offset + bytes.len() as u64;
+            let more = self.store.read(self.at, from, vec![0; more], Some(self.pin)).await.map_err(io)?;
+            bytes = if bytes.is_empty() { more } else { [bytes, more].concat() };
+        }
         self.seen.update(&bytes);
         Ok(bytes)
     }

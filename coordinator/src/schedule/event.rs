@@ -28,6 +28,14 @@ pub enum Event {
         /// How many attempts it runs at a time; zero is a worker that gets nothing.
         slots: u32,
     },
+    /// From now on a worker may run so many attempts at a time for this merge: it is shared with others. What it runs above
+    /// that goes on. No sign of life, and no change for who was never there.
+    Slots {
+        /// Who.
+        worker: WorkerId,
+        /// How many; zero is nothing new.
+        slots: u32,
+    },
     /// A sign of life, with every attempt that the worker runs. It renews the leases of those, and brings back a lost worker.
     Heartbeat {
         /// Who.

@@ -37,6 +37,7 @@ impl Schedule {
             }
             Event::TaskFailed { .. } => self.counters.stale += 1,
             Event::WorkerJoined { .. }
+            | Event::Slots { .. }
             | Event::Persisted { .. }
             | Event::Draining { .. }
             | Event::Left { .. }

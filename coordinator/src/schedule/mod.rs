@@ -26,9 +26,9 @@
 //!                                Draining
 //!   unknown ----------> ready --------------> draining      Who joins is ready, wherever it comes from.
 //!           WorkerJoined |  ^                  |    ^       Besides, a worker can be set aside, for good: it gets
-//!            nothing for |  | Heartbeat        |    |       nothing new, but may finish what it runs.
-//!               a lease  v  |                  v    |
-//!                        lost                   lost
+//!            nothing for |  | Heartbeat        |    |       nothing new, but may finish what it runs. And how many
+//!               a lease  v  |                  v    |       slots it has changes at any time (Slots): it is shared
+//!                        lost                   lost        with other merges.
 //!                        '------- Left --------'            (from ready and draining too)
 //!                                  v
 //!                                 left
@@ -123,6 +123,7 @@ impl Schedule {
         let tick = matches!(event, Event::Tick);
         match event {
             Event::WorkerJoined { worker, slots } => self.joined(worker, slots),
+            Event::Slots { worker, slots } => self.slots(worker, slots),
             Event::Heartbeat { worker, running } => self.heartbeat(worker, &running, &mut out),
             Event::Draining { worker } => self.draining(worker),
             Event::Left { worker } => self.left(worker, &mut out),
@@ -149,6 +150,12 @@ impl Schedule {
     /// How far the merge is.
     pub fn progress(&self) -> Progress {
         Progress { workers: self.workers.able(), ..self.progress }
+    }
+
+    /// How many slots could be in use: tasks that run, that could start now, or that rest after a failure.
+    pub fn demand(&self) -> u32 {
+        let open = self.running.len() + self.ready.len() + self.resting.len();
+        u32::try_from(open).unwrap_or(u32::MAX)
     }
 
     /// What was counted on the way.

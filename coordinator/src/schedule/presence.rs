@@ -19,6 +19,11 @@ impl Schedule {
         });
     }
 
+    pub(super) fn slots(&mut self, worker: WorkerId, slots: u32) {
+        let known = self.workers.update(worker, |worker| worker.slots = slots);
+        self.counters.ignored += u64::from(known.is_none());
+    }
+
     pub(super) fn heartbeat(&mut self, worker: WorkerId, running: &[(TaskId, Epoch)], out: &mut Vec<Action>) {
         if !self.sign_of_life(worker, Presence::Lost) {
             self.counters.ignored += 1;

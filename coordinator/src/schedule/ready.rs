@@ -8,6 +8,8 @@ use super::TaskId;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ready {
     by_affinity: BTreeMap<u64, BTreeSet<TaskId>>,
+    /// How many tasks are in there.
+    count: usize,
     /// How many live attempts each affinity has.
     in_use: BTreeMap<u64, u32>,
     /// The first ready task of every affinity that nobody works on.
@@ -21,16 +23,20 @@ impl Ready {
         self.by_affinity.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     pub(super) fn insert(&mut self, task: TaskId, affinity: u64) {
         self.change(affinity, |ready| {
-            ready.by_affinity.entry(affinity).or_default().insert(task);
+            ready.count += usize::from(ready.by_affinity.entry(affinity).or_default().insert(task));
         });
     }
 
     pub(super) fn remove(&mut self, task: TaskId, affinity: u64) {
         self.change(affinity, |ready| {
             if let Some(tasks) = ready.by_affinity.get_mut(&affinity) {
-                tasks.remove(&task);
+                ready.count -= usize::from(tasks.remove(&task));
                 if tasks.is_empty() {
                     ready.by_affinity.remove(&affinity);
                 }

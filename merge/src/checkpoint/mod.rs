@@ -3,4 +3,5 @@
 pub mod header;
 pub mod index;
 pub mod pickle;
+pub mod pointer;
 pub mod sidecar;

@@ -42,6 +42,27 @@ const VOCABULARY: [&str; 12] = [
 const TOKENIZER: [&str; 4] =
     ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json"];
 
+/// Files beside the weights that models commonly have, apart from a tokenizer's.
+const COMMON: [&str; 5] =
+    ["generation_config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE"];
+
+/// Configurations, indexes and weight files that a base or an adapter is recognised by.
+const RECOGNISED: [&str; 8] = [
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+];
+
+/// The names to ask for in a folder that cannot be listed, in no order. Shards stand in the index.
+pub fn well_known() -> impl Iterator<Item = &'static str> {
+    RECOGNISED.into_iter().chain(COMMON).chain(VOCABULARY).chain(TOKENIZER)
+}
+
 /// Whether a file of the base's folder travels. `name` is relative to the folder, with `/`.
 pub fn travels(name: &str) -> bool {
     let hidden = name.split('/').any(|part| part.starts_with('.'));
@@ -72,6 +93,13 @@ pub fn is_model_weight(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_well_known_file_has_a_use() {
+        for name in well_known() {
+            assert!(RECOGNISED.contains(&name) || travels(name) || is_tokenizer(name), "{name}");
+        }
+    }
 
     #[test]
     fn weights_configs_and_hidden_files_stay() {

@@ -82,6 +82,8 @@ pub struct Built {
     pub vocab_size: Option<u64>,
     /// Whether the model was untied.
     pub untied: bool,
+    /// The adapters that have a weight other than 0, by their place in the spec. Only they bring a tokenizer.
+    pub in_force: Vec<usize>,
     /// The main float dtype of the base.
     pub main_dtype: Option<Dtype>,
     /// What a person reads.
@@ -103,7 +105,8 @@ pub fn build(spec: &MergeSpec, inventory: &Inventory) -> Result<Built> {
     for (number, usage) in uses.iter().enumerate() {
         builder.apply(number as u16, usage).map_err(|e| e.at(&inventory.adapters[usage.index].url))?;
     }
-    builder.finish()
+    let in_force = uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect();
+    builder.finish(in_force)
 }
 
 fn refuse_quantised(config: &serde_json::Value) -> Result<()> {
@@ -574,7 +577,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Built> {
+    fn finish(mut self, in_force: Vec<usize>) -> Result<Built> {
         // A tied model whose file holds both sides: the output side follows the input side.
         if let Some((input, output)) = self.tied
             && let Some(&at) = self.by_name.get(output)
@@ -595,6 +598,7 @@ impl<'a> Builder<'a> {
             equals: self.equals,
             vocab_size,
             untied: self.untied,
+            in_force,
             main_dtype: self.main_dtype,
             report: self.report,
         })

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod build;
 pub mod cost;
+pub mod grid;
 pub mod inventory;
 pub mod manifest;
 pub mod output;

@@ -212,10 +212,13 @@ fn sidecars(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Vec<(
     let (from, whose) = match &spec.tokenizer {
         Tokenizer::Base => (None, String::new()),
         Tokenizer::Folder(path) => (inventory.tokenizer.as_ref(), path.clone()),
-        Tokenizer::Auto => match inventory.adapters.iter().rev().find(|a| carries(&&a.sidecars)) {
-            Some(adapter) => (Some(&adapter.sidecars), adapter.url.clone()),
-            None => (None, String::new()),
-        },
+        Tokenizer::Auto => {
+            let mut adapters = built.in_force.iter().rev().map(|i| &inventory.adapters[*i]);
+            match adapters.find(|a| carries(&&a.sidecars)) {
+                Some(adapter) => (Some(&adapter.sidecars), adapter.url.clone()),
+                None => (None, String::new()),
+            }
+        }
     };
     if let Some(list) = from {
         if list.iter().any(|s| sidecar::is_vocabulary(&s.name)) {

@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::token::token;
 
 mod create;
 mod direct;
@@ -81,12 +82,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 /// The path of a location of this store.
 fn path(at: &Location) -> Result<&Path> {
     at.local_path().ok_or_else(|| Error::new(ErrorKind::Unsupported, at, "is not a local file"))
-}
-
-/// A name's worth of randomness: the keys of the standard hasher are drawn from the system's.
-fn token() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// Opens a file that must be a regular one.

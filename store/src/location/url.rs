@@ -53,14 +53,16 @@ fn remote(text: &str, scheme: Scheme, rest: &str) -> Result<(String, String)> {
     };
     let plain_host =
         !authority.is_empty() && authority.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    let bucket = plain_host && !authority.contains([':', '[', ']']);
     let container_at_account = authority.split_once('@').is_some_and(|(container, account)| {
         let name = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._$".contains(c));
         name(container) && name(account) && account.contains('.')
     });
     let fits = match scheme {
         Scheme::Hub => true,
-        Scheme::Azure => plain_host || container_at_account,
-        _ => plain_host,
+        Scheme::Http | Scheme::Https => plain_host,
+        Scheme::Azure => bucket || container_at_account,
+        _ => bucket,
     };
     if !fits {
         let message = match scheme {

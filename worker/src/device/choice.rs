@@ -80,8 +80,9 @@ impl Device {
                 info!(%why, "fusing on the CPU: no GPU can be used");
                 Ok(vec![Device::Cpu])
             }
-            (Err(why), _) => Err(Failure::permanent(Kind::Usage, format!("--device cuda: {why}"))
-                .hint("docs/gpu.md says what is needed; --device cpu merges without a GPU, --device auto takes what is there")),
+            (Err(why), _) => Err(Failure::permanent(Kind::Usage, format!("--device cuda: {why}")).hint(
+                "docs/gpu.md says what is needed; --device cpu merges without a GPU, --device auto takes what is there",
+            )),
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const UNIT: u64 = 64 << 10;
 
-/// A byte budget with reusable buffers.
-#[derive(Debug)]
+/// A byte budget with reusable buffers. Clones share it.
+#[derive(Debug, Clone)]
 pub struct Budget {
     permits: Arc<Semaphore>,
     units: u32,
@@ -29,6 +29,16 @@ impl Budget {
         let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
         let keep = usize::try_from(bytes).unwrap_or(usize::MAX);
         Budget { permits: Arc::new(Semaphore::new(units as usize)), units, free: Arc::default(), keep }
+    }
+
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.units) * UNIT
+    }
+
+    /// Bytes that are lent out.
+    pub fn in_use(&self) -> u64 {
+        self.bytes().saturating_sub(self.permits.available_permits() as u64 * UNIT)
     }
 
     /// Waits for so many bytes; one that asks for more than there is gets all of it and so runs alone.

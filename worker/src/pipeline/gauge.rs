@@ -13,11 +13,15 @@ use super::steps::{self, Extent};
 use crate::Failure;
 
 /// Bytes of memory that one block takes.
-pub fn need(gauge: &Gauge) -> u64 {
+pub fn need(shared: &Shared, gauge: &Gauge) -> u64 {
     let (rows, cols) = matrix(&gauge.measure.start.shape);
     let height = rows.min(BLOCK_ROWS);
-    height * cols * (gauge.measure.start.dtype.bytes().unwrap_or(4) + 4)
-        + steps::load_bytes(&gauge.measure.steps, height, cols)
+    let extent = Extent { rows, cols };
+    height
+        .saturating_mul(cols)
+        .saturating_mul(gauge.measure.start.dtype.bytes().unwrap_or(4) + 4)
+        .saturating_add(steps::held(&gauge.measure.steps, height, extent, shared.loading.bytes()))
+        .saturating_add(cols * 8)
 }
 
 /// The sums of one block.
@@ -36,45 +40,49 @@ pub async fn block(
     }
     let rows = first..(first + BLOCK_ROWS).min(height);
     let size = start.dtype.bytes().unwrap_or(0);
-    let raw = inputs
-        .read(
-            start.object,
-            start.offset + first * cols * size,
-            shared.budget.buffer(((rows.end - rows.start) * cols * size) as usize),
-        )
-        .await?;
-    let steps =
-        steps::load(shared, inputs, &gauge.measure.steps, Extent { rows: height, cols }, rows.clone(), norms).await?;
-    let (kernels, dtype, tensor) = (shared.kernels, start.dtype, gauge.measure.tensor.clone());
-    let name = move |mut f: Failure| {
-        f.error = f.error.at(format!("tensor {tensor}"));
-        f
+    let read = inputs.read(
+        start.object,
+        start.offset + first * cols * size,
+        shared.budget.buffer(((rows.end - rows.start) * cols * size) as usize),
+    );
+    let load = steps::load(shared, inputs, &gauge.measure.steps, Extent { rows: height, cols }, rows.clone(), norms);
+    let tensor = gauge.measure.tensor.clone();
+    let name = move |f: Failure| f.at(format_args!("tensor {tensor}"));
+    let (raw, steps) = futures::try_join!(read, load).map_err(&name)?;
+    let steps = Arc::new(steps);
+    let (kernels, dtype) = (shared.kernels, start.dtype);
+    let len = ((rows.end - rows.start) * cols) as usize;
+    let budget = shared.budget.clone();
+    let decode = move |_: &rayon::ThreadPool| {
+        let mut w = vec![0.0f32; len];
+        kernels.decode(dtype, &raw, &mut w);
+        budget.give(raw);
+        Ok(w)
     };
-    let mut w = vec![0.0f32; ((rows.end - rows.start) * cols) as usize];
-    kernels.decode(dtype, &raw, &mut w);
-    shared.budget.give(raw);
-    if steps.in_memory() {
-        let steps = Arc::new(steps);
-        shared
-            .compute(move |pool| {
-                use rayon::prelude::*;
-                // Tiles in parallel; the sums run over the block's rows in order afterwards.
-                let tile = ((1 << 18) / cols as usize).max(1);
-                let done = pool.install(|| {
-                    w.par_chunks_mut(tile * cols as usize)
-                        .enumerate()
-                        .try_for_each(|(i, w)| steps.apply(&kernels, rows.start + (i * tile) as u64, w))
-                });
-                done.map_err(name)?;
-                let mut sums = vec![0.0; cols as usize];
-                kernels.add_column_squares(&mut sums, &w);
-                Ok(sums)
-            })
-            .await
+    let w = shared.compute(decode).await?;
+    let w = if steps.in_memory() {
+        let steps = Arc::clone(&steps);
+        let apply = move |pool: &rayon::ThreadPool| {
+            use rayon::prelude::*;
+            let mut w = w;
+            // Tiles in parallel; the sums run over the block's rows in order afterwards.
+            let tile = ((1 << 18) / cols as usize).max(1);
+            pool.install(|| {
+                w.par_chunks_mut(tile * cols as usize)
+                    .enumerate()
+                    .try_for_each(|(i, w)| steps.apply(&kernels, rows.start + (i * tile) as u64, w))
+            })?;
+            Ok(w)
+        };
+        shared.compute(apply).await.map_err(&name)?
     } else {
-        steps.apply_by_ranges(shared, inputs, rows.start, &mut w).await.map_err(name)?;
-        let mut sums = vec![0.0; cols as usize];
-        kernels.add_column_squares(&mut sums, &w);
-        Ok(sums)
-    }
+        steps.apply_by_ranges(shared, inputs, rows.start, w).await.map_err(&name)?
+    };
+    shared
+        .compute(move |_| {
+            let mut sums = vec![0.0; cols as usize];
+            kernels.add_column_squares(&mut sums, &w);
+            Ok(sums)
+        })
+        .await
 }

@@ -4,16 +4,19 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shardfuse_merge::plan::recipe::{Fuse, LowRank, Norm, Op, Placed, matrix};
+use bytes::Bytes;
+use futures::future::try_join_all;
 use shardfuse_merge::DtypeExt;
+use shardfuse_merge::plan::recipe::{Fuse, LowRank, Norm, Op, Placed, Step, matrix};
 use tracing::info;
 
 use super::inputs::Inputs;
 use super::measured::Norms;
-use super::{Shared, factors, steps};
+use super::steps::{self, Extent};
+use super::{Shared, factors};
 use crate::Failure;
 use crate::device::Device;
-use crate::device::cuda::{self, Gain, Gpu, Key, Program, Sink, Step, Tiling, Way, Wrong};
+use crate::device::cuda::{self, Gain, Gpu, Key, Program, Sink, Tiling, Way, Wrong};
 
 /// Bytes of fp32 that are read, checked and uploaded at a time of a factor that is too large to be held on the host.
 const CHUNK: u64 = 16 << 20;
@@ -22,8 +25,11 @@ const CHUNK: u64 = 16 << 20;
 #[derive(Debug, Default)]
 pub struct Said(Mutex<HashSet<String>>);
 
-/// A GPU and how it tiles the tensor; `None` where the host fuses it.
-pub fn path(shared: &Shared, t: &Placed, fuse: &Fuse) -> Option<(Arc<Gpu>, Tiling)> {
+/// A GPU, and how it tiles a tensor.
+type Path = (Arc<Gpu>, Tiling);
+
+/// How a GPU fuses a tensor; `None` where the host does.
+pub fn path(shared: &Shared, t: &Placed, fuse: &Fuse) -> Option<Path> {
     let Device::Cuda(gpu) = &shared.device else { return None };
     let (rows, cols) = matrix(&t.shape);
     match Way::of(fuse, t.dtype, rows, cols) {
@@ -39,19 +45,19 @@ pub fn path(shared: &Shared, t: &Placed, fuse: &Fuse) -> Option<(Arc<Gpu>, Tilin
     }
 }
 
-/// What is fused: rows of one tensor, and their place in the part.
-#[derive(Debug)]
-pub struct Rows<'a> {
-    /// The tensor.
-    pub placed: &'a Placed,
-    /// Its recipe.
-    pub fuse: &'a Fuse,
-    /// The rows.
-    pub rows: Range<u64>,
-    /// Their weights.
-    pub raw: Vec<u8>,
-    /// The part.
-    pub sink: Sink,
+/// What a GPU needs for rows of a tensor, on the host.
+pub struct Loaded {
+    path: Path,
+    rows: Range<u64>,
+    steps: Vec<Ready>,
+}
+
+/// A step's share of it.
+struct Ready {
+    left: Vec<f32>,
+    zero: bool,
+    gain: Option<Gain>,
+    right: Factor,
 }
 
 /// A right factor on its way to the device.
@@ -64,60 +70,89 @@ enum Factor {
     Large,
 }
 
-/// Fuses the rows. Returns the part and the buffer of the weights, or what went wrong.
-pub async fn fuse(
+/// Loads what the steps need for `rows`, all at the same time.
+pub async fn load(
     shared: &Shared,
     inputs: &Inputs,
     norms: &Norms,
-    (gpu, tiling): (Arc<Gpu>, Tiling),
-    work: Rows<'_>,
-    seen: &mut Vec<(String, bool)>,
-) -> Result<(Vec<u8>, Vec<u8>), Wrong> {
-    let Rows { placed, fuse, rows, raw, sink } = work;
-    let (height, cols) = matrix(&placed.shape);
-    let cover = tiling.cover(&rows);
-    let failed = Wrong::Failed;
-    let mut loaded = Vec::with_capacity(fuse.steps.len());
-    for step in &fuse.steps {
-        let Some(delta) = step.op.delta() else {
-            return Err(failed(Failure::local("a step without a delta was sent to the device")));
+    path: Path,
+    fuse: &Fuse,
+    extent: Extent,
+    rows: Range<u64>,
+) -> Result<Loaded, Failure> {
+    let cover = path.1.cover(&rows);
+    let loads = fuse.steps.iter().map(|step| load_step(shared, inputs, norms, &path.0, step, extent, &rows, &cover));
+    let steps = try_join_all(loads).await?;
+    Ok(Loaded { path, rows, steps })
+}
+
+#[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
+async fn load_step(
+    shared: &Shared,
+    inputs: &Inputs,
+    norms: &Norms,
+    gpu: &Gpu,
+    step: &Step,
+    extent: Extent,
+    rows: &Range<u64>,
+    cover: &Range<u64>,
+) -> Result<Ready, Failure> {
+    let place = |name: &str| format!("adapter {}, {name}", step.adapter + 1);
+    let delta = delta_of(step)?;
+    let left = async {
+        let left = factors::left(shared, inputs, delta, extent.rows, cover.clone()).await;
+        left.map_err(|f| f.at(place(&delta.left.source.name)))
+    };
+    let right = async {
+        let right = fetch(shared, inputs, gpu, delta, extent.cols).await;
+        right.map_err(|f| f.at(place(&delta.right.source.name)))
+    };
+    let gain = async {
+        let Op::Dora { magnitude, norm, .. } = &step.op else { return Ok(None) };
+        let gain = match norm {
+            Norm::Rows => steps::vector(shared, inputs, magnitude, rows.clone())
+                .await
+                .map(|magnitudes| Gain::Rows { magnitudes, of_original: cuda::of_original(&step.op) }),
+            Norm::Measured(id) => norms.gains(shared, inputs, *id, magnitude, extent.cols).await.map(Gain::Columns),
         };
-        let left = factors::left(shared, inputs, delta, height, cover.clone()).await.map_err(failed)?;
-        seen.push((delta.left.source.name.clone(), shared.kernels.all_zero(&left)));
-        let gain = gain(shared, inputs, norms, &step.op, cols, &rows).await.map_err(failed)?;
-        let factor = fetch(shared, inputs, &gpu, delta, cols).await.map_err(failed)?;
-        loaded.push((delta, left, gain, factor));
-    }
+        gain.map(Some).map_err(|f| f.at(place(&magnitude.name)))
+    };
+    let (left, right, gain) = futures::try_join!(left, right, gain)?;
+    Ok(Ready { zero: shared.kernels.all_zero(&left), left, gain, right })
+}
+
+fn delta_of(step: &Step) -> Result<&LowRank, Failure> {
+    step.op.delta().ok_or_else(|| Failure::local("a step without a delta was sent to the device"))
+}
+
+/// Fuses the rows, whose weights are `raw`. Returns the part, or what went wrong.
+#[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
+pub async fn fuse(
+    shared: &Shared,
+    inputs: &Inputs,
+    placed: &Placed,
+    fuse: &Fuse,
+    loaded: Loaded,
+    raw: Bytes,
+    sink: Sink,
+    seen: &mut Vec<(String, bool)>,
+) -> Result<Vec<u8>, Wrong> {
+    let Loaded { path: (gpu, tiling), rows, steps: ready } = loaded;
+    let cols = tiling.cols();
     // From here to the hand-over only the device is waited for, by one part at a time.
     let bringing = gpu.bring().await;
-    let mut steps = Vec::with_capacity(loaded.len());
-    for (delta, left, gain, factor) in loaded {
-        let right = bring(shared, inputs, &gpu, delta, cols, factor).await.map_err(failed)?;
+    let mut steps = Vec::with_capacity(ready.len());
+    for (step, Ready { left, zero, gain, right }) in fuse.steps.iter().zip(ready) {
+        let delta = delta_of(step).map_err(Wrong::Failed)?;
+        seen.push((delta.left.source.name.clone(), zero));
+        let right = bring(shared, inputs, &gpu, delta, cols, right).await.map_err(Wrong::Failed)?;
         seen.push((delta.right.source.name.clone(), right.zero()));
-        steps.push(Step { left, right, rank: delta.rank, scale: delta.scale, gain });
+        steps.push(cuda::Step { left, right, rank: delta.rank, scale: delta.scale, gain });
     }
     let program = Program { tiling, rows, from: fuse.start.dtype, to: placed.dtype, steps };
     let answer = gpu.submit(raw, program, sink);
     drop(bringing);
-    answer.await.unwrap_or_else(|_| Err(failed(Failure::local(format!("{} does not answer", gpu.label())))))
-}
-
-async fn gain(
-    shared: &Shared,
-    inputs: &Inputs,
-    norms: &Norms,
-    op: &Op,
-    cols: u64,
-    rows: &Range<u64>,
-) -> Result<Option<Gain>, Failure> {
-    let Op::Dora { magnitude, norm, .. } = op else { return Ok(None) };
-    Ok(Some(match norm {
-        Norm::Rows => Gain::Rows {
-            magnitudes: steps::vector(shared, inputs, magnitude, rows.clone()).await?,
-            of_original: cuda::of_original(op),
-        },
-        Norm::Measured(id) => Gain::Columns(norms.gains(shared, inputs, *id, magnitude, cols).await?),
-    }))
+    answer.await.unwrap_or_else(|_| Err(Wrong::Failed(Failure::local(format!("{} does not answer", gpu.label())))))
 }
 
 fn key(inputs: &Inputs, delta: &LowRank) -> Result<Key, Failure> {
@@ -131,7 +166,8 @@ async fn fetch(shared: &Shared, inputs: &Inputs, gpu: &Gpu, delta: &LowRank, col
     if let Some(right) = gpu.right(&key(inputs, delta)?) {
         return Ok(Factor::There(right));
     }
-    if delta.rank * cols * 4 > shared.factors.limit() {
+    // A part's share of the budget holds such a factor.
+    if !factors::is_whole(delta, cols, shared.loading.bytes()) {
         return Ok(Factor::Large);
     }
     let (lines, _) = stored(delta, cols);
@@ -148,9 +184,11 @@ async fn bring(
     factor: Factor,
 ) -> Result<Arc<cuda::Right>, Failure> {
     let key = key(inputs, delta)?;
-    if let Factor::There(right) = factor {
-        return Ok(right);
-    }
+    let mut whole = match factor {
+        Factor::There(right) => return Ok(right),
+        Factor::Here(values) => Some(values),
+        Factor::Large => None,
+    };
     if let Some(right) = gpu.right(&key) {
         // Another part brought it meanwhile.
         return Ok(right);
@@ -158,24 +196,18 @@ async fn bring(
     let mut buffer = gpu.room(delta.rank * cols * 4).await?;
     let mut zero = true;
     let (lines, width) = stored(delta, cols);
-    let mut whole = match factor {
-        Factor::Here(values) => Some(values),
-        _ => None,
-    };
     let step = if whole.is_some() { lines } else { (CHUNK / (4 * width)).clamp(1, lines) };
     for start in (0..lines).step_by(step as usize) {
-        let end = (start + step).min(lines);
         let values = match whole.take() {
             Some(values) => values,
-            None => lines_of(shared, inputs, delta, cols, start..end).await?,
+            None => lines_of(shared, inputs, delta, cols, start..(start + step).min(lines)).await?,
         };
         let (gpu, kernels) = (Arc::clone(gpu), shared.kernels);
-        let (back, all_zero) = shared
-            .compute(move |_| {
-                gpu.put(&buffer, start * width, &values)?;
-                Ok((buffer, kernels.all_zero(&values)))
-            })
-            .await?;
+        let put = move |_: &rayon::ThreadPool| {
+            gpu.put(&buffer, start * width, &values)?;
+            Ok((buffer, kernels.all_zero(&values)))
+        };
+        let (back, all_zero) = shared.compute(put).await?;
         buffer = back;
         zero &= all_zero;
     }
@@ -205,9 +237,12 @@ async fn lines_of(
     let line = stored(delta, cols).1 * source.dtype.bytes().unwrap_or(0);
     let buf = shared.budget.buffer(((lines.end - lines.start) * line) as usize);
     let raw = inputs.read(source.object, source.offset + lines.start * line, buf).await?;
-    let kernels = shared.kernels;
-    let (values, raw) =
-        shared.compute(move |_| factors::decode(&kernels, &source, &raw).map(|values| (values, raw))).await?;
-    shared.budget.give(raw);
-    Ok(values)
+    let (kernels, object, budget) = (shared.kernels, inputs.version(source.object)?, shared.budget.clone());
+    shared
+        .compute(move |_| {
+            let values = factors::decode(&kernels, &source, &object, &raw);
+            budget.give(raw);
+            values
+        })
+        .await
 }

@@ -1,4 +1,4 @@
-//! Norms by column that earlier tasks measured.
+//! Norms by column that earlier tasks measured, and the gains m / n that follow from them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,9 +7,15 @@ use shardfuse_merge::plan::inventory::Source;
 use shardfuse_merge::plan::recipe::MeasureId;
 use shardfuse_merge::plan::task::Measured;
 
-use super::inputs::Inputs;
+use super::cache::Cache;
+use super::inputs::{Inputs, Version};
 use super::{Shared, steps};
 use crate::Failure;
+
+/// A measured object by its digest, and the magnitudes that it is applied with.
+pub type Key = (String, Version, u64);
+/// m / n of every column, kept for neighbouring parts.
+pub type Gains = Cache<Key, Vec<f32>>;
 
 /// Where the norms of an assignment lie.
 #[derive(Debug)]
@@ -35,9 +41,15 @@ impl Norms {
         let fact = self.facts.get(&id.0).ok_or_else(|| {
             Failure::local(format!("the assignment needs measurement {} and does not bring it", id.0))
         })?;
-        let raw = inputs.read_own(&fact.url, cols * 8, Some(&fact.digest)).await?;
-        let squares: Vec<f64> = raw.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-        let magnitudes = steps::whole_vector(shared, inputs, magnitude).await?;
-        Ok(Arc::new(steps::gains(&magnitude.name, &magnitudes, &squares)?))
+        let key = (fact.digest.clone(), inputs.version(magnitude.object)?, magnitude.offset);
+        let load = async {
+            let (raw, magnitudes) = futures::try_join!(
+                inputs.read_fact(&fact.url, cols * 8, &fact.digest),
+                steps::vector(shared, inputs, magnitude, 0..magnitude.elements())
+            )?;
+            let squares: Vec<f64> = raw.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+            steps::gains(&magnitude.name, &magnitudes, &squares)
+        };
+        shared.gains.get(key, cols * 4, load).await
     }
 }

@@ -3,47 +3,92 @@
 //! Reads and writes are asynchronous; arithmetic runs on threads of its own, so a long fusion never delays a heartbeat.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use rayon::ThreadPool;
 use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job};
 use shardfuse_proto::v1;
-use shardfuse_store::{Location, PartSlot, Stores, UploadId, digest};
+use shardfuse_store::{Allow, Location, PartSlot, Stores, UploadId, digest};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use crate::Failure;
 use crate::device::Device;
 use crate::device::cpu::Kernels;
+use crate::session::{Gate, Work};
 
 mod budget;
+mod cache;
+mod coalesce;
 mod factors;
 mod gauge;
 mod gpu;
 mod inputs;
 mod measured;
 mod part;
+mod permit;
 mod steps;
+#[cfg(test)]
+mod tests;
 
-use budget::Budget;
+use budget::{Budget, Share};
 use factors::Factors;
 use inputs::Inputs;
-use measured::Norms;
+use measured::{Gains, Norms};
+
+/// What a piece may need beyond twice the budget, before it is refused: rows of real models fit by far.
+const TOLERATED: u64 = 4 << 30;
+/// Measured gains that are kept, in bytes at the most; a budget below gives an eighth of the factors' share.
+const GAINS: u64 = 64 << 20;
 
 /// A piece that is finished, ready to be reported.
 pub type Done = v1::PieceDone;
+
+/// What a worker did and uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of parts put since the process began.
+    pub bytes_put: u64,
+    /// Bytes of inputs read since the process began.
+    pub bytes_read: u64,
+    /// Bytes of the budget in use.
+    pub memory_used: u64,
+}
+
+/// What a part goes through.
+#[derive(Debug, Clone, Copy)]
+pub enum Stage {
+    /// Reading what it is made of.
+    Fetch,
+    /// Computing it.
+    Fuse,
+    /// Putting it.
+    Put,
+}
 
 /// What all assignments of a worker share.
 #[derive(Debug)]
 pub struct Shared {
     stores: Arc<Stores>,
+    allow: Allow,
+    /// The whole budget in bytes.
+    memory: u64,
+    /// Half of it: parts while they are made.
     budget: Budget,
+    /// An eighth: factors while they are read and laid out. Whoever holds a share of it waits for no other.
+    loading: Budget,
+    /// A quarter: factors that are kept.
     factors: Factors,
+    gains: Gains,
     kernels: Kernels,
     device: Device,
     said: gpu::Said,
     pool: Arc<ThreadPool>,
+    bytes_read: Arc<AtomicU64>,
+    bytes_put: AtomicU64,
 }
 
 impl Shared {
@@ -59,6 +104,38 @@ impl Shared {
         });
         receive.await.unwrap_or_else(|_| Err(Failure::local("a compute thread panicked")))
     }
+
+    /// Notes how long a part's stage took.
+    fn took(&self, stage: Stage, began: Instant) {
+        let stage = match stage {
+            Stage::Fetch => "fetch",
+            Stage::Fuse => "fuse",
+            Stage::Put => "put",
+        };
+        metrics::histogram!("shardfuse_worker_part_seconds", "stage" => stage).record(began.elapsed().as_secs_f64());
+    }
+
+    /// Waits until a piece may begin: its attempt is not held, and its memory is there.
+    async fn admit(&self, gate: &Gate, need: u64, piece: &str) -> Result<Share, Failure> {
+        let most = (2 * self.memory).max(TOLERATED);
+        if need > most {
+            let failure = Failure::local(format!("{piece} takes {need} bytes of memory, this worker gives {most}"));
+            return Err(failure.hint("a worker with more --memory, or a smaller --part-size"));
+        }
+        loop {
+            gate.passed().await;
+            let share = self.budget.take(need).await;
+            // It may have been held while it waited; the memory is for others then.
+            if gate.is_open() {
+                metrics::gauge!("shardfuse_worker_memory_used_bytes").set(self.used() as f64);
+                return Ok(share);
+            }
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.budget.in_use() + self.loading.in_use()
+    }
 }
 
 /// A worker's pipeline.
@@ -68,9 +145,21 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline with a byte budget and a number of threads, that fuses on `device` what has a path there.
+    /// A pipeline with a byte budget and a number of threads, which may read and write every place. It fuses on `device` what
+    /// has a path there.
     pub fn new(stores: Arc<Stores>, memory: u64, threads: usize, device: Device) -> Result<Self, Failure> {
-        // A GPU's page-locked memory is a part of the budget.
+        Self::limited(stores, Allow::everything(), memory, threads, device)
+    }
+
+    /// As [`Self::new`], refusing assignments that lead elsewhere than `allow` does.
+    pub fn limited(
+        stores: Arc<Stores>,
+        allow: Allow,
+        memory: u64,
+        threads: usize,
+        device: Device,
+    ) -> Result<Self, Failure> {
+        // A GPU's page-locked memory is a part of the budget, up to half of it.
         let memory = memory.saturating_sub(device.host_bytes()).max(memory / 2);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -79,39 +168,38 @@ impl Pipeline {
             .map_err(|e| Failure::local(format!("cannot start {threads} compute threads: {e}")))?;
         let shared = Shared {
             stores,
+            allow,
+            memory,
             budget: Budget::new(memory / 2),
+            loading: Budget::new(memory / 8),
             factors: Factors::new(memory / 4),
+            gains: Gains::new(GAINS.min(memory / 32)),
             kernels: Kernels::best(),
             device,
             said: gpu::Said::default(),
             pool: Arc::new(pool),
+            bytes_read: Arc::default(),
+            bytes_put: AtomicU64::new(0),
         };
         Ok(Pipeline { shared: Arc::new(shared) })
     }
 
-    /// The class of the device: two pipelines of one class give the same bits.
+    /// The class whose bits its arithmetic has.
     pub fn device_class(&self) -> &str {
         self.shared.device.class()
     }
 
-    /// Waits until the device fails for good. Never, for a CPU.
-    pub async fn lost(&self) -> Failure {
-        match &self.shared.device {
-            Device::Cpu => std::future::pending().await,
-            Device::Cuda(gpu) => gpu.lost().await,
-        }
-    }
-
-    /// Does an assignment, sending each piece as it is finished.
-    pub async fn run(&self, assignment: &Assignment, done: &mpsc::Sender<Done>) -> Result<(), Failure> {
-        let inputs = Inputs::new(Arc::clone(&self.shared.stores), &assignment.objects)?;
+    /// Does an assignment, sending each piece as it is finished. No piece begins while the gate is closed.
+    async fn work(&self, assignment: &Assignment, done: &mpsc::Sender<Done>, gate: &Gate) -> Result<(), Failure> {
+        permit::check(&self.shared.allow, assignment)?;
+        let inputs = Inputs::new(&self.shared, &assignment.objects)?;
         let attempt = v1::Attempt { task: assignment.task, epoch: assignment.epoch, merge: assignment.merge.clone() };
         match &assignment.job {
             Job::Fill(fill) => {
                 let norms = Norms::new(&fill.measured);
                 let mut running = FuturesUnordered::new();
                 for part in &fill.parts {
-                    running.push(self.part(&inputs, &norms, fill, *part));
+                    running.push(self.part(&inputs, &norms, fill, *part, gate));
                 }
                 while let Some(result) = running.next().await {
                     send(done, &attempt, result?).await?;
@@ -121,7 +209,7 @@ impl Pipeline {
                 let norms = Norms::new(&gauge.measured);
                 let mut running = FuturesUnordered::new();
                 for block in &gauge.blocks {
-                    running.push(self.block(&inputs, &norms, gauge, *block));
+                    running.push(self.block(&inputs, &norms, gauge, *block, gate));
                 }
                 while let Some(result) = running.next().await {
                     send(done, &attempt, result?).await?;
@@ -131,9 +219,10 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn part(&self, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32) -> Result<Done, Failure> {
+    async fn part(&self, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32, gate: &Gate) -> Result<Done, Failure> {
         let shared = &self.shared;
-        let _share = shared.budget.take(part::need(shared, fill, part)).await;
+        let name = format!("part {part} of {}", fill.url);
+        let _share = shared.admit(gate, part::need(shared, fill, part), &name).await?;
         let filled = part::fill(shared, inputs, norms, fill, part).await?;
         let offset = part::range_of(fill, part).start;
         let size = fill.size;
@@ -143,7 +232,13 @@ impl Pipeline {
         let at: Location = fill.url.parse()?;
         let upload = UploadId::new(&fill.upload);
         debug!(file = %fill.url, part, "put");
-        let store_id = shared.stores.open(&at).put_part(&at, &upload, PartSlot { number: part, offset }, bytes).await?;
+        let putting = Instant::now();
+        let slot = PartSlot { number: part, offset };
+        let put = shared.stores.open(&at).put_part(&at, &upload, slot, bytes).await;
+        let store_id = put.map_err(|e| Failure::from(e).at(format_args!("part {part}")))?;
+        shared.took(Stage::Put, putting);
+        shared.bytes_put.fetch_add(length, Ordering::Relaxed);
+        metrics::counter!("shardfuse_worker_put_bytes_total").increment(length);
         let receipt = v1::PartReceipt { store_id: store_id.as_str().to_owned(), length, chaining: chaining.to_vec() };
         let (zero, live): (Vec<_>, Vec<_>) = filled.seen.into_iter().partition(|(_, zero)| *zero);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
@@ -156,9 +251,18 @@ impl Pipeline {
         })
     }
 
-    async fn block(&self, inputs: &Inputs, norms: &Norms, gauge: &Gauge, block: u32) -> Result<Done, Failure> {
-        let _share = self.shared.budget.take(gauge::need(gauge)).await;
-        let sums = gauge::block(&self.shared, inputs, norms, gauge, block).await?;
+    async fn block(
+        &self,
+        inputs: &Inputs,
+        norms: &Norms,
+        gauge: &Gauge,
+        block: u32,
+        gate: &Gate,
+    ) -> Result<Done, Failure> {
+        let shared = &self.shared;
+        let name = format!("block {block} of the norms of {}", gauge.measure.tensor);
+        let _share = shared.admit(gate, gauge::need(shared, gauge), &name).await?;
+        let sums = gauge::block(shared, inputs, norms, gauge, block).await?;
         let bytes = sums.iter().flat_map(|s| s.to_le_bytes()).collect();
         Ok(Done {
             attempt: None,
@@ -167,6 +271,31 @@ impl Pipeline {
             zero_factors: Vec::new(),
             live_factors: Vec::new(),
         })
+    }
+}
+
+impl Work for Pipeline {
+    fn device_class(&self) -> String {
+        Pipeline::device_class(self).to_owned()
+    }
+
+    async fn lost(&self) -> Failure {
+        match &self.shared.device {
+            Device::Cpu => std::future::pending().await,
+            Device::Cuda(gpu) => gpu.lost().await,
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            bytes_put: self.shared.bytes_put.load(Ordering::Relaxed),
+            bytes_read: self.shared.bytes_read.load(Ordering::Relaxed),
+            memory_used: self.shared.used(),
+        }
+    }
+
+    async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
+        self.work(&assignment, &done, &gate).await
     }
 }
 

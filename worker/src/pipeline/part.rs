@@ -1,17 +1,26 @@
 //! One part of an output file: what lies in it, fetched, fused, and cut to the part's bytes.
+//!
+//! Fetching comes first, all of it at the same time: the start of the file, the base's rows (small neighbours in one read),
+//! and what the steps need. Then the tensors are fused one after another, each on all threads. Other parts fetch, fuse
+//! and put meanwhile, as many as the budget holds.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
+use futures::future::try_join_all;
 use rayon::prelude::*;
+use shardfuse_merge::plan::inventory::ObjectId;
 use shardfuse_merge::plan::recipe::{Fuse, Placed, Recipe, matrix};
 use shardfuse_merge::plan::task::{Fill, overlapping};
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 
+use super::coalesce::{GAP, MOST, coalesce};
 use super::inputs::Inputs;
 use super::measured::Norms;
 use super::steps::{self, Extent, Steps};
-use super::{Shared, gpu};
+use super::{Shared, Stage, gpu};
 use crate::Failure;
 use crate::device::cpu::Kernels;
 use crate::device::cuda::{Sink, Wrong};
@@ -37,71 +46,186 @@ pub fn range_of(fill: &Fill, part: u32) -> Range<u64> {
 /// Bytes of memory that a part takes while it is made.
 pub fn need(shared: &Shared, fill: &Fill, part: u32) -> u64 {
     let range = range_of(fill, part);
-    let fused: u64 = overlapping(&fill.tensors, &range)
-        .map(|t| match &t.recipe {
-            Recipe::Copy(_) => 0,
-            Recipe::Fuse(fuse) => {
-                let (_, cols) = matrix(&t.shape);
-                let rows = rows_of(t, &range);
-                let height = rows.end - rows.start;
-                let surplus = gpu::path(shared, t, fuse).map_or(0, |(_, tiling)| tiling.surplus(&rows));
-                height * cols * fuse.start.dtype.bytes().unwrap_or(4)
-                    + steps::load_bytes(&fuse.steps, height, cols)
-                    + surplus
-            }
-        })
-        .sum();
-    (range.end - range.start) + fused
+    let len = range.end - range.start;
+    if straight(fill, &range).is_some() {
+        return len;
+    }
+    let reads: u64 = reads(fill, &range).iter().map(|(_, r)| r.end - r.start).sum();
+    let (threads, loading) = (shared.pool.current_num_threads() as u64, shared.loading.bytes());
+    let fused = overlapping(&fill.tensors, &range).map(|t| match &t.recipe {
+        Recipe::Copy(_) => 0,
+        Recipe::Fuse(fuse) => {
+            let (height, cols) = matrix(&t.shape);
+            let rows = rows_of(t, &range);
+            // A GPU takes the left factor's rows of whole tiles.
+            let rows = gpu::path(shared, t, fuse).map_or(rows.clone(), |(_, tiling)| tiling.cover(&rows));
+            let rows = rows.end - rows.start;
+            // A row that is larger than a tile is a tile, on every thread: in fp32, as it starts, and encoded.
+            let wide = if cols * 4 > TILE { threads.min(rows) * cols * 16 } else { 0 };
+            wide + steps::held(&fuse.steps, rows, Extent { rows: height, cols }, loading)
+        }
+    });
+    let fused: u64 = fused.fold(0, u64::saturating_add);
+    len.saturating_add(reads).saturating_add(fused)
+}
+
+/// Where a part lies in an input, if it is one piece of one object.
+fn straight(fill: &Fill, range: &Range<u64>) -> Option<(ObjectId, u64)> {
+    let mut at = range.start;
+    let mut whole: Option<(ObjectId, u64)> = None;
+    for t in overlapping(&fill.tensors, range) {
+        let Recipe::Copy(source) = &t.recipe else { return None };
+        let cut = cut(t, range);
+        let from = (source.object, source.offset + (cut.start - t.offset));
+        let (object, start) = *whole.get_or_insert(from);
+        if cut.start != at || from != (object, start + (at - range.start)) {
+            return None;
+        }
+        at = cut.end;
+    }
+    whole.filter(|_| at == range.end)
+}
+
+/// The bytes of a tensor that lie in a range of the file.
+fn cut(t: &Placed, range: &Range<u64>) -> Range<u64> {
+    t.offset.max(range.start)..(t.offset + t.length).min(range.end)
+}
+
+/// What a tensor starts from in a range of the file: bytes to copy, or whole rows.
+fn start_of(t: &Placed, range: &Range<u64>) -> (ObjectId, Range<u64>) {
+    match &t.recipe {
+        Recipe::Copy(source) => {
+            let cut = cut(t, range);
+            let at = source.offset + (cut.start - t.offset);
+            (source.object, at..at + (cut.end - cut.start))
+        }
+        Recipe::Fuse(fuse) => {
+            let (_, cols) = matrix(&t.shape);
+            let rows = rows_of(t, range);
+            let row = cols * fuse.start.dtype.bytes().unwrap_or(0);
+            (fuse.start.object, fuse.start.offset + rows.start * row..fuse.start.offset + rows.end * row)
+        }
+    }
+}
+
+/// The reads that a range of the file starts from, small neighbours as one.
+fn reads(fill: &Fill, range: &Range<u64>) -> Vec<(ObjectId, Range<u64>)> {
+    let mut by_object: Vec<(ObjectId, Vec<Range<u64>>)> = Vec::new();
+    for t in overlapping(&fill.tensors, range) {
+        let (object, bytes) = start_of(t, range);
+        match by_object.iter_mut().find(|(id, _)| *id == object) {
+            Some((_, list)) => list.push(bytes),
+            None => by_object.push((object, vec![bytes])),
+        }
+    }
+    by_object
+        .into_iter()
+        .flat_map(|(object, list)| coalesce(&list, GAP, MOST).into_iter().map(move |read| (object, read)))
+        .collect()
 }
 
 /// Makes a part.
 pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32) -> Result<Filled, Failure> {
+    let fetching = Instant::now();
     let range = range_of(fill, part);
     let tensors: Vec<&Placed> = overlapping(&fill.tensors, &range).collect();
     let len = (range.end - range.start) as usize;
-    // A part that lies within one copied tensor is read straight into place.
-    if let [only] = tensors.as_slice()
-        && let Recipe::Copy(source) = &only.recipe
-        && only.offset <= range.start
-        && only.offset + only.length >= range.end
-    {
-        let bytes =
-            inputs.read(source.object, source.offset + (range.start - only.offset), shared.budget.buffer(len)).await?;
+    if let Some((object, offset)) = straight(fill, &range) {
+        let read = inputs.read(object, offset, shared.budget.buffer(len)).await;
+        let bytes = read.map_err(|f| f.at(names(&tensors)))?;
+        shared.took(Stage::Fetch, fetching);
         return Ok(Filled { bytes, seen: Vec::new() });
     }
+    let header = async {
+        match fill.header.1.min(range.end) {
+            end if range.start < end => inputs.read_own(&fill.header.0, range.start..end).await,
+            _ => Ok(Vec::new()),
+        }
+    };
+    let starts = try_join_all(reads(fill, &range).into_iter().map(|(object, read)| {
+        let tensors = &tensors;
+        let within = range.clone();
+        async move {
+            let bytes = inputs.lend(shared, object, read.clone()).await.map_err(|f| {
+                let of = tensors.iter().copied().filter(|t| {
+                    let (id, start) = start_of(t, &within);
+                    id == object && read.start <= start.start && start.end <= read.end
+                });
+                f.at(names(&of.collect::<Vec<_>>()))
+            })?;
+            Ok::<_, Failure>((object, read, bytes))
+        }
+    }));
+    let loads = try_join_all(tensors.iter().map(|t| {
+        let rows = rows_of(t, &range);
+        async move {
+            let Recipe::Fuse(fuse) = &t.recipe else { return Ok(None) };
+            let (rows_in_all, cols) = matrix(&t.shape);
+            let extent = Extent { rows: rows_in_all, cols };
+            let loaded = match gpu::path(shared, t, fuse) {
+                Some(path) => gpu::load(shared, inputs, norms, path, fuse, extent, rows).await.map(Loaded::Gpu),
+                None => steps::load(shared, inputs, &fuse.steps, extent, rows, norms).await.map(Loaded::Cpu),
+            };
+            loaded.map(Some).map_err(|f| f.at(format_args!("tensor {}", t.name)))
+        }
+    }));
+    let (header, starts, loads) = futures::try_join!(header, starts, loads)?;
+    shared.took(Stage::Fetch, fetching);
+
+    let fusing = Instant::now();
     let mut out = shared.budget.buffer(len);
-    let mut filled = 0u64;
-    if range.start < fill.header.1 {
-        let header = inputs.read_own(&fill.header.0, fill.header.1, None).await?;
-        let end = fill.header.1.min(range.end);
-        out[..(end - range.start) as usize].copy_from_slice(&header[range.start as usize..end as usize]);
-        filled += end - range.start;
-    }
+    out[..header.len()].copy_from_slice(&header);
+    let mut filled = header.len() as u64;
     let mut seen = Vec::new();
-    for t in tensors {
-        let cut = t.offset.max(range.start)..(t.offset + t.length).min(range.end);
+    for (t, steps) in tensors.into_iter().zip(loads) {
+        let cut = cut(t, &range);
         let target = (cut.start - range.start) as usize..(cut.end - range.start) as usize;
         filled += cut.end - cut.start;
-        match &t.recipe {
-            Recipe::Copy(source) => {
-                let from = inputs
-                    .read(source.object, source.offset + (cut.start - t.offset), shared.budget.buffer(target.len()))
-                    .await?;
-                out[target].copy_from_slice(&from);
-                shared.budget.give(from);
+        let (object, start) = start_of(t, &range);
+        let held =
+            starts.iter().find(|(id, read, _)| *id == object && read.start <= start.start && start.end <= read.end);
+        let Some((_, read, bytes)) = held else {
+            return Err(Failure::local(format!("tensor {}: what it starts from was not read", t.name)));
+        };
+        let raw = bytes.slice((start.start - read.start) as usize..(start.end - read.start) as usize);
+        match (&t.recipe, steps) {
+            (Recipe::Fuse(fuse), Some(Loaded::Gpu(loaded))) => {
+                metrics::counter!("shardfuse_worker_fused_bytes_total", "device" => "cuda").increment(raw.len() as u64);
+                let sink = Sink { out, target, skip: skip_of(t, &range) };
+                let done = gpu::fuse(shared, inputs, t, fuse, loaded, raw, sink, &mut seen).await;
+                out = done.map_err(|wrong| Blame::new(t, fuse).wrong(fuse, wrong))?;
             }
-            Recipe::Fuse(fuse) => {
-                out = fuse_into(shared, inputs, norms, t, fuse, &range, (out, target), &mut seen).await?
+            (Recipe::Fuse(fuse), Some(Loaded::Cpu(mut steps))) => {
+                seen.append(&mut steps.seen);
+                metrics::counter!("shardfuse_worker_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
+                out = fuse_into(shared, inputs, t, fuse, steps, &range, raw, (out, target)).await?;
             }
+            (Recipe::Copy(_) | Recipe::Fuse(_), _) => out[target].copy_from_slice(&raw),
         }
     }
     if filled != range.end - range.start {
-        return Err(Failure::local(format!(
-            "the assignment describes {filled} of the {} bytes of part {part}",
-            range.end - range.start
-        )));
+        return Err(Failure::permanent(
+            Kind::Internal,
+            format!("the assignment describes {filled} of the {} bytes of part {part}", range.end - range.start),
+        ));
     }
+    shared.took(Stage::Fuse, fusing);
     Ok(Filled { bytes: out, seen })
+}
+
+/// What the fusion of a tensor needs, for the device that does it.
+enum Loaded {
+    Cpu(Steps),
+    Gpu(gpu::Loaded),
+}
+
+/// Names tensors in a failure, the first of them at least.
+fn names(tensors: &[&Placed]) -> String {
+    match tensors {
+        [] => "no tensor".to_owned(),
+        [one] => format!("tensor {}", one.name),
+        [first, rest @ ..] => format!("tensor {} and {} after it", first.name, rest.len()),
+    }
 }
 
 /// The rows of a tensor that a range of the file touches.
@@ -113,64 +237,58 @@ fn rows_of(t: &Placed, range: &Range<u64>) -> Range<u64> {
     start..end.min(rows)
 }
 
+/// Bytes of the touched rows that lie before a range of the file.
+fn skip_of(t: &Placed, range: &Range<u64>) -> usize {
+    let (_, cols) = matrix(&t.shape);
+    let row_bytes = cols * t.dtype.bytes().unwrap_or(0);
+    range.start.saturating_sub(t.offset).saturating_sub(rows_of(t, range).start * row_bytes) as usize
+}
+
 #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
 async fn fuse_into(
     shared: &Shared,
     inputs: &Inputs,
-    norms: &Norms,
     t: &Placed,
     fuse: &Fuse,
+    steps: Steps,
     range: &Range<u64>,
+    raw: Bytes,
     (mut out, target): (Vec<u8>, Range<usize>),
-    seen: &mut Vec<(String, bool)>,
 ) -> Result<Vec<u8>, Failure> {
-    let (height, cols) = matrix(&t.shape);
+    let (_, cols) = matrix(&t.shape);
     let rows = rows_of(t, range);
-    let size = fuse.start.dtype.bytes().unwrap_or(0);
-    let raw = inputs
-        .read(
-            fuse.start.object,
-            fuse.start.offset + rows.start * cols * size,
-            shared.budget.buffer(((rows.end - rows.start) * cols * size) as usize),
-        )
-        .await?;
-    // The part's bytes within the rows that are computed.
-    let row_bytes = cols * t.dtype.bytes().unwrap_or(0);
-    let skip = (range.start.saturating_sub(t.offset)).saturating_sub(rows.start * row_bytes) as usize;
-    if let Some(device) = gpu::path(shared, t, fuse) {
-        let work = gpu::Rows { placed: t, fuse, rows, raw, sink: Sink { out, target, skip } };
-        let (out, raw) = gpu::fuse(shared, inputs, norms, device, work, seen)
-            .await
-            .map_err(|wrong| Blame::new(t, fuse).wrong(fuse, wrong))?;
-        shared.budget.give(raw);
-        return Ok(out);
-    }
-    let mut steps =
-        steps::load(shared, inputs, &fuse.steps, Extent { rows: height, cols }, rows.clone(), norms).await?;
-    seen.append(&mut steps.seen);
+    let skip = skip_of(t, range);
     let tile = Tile { from: fuse.start.dtype, to: t.dtype, cols: cols as usize, keep_non_finite: fuse.keep_non_finite };
     let blame = Blame::new(t, fuse);
     let kernels = shared.kernels;
-    if !steps.in_memory() {
-        let mut w = vec![0.0f32; ((rows.end - rows.start) * cols) as usize];
-        kernels.decode(tile.from, &raw, &mut w);
-        steps.apply_by_ranges(shared, inputs, rows.start, &mut w).await.map_err(|f| blame.name(f))?;
-        let mut whole = vec![0; w.len() * t.dtype.bytes().unwrap_or(0) as usize];
-        tile.encode(&kernels, &raw, &w, &mut whole).map_err(|at| blame.non_finite(rows.start, cols, at, &w))?;
-        let len = target.len();
-        out[target].copy_from_slice(&whole[skip..skip + len]);
-        shared.budget.give(raw);
-        return Ok(out);
-    }
     let steps = Arc::new(steps);
-    let (out, raw) = shared
-        .compute(move |pool| {
-            let result = pool.install(|| tiles(&kernels, &steps, &tile, &blame, &raw, &mut out[target], skip));
-            result.map(|()| (out, raw))
-        })
-        .await?;
-    shared.budget.give(raw);
-    Ok(out)
+    if steps.in_memory() {
+        let fuse = move |pool: &rayon::ThreadPool| {
+            let apply = |first: u64, w: &mut [f32]| steps.apply(&kernels, first, w);
+            pool.install(|| tiles(&kernels, rows.start, &tile, &blame, &raw, &mut out[target], skip, apply))?;
+            Ok(out)
+        };
+        return shared.compute(fuse).await;
+    }
+    let len = ((rows.end - rows.start) * cols) as usize;
+    let from = raw.clone();
+    let decode = move |_: &rayon::ThreadPool| {
+        let mut w = vec![0.0f32; len];
+        kernels.decode(tile.from, &from, &mut w);
+        Ok(w)
+    };
+    let w = shared.compute(decode).await?;
+    let w = steps.apply_by_ranges(shared, inputs, rows.start, w).await.map_err(|f| blame.name(f))?;
+    let encode = move |pool: &rayon::ThreadPool| {
+        let ready = |first: u64, tile: &mut [f32]| {
+            let at = ((first - rows.start) * cols) as usize;
+            tile.copy_from_slice(&w[at..at + tile.len()]);
+            Ok(())
+        };
+        pool.install(|| tiles(&kernels, rows.start, &tile, &blame, &raw, &mut out[target], skip, ready))?;
+        Ok(out)
+    };
+    shared.compute(encode).await
 }
 
 /// How a tile's values come in and go out.
@@ -201,15 +319,18 @@ impl Tile {
     }
 }
 
-/// Fuses all rows in tiles, in parallel. `out` starts `skip` bytes into the first row.
+/// Fuses all rows in tiles, in parallel. `raw` is rows from `begin` on; `out` starts `skip` bytes into the first of them.
+/// `apply` gets the first row of a tile and its values.
+#[allow(clippy::too_many_arguments, reason = "two call sites; a struct would only rename the list")]
 fn tiles(
     kernels: &Kernels,
-    steps: &Steps,
+    begin: u64,
     tile: &Tile,
     blame: &Blame,
     raw: &[u8],
     out: &mut [u8],
     skip: usize,
+    apply: impl Fn(u64, &mut [f32]) -> Result<(), Failure> + Sync,
 ) -> Result<(), Failure> {
     let in_row = tile.cols * tile.from.bytes().unwrap_or(0) as usize;
     let out_row = tile.cols * tile.to.bytes().unwrap_or(0) as usize;
@@ -225,11 +346,11 @@ fn tiles(
         rest = next;
     }
     jobs.into_par_iter().try_for_each_init(Vec::<f32>::new, |w, (i, raw, skip, out)| {
-        let first = steps.range.start + (i * per_tile) as u64;
+        let first = begin + (i * per_tile) as u64;
         let rows = raw.len() / in_row;
         w.resize(rows * tile.cols, 0.0);
         kernels.decode(tile.from, raw, w);
-        steps.apply(kernels, first, w).map_err(|f| blame.name(f))?;
+        apply(first, w).map_err(|f| blame.name(f))?;
         let encode = |out: &mut [u8]| {
             tile.encode(kernels, raw, w, out).map_err(|at| blame.non_finite(first, tile.cols as u64, at, w))
         };

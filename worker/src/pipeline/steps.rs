@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::ThreadPool;
+use rayon::prelude::*;
 use shardfuse_merge::fuse::norm::dora_gain;
 use shardfuse_merge::plan::inventory::Source;
 use shardfuse_merge::plan::recipe::{DoraNorm, LowRank, Norm, Op, Step};
@@ -60,19 +62,32 @@ pub struct Extent {
     pub cols: u64,
 }
 
-/// Bytes that loading steps for `rows` rows takes, about.
-pub fn load_bytes(steps: &[Step], rows: u64, cols: u64) -> u64 {
-    steps
-        .iter()
-        .map(|s| match &s.op {
-            Op::Add(d) | Op::Dora { delta: d, .. } => rows * d.rank * 12,
-            Op::AddScaled { .. } => rows * cols * 8,
-            Op::SetRows { rows: set, .. } => (set.len() as u64).min(rows) * cols * 8,
-        })
-        .sum()
+/// Bytes of memory that steps hold for `rows` rows of a tensor, about, with `loading` bytes for loading factors.
+pub fn held(steps: &[Step], rows: u64, extent: Extent, loading: u64) -> u64 {
+    let cols = extent.cols;
+    let own = steps.iter().map(|s| match &s.op {
+        Op::Add(d) => factors::held(d, rows, cols, extent.rows, loading),
+        Op::Dora { delta, norm, .. } => {
+            let gain = match norm {
+                Norm::Rows => rows * 8,
+                Norm::Measured(_) => cols * 20,
+            };
+            gain + factors::held(delta, rows, cols, extent.rows, loading)
+        }
+        Op::AddScaled { .. } => rows * cols * 8,
+        Op::SetRows { rows: set, .. } => (set.len() as u64).min(rows) * cols * 8,
+    });
+    let own: u64 = own.sum();
+    let by_ranges = steps.iter().filter_map(|s| s.op.delta()).any(|d| !factors::is_whole(d, cols, loading));
+    if !by_ranges {
+        return own;
+    }
+    // All rows at hand in fp32, and three times more where the original is kept beside: it, its sum, its rows' norms.
+    let original = steps.iter().any(|s| matches!(s.op, Op::Dora { norm: Norm::Rows, of: DoraNorm::Original, .. }));
+    own + rows * cols * 4 * if original { 4 } else { 1 }
 }
 
-/// Loads what the steps need for rows `range`.
+/// Loads what the steps need for rows `range`, all at the same time.
 pub async fn load(
     shared: &Shared,
     inputs: &Inputs,
@@ -81,69 +96,81 @@ pub async fn load(
     range: Range<u64>,
     norms: &Norms,
 ) -> Result<Steps, Failure> {
+    let loads = steps.iter().map(|step| load_step(shared, inputs, step, extent, range.clone(), norms));
     let mut loaded = Vec::with_capacity(steps.len());
     let mut seen = Vec::new();
-    for step in steps {
-        loaded.push(match &step.op {
-            Op::Add(spec) => Loaded::Add(delta(shared, inputs, spec, extent, &range, &mut seen).await?),
-            Op::Dora { delta: spec, magnitude, norm, of } => Loaded::Dora {
-                delta: delta(shared, inputs, spec, extent, &range, &mut seen).await?,
-                gain: match norm {
-                    Norm::Rows => Gain::Rows(vector(shared, inputs, magnitude, range.clone()).await?),
-                    Norm::Measured(id) => {
-                        Gain::Columns(norms.gains(shared, inputs, *id, magnitude, extent.cols).await?)
-                    }
-                },
-                original: *of == DoraNorm::Original && matches!(norm, Norm::Rows),
-                name: magnitude.name.clone(),
-            },
-            Op::AddScaled { source, scale } => Loaded::AddScaled {
-                values: factors::matrix_rows(shared, inputs, source, range.clone()).await?,
-                scale: *scale,
-            },
-            Op::SetRows { rows, source } => {
-                let mut set = Vec::new();
-                let mut values = Vec::new();
-                for (i, row) in rows.iter().enumerate().filter(|(_, r)| range.contains(r)) {
-                    set.push((*row, set.len()));
-                    let i = i as u64;
-                    values.extend(factors::matrix_rows(shared, inputs, source, i..i + 1).await?);
-                }
-                Loaded::SetRows { rows: set, values }
-            }
-        });
+    for (step, mut of_step) in futures::future::try_join_all(loads).await? {
+        loaded.push(step);
+        seen.append(&mut of_step);
     }
     Ok(Steps { steps: loaded, range, cols: extent.cols, seen })
 }
 
-async fn delta(
+/// Factors that a step read, and whether what it read is all zero.
+type Seen = Vec<(String, bool)>;
+
+async fn load_step(
     shared: &Shared,
     inputs: &Inputs,
-    spec: &LowRank,
+    step: &Step,
     extent: Extent,
-    range: &Range<u64>,
-    seen: &mut Vec<(String, bool)>,
-) -> Result<Delta, Failure> {
-    let left = factors::left(shared, inputs, spec, extent.rows, range.clone()).await?;
-    let right = factors::right(shared, inputs, spec, extent.cols).await?;
-    seen.push((spec.left.source.name.clone(), shared.kernels.all_zero(&left)));
-    if let Right::Whole(ready) = &right {
-        seen.push((spec.right.source.name.clone(), ready.zero));
+    range: Range<u64>,
+    norms: &Norms,
+) -> Result<(Loaded, Seen), Failure> {
+    let blame = |source: &Source| {
+        let place = format!("adapter {}, {}", step.adapter + 1, source.name);
+        move |f: Failure| f.at(&place)
+    };
+    let delta = async |spec: &LowRank| {
+        let left = async {
+            factors::left(shared, inputs, spec, extent.rows, range.clone()).await.map_err(blame(&spec.left.source))
+        };
+        let right =
+            async { factors::right(shared, inputs, spec, extent.cols).await.map_err(blame(&spec.right.source)) };
+        let (left, right) = futures::try_join!(left, right)?;
+        let mut seen = vec![(spec.left.source.name.clone(), shared.kernels.all_zero(&left))];
+        if let Right::Whole(ready) = &right {
+            seen.push((spec.right.source.name.clone(), ready.zero));
+        }
+        Ok::<_, Failure>((Delta { spec: spec.clone(), left, right }, seen))
+    };
+    match &step.op {
+        Op::Add(spec) => delta(spec).await.map(|(delta, seen)| (Loaded::Add(delta), seen)),
+        Op::Dora { delta: spec, magnitude, norm, of } => {
+            let gain = async {
+                match norm {
+                    Norm::Rows => vector(shared, inputs, magnitude, range.clone()).await.map(Gain::Rows),
+                    Norm::Measured(id) => {
+                        norms.gains(shared, inputs, *id, magnitude, extent.cols).await.map(Gain::Columns)
+                    }
+                }
+                .map_err(blame(magnitude))
+            };
+            let ((delta, seen), gain) = futures::try_join!(delta(spec), gain)?;
+            let original = *of == DoraNorm::Original && matches!(norm, Norm::Rows);
+            Ok((Loaded::Dora { delta, gain, original, name: magnitude.name.clone() }, seen))
+        }
+        Op::AddScaled { source, scale } => {
+            let values = factors::matrix_rows(shared, inputs, source, &[range.clone()]).await.map_err(blame(source))?;
+            Ok((Loaded::AddScaled { values, scale: *scale }, Vec::new()))
+        }
+        Op::SetRows { rows, source } => {
+            let within: Vec<(u64, u64)> =
+                (0..).zip(rows).filter(|(_, r)| range.contains(r)).map(|(i, r)| (i, *r)).collect();
+            let from: Vec<Range<u64>> = within.iter().map(|(i, _)| *i..*i + 1).collect();
+            let values = factors::matrix_rows(shared, inputs, source, &from).await.map_err(blame(source))?;
+            let rows = within.iter().enumerate().map(|(at, (_, row))| (*row, at)).collect();
+            Ok((Loaded::SetRows { rows, values }, Vec::new()))
+        }
     }
-    Ok(Delta { spec: spec.clone(), left, right })
 }
 
 /// Elements `range` of an adapter vector, whatever its shape.
-pub async fn vector(
-    shared: &Shared,
-    inputs: &Inputs,
-    source: &Source,
-    range: Range<u64>,
-) -> Result<Vec<f32>, Failure> {
+pub async fn vector(shared: &Shared, inputs: &Inputs, source: &Source, range: Range<u64>) -> Result<Vec<f32>, Failure> {
     let size = source.dtype.bytes().unwrap_or(0);
     let buf = vec![0; ((range.end - range.start) * size) as usize];
     let raw = inputs.read(source.object, source.offset + range.start * size, buf).await?;
-    factors::decode(&shared.kernels, source, &raw)
+    factors::decode(&shared.kernels, source, &inputs.version(source.object)?, &raw)
 }
 
 impl Steps {
@@ -184,63 +211,83 @@ impl Steps {
         Ok(())
     }
 
-    /// As [`Self::apply`], with right factors read by column ranges. One tile at a time.
+    /// As [`Self::apply`] for all rows at once, with right factors read by column ranges.
     pub async fn apply_by_ranges(
-        &self,
+        self: &Arc<Self>,
         shared: &Shared,
         inputs: &Inputs,
         first: u64,
-        w: &mut [f32],
-    ) -> Result<(), Failure> {
-        let start = self.needs_start().then(|| w.to_vec());
-        for step in &self.steps {
-            let Some(delta) = step.delta() else {
-                step.plain(&shared.kernels, self, first, w);
-                continue;
-            };
-            let mut original = match (step, &start) {
-                (Loaded::Dora { original: true, .. }, Some(start)) => Some(start.clone()),
-                _ => None,
-            };
-            for target in [Some(&mut *w), original.as_deref_mut()].into_iter().flatten() {
-                self.add_by_ranges(shared, inputs, delta, first, target).await?;
+        mut w: Vec<f32>,
+    ) -> Result<Vec<f32>, Failure> {
+        let start = self.needs_start().then(|| w.clone());
+        for (i, step) in self.steps.iter().enumerate() {
+            let mut original = None;
+            if step.delta().is_some() {
+                w = self.add_by_ranges(shared, inputs, i, first, w).await?;
+                if let (Loaded::Dora { original: true, .. }, Some(start)) = (step, &start) {
+                    original = Some(self.add_by_ranges(shared, inputs, i, first, start.clone()).await?);
+                }
             }
-            let gains = step.row_gains(&shared.kernels, self, first, original.as_deref(), w.len(), |_| {})?;
-            step.rescale(&shared.kernels, self, first, w, gains)?;
+            let (steps, kernels) = (Arc::clone(self), shared.kernels);
+            let rest = move |_: &ThreadPool| {
+                let step = &steps.steps[i];
+                step.plain(&kernels, &steps, first, &mut w);
+                let gains = step.row_gains(&kernels, &steps, first, original.as_deref(), w.len(), |_| {})?;
+                step.rescale(&kernels, &steps, first, &mut w, gains)?;
+                Ok(w)
+            };
+            w = shared.compute(rest).await?;
         }
-        Ok(())
+        Ok(w)
     }
 
+    /// Adds the delta of step `i`, one column range after another.
     async fn add_by_ranges(
-        &self,
+        self: &Arc<Self>,
         shared: &Shared,
         inputs: &Inputs,
-        delta: &Delta,
+        i: usize,
         first: u64,
-        w: &mut [f32],
-    ) -> Result<(), Failure> {
+        mut w: Vec<f32>,
+    ) -> Result<Vec<f32>, Failure> {
+        let Some(delta) = self.steps[i].delta() else { return Ok(w) };
         let cols = self.cols as usize;
         let step = match &delta.right {
             Right::Whole(_) => self.cols,
             Right::Ranges(width) => *width,
         };
-        let left = self.left_rows(delta, first, w.len());
         for c0 in (0..self.cols).step_by(step as usize) {
             let range = c0..(c0 + step).min(self.cols);
-            let ready = match &delta.right {
-                Right::Whole(ready) => Arc::clone(ready),
+            let (ready, share) = match &delta.right {
+                Right::Whole(ready) => (Arc::clone(ready), None),
                 Right::Ranges(_) => {
-                    Arc::new(factors::right_range(shared, inputs, &delta.spec, self.cols, range.clone()).await?)
+                    let read = factors::right_range(shared, inputs, &delta.spec, self.cols, range.clone()).await;
+                    let (ready, share) = read.map_err(|f| f.at(&delta.spec.right.source.name))?;
+                    (Arc::new(ready), Some(share))
                 }
             };
+            let (steps, kernels) = (Arc::clone(self), shared.kernels);
             let (a, width) = (range.start as usize, (range.end - range.start) as usize);
-            let mut part: Vec<f32> = w.chunks_exact(cols).flat_map(|row| row[a..a + width].iter().copied()).collect();
-            shared.kernels.low_rank(&mut part, left, &ready.packed, delta.spec.scale);
-            for (row, from) in w.chunks_exact_mut(cols).zip(part.chunks_exact(width)) {
-                row[a..a + width].copy_from_slice(from);
-            }
+            let add = move |pool: &ThreadPool| {
+                let _share = share;
+                let Some(delta) = steps.steps[i].delta() else { return Ok(w) };
+                let tile = ((1 << 18) / width).max(1);
+                pool.install(|| {
+                    w.par_chunks_mut(tile * cols).enumerate().for_each_init(Vec::new, |part, (t, w)| {
+                        let left = steps.left_rows(delta, first + (t * tile) as u64, w.len());
+                        part.clear();
+                        part.extend(w.chunks_exact(cols).flat_map(|row| row[a..a + width].iter().copied()));
+                        kernels.low_rank(part, left, &ready.packed, delta.spec.scale);
+                        for (row, from) in w.chunks_exact_mut(cols).zip(part.chunks_exact(width)) {
+                            row[a..a + width].copy_from_slice(from);
+                        }
+                    });
+                });
+                Ok(w)
+            };
+            w = shared.compute(add).await?;
         }
-        Ok(())
+        Ok(w)
     }
 
     fn left_rows<'a>(&self, delta: &'a Delta, first: u64, len: usize) -> &'a [f32] {
@@ -335,18 +382,10 @@ fn gain(name: &str, output: u64, magnitude: f32, squares: f64) -> Result<f32, Fa
 
 /// An output of which the norm cannot be divided by.
 pub fn no_norm(name: &str, output: u64, norm: f64) -> Failure {
-    Failure::permanent(
-        Kind::NonFinite,
-        format!("the norm of output {output} is {norm}, so {name} cannot be applied"),
-    )
+    Failure::permanent(Kind::NonFinite, format!("the norm of output {output} is {norm}, so {name} cannot be applied"))
 }
 
 /// m / n of every output.
 pub fn gains(name: &str, magnitudes: &[f32], squares: &[f64]) -> Result<Vec<f32>, Failure> {
     magnitudes.iter().zip(squares).enumerate().map(|(i, (m, s))| gain(name, i as u64, *m, *s)).collect()
-}
-
-/// All of an adapter vector.
-pub async fn whole_vector(shared: &Shared, inputs: &Inputs, source: &Source) -> Result<Vec<f32>, Failure> {
-    vector(shared, inputs, source, 0..source.elements()).await
 }

@@ -21,6 +21,11 @@ impl Model {
                 };
                 self.seats.insert(*worker, seat);
             }
+            Event::Slots { worker, slots } => {
+                if let Some(seat) = self.seats.get_mut(worker) {
+                    seat.slots = *slots;
+                }
+            }
             Event::Heartbeat { worker, running } => {
                 if let Some(seat) = self.seats.get_mut(worker).filter(|seat| !seat.left) {
                     seat.here = true;

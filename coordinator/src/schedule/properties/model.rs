@@ -135,6 +135,9 @@ impl Model {
             }
         }
         let (progress, counters) = (schedule.progress(), schedule.counters());
+        if !self.ended {
+            prop_assert_eq!(schedule.demand() as usize, self.could_use());
+        }
         prop_assert_eq!(progress.pieces_done, self.persisted.len() as u64);
         prop_assert_eq!((progress.waiting + progress.running + progress.done) as usize, self.specs.len());
         let done = (0..).map(TaskId).take(self.specs.len()).filter(|id| self.is_done(*id)).count();

@@ -10,6 +10,11 @@ pub(super) enum Move {
         worker: u64,
         slots: u32,
     },
+    /// A worker that is there or not gets another number of slots.
+    Slots {
+        worker: u64,
+        slots: u32,
+    },
     /// A heartbeat with all that the worker runs, or with nothing.
     Beat {
         worker: u64,
@@ -121,6 +126,7 @@ impl Move {
             244..=247 => Self::Drain { worker },
             248..=251 => Self::Leave { worker },
             252 if one_in_eight => Self::Cancel,
+            253..=255 => Self::Slots { worker, slots: epoch % 4 },
             _ => Self::Tick,
         }
     }

@@ -142,6 +142,16 @@ impl Model {
         .collect()
     }
 
+    /// Tasks that run, and those that nothing but time or a free slot keeps from running.
+    pub(super) fn could_use(&self) -> usize {
+        let all = (0..).map(TaskId).take(self.specs.len());
+        all.filter(|id| {
+            let free = self.specs[id.0 as usize].after.iter().all(|before| self.is_done(*before));
+            !self.live_at(*id).is_empty() || (free && !self.missing(*id).is_empty())
+        })
+        .count()
+    }
+
     fn live_at(&self, task: TaskId) -> &[Live] {
         self.live.get(&task).map_or(&[], Vec::as_slice)
     }

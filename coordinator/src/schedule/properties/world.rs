@@ -50,6 +50,7 @@ impl World {
     pub(super) fn make(&mut self, step: Move) -> Check {
         match step {
             Move::Join { worker, slots } => self.send(Event::WorkerJoined { worker: WorkerId(worker), slots }),
+            Move::Slots { worker, slots } => self.send(Event::Slots { worker: WorkerId(worker), slots }),
             Move::Beat { worker, truthful } => self.beat(WorkerId(worker), truthful),
             Move::OddBeat { worker, task, epoch } => {
                 self.send(Event::Heartbeat { worker: WorkerId(worker), running: vec![(TaskId(task), Epoch(epoch))] })

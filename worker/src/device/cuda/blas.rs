@@ -11,7 +11,9 @@
 use std::sync::Arc;
 
 use cudarc::cublas::result::{self, CublasError};
-use cudarc::cublas::sys::{self, cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cudaDataType_t};
+use cudarc::cublas::sys::{
+    self, cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cudaDataType_t,
+};
 use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use shardfuse_merge::DtypeExt;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -20,7 +21,7 @@ use crate::Failure;
 #[derive(Debug)]
 pub(super) struct Order {
     /// The weights of the wanted rows.
-    pub raw: Vec<u8>,
+    pub raw: Bytes,
     /// What is done to them.
     pub program: Program,
     /// Where the result goes.
@@ -75,7 +76,6 @@ struct Ticket {
 #[derive(Debug)]
 struct Finish {
     sink: Sink,
-    raw: Vec<u8>,
     tiles_left: usize,
     reply: Option<oneshot::Sender<Done>>,
 }
@@ -87,12 +87,8 @@ impl Ticket {
 
     fn fail(&self, wrong: Wrong) {
         if let Some(reply) = self.finish().reply.take() {
-            self.answer(reply, Err(wrong));
+            let _ = reply.send(Err(wrong));
         }
-    }
-
-    fn answer(&self, reply: oneshot::Sender<Done>, done: Done) {
-        let _ = reply.send(done);
     }
 }
 
@@ -140,11 +136,9 @@ fn feed(
     let mut spare = None;
     while let Some(Order { raw, program, sink, reply }) = orders.blocking_recv() {
         let tiles = program.tiling.tiles(&program.rows);
-        let finish = Finish { sink, raw: Vec::new(), tiles_left: tiles.len(), reply: Some(reply) };
+        let finish = Finish { sink, tiles_left: tiles.len(), reply: Some(reply) };
         let ticket = Arc::new(Ticket { program, finish: Mutex::new(finish), state: Arc::clone(state) });
-        let mut raw = Some(raw);
-        let count = tiles.len();
-        for (i, tile) in tiles.into_iter().enumerate() {
+        for tile in tiles {
             let Some(mut slot) = spare.take().or_else(|| free.recv().ok()) else { return };
             let stop = match state.failure() {
                 Some(failure) => Some(Wrong::Failed(failure)),
@@ -152,10 +146,7 @@ fn feed(
                     Some(Wrong::Failed(Failure::local("the task was revoked")))
                 }
                 None => {
-                    stage(&mut slot, &ticket.program, &tile, raw.as_deref().unwrap_or_default());
-                    if i + 1 == count {
-                        ticket.finish().raw = raw.take().unwrap_or_default();
-                    }
+                    stage(&mut slot, &ticket.program, &tile, &raw);
                     ring.queue(&mut slot, &ticket.program, &tile).err().map(|t| Wrong::Failed(refused(ring, state, &t)))
                 }
             };
@@ -254,8 +245,8 @@ fn deliver(slot: &Slot, ticket: &Ticket, tile: &Tile) {
     if finish.tiles_left == 0
         && let Some(reply) = finish.reply.take()
     {
-        let done = (std::mem::take(&mut finish.sink.out), std::mem::take(&mut finish.raw));
+        let out = std::mem::take(&mut finish.sink.out);
         drop(guard);
-        ticket.answer(reply, Ok(done));
+        let _ = reply.send(Ok(out));
     }
 }

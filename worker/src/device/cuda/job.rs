@@ -89,5 +89,5 @@ pub enum Wrong {
     Failed(Failure),
 }
 
-/// What comes back: the part, and the buffer that the weights came in.
-pub type Done = Result<(Vec<u8>, Vec<u8>), Wrong>;
+/// What comes back: the part.
+pub type Done = Result<Vec<u8>, Wrong>;

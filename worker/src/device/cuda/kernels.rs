@@ -83,14 +83,7 @@ unsafe fn start(
     let blocks = threads.div_ceil(BLOCK).clamp(1, MOST_BLOCKS) as u32;
     // SAFETY: the caller's promise.
     unsafe {
-        result::launch_kernel(
-            function.cu_function(),
-            (blocks, 1, 1),
-            (BLOCK as u32, 1, 1),
-            0,
-            stream.cu_stream(),
-            args,
-        )
+        result::launch_kernel(function.cu_function(), (blocks, 1, 1), (BLOCK as u32, 1, 1), 0, stream.cu_stream(), args)
     }
 }
 

@@ -29,6 +29,7 @@ mod trouble;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use cudarc::driver::{CudaContext, CudaStream};
 use tokio::sync::{MutexGuard, mpsc, oneshot};
 
@@ -138,7 +139,7 @@ impl Gpu {
     }
 
     /// Hands a job over. The answer comes when all of it is done.
-    pub fn submit(&self, raw: Vec<u8>, program: Program, sink: Sink) -> oneshot::Receiver<Done> {
+    pub fn submit(&self, raw: Bytes, program: Program, sink: Sink) -> oneshot::Receiver<Done> {
         let (reply, answer) = oneshot::channel();
         self.state.running.fetch_add(1, Ordering::AcqRel);
         if self.orders.send(Order { raw, program, sink, reply }).is_err() {

@@ -68,7 +68,10 @@ fn one(number: u32) -> Result<Gpu, String> {
     let (major, minor) = context.compute_capability().map_err(|e| told(e.into()))?;
     let name = context.name().map_err(|e| told(e.into()))?;
     if (major, minor) < OLDEST {
-        return Err(format!("{name} is of compute capability {major}.{minor}, {}.{} is the oldest that will do", OLDEST.0, OLDEST.1));
+        return Err(format!(
+            "{name} is of compute capability {major}.{minor}, {}.{} is the oldest that will do",
+            OLDEST.0, OLDEST.1
+        ));
     }
     let processors = ask(context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT))?;
     // SAFETY: no slice of cudarc's is used, so there is nothing to track; the ring says what waits for what.
@@ -82,12 +85,8 @@ fn one(number: u32) -> Result<Gpu, String> {
     let (free, total) = context.mem_get_info().map_err(|e| told(e.into()))?;
     let limit = (free as u64).saturating_sub(HEADROOM) / 4 * 3;
     let label = format!("GPU {number} ({name})");
-    let class = format!(
-        "cuda:sm{major}{minor}:{processors}:{}.{}.{}",
-        version / 10_000,
-        version / 100 % 100,
-        version % 100
-    );
+    let class =
+        format!("cuda:sm{major}{minor}:{processors}:{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
     tracing::debug!(%label, %class, slots = slots.len(), free, total, "opened");
     let host_bytes = slots.len() as u64 * SLOT_BYTES;
     let uuid = uuid(&context).map_err(told)?;

@@ -84,7 +84,8 @@ pub(super) fn devices() -> Result<u32, String> {
     }
     // SAFETY: both libraries are there; the symbols are looked up and not called.
     let missing = unsafe {
-        let in_driver = DRIVER.iter().find(|name| driver::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).is_err());
+        let in_driver =
+            DRIVER.iter().find(|name| driver::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).is_err());
         let in_blas = BLAS.iter().find(|name| blas::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).is_err());
         in_driver.map(|n| ("libcuda.so.1", *n)).or(in_blas.map(|n| ("libcublas.so.12", *n)))
     };
@@ -93,10 +94,14 @@ pub(super) fn devices() -> Result<u32, String> {
     }
     let mut version = 0;
     // SAFETY: the symbol is there; the argument is a valid place for an int.
-    unsafe { driver::cuDriverGetVersion(&mut version) }.result().map_err(|e| format!("the driver answers {:?}", e.0))?;
+    unsafe { driver::cuDriverGetVersion(&mut version) }
+        .result()
+        .map_err(|e| format!("the driver answers {:?}", e.0))?;
     if version < OLDEST_DRIVER {
         let (major, minor) = (version / 1000, version % 1000 / 10);
-        return Err(format!("the NVIDIA driver is for CUDA {major}.{minor}, and CUDA 12.0 (driver 525) is the oldest that will do"));
+        return Err(format!(
+            "the NVIDIA driver is for CUDA {major}.{minor}, and CUDA 12.0 (driver 525) is the oldest that will do"
+        ));
     }
     match cudarc::driver::CudaContext::device_count() {
         Ok(count) if count > 0 => Ok(count.unsigned_abs()),

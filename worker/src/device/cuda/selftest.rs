@@ -10,10 +10,10 @@ use shardfuse_merge::fuse::{self, norm, reference};
 use shardfuse_merge::plan::inventory::{ObjectId, Source};
 use shardfuse_merge::plan::recipe::{self, DoraNorm, Factor, Fuse, LowRank, Norm, Op};
 
+use super::Gpu;
 use super::job::{Gain, Program, Sink, Step, Wrong};
 use super::right::Right;
 use super::tiling::Way;
-use super::Gpu;
 
 const ROWS: usize = 67;
 const COLS: usize = 21;
@@ -50,7 +50,8 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     if let Some(of_original) = of_original {
         for (i, row) in w.chunks_exact_mut(COLS).enumerate() {
             let of = if of_original { &original[i * COLS..][..COLS] } else { &*row };
-            let gain = norm::dora_gain(magnitudes[i], norm::row_squares(of)).ok_or("the test has a row without a norm")?;
+            let gain =
+                norm::dora_gain(magnitudes[i], norm::row_squares(of)).ok_or("the test has a row without a norm")?;
             reference::scale_row(row, gain);
         }
     }
@@ -67,11 +68,17 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     let Way::Device(tiling) = Way::of(&recipe, dtype, ROWS as u64, COLS as u64) else {
         return Err("the self-test has no path on the device".to_owned());
     };
-    let program = Program { tiling, rows: 0..ROWS as u64, from: dtype, to: dtype, steps: vec![step(0.25, None), step(scale, gain)] };
+    let program = Program {
+        tiling,
+        rows: 0..ROWS as u64,
+        from: dtype,
+        to: dtype,
+        steps: vec![step(0.25, None), step(scale, gain)],
+    };
     let sink = Sink { target: 0..raw.len(), out: vec![0; raw.len()], skip: 0 };
-    let reply = gpu.submit(raw, program, sink);
+    let reply = gpu.submit(raw.into(), program, sink);
     match reply.blocking_recv() {
-        Ok(Ok((out, _))) if out == expected => Ok(()),
+        Ok(Ok(out)) if out == expected => Ok(()),
         Ok(Ok(_)) => Err(format!("a known fusion in {dtype} comes out with wrong bits")),
         Ok(Err(Wrong::Failed(failure))) => Err(failure.error.message().to_owned()),
         Ok(Err(other)) => Err(format!("a known fusion in {dtype} fails: {other:?}")),

@@ -134,12 +134,6 @@ impl Tiling {
         self.cols
     }
 
-    /// Host bytes that the left factors of `rows` take beyond those of these rows alone, at the most.
-    pub fn surplus(&self, rows: &Range<u64>) -> u64 {
-        let cover = self.cover(rows);
-        (cover.end - cover.start - (rows.end - rows.start)) * 4 * self.end.div_ceil(self.height)
-    }
-
     /// The tiles that cover `rows`, in order.
     pub(super) fn tiles(&self, rows: &Range<u64>) -> Vec<Tile> {
         let cover = self.cover(rows);

@@ -1,0 +1,56 @@
+//! What the process tells of itself: log lines on stderr, traces over OTLP, metrics for Prometheus.
+
+mod metrics;
+mod traces;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, filter};
+
+use crate::args::Format;
+
+pub use metrics::recorder;
+
+/// What must be ended in order.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Starts logging and, where the environment names a collector, tracing. Must run within a tokio runtime.
+///
+/// `SHARDFUSE_LOG` says what is logged, by tracing's directives; warnings are the default.
+pub fn start(format: Format) -> Telemetry {
+    let wanted = EnvFilter::try_from_env("SHARDFUSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        Format::Text => lines.with_filter(wanted).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_span_list(true).with_filter(wanted).boxed(),
+    };
+    let (traces, refused) = match traces::provider() {
+        Ok(provider) => (provider, None),
+        Err(e) => (None, Some(e)),
+    };
+    let spans = traces.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("shardfuse"))
+            .with_filter(filter::filter_fn(|meta| meta.is_span() && meta.target().starts_with("shardfuse")))
+    });
+    // Starting twice in one process is not possible: main calls this once.
+    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    if let Some(error) = refused {
+        tracing::warn!(%error, "traces are not sent");
+    }
+    Telemetry { traces }
+}
+
+impl Telemetry {
+    /// Sends what is still to be sent.
+    pub fn finish(self) {
+        if let Some(Err(error)) = self.traces.map(|provider| provider.shutdown()) {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}

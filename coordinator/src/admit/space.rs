@@ -1,0 +1,39 @@
+//! Room for everything that is written, noticed before work starts where the store can tell.
+
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{Location, UploadId};
+
+use super::Options;
+use crate::clean;
+use crate::failure::{io, join};
+use crate::state::State;
+
+/// Fails with `no_space` if the output cannot hold what the plan writes. What a restart discards counts as free.
+pub(super) async fn check(state: &State, output: &Location, plan: &Plan, options: Options) -> Result<()> {
+    let Some(free) = state.store.space(output).await.map_err(io)? else { return Ok(()) };
+    let need: u64 = plan.output.files.iter().map(|f| f.size).sum();
+    let freed = if options.restart { occupied(state, output).await? } else { 0 };
+    match free.checked_add(freed) {
+        Some(room) if room < need => {
+            Err(Error::new(Kind::NoSpace, format!("{output} has {room} bytes free, the merge writes {need}"))
+                .hint("make room, or name another folder with --output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes that a merge's state holds: its objects, and its uploads at their full length.
+async fn occupied(state: &State, output: &Location) -> Result<u64> {
+    let listed = state.store.list(&state.at).await.map_err(io)?;
+    let mut bytes: u64 = listed.iter().map(|e| e.size).sum();
+    // A plan or journal that this version cannot read names no uploads.
+    let Ok(Some((plan, history))) = clean::read(state).await else { return Ok(bytes) };
+    for (file, upload) in &history.uploads {
+        let Some(f) = plan.output.files.get(*file as usize) else { continue };
+        if state.store.probe(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)? {
+            bytes += f.size;
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,190 @@
+//! Removing what an unfinished merge left: its uploads, its state, and the folder if nothing else is in it.
+
+use std::sync::Arc;
+
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::manifest::MANIFEST;
+use shardfuse_merge::plan::task::tasks;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{Location, Stores, UploadId};
+
+use crate::admit::Ready;
+use crate::failure::{io, join};
+use crate::journal::{History, Record, Writer};
+use crate::state::{Standing, State, Taken, now};
+
+/// For how many seconds after its last record a coordinator is taken to be at work, unless it wrote that it stopped. Far
+/// longer than a part takes, and than clocks of two machines differ.
+const QUIET: u64 = 15 * 60;
+
+/// An upload that a journal names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The file that it was to become, relative to the output.
+    pub file: String,
+    /// The store's id of it.
+    pub id: String,
+    /// The bytes that it was to have.
+    pub size: u64,
+}
+
+/// What lies in an output beside published files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Whether there is a state folder.
+    pub state: bool,
+    /// Objects of the state, and their bytes.
+    pub objects: (u64, u64),
+    /// Uploads that are there.
+    pub uploads: Vec<Upload>,
+    /// Files of which an upload may be there whose id was never written down.
+    pub unknown: Vec<String>,
+    /// Why the journal cannot be read, where that is so: then its uploads stay unknown.
+    pub unreadable: Option<String>,
+    /// Files of the merge that are at their place already, without a manifest: publication was interrupted, or they are
+    /// older files of the same names. They stay.
+    pub in_place: Vec<String>,
+    /// Seconds since a coordinator last wrote something; `None` if the last one stopped in order.
+    pub quiet: Option<u64>,
+}
+
+impl Leftovers {
+    /// Whether a coordinator seems to be at work.
+    pub fn busy(&self) -> bool {
+        self.state && self.quiet.is_some_and(|seconds| seconds < QUIET)
+    }
+}
+
+/// Looks at what a merge left in an output. Changes nothing.
+pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
+    let store = stores.open(output);
+    let state = State::of(Arc::clone(&store), output)?;
+    let objects = store.list(&state.at).await.map_err(io)?;
+    let mut found = Leftovers {
+        state: !objects.is_empty(),
+        objects: (objects.len() as u64, objects.iter().map(|o| o.size).sum()),
+        ..Leftovers::default()
+    };
+    let (plan, history) = match read(&state).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return Ok(found),
+        Err(e) => {
+            found.unreadable = Some(e.to_string());
+            return Ok(found);
+        }
+    };
+    found.quiet = (!history.closed).then(|| now().saturating_sub(history.last));
+    let name = |file: &u32| plan.output.files.get(*file as usize).map(|f| (f.name.clone(), f.size));
+    found.unknown = history.unknown.iter().filter_map(|f| name(f).map(|n| n.0)).collect();
+    let mut uploads: Vec<(&u32, &String)> = history.uploads.iter().collect();
+    uploads.sort();
+    for (file, id) in uploads {
+        let Some((file, size)) = name(file) else { continue };
+        if store.probe(&join(output, &file)?, &UploadId::new(id)).await.map_err(io)? {
+            found.uploads.push(Upload { file, id: id.clone(), size });
+        }
+    }
+    let listed = store.list(output).await.map_err(io)?;
+    if !listed.iter().any(|e| e.name == MANIFEST) {
+        let ours = |n: &str| plan.output.files.iter().any(|f| f.name == n);
+        found.in_place = listed.into_iter().map(|e| e.name).filter(|n| ours(n)).collect();
+    }
+    Ok(found)
+}
+
+/// Removes what [`survey`] finds. Unless `force`, not while a coordinator seems to be at work (`output_busy`).
+///
+/// A coordinator that is at work nevertheless finds its epoch gone, and neither publishes nor removes anything.
+pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Leftovers> {
+    let found = survey(stores, output).await?;
+    if found.busy() && !force {
+        let quiet = found.quiet.unwrap_or_default();
+        return Err(Error::new(
+            Kind::OutputBusy,
+            format!(
+                "a shardfuse seems to be at work on {output}: it wrote something {quiet} s ago, and not that it stopped"
+            ),
+        )
+        .hint(format!(
+            "stop it first, or wait until it has been quiet for {QUIET} s, or clean all the same with --force"
+        )));
+    }
+    let store = stores.open(output);
+    let state = State::of(Arc::clone(&store), output)?;
+    if found.state {
+        discard(&state, output).await?;
+    }
+    // On a file system: what interrupted small writes left, and the folder itself if it is empty now.
+    store.sweep(output).await.map_err(io)?;
+    store.remove_empty_dir(output).await.map_err(io)?;
+    Ok(found)
+}
+
+/// Removes a state with its uploads, whoever made it.
+///
+/// A coordinator that is still at work is told first, by an epoch above its own. The plan goes before the rest: from then
+/// on there is no merge here, and an interruption leaves objects that the next one removes.
+pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
+    if state.has("plan").await? {
+        // An epoch that this version cannot read is no reason to keep what is to go.
+        if let Ok(epochs) = state.epochs().await
+            && !epochs.iter().any(Taken::is_seal)
+        {
+            state.take_epoch("", epochs.len() as u64).await?;
+        }
+        // A plan or journal that this version cannot read names no uploads that it could drop.
+        if let Ok(Some((plan, history))) = read(state).await {
+            for (file, upload) in &history.uploads {
+                if let Some(f) = plan.output.files.get(*file as usize) {
+                    state.store.abort(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)?;
+                }
+            }
+        }
+    }
+    remove(state).await
+}
+
+/// Removes the objects of a state, the plan first.
+pub(crate) async fn remove(state: &State) -> Result<()> {
+    state.delete("plan").await?;
+    state.store.delete_tree(&state.at).await.map_err(io)
+}
+
+/// Ends a merge for good: drops its uploads and removes its state and, if the merge made it, the folder. For a merge that
+/// failed in a way that would be the same the next time, or that is cancelled.
+///
+/// A coordinator that lost its place removes nothing of the other's (`output_busy`). Only if the state is gone altogether
+/// are its uploads dropped, since then nobody else knows them.
+pub async fn abandon(ready: &Ready) -> Result<()> {
+    let store = ready.stores.open(&ready.output);
+    let sealed = ready.state.seal(&ready.claim).await?;
+    if !sealed && ready.state.standing(&ready.claim).await? == Standing::TakenOver {
+        return ready.hold().await;
+    }
+    for (file, upload) in ready.plan.output.files.iter().zip(&ready.uploads) {
+        store.abort(&join(&ready.output, &file.name)?, upload).await.map_err(io)?;
+    }
+    if sealed {
+        remove(&ready.state).await?;
+        if ready.made_folder {
+            store.remove_empty_dir(&ready.output).await.map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes down that a coordinator stops in order, so that nobody takes it to be at work. What is finished stays.
+pub async fn leave(ready: &Ready, journal: Option<Writer>) {
+    let Some(mut journal) = journal else { return };
+    // Only for the convenience of `clean`: that it cannot be written is no failure of its own.
+    if ready.state.standing(&ready.claim).await.is_ok_and(|s| s == Standing::Holds) {
+        let _ = journal.append(Record::Closed {}).await;
+    }
+}
+
+/// The plan and everything that was journaled.
+pub(crate) async fn read(state: &State) -> Result<Option<(Plan, History)>> {
+    let Some(plan) = state.plan().await? else { return Ok(None) };
+    let history = History::read(state, &plan.digest(), &tasks(&plan), u64::MAX).await?;
+    Ok(Some((plan, history)))
+}

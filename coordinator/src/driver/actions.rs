@@ -1,0 +1,88 @@
+//! Doing what the schedule says.
+
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_proto::v1::{self, to_worker};
+use tracing::{debug, info, warn};
+
+use super::{Driver, Notice};
+use crate::journal::PieceRecord;
+use crate::persist::Item;
+use crate::schedule::{AbortReason, Action, Epoch, Piece, Receipt, TaskId};
+
+impl Driver {
+    /// Does it. Returns the merge's end.
+    pub(super) fn act(&mut self, action: Action) -> Option<Result<()>> {
+        match action {
+            Action::Assign { worker, task, epoch, pieces, lease } => {
+                match self.assignment(task, epoch, &pieces, lease) {
+                    Ok(assignment) => {
+                        metrics::counter!("shardfuse_assignments_total").increment(1);
+                        self.send(worker, to_worker::Message::Assign((&assignment).into()));
+                    }
+                    Err(e) => return Some(Err(e)),
+                }
+            }
+            Action::Revoke { worker, task, epoch } => {
+                let attempt = self.attempt(task, epoch);
+                self.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
+            }
+            Action::Ack { worker, task, epoch, piece } => {
+                let attempt = self.attempt(task, epoch);
+                self.send(worker, to_worker::Message::Ack(v1::Ack { attempt, piece: piece.0 }));
+            }
+            Action::Persist { task, piece, epoch, receipt } => self.persist(task, piece, epoch, receipt),
+            Action::TaskDone { task } => {
+                debug!(%task, "done");
+                self.failures.remove(&task.0);
+            }
+            Action::WorkerLost { worker } => {
+                metrics::counter!("shardfuse_workers_lost_total").increment(1);
+                info!(merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
+            }
+            Action::SetAside { worker, strikes, message } => {
+                warn!(merge = %self.setup.label, %worker, strikes, %message, "set aside after failures of its own");
+                let error = self.aside.set(worker, Error::new(Kind::Internal, message));
+                (self.notify)(Notice::SetAside { worker });
+                if self.setup.alone && self.schedule.progress().workers == 0 {
+                    return Some(Err(error));
+                }
+            }
+            Action::Publish => return Some(Ok(())),
+            Action::Abort { reason } => return Some(Err(self.reason(reason))),
+        }
+        None
+    }
+
+    fn persist(&mut self, task: TaskId, piece: Piece, epoch: Epoch, receipt: Receipt) {
+        let extra = self.extra.take().unwrap_or_default();
+        let sums = match extra.result {
+            Some(v1::piece_done::Result::Sums(sums)) => Some(sums),
+            _ => None,
+        };
+        let record = PieceRecord {
+            task: task.0,
+            piece: piece.0,
+            epoch: epoch.0,
+            store_id: receipt.store_id,
+            length: receipt.length,
+            chaining: blake3::Hash::from_bytes(receipt.chaining),
+            zero: extra.zero_factors,
+            live: extra.live_factors,
+        };
+        metrics::counter!("shardfuse_bytes_merged_total").increment(record.length);
+        self.persister.put(Item { record, sums });
+    }
+
+    fn reason(&self, reason: AbortReason) -> Error {
+        match reason {
+            AbortReason::Cancelled => Error::new(Kind::Interrupted, "stopped before the end")
+                .hint("run the same command again to go on where it stopped"),
+            AbortReason::Permanent { task, ref message, .. } | AbortReason::Exhausted { task, ref message, .. } => {
+                match self.failures.get(&task.0).filter(|e| e.message() == message) {
+                    Some(error) => error.clone(),
+                    None => Error::new(Kind::Internal, reason.to_string()),
+                }
+            }
+        }
+    }
+}

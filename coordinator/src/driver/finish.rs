@@ -1,0 +1,72 @@
+//! The end of a merge: publication, or what is left of one that failed.
+
+use std::collections::BTreeMap;
+
+use shardfuse_merge::{Kind, Result};
+
+use super::{Driver, Notice, Summary};
+use crate::{clean, publish};
+
+impl Driver {
+    pub(super) async fn finish(mut self, outcome: Result<()>) -> Result<Summary> {
+        if outcome.is_ok() {
+            self.show(true);
+            (self.notify)(Notice::Publishing);
+        }
+        self.sessions.clear();
+        // What workers reported before the end is journaled before the end is told.
+        let flushed = self.persister.flush().await;
+        let (e, journal, keep) = match (outcome, flushed) {
+            (Ok(()), Ok(mut journal)) => {
+                let (class, notes) = (&self.setup.device_class, self.without_effect());
+                match publish::publish(&self.ready, &self.pieces, &mut journal, class, notes).await {
+                    Ok(manifest) => {
+                        let counters = self.schedule.counters();
+                        let pieces_new = self.pieces.len() as u64 - self.kept;
+                        return Ok(Summary { manifest, pieces_new, pieces_kept: self.kept, retries: counters.retries });
+                    }
+                    // Every part is there: whatever was in the way, it is not the merge's work that failed.
+                    Err(e) => (e, Some(journal), true),
+                }
+            }
+            (Err(e), flushed) => {
+                let keep = resumable(e.kind());
+                (e, flushed.ok(), keep)
+            }
+            (Ok(()), Err(e)) => (e, None, true),
+        };
+        if keep {
+            clean::leave(&self.ready, journal).await;
+        } else {
+            // A failure that will be the same next time leaves neither weights nor journal behind.
+            clean::abandon(&self.ready).await?;
+        }
+        Err(e)
+    }
+
+    /// Deltas of which a factor is zero throughout.
+    fn without_effect(&self) -> Vec<String> {
+        let mut zero: BTreeMap<&str, bool> = BTreeMap::new();
+        for piece in self.pieces.values() {
+            piece.zero.iter().for_each(|f| _ = zero.entry(f).or_insert(true));
+            piece.live.iter().for_each(|f| _ = zero.insert(f, false));
+        }
+        zero.into_iter().filter(|(_, z)| *z).map(|(f, _)| format!("{f} is all zero: its delta has no effect")).collect()
+    }
+}
+
+/// Failures of the surroundings: what was done stays, and the same command goes on. An input that went away or changed
+/// is one of them: it may come back, and until it does the next run names it and touches nothing.
+fn resumable(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Interrupted
+            | Kind::NoSpace
+            | Kind::Io
+            | Kind::Internal
+            | Kind::OutputBusy
+            | Kind::PartsLost
+            | Kind::MissingFile
+            | Kind::InputChanged
+    )
+}

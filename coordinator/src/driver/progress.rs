@@ -1,0 +1,60 @@
+//! How far a merge is, for those who watch it.
+
+use super::Driver;
+
+/// How far a merge is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of finished tasks and parts.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes_total: u64,
+    /// Finished tasks.
+    pub tasks_done: u32,
+    /// Tasks with a live attempt, or whose last receipts are on their way to the journal.
+    pub tasks_running: u32,
+    /// Tasks in all.
+    pub tasks_total: u32,
+    /// Workers that may get tasks of it now.
+    pub workers: u32,
+    /// Slots that it could use now.
+    pub demand: u32,
+    /// Attempts that had to be made again.
+    pub retries: u64,
+    /// Leases that ran out.
+    pub expired: u64,
+    /// Reports that came too late, or from attempts that had ended.
+    pub late: u64,
+    /// Parts and measured blocks that this run saw journaled.
+    pub pieces_new: u64,
+    /// Parts and measured blocks that were journaled before.
+    pub pieces_kept: u64,
+    /// Whether the output is being published.
+    pub publishing: bool,
+}
+
+impl Driver {
+    pub(super) fn show(&self, publishing: bool) {
+        let (p, counters) = (self.schedule.progress(), self.schedule.counters());
+        let now = Progress {
+            bytes_done: p.bytes_done,
+            bytes_total: p.bytes_total,
+            tasks_done: p.done,
+            tasks_running: p.running,
+            tasks_total: p.waiting + p.running + p.done,
+            workers: u32::try_from(p.workers).unwrap_or(u32::MAX),
+            demand: self.schedule.demand(),
+            retries: counters.retries,
+            expired: counters.expired,
+            late: counters.duplicates + counters.stale,
+            pieces_new: self.pieces.len() as u64 - self.kept,
+            pieces_kept: self.kept,
+            publishing,
+        };
+        self.progress.send_if_modified(|shown| {
+            let changed = *shown != now;
+            *shown = now;
+            changed
+        });
+    }
+}

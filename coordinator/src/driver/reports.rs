@@ -1,0 +1,96 @@
+//! What workers say, as events of the schedule.
+
+use shardfuse_merge::plan::task::Work;
+use shardfuse_merge::{Error, Kind};
+use shardfuse_proto::v1::{self, from_worker};
+use tracing::debug;
+
+use super::Driver;
+use crate::schedule::{Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId};
+
+impl Driver {
+    pub(super) fn said(&mut self, worker: WorkerId, message: from_worker::Message) -> Option<Event> {
+        if !self.sessions.contains_key(&worker) {
+            debug!(%worker, "a report from a worker that takes no part is ignored");
+            return None;
+        }
+        let ids = |a: &Option<v1::Attempt>| a.as_ref().map(|a| (TaskId(a.task), Epoch(a.epoch)));
+        match message {
+            from_worker::Message::Draining(_) => Some(Event::Draining { worker }),
+            from_worker::Message::TaskFailed(failed) => {
+                let (task, epoch) = ids(&failed.attempt)?;
+                Some(self.task_failed(worker, task, epoch, failed))
+            }
+            from_worker::Message::PieceDone(done) => {
+                let (task, epoch) = ids(&done.attempt)?;
+                match self.receipt(task, &done) {
+                    Some(receipt) => {
+                        let piece = Piece(done.piece);
+                        self.extra = Some(done);
+                        Some(Event::PieceDone { worker, task, epoch, piece, receipt })
+                    }
+                    None => {
+                        let message = format!("the receipt of piece {} of task {task} is malformed", done.piece);
+                        self.aside.failed(worker, Error::new(Kind::Internal, message.clone()));
+                        Some(Event::TaskFailed { worker, task, epoch, kind: ErrorKind::WorkerLocal, message })
+                    }
+                }
+            }
+            // Whoever reads the session splits heartbeats by merge, and takes the hello.
+            from_worker::Message::Heartbeat(_) | from_worker::Message::Hello(_) => None,
+        }
+    }
+
+    fn task_failed(&mut self, worker: WorkerId, task: TaskId, epoch: Epoch, failed: v1::TaskFailed) -> Event {
+        let kind = match failed.kind() {
+            v1::ErrorKind::Permanent => ErrorKind::Permanent,
+            v1::ErrorKind::WorkerLocal => ErrorKind::WorkerLocal,
+            v1::ErrorKind::Stale => ErrorKind::Stale,
+            v1::ErrorKind::Transient | v1::ErrorKind::Unspecified => ErrorKind::Transient,
+        };
+        debug!(%worker, %task, ?kind, message = %failed.message, "a task failed");
+        metrics::counter!("shardfuse_attempts_failed_total", "kind" => kind_name(kind)).increment(1);
+        let mut error = Error::new(Kind::parse(&failed.failure).unwrap_or(Kind::Internal), failed.message.clone());
+        if !failed.hint.is_empty() {
+            error = error.hint(failed.hint);
+        }
+        if kind == ErrorKind::WorkerLocal {
+            self.aside.failed(worker, error.clone());
+        }
+        self.failures.insert(task.0, error);
+        Event::TaskFailed { worker, task, epoch, kind, message: failed.message }
+    }
+
+    /// The receipt in a report; `None` if it cannot be one for this task.
+    fn receipt(&self, task: TaskId, done: &v1::PieceDone) -> Option<Receipt> {
+        let work = self.ready.tasks.get(task.0 as usize)?.work;
+        match (work, done.result.as_ref()?) {
+            (Work::Fill { file, .. }, v1::piece_done::Result::Part(part)) => {
+                let size = self.ready.plan.output.files[file as usize].size;
+                let start = u64::from(done.piece).checked_mul(self.ready.plan.spec.part_size)?;
+                let expected = size.checked_sub(start)?.min(self.ready.plan.spec.part_size);
+                let chaining = <[u8; 32]>::try_from(part.chaining.as_slice()).ok()?;
+                (part.length == expected).then(|| Receipt {
+                    store_id: part.store_id.clone(),
+                    length: part.length,
+                    chaining,
+                })
+            }
+            (Work::Measure { .. }, v1::piece_done::Result::Sums(sums)) => Some(Receipt {
+                store_id: String::new(),
+                length: sums.len() as u64,
+                chaining: *blake3::hash(sums).as_bytes(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Transient => "transient",
+        ErrorKind::Permanent => "permanent",
+        ErrorKind::WorkerLocal => "worker_local",
+        ErrorKind::Stale => "stale",
+    }
+}

@@ -1,0 +1,398 @@
+//! The one task that owns workers and merges.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_proto::v1;
+use shardfuse_proto::v1::to_worker;
+use shardfuse_store::Stores;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::lifecycle::{End, Halt, Report, What};
+use super::merges::{Merge, Phase, Running};
+use super::saving::{Saving, Waiter};
+use super::sessions::Worker;
+use super::share::Deal;
+use super::view::{Stage, View};
+use super::{Command, Farewell, Options, stopped};
+use crate::driver::{Notice, Summary};
+use crate::registry::{Ended, MergeId, Outcome, Record, Registry};
+use crate::schedule::WorkerId;
+
+/// How often slots are dealt and progress is shown.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The hub.
+pub(super) struct Hub {
+    pub(super) stores: Arc<Stores>,
+    pub(super) registry: Option<Registry>,
+    pub(super) options: Options,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) merges: BTreeMap<MergeId, Merge>,
+    /// The running merges by the name that attempts carry.
+    pub(super) routes: HashMap<String, MergeId>,
+    pub(super) dealt: Deal,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) stopping: Option<Stopping>,
+    inbound: mpsc::UnboundedReceiver<Report>,
+    counter: u64,
+}
+
+/// A hub that takes nothing new.
+pub(super) struct Stopping {
+    farewell: Farewell,
+    until: Instant,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        stores: Arc<Stores>,
+        registry: Option<Registry>,
+        options: Options,
+        known: Vec<(MergeId, Record)>,
+    ) -> Hub {
+        let (reports, inbound) = mpsc::unbounded_channel();
+        let mut hub = Hub {
+            stores,
+            registry,
+            options,
+            workers: BTreeMap::new(),
+            merges: BTreeMap::new(),
+            routes: HashMap::new(),
+            dealt: Deal::new(),
+            reports,
+            tasks: JoinSet::new(),
+            stopping: None,
+            inbound,
+            counter: 0,
+        };
+        for (id, record) in known {
+            let arrival = hub.next();
+            let mut merge = Merge::new(&id, record, arrival);
+            merge.saving = Saving::read();
+            if !merge.has_ended() {
+                info!(merge = %id, output = merge.record.spec.output, "going on with a merge");
+            }
+            hub.merges.insert(id, merge);
+        }
+        hub
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.start_queued();
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    // Nobody is left to speak to; what runs is broken off, as by a kill.
+                    None => return,
+                },
+                Some(report) = self.inbound.recv() => self.report(report).await,
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                _ = tick.tick() => self.tick().await,
+            }
+            if self.has_stopped() {
+                return self.end();
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        // Whoever does not wait for an answer any more needs none.
+        match command {
+            Command::Submit(submission, reply) => self.submit(*submission, reply),
+            Command::Adopt(adoption, reply) => self.adopt(*adoption, reply),
+            Command::Get(id, reply) => _ = reply.send(self.merges.get(&id).map(Merge::watch)),
+            Command::List(limit, reply) => _ = reply.send(self.list(limit)),
+            Command::Workers(reply) => {
+                let (now, lease) = (Instant::now(), self.options.limits.lease);
+                _ = reply.send(self.workers.iter().map(|(id, w)| w.view(*id, now, lease)).collect());
+            }
+            Command::Cancel(id, discard, reply) => self.cancel(&id, discard, reply),
+            Command::Join(hello, outbound, reply) => {
+                let session = self.join(*hello, outbound).await;
+                _ = reply.send(session);
+            }
+            Command::Said(worker, session, message) => self.said(worker, session, message).await,
+            Command::Left(worker, session) => self.left(worker, session).await,
+            Command::Broken(worker, session) => self.broken(worker, session).await,
+            Command::Stop(farewell, reply) => self.stop(farewell, reply),
+        }
+    }
+
+    fn list(&self, limit: usize) -> Vec<View> {
+        let mut all: Vec<&Merge> = self.merges.values().collect();
+        all.sort_by_key(|m| std::cmp::Reverse((m.record.submitted, m.arrival)));
+        all.into_iter().take(limit).map(Merge::shown).collect()
+    }
+
+    async fn report(&mut self, Report { merge: id, run, what }: Report) {
+        let Some(merge) = self.merges.get_mut(&id) else { return };
+        if let What::Saved { version, result } = what {
+            return self.saved(&id, version, result);
+        }
+        if merge.run != run {
+            return;
+        }
+        match what {
+            What::Saved { .. } => {}
+            What::Planned { plan, remarks } => {
+                merge.plan = Some(plan);
+                merge.remarks = remarks;
+            }
+            What::Admitted { noted } => {
+                (merge.record.restart, merge.record.force) = (false, false);
+                self.save(&id, Some(Waiter::Admitted(noted)));
+            }
+            What::Running { label, class, inbox, progress } => {
+                info!(merge = %id, class, "the merge runs");
+                merge.device_class = Some(class.clone());
+                if let Phase::Active(active) = &mut merge.phase {
+                    active.running = Some(Running {
+                        label: label.clone(),
+                        class: class.clone(),
+                        inbox: inbox.clone(),
+                        progress,
+                        barred: Default::default(),
+                    });
+                }
+                self.routes.insert(label, id.clone());
+                self.introduce_all(&class, &inbox).await;
+                self.deal().await;
+            }
+            What::Notice(Notice::SetAside { worker }) => {
+                if let Some(running) = merge.running_mut() {
+                    running.barred.insert(worker);
+                }
+                self.deal().await;
+            }
+            What::Notice(Notice::Cut { worker, session }) => self.cut(worker, session).await,
+            What::Notice(Notice::Publishing) => {
+                if let Phase::Active(active) = &mut merge.phase {
+                    active.publishing = true;
+                }
+                self.unroute(&id);
+                self.deal().await;
+            }
+            What::Ended(end) => {
+                self.ended(&id, end);
+                self.start_queued();
+                self.deal().await;
+            }
+        }
+        if let Some(merge) = self.merges.get(&id) {
+            merge.refresh();
+        }
+    }
+
+    /// A merge takes no reports any more.
+    fn unroute(&mut self, id: &MergeId) {
+        self.routes.retain(|_, merge| merge != id);
+    }
+
+    fn ended(&mut self, id: &MergeId, end: End) {
+        self.unroute(id);
+        let at = clock();
+        let Some(merge) = self.merges.get_mut(id) else { return };
+        if let Some(running) = merge.running_mut() {
+            let progress = running.progress.borrow().clone();
+            merge.progress = progress;
+        }
+        let was_running = merge.running_mut().is_some();
+        let adopter = match &mut merge.phase {
+            Phase::Active(active) => active.adopter.take(),
+            Phase::Queued | Phase::Ended(_) => None,
+        };
+        let outcome = match &end {
+            End::Done(_) => Some(Outcome::Done),
+            End::Failed(e) => Some(Outcome::failed(e)),
+            End::Cancelled(_) => Some(Outcome::Cancelled),
+            End::Paused(_) => None,
+        };
+        metrics::counter!("shardfuse_merges_ended_total", "outcome" => match &end {
+            End::Done(_) => "done",
+            End::Failed(_) => "failed",
+            End::Cancelled(_) => "cancelled",
+            End::Paused(_) => "paused",
+        })
+        .increment(1);
+        match &end {
+            End::Failed(e) => warn!(merge = %id, kind = %e.kind(), error = %e, "the merge failed"),
+            End::Done(_) => info!(merge = %id, "the merge is done"),
+            End::Cancelled(_) => info!(merge = %id, "the merge is cancelled"),
+            End::Paused(_) => info!(merge = %id, "the merge waits for the next coordinator"),
+        }
+        match outcome {
+            None => merge.phase = Phase::Queued,
+            Some(outcome) => {
+                let (plan, device_class) = (merge.plan.clone(), merge.device_class.clone());
+                let ended = Ended { at, outcome, plan, device_class };
+                merge.phase = Phase::Ended(ended.clone());
+                // One that another coordinator took over has not ended: that one says how it ends.
+                let taken_over = was_running && matches!(&end, End::Failed(e) if e.kind() == Kind::OutputBusy);
+                if !taken_over {
+                    merge.record.ended = Some(ended);
+                    self.save(id, None);
+                }
+            }
+        }
+        if let Some(adopter) = adopter {
+            let result: Result<Summary> = match end {
+                End::Done(Some(summary)) => Ok(*summary),
+                End::Done(None) => Err(Error::new(Kind::Internal, "the merge was done before it began")),
+                End::Failed(e) | End::Cancelled(e) | End::Paused(e) => Err(e),
+            };
+            let _ = adopter.send(result);
+        }
+        self.forget_ended();
+    }
+
+    /// Ended merges beyond what is remembered go, the oldest first.
+    fn forget_ended(&mut self) {
+        let mut ended: Vec<(u64, MergeId)> = self
+            .merges
+            .iter()
+            .filter_map(|(id, m)| match &m.phase {
+                Phase::Ended(e) if m.saving.is_written() => Some((e.at, id.clone())),
+                _ => None,
+            })
+            .collect();
+        ended.sort();
+        let over = ended.len().saturating_sub(self.options.max_ended);
+        for (_, id) in ended.into_iter().take(over) {
+            self.merges.remove(&id);
+            if let Some(registry) = self.registry.clone() {
+                self.tasks.spawn(async move {
+                    if let Err(e) = registry.delete(&id).await {
+                        warn!(merge = %id, error = %e, "the record of an old merge cannot be removed");
+                    }
+                });
+            }
+        }
+    }
+
+    fn cancel(&mut self, id: &MergeId, discard: bool, reply: oneshot::Sender<Result<Option<View>>>) {
+        let Some(merge) = self.merges.get_mut(id) else {
+            let _ = reply.send(Ok(None));
+            return;
+        };
+        match &mut merge.phase {
+            Phase::Ended(_) => _ = reply.send(Ok(Some(merge.shown()))),
+            Phase::Active(active) if active.publishing => _ = reply.send(Ok(Some(merge.shown()))),
+            Phase::Active(active) => {
+                active.halt.send_replace(Some(Halt::Cancel { discard }));
+                merge.record.cancel = Some(discard);
+                self.save(id, Some(Waiter::Cancelled(reply)));
+            }
+            Phase::Queued if discard => {
+                // What an earlier run left is removed by a run of its own.
+                merge.record.cancel = Some(true);
+                self.save(id, Some(Waiter::Cancelled(reply)));
+            }
+            Phase::Queued => {
+                merge.record.cancel = Some(false);
+                let (plan, device_class) = (merge.plan.clone(), merge.device_class.clone());
+                let ended = Ended { at: clock(), outcome: Outcome::Cancelled, plan, device_class };
+                merge.phase = Phase::Ended(ended.clone());
+                merge.record.ended = Some(ended);
+                merge.refresh();
+                self.save(id, Some(Waiter::Cancelled(reply)));
+            }
+        }
+        self.start_queued();
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        self.forget_silent(now).await;
+        self.deal().await;
+        self.note_waiting(now);
+        let mut stages: BTreeMap<&'static str, u32> = BTreeMap::new();
+        let all = [Stage::Queued, Stage::Planning, Stage::Running, Stage::Publishing];
+        stages.extend(all.map(|s| (s.as_str(), 0)));
+        for merge in self.merges.values_mut() {
+            if let Some(running) = merge.running_mut() {
+                let progress = running.progress.borrow().clone();
+                merge.progress = progress;
+            }
+            merge.refresh();
+            *stages.entry(merge.stage().as_str()).or_default() += 1;
+        }
+        for (stage, count) in stages {
+            metrics::gauge!("shardfuse_merges", "stage" => stage).set(count);
+        }
+        let lease = self.options.limits.lease;
+        metrics::gauge!("shardfuse_workers")
+            .set(self.workers.values().filter(|w| w.is_able(now, lease)).count() as f64);
+        let unsaved: Vec<MergeId> =
+            self.merges.iter().filter(|(_, m)| !m.saving.is_written()).map(|(id, _)| id.clone()).collect();
+        for id in unsaved {
+            self.write(&id);
+        }
+        self.start_queued();
+    }
+
+    fn stop(&mut self, farewell: Farewell, reply: oneshot::Sender<()>) {
+        let until = Instant::now() + self.options.grace;
+        for merge in self.merges.values() {
+            if let Phase::Active(active) = &merge.phase {
+                active.halt.send_if_modified(|halt| {
+                    let change = halt.is_none();
+                    halt.get_or_insert(Halt::Pause);
+                    change
+                });
+            }
+        }
+        let stopping = self.stopping.get_or_insert(Stopping { farewell, until, waiters: Vec::new() });
+        stopping.waiters.push(reply);
+    }
+
+    /// Whether everything that ran is journaled and noted, or the time for that is over.
+    fn has_stopped(&self) -> bool {
+        let Some(stopping) = &self.stopping else { return false };
+        let busy = self.merges.values().any(|m| matches!(m.phase, Phase::Active(_)) || !m.saving.is_written());
+        !busy || Instant::now() >= stopping.until
+    }
+
+    fn end(mut self) {
+        let Some(stopping) = self.stopping.take() else { return };
+        if let Farewell::Leave(reason) = &stopping.farewell {
+            for worker in self.workers.values() {
+                worker.tell(to_worker::Message::Stop(v1::Stop { reason: reason.clone() }));
+            }
+        }
+        // The sessions end with what is in their queues.
+        self.workers.clear();
+        for waiter in stopping.waiters {
+            let _ = waiter.send(());
+        }
+    }
+
+    /// A number that was not used yet.
+    pub(super) fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub(super) fn refuse_if_stopping(&self) -> Result<()> {
+        match self.stopping {
+            Some(_) => Err(stopped()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,86 @@
+//! Slots, dealt when something changed, and told to the schedules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::actor::Hub;
+use super::device::Device;
+use super::merges::{Phase, Waiting};
+use super::share;
+use crate::driver::Input;
+use crate::schedule::WorkerId;
+
+/// How long a merge is without a worker before that is said.
+const SAID_AFTER: Duration = Duration::from_secs(2);
+
+impl Hub {
+    /// Deals the slots, and tells each driver what has changed for it.
+    pub(super) async fn deal(&mut self) {
+        let (now, lease) = (Instant::now(), self.options.limits.lease);
+        let workers: Vec<share::Worker> = self
+            .workers
+            .iter()
+            .map(|(id, w)| share::Worker {
+                id: *id,
+                class: w.class.clone(),
+                slots: w.slots,
+                able: w.is_able(now, lease),
+            })
+            .collect();
+        let mut merges = Vec::new();
+        let mut inboxes: BTreeMap<u64, mpsc::Sender<Input>> = BTreeMap::new();
+        for merge in self.merges.values() {
+            let Some(running) = merge.running() else { continue };
+            inboxes.insert(merge.arrival, running.inbox.clone());
+            merges.push(share::Merge {
+                arrival: merge.arrival,
+                class: running.class.clone(),
+                priority: merge.record.priority,
+                demand: running.progress.borrow().demand,
+                barred: running.barred.clone(),
+            });
+        }
+        let dealt = share::share(&workers, &merges, &self.dealt);
+        let before = std::mem::replace(&mut self.dealt, dealt);
+        let all: BTreeSet<(u64, WorkerId)> = before.keys().chain(self.dealt.keys()).copied().collect();
+        let changed = all.into_iter().filter(|key| before.get(key) != self.dealt.get(key));
+        for (arrival, worker) in changed {
+            let slots = self.dealt.get(&(arrival, worker)).copied().unwrap_or(0);
+            if let Some(inbox) = inboxes.get(&arrival) {
+                let _ = inbox.send(Input::Slots { worker, slots }).await;
+            }
+        }
+    }
+
+    /// Notes which merges wait for a worker, and says so once.
+    pub(super) fn note_waiting(&mut self, now: Instant) {
+        let lease = self.options.limits.lease;
+        let able: BTreeSet<&str> =
+            self.workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect();
+        for (id, merge) in &mut self.merges {
+            let wants = match &merge.phase {
+                Phase::Queued if Device::parse(&merge.record.device) == Ok(Device::Cuda) => {
+                    (!able.iter().any(|class| Device::Cuda.has(class))).then(|| "device cuda".to_owned())
+                }
+                Phase::Active(active) => {
+                    let class = active.running.as_ref().filter(|_| !active.publishing).map(|r| r.class.as_str());
+                    class.filter(|class| !able.contains(class)).map(|class| format!("device class {class}"))
+                }
+                Phase::Queued | Phase::Ended(_) => None,
+            };
+            let Some(wants) = wants else {
+                merge.waiting = None;
+                continue;
+            };
+            let remark = format!("waiting for a worker of {wants}");
+            let waiting = merge.waiting.get_or_insert(Waiting { since: now, remark, said: false });
+            if !waiting.said && now.saturating_duration_since(waiting.since) >= SAID_AFTER {
+                waiting.said = true;
+                warn!(merge = %id, "{}", waiting.remark);
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The life of one active merge: plan, admit, drive. A task of its own, which tells the hub how far it is.
+
+use std::sync::Arc;
+
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::manifest::Manifest;
+use shardfuse_merge::plan::report::Report as PlanReport;
+use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::Stores;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::device::{self, Device};
+use super::{Adoption, Options};
+use crate::admit::{self, Admitted, Ready};
+use crate::clean::{self, discard};
+use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
+use crate::failure::{io, location};
+use crate::inspect;
+use crate::registry::MergeId;
+use crate::state::State;
+
+/// Why an active merge is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// Somebody wants it to stop.
+    Cancel { discard: bool },
+    /// The coordinator stops; its successor goes on.
+    Pause,
+}
+
+/// What is told to the hub.
+pub(super) struct Report {
+    pub(super) merge: MergeId,
+    pub(super) run: u64,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// There is a plan.
+    Planned { plan: String, remarks: Vec<String> },
+    /// The output is opened: what the submitter allowed is done, and must not be done again.
+    Admitted { noted: oneshot::Sender<Result<()>> },
+    /// Tasks can be given out.
+    Running { label: String, class: String, inbox: mpsc::Sender<Input>, progress: watch::Receiver<Progress> },
+    /// The driver says something.
+    Notice(Notice),
+    /// It is over.
+    Ended(End),
+    /// Its record was written, or not.
+    Saved { version: u64, result: Result<()> },
+}
+
+/// How it went.
+pub(super) enum End {
+    /// The output is published; without a summary it was so before.
+    Done(Option<Box<Summary>>),
+    Failed(Error),
+    Cancelled(Error),
+    Paused(Error),
+}
+
+/// Tells the hub. Says that the merge failed if it goes away without having said how it ended.
+pub(super) struct Tell {
+    pub(super) merge: MergeId,
+    pub(super) run: u64,
+    pub(super) to: mpsc::UnboundedSender<Report>,
+    pub(super) ended: bool,
+}
+
+impl Tell {
+    fn say(&self, what: What) {
+        // A hub that is gone listens to nobody.
+        let _ = self.to.send(Report { merge: self.merge.clone(), run: self.run, what });
+    }
+}
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        if !self.ended {
+            let error = Error::new(Kind::Internal, "the merge's task broke off; the log says where");
+            self.say(What::Ended(End::Failed(error)));
+        }
+    }
+}
+
+/// A merge to run.
+pub(super) struct Job {
+    pub(super) stores: Arc<Stores>,
+    pub(super) options: Options,
+    pub(super) spec: MergeSpec,
+    pub(super) restart: bool,
+    pub(super) force: bool,
+    pub(super) device: Device,
+    /// The class of the first worker that has the device.
+    pub(super) first_class: String,
+    pub(super) adopted: Option<Box<Adoption>>,
+    pub(super) halt: watch::Receiver<Option<Halt>>,
+    pub(super) tell: Tell,
+}
+
+/// A merge that may be driven.
+struct Opened {
+    ready: Box<Ready>,
+    class: String,
+    progress: watch::Sender<Progress>,
+}
+
+/// Why a merge is not driven.
+enum Early {
+    Finished(#[allow(dead_code, reason = "what is in it was said when it was published")] Box<Manifest>),
+    Halted,
+    Failed(Error),
+}
+
+impl From<Error> for Early {
+    fn from(error: Error) -> Self {
+        Early::Failed(error)
+    }
+}
+
+impl Job {
+    pub(super) async fn run(mut self) {
+        let end = self.go().await;
+        self.tell.say(What::Ended(end));
+        self.tell.ended = true;
+    }
+
+    async fn go(&mut self) -> End {
+        let opened = match self.adopted.take() {
+            Some(a) => Ok(Opened { ready: Box::new(a.ready), class: a.device_class, progress: a.progress }),
+            None => self.open().await,
+        };
+        match opened {
+            Ok(opened) => self.drive(opened).await,
+            Err(Early::Finished(_)) => End::Done(None),
+            Err(Early::Halted) => self.halted(interrupted()).await,
+            Err(Early::Failed(e)) => End::Failed(e),
+        }
+    }
+
+    async fn open(&mut self) -> std::result::Result<Opened, Early> {
+        if matches!(*self.halt.borrow(), Some(Halt::Cancel { .. })) {
+            return Err(Early::Halted);
+        }
+        for url in urls(&self.spec) {
+            let refused = |e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain());
+            self.options.allow.check(&location(url)?).map_err(refused)?;
+        }
+        // Reading can be broken off at any time; opening the output is done to its end.
+        let halt = self.halt.clone();
+        let (plan, report) = tokio::select! {
+            planned = plan(&self.stores, &self.spec) => planned?,
+            () = halted(halt) => return Err(Early::Halted),
+        };
+        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes).collect();
+        self.tell.say(What::Planned { plan: plan.digest(), remarks });
+        let class = self.class().await?;
+        let options = admit::Options {
+            restart: self.restart,
+            force: self.force,
+            single_coordinator: self.options.single_coordinator,
+        };
+        match admit::admit(Arc::clone(&self.stores), plan, &class, options).await? {
+            Admitted::Finished(manifest) => Err(Early::Finished(manifest)),
+            Admitted::Ready(ready) => {
+                if self.restart || self.force {
+                    let (noted, done) = oneshot::channel();
+                    self.tell.say(What::Admitted { noted });
+                    done.await.unwrap_or_else(|_| Err(interrupted()))?;
+                }
+                match self.halt.borrow().is_some() {
+                    true => Err(Early::Halted),
+                    false => Ok(Opened { ready, class, progress: watch::Sender::new(Progress::default()) }),
+                }
+            }
+        }
+    }
+
+    /// The class of the merge: an earlier start's, or the first worker's.
+    async fn class(&self) -> Result<String> {
+        let state = state(&self.stores, &self.spec)?;
+        // There is one class of processors, and admission itself refuses to go on in it with what another one began.
+        if self.device == Device::Cpu || self.restart || state.plan().await?.is_none() {
+            return Ok(self.first_class.clone());
+        }
+        let history = clean::read(&state).await?.map(|(_, history)| history).unwrap_or_default();
+        let journaled = history.device_class.as_deref().map(|c| (c, !history.pieces.is_empty()));
+        device::choose(self.device, journaled, &self.first_class)
+    }
+
+    async fn drive(&mut self, opened: Opened) -> End {
+        let Opened { ready, class, progress } = opened;
+        let label = label(&self.tell.merge, &ready);
+        let (mailbox, inputs) = driver::inbox();
+        self.tell.say(What::Running {
+            label: label.clone(),
+            class: class.clone(),
+            inbox: mailbox.clone(),
+            progress: progress.subscribe(),
+        });
+        let setup = Setup {
+            label,
+            device_class: class,
+            limits: self.options.limits,
+            alone: self.options.alone,
+            patience: self.options.patience,
+            watch_every: self.options.watch_every,
+        };
+        let (merge, run, to) = (self.tell.merge.clone(), self.tell.run, self.tell.to.clone());
+        let notify = move |notice| {
+            let _ = to.send(Report { merge: merge.clone(), run, what: What::Notice(notice) });
+        };
+        let driving = driver::run(*ready, setup, mailbox.clone(), inputs, progress, notify);
+        tokio::pin!(driving);
+        let result = tokio::select! {
+            result = &mut driving => result,
+            () = halted(self.halt.clone()) => {
+                // Not waited for: only the driver itself makes room in its inbox.
+                tokio::spawn(async move { mailbox.send(Input::Cancel).await });
+                driving.await
+            }
+        };
+        match result {
+            Ok(summary) => End::Done(Some(Box::new(summary))),
+            Err(e) if e.kind() == Kind::Interrupted => self.halted(e).await,
+            Err(e) => End::Failed(e),
+        }
+    }
+
+    /// How a merge ends that was to stop.
+    async fn halted(&self, error: Error) -> End {
+        let halt = *self.halt.borrow();
+        match halt {
+            Some(Halt::Cancel { discard: true }) => match discard_output(&self.stores, &self.spec).await {
+                Ok(()) => End::Cancelled(error),
+                Err(e) => End::Failed(e.at("the merge was cancelled, and what it left cannot be removed")),
+            },
+            Some(Halt::Cancel { discard: false }) => End::Cancelled(error),
+            Some(Halt::Pause) | None => End::Paused(error),
+        }
+    }
+}
+
+fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "stopped before the end")
+        .hint("submit the same merge again to go on where it stopped")
+}
+
+/// Ends once the merge is to stop.
+async fn halted(mut halt: watch::Receiver<Option<Halt>>) {
+    if halt.wait_for(Option::is_some).await.is_err() {
+        // The hub is gone, and the runtime with it.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Every URL of a spec.
+pub(crate) fn urls(spec: &MergeSpec) -> impl Iterator<Item = &str> {
+    let tokenizer = match &spec.tokenizer {
+        shardfuse_merge::plan::spec::Tokenizer::Folder(url) => Some(url.as_str()),
+        _ => None,
+    };
+    let ends = [spec.base.as_str(), spec.output.as_str()];
+    ends.into_iter().chain(spec.lora.iter().map(|l| l.path.as_str())).chain(tokenizer)
+}
+
+/// Reads the headers and plans.
+pub(crate) async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, PlanReport)> {
+    let inventory = inspect(stores, spec).await?;
+    let spec = spec.clone();
+    let planning = tokio::task::spawn_blocking(move || Plan::new(spec, &inventory));
+    planning.await.map_err(|e| Error::new(Kind::Internal, format!("planning broke off: {e}")))?
+}
+
+/// Names a run in attempts: never the same for two runs, also where a merge was discarded and begun anew, so that what a
+/// worker still has of an earlier one is not taken for this one's.
+fn label(id: &MergeId, ready: &Ready) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&ready.epoch.to_le_bytes());
+    for upload in &ready.uploads {
+        hasher.update(upload.as_str().as_bytes()).update(b"\n");
+    }
+    format!("{id}-{}", &hasher.finalize().to_hex()[..8])
+}
+
+fn state(stores: &Stores, spec: &MergeSpec) -> Result<State> {
+    let output = location(&spec.output)?;
+    State::of(stores.open(&output), &output)
+}
+
+/// Removes what an unfinished merge left, if it is this one.
+async fn discard_output(stores: &Stores, spec: &MergeSpec) -> Result<()> {
+    let state = state(stores, spec)?;
+    if state.plan().await?.is_none_or(|stored| stored.spec != *spec) {
+        return Ok(());
+    }
+    let output = location(&spec.output)?;
+    let store = stores.open(&output);
+    discard(&state, &output).await?;
+    store.remove_empty_dir(&output).await.map_err(io)
+}

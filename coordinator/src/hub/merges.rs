@@ -1,0 +1,182 @@
+//! A merge as the hub holds it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use shardfuse_merge::{Error, Result};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::lifecycle::Halt;
+use super::saving::Saving;
+use super::view::{Stage, View};
+use crate::driver::{Input, Progress, Summary};
+use crate::registry::{Ended, MergeId, Outcome, Record};
+use crate::schedule::WorkerId;
+
+/// A merge.
+pub(super) struct Merge {
+    pub(super) record: Record,
+    /// Of two merges the one that came first has the lower.
+    pub(super) arrival: u64,
+    /// Numbers its runs: what an earlier run still says is dropped.
+    pub(super) run: u64,
+    pub(super) phase: Phase,
+    pub(super) progress: Progress,
+    pub(super) plan: Option<String>,
+    pub(super) device_class: Option<String>,
+    pub(super) remarks: Vec<String>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) saving: Saving,
+    view: watch::Sender<View>,
+}
+
+/// Where a merge stands, and what is needed there.
+pub(super) enum Phase {
+    Queued,
+    Active(Box<Active>),
+    Ended(Ended),
+}
+
+/// A merge with a task of its own.
+pub(super) struct Active {
+    pub(super) halt: watch::Sender<Option<Halt>>,
+    /// Once it is admitted.
+    pub(super) running: Option<Running>,
+    pub(super) publishing: bool,
+    /// Who waits for the end of a merge that was adopted.
+    pub(super) adopter: Option<oneshot::Sender<Result<Summary>>>,
+}
+
+/// A merge with a driver.
+pub(super) struct Running {
+    pub(super) label: String,
+    pub(super) class: String,
+    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) barred: BTreeSet<WorkerId>,
+}
+
+/// A merge that could go on if there was a worker.
+pub(super) struct Waiting {
+    pub(super) since: Instant,
+    pub(super) remark: String,
+    pub(super) said: bool,
+}
+
+impl Merge {
+    pub(super) fn new(id: &MergeId, record: Record, arrival: u64) -> Merge {
+        let phase = match &record.ended {
+            Some(ended) => Phase::Ended(ended.clone()),
+            None => Phase::Queued,
+        };
+        let (plan, device_class) = match &record.ended {
+            Some(ended) => (ended.plan.clone(), ended.device_class.clone()),
+            None => (None, None),
+        };
+        let view = View {
+            id: id.clone(),
+            spec: record.spec.clone(),
+            stage: Stage::Queued,
+            progress: Progress::default(),
+            plan: None,
+            device_class: None,
+            priority: 0,
+            submitted: 0,
+            ended: None,
+            failure: None,
+            remarks: Vec::new(),
+        };
+        let merge = Merge {
+            record,
+            arrival,
+            run: 0,
+            phase,
+            progress: Progress::default(),
+            plan,
+            device_class,
+            remarks: Vec::new(),
+            waiting: None,
+            saving: Saving::default(),
+            view: watch::Sender::new(view),
+        };
+        merge.refresh();
+        merge
+    }
+
+    pub(super) fn running(&self) -> Option<&Running> {
+        match &self.phase {
+            Phase::Active(active) if !active.publishing => active.running.as_ref(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn running_mut(&mut self) -> Option<&mut Running> {
+        match &mut self.phase {
+            Phase::Active(active) => active.running.as_mut(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Queued => Stage::Queued,
+            Phase::Active(active) if active.publishing => Stage::Publishing,
+            Phase::Active(active) if active.running.is_some() => Stage::Running,
+            Phase::Active(_) => Stage::Planning,
+            Phase::Ended(Ended { outcome: Outcome::Done, .. }) => Stage::Done,
+            Phase::Ended(Ended { outcome: Outcome::Failed { .. }, .. }) => Stage::Failed,
+            Phase::Ended(Ended { outcome: Outcome::Cancelled, .. }) => Stage::Cancelled,
+        }
+    }
+
+    /// Queues it anew.
+    pub(super) fn queue(&mut self, record: Record, arrival: u64) {
+        self.record = record;
+        self.arrival = arrival;
+        self.phase = Phase::Queued;
+        self.progress = Progress::default();
+        (self.plan, self.device_class) = (None, None);
+        self.remarks.clear();
+    }
+
+    /// Whoever watches it.
+    pub(super) fn watch(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    pub(super) fn shown(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Shows what has changed.
+    pub(super) fn refresh(&self) {
+        let (ended, failure): (Option<u64>, Option<Error>) = match &self.phase {
+            Phase::Ended(ended) => (Some(ended.at), ended.outcome.error()),
+            _ => (None, None),
+        };
+        let mut remarks = self.remarks.clone();
+        remarks.extend(self.waiting.as_ref().filter(|w| w.said).map(|w| w.remark.clone()));
+        self.view.send_if_modified(|view| {
+            let now = View {
+                id: view.id.clone(),
+                spec: self.record.spec.clone(),
+                stage: self.stage(),
+                progress: self.progress.clone(),
+                plan: self.plan.clone(),
+                device_class: self.device_class.clone(),
+                priority: self.record.priority,
+                submitted: self.record.submitted,
+                ended,
+                failure,
+                remarks,
+            };
+            let changed = *view != now;
+            *view = now;
+            changed
+        });
+    }
+}

@@ -1,0 +1,264 @@
+//! The hub: many merges, many workers, one path for one machine and a fleet.
+//!
+//! One task owns all sessions and all merges, and waits for nothing but its next message. Each active merge has a task of
+//! its own ([`lifecycle`]) that plans, admits, and runs a [driver](crate::driver) with its own schedule. The hub passes on:
+//!
+//! ```text
+//!             Work sessions                                 Merges service
+//!                   |  hello, reports (by the attempt's merge)     |  submit, cancel, watch
+//!                   v                                              v
+//!   .-----------------------------------  hub  -----------------------------------.
+//!   |  sessions by worker, merges by id, slots dealt to merges (share), registry  |
+//!   '------------------------------------------------------------------------------'
+//!         |  joined, slots, beats, reports       ^  planned, running, ended
+//!         v                                      |
+//!   driver of merge a      driver of merge b   ...    each sends to workers' sessions by itself
+//! ```
+//!
+//! **Sessions.** A worker that connects again under its number replaces its session, and what its old stream still says is
+//! dropped. A broken stream is no farewell: the worker's attempts live until their leases end. Reports of a merge that is
+//! not running here are answered with a revocation.
+//!
+//! **Restart.** Submissions are in the registry before they are answered. A hub that starts goes on with everything that
+//! has not ended, and each merge goes on from its own journal.
+
+mod actor;
+mod dealing;
+pub mod device;
+mod lifecycle;
+mod merges;
+mod saving;
+mod sessions;
+pub mod share;
+mod starting;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_proto::v1::{self, from_worker};
+use shardfuse_store::{Allow, Stores};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::admit::Ready;
+use crate::driver::{Progress, Summary};
+use crate::registry::{MergeId, Registry};
+use crate::schedule::{Limits, WorkerId};
+use crate::service::ToWorker;
+
+pub use device::Device;
+pub(crate) use lifecycle::plan;
+pub use view::{Stage, View, WorkerView};
+
+/// Messages that may wait for the hub. Who sends more waits, and so does its connection.
+const MAILBOX: usize = 1024;
+
+/// How a hub works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a merge gets that asks for no device.
+    pub device: Device,
+    /// Merges that are planned and run at a time; others are queued.
+    pub max_active: usize,
+    /// Merges that have not ended, queued ones included.
+    pub max_waiting: usize,
+    /// Ended merges that are remembered.
+    pub max_ended: usize,
+    /// How often a worker is to send a heartbeat.
+    pub heartbeat: Duration,
+    /// Limits of each merge's schedule.
+    pub limits: Limits,
+    /// One worker and one merge, nobody else will come: the merge ends when the worker cannot go on.
+    pub alone: bool,
+    /// How long a merge lives of which every worker was set aside with the same failure.
+    pub patience: Duration,
+    /// How often a running merge checks that no other coordinator has taken it over.
+    pub watch_every: Duration,
+    /// How long a stop waits for what runs to be journaled.
+    pub grace: Duration,
+    /// Where merges may read and write.
+    pub allow: Allow,
+    /// No other coordinator works on the same outputs: they may lie in stores that cannot decide between two.
+    pub single_coordinator: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            device: Device::Cpu,
+            max_active: 8,
+            max_waiting: 10_000,
+            max_ended: 1_000,
+            heartbeat: Duration::from_secs(5),
+            limits: Limits::default(),
+            alone: false,
+            patience: Duration::from_secs(60),
+            watch_every: Duration::from_secs(10),
+            grace: Duration::from_secs(20),
+            allow: Allow::everything(),
+            single_coordinator: false,
+        }
+    }
+}
+
+/// A merge that somebody asks for.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// What is merged.
+    pub spec: MergeSpec,
+    /// Discard what is in the output.
+    pub restart: bool,
+    /// Replace what is in the output.
+    pub force: bool,
+    /// Higher goes first.
+    pub priority: i32,
+    /// The device; `None` is the coordinator's default.
+    pub device: Option<Device>,
+}
+
+/// A merge that was admitted already: the local command does that itself.
+#[derive(Debug)]
+pub struct Adoption {
+    /// The merge.
+    pub ready: Ready,
+    /// The class it was admitted for.
+    pub device_class: String,
+    /// Who watches it.
+    pub progress: watch::Sender<Progress>,
+}
+
+/// What the workers are told when a hub stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Farewell {
+    /// Nothing: they come back to the coordinator that follows.
+    ComeBack,
+    /// To leave, with the reason.
+    Leave(String),
+}
+
+/// A worker's open session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its number.
+    pub number: u64,
+    /// Ends (with an error) when the hub closes the session.
+    pub closed: watch::Receiver<()>,
+}
+
+/// What is asked of the hub.
+enum Command {
+    Submit(Box<Submission>, oneshot::Sender<Result<(View, bool)>>),
+    Adopt(Box<Adoption>, oneshot::Sender<(MergeId, oneshot::Receiver<Result<Summary>>)>),
+    Get(MergeId, oneshot::Sender<Option<watch::Receiver<View>>>),
+    List(usize, oneshot::Sender<Vec<View>>),
+    Workers(oneshot::Sender<Vec<WorkerView>>),
+    Cancel(MergeId, bool, oneshot::Sender<Result<Option<View>>>),
+    Join(Box<v1::Hello>, mpsc::Sender<ToWorker>, oneshot::Sender<Session>),
+    Said(WorkerId, u64, from_worker::Message),
+    Left(WorkerId, u64),
+    Broken(WorkerId, u64),
+    Stop(Farewell, oneshot::Sender<()>),
+}
+
+/// A running hub. Clones speak to the same one.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    heartbeat: Duration,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+/// Starts a hub. With a registry it goes on with everything that has not ended there.
+pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Options) -> Result<Handle> {
+    let known = match &registry {
+        Some(registry) => registry.all().await?,
+        None => Vec::new(),
+    };
+    let (commands, receive) = mpsc::channel(MAILBOX);
+    let heartbeat = options.heartbeat;
+    tokio::spawn(actor::Hub::new(stores, registry, options, known).run(receive));
+    Ok(Handle { commands, heartbeat })
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Interrupted, "the coordinator is stopping").hint("ask again in a moment")
+}
+
+impl Handle {
+    /// Takes a merge on, and says whether it was known. Durable once this returns.
+    ///
+    /// # Errors
+    /// `OutputBusy` names another merge that has not ended and has the same output; `NoSpace` says that too many wait.
+    pub async fn submit(&self, submission: Submission) -> Result<(View, bool)> {
+        self.ask(|reply| Command::Submit(Box::new(submission), reply)).await?
+    }
+
+    /// Runs a merge that was admitted already. The receiver has its end.
+    pub async fn adopt(&self, adoption: Adoption) -> Result<(MergeId, oneshot::Receiver<Result<Summary>>)> {
+        self.ask(|reply| Command::Adopt(Box::new(adoption), reply)).await
+    }
+
+    /// A merge as it stands, and as it changes.
+    pub async fn get(&self, id: MergeId) -> Result<Option<watch::Receiver<View>>> {
+        self.ask(|reply| Command::Get(id, reply)).await
+    }
+
+    /// Merges, the newest first.
+    pub async fn list(&self, limit: usize) -> Result<Vec<View>> {
+        self.ask(|reply| Command::List(limit, reply)).await
+    }
+
+    /// Workers, by number.
+    pub async fn workers(&self) -> Result<Vec<WorkerView>> {
+        self.ask(Command::Workers).await
+    }
+
+    /// Stops a merge, and with `discard` also removes what is there of it. `None` for a merge that is not known.
+    pub async fn cancel(&self, id: MergeId, discard: bool) -> Result<Option<View>> {
+        self.ask(|reply| Command::Cancel(id, discard, reply)).await?
+    }
+
+    /// Takes no submissions any more, journals what is in flight, ends the sessions, and ends.
+    pub async fn stop(&self, farewell: Farewell) {
+        // A hub that is gone has stopped.
+        let _ = self.ask(|reply| Command::Stop(farewell, reply)).await;
+    }
+
+    /// How often a worker is to send a heartbeat.
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// Opens a worker's session. Its hello was checked, and `outbound` holds the welcome already.
+    pub async fn join(&self, hello: v1::Hello, outbound: mpsc::Sender<ToWorker>) -> Result<Session> {
+        self.ask(|reply| Command::Join(Box::new(hello), outbound, reply)).await
+    }
+
+    /// A worker said something in a session. False once the hub is gone.
+    pub async fn said(&self, worker: WorkerId, session: u64, message: from_worker::Message) -> bool {
+        self.commands.send(Command::Said(worker, session, message)).await.is_ok()
+    }
+
+    /// A worker ended its session in order.
+    pub async fn left(&self, worker: WorkerId, session: u64) {
+        let _ = self.commands.send(Command::Left(worker, session)).await;
+    }
+
+    /// A worker's session broke.
+    pub async fn broken(&self, worker: WorkerId, session: u64) {
+        let _ = self.commands.send(Command::Broken(worker, session)).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())
+    }
+}

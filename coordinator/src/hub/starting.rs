@@ -1,0 +1,150 @@
+//! Merges are taken on, queued, and begun.
+
+use std::cmp::Reverse;
+
+use shardfuse_merge::{Error, Kind, Result};
+use tokio::sync::{oneshot, watch};
+
+use super::actor::{Hub, clock};
+use super::device::Device;
+use super::lifecycle::{Halt, Job, Tell};
+use super::merges::{Active, Merge, Phase};
+use super::saving::Waiter;
+use super::view::View;
+use super::{Adoption, Submission};
+use crate::driver::Summary;
+use crate::registry::{MergeId, Outcome, Record};
+
+impl Hub {
+    pub(super) fn submit(&mut self, submission: Submission, reply: oneshot::Sender<Result<(View, bool)>>) {
+        match self.take_on(submission) {
+            Ok((id, known, true)) => self.save(&id, Some(Waiter::Submitted { known, reply })),
+            Ok((id, known, false)) => self.once_written(&id, Waiter::Submitted { known, reply }),
+            // Who does not wait any more needs no answer.
+            Err(e) => _ = reply.send(Err(e)),
+        }
+    }
+
+    /// Queues a merge, unless it is done or on its way. Says whether it was known, and whether it was queued.
+    fn take_on(&mut self, submission: Submission) -> Result<(MergeId, bool, bool)> {
+        self.refuse_if_stopping()?;
+        let id = MergeId::of(&submission.spec);
+        let known = self.merges.get(&id);
+        let as_it_is = known.is_some_and(|merge| match &merge.phase {
+            Phase::Ended(ended) => ended.outcome == Outcome::Done && !submission.restart,
+            Phase::Queued | Phase::Active(_) => true,
+        });
+        if as_it_is {
+            return Ok((id, true, false));
+        }
+        let known = known.is_some();
+        let on_their_way = || self.merges.iter().filter(|(_, m)| !m.has_ended());
+        if let Some((other, _)) = on_their_way().find(|(_, m)| m.record.spec.output == submission.spec.output) {
+            let output = &submission.spec.output;
+            return Err(Error::new(Kind::OutputBusy, format!("{output} is the output of merge {other}"))
+                .hint("wait until it has ended, or cancel it"));
+        }
+        let waiting = on_their_way().count();
+        if waiting >= self.options.max_waiting {
+            return Err(Error::new(
+                Kind::NoSpace,
+                format!("{waiting} merges have not ended, no more than {} are taken", self.options.max_waiting),
+            )
+            .hint("submit it again later"));
+        }
+        let device = submission.device.unwrap_or(self.options.device);
+        let mut record = Record::new(submission.spec, device.as_str(), submission.priority, clock());
+        (record.restart, record.force) = (submission.restart, submission.force);
+        let arrival = self.next();
+        match self.merges.get_mut(&id) {
+            Some(merge) => {
+                merge.queue(record, arrival);
+                merge.refresh();
+            }
+            None => _ = self.merges.insert(id.clone(), Merge::new(&id, record, arrival)),
+        }
+        Ok((id, known, true))
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        adoption: Adoption,
+        reply: oneshot::Sender<(MergeId, oneshot::Receiver<Result<Summary>>)>,
+    ) {
+        let spec = adoption.ready.plan.spec.clone();
+        let id = MergeId::of(&spec);
+        let arrival = self.next();
+        let record = Record::new(spec, Device::Cpu.as_str(), 0, clock());
+        let mut merge = Merge::new(&id, record, arrival);
+        merge.plan = Some(adoption.ready.digest.clone());
+        self.merges.insert(id.clone(), merge);
+        let (adopter, end) = oneshot::channel();
+        self.begin(&id, String::new(), Some(Box::new(adoption)), Some(adopter));
+        let _ = reply.send((id, end));
+    }
+
+    /// Begins queued merges as long as there is room, those of a higher priority first.
+    pub(super) fn start_queued(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let mut active = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_))).count();
+        let ready = |m: &Merge| matches!(m.phase, Phase::Queued) && m.saving.is_written();
+        let mut queued: Vec<(Reverse<i32>, u64, MergeId)> = self
+            .merges
+            .iter()
+            .filter(|(_, m)| ready(m))
+            .map(|(id, m)| (Reverse(m.record.priority), m.arrival, id.clone()))
+            .collect();
+        queued.sort();
+        for (_, _, id) in queued {
+            if active >= self.options.max_active {
+                return;
+            }
+            if let Some(class) = self.first_class(&id) {
+                self.begin(&id, class, None, None);
+                active += 1;
+            }
+        }
+    }
+
+    /// The class of the first worker that has a merge's device; `None` while there is none.
+    fn first_class(&self, id: &MergeId) -> Option<String> {
+        let record = &self.merges.get(id)?.record;
+        if record.cancel.is_some() || Device::parse(&record.device) == Ok(Device::Cpu) {
+            return Some(Device::Cpu.as_str().to_owned());
+        }
+        let with = self.workers.values().filter(|w| Device::Cuda.has(&w.class));
+        let first = with.filter_map(|w| w.session.as_ref().map(|s| (s.number, &w.class))).min();
+        first.map(|(_, class)| class.clone())
+    }
+
+    fn begin(
+        &mut self,
+        id: &MergeId,
+        first_class: String,
+        adopted: Option<Box<Adoption>>,
+        adopter: Option<oneshot::Sender<Result<Summary>>>,
+    ) {
+        let run = self.next();
+        let Some(merge) = self.merges.get_mut(id) else { return };
+        merge.run = run;
+        merge.waiting = None;
+        let halt = watch::Sender::new(merge.record.cancel.map(|discard| Halt::Cancel { discard }));
+        let job = Job {
+            stores: self.stores.clone(),
+            options: self.options.clone(),
+            spec: merge.record.spec.clone(),
+            restart: merge.record.restart,
+            force: merge.record.force,
+            device: Device::parse(&merge.record.device).unwrap_or_default(),
+            first_class,
+            adopted,
+            halt: halt.subscribe(),
+            tell: Tell { merge: id.clone(), run, to: self.reports.clone(), ended: false },
+        };
+        merge.phase = Phase::Active(Box::new(Active { halt, running: None, publishing: false, adopter }));
+        merge.refresh();
+        self.tasks.spawn(job.run());
+    }
+}

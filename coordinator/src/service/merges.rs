@@ -1,0 +1,185 @@
+//! `shardfuse.v1.Merges`: what people and programs ask.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use shardfuse_merge::plan::cost::cost;
+use shardfuse_merge::{Error, Kind};
+use shardfuse_proto::MAX_MESSAGE;
+use shardfuse_proto::v1::{self, merges_server};
+use shardfuse_store::{Allow, Stores};
+use tokio::sync::{Semaphore, watch};
+use tonic::{Code, Request, Response, Status};
+
+use super::role::{Role, require};
+use super::spec::spec;
+use super::status::{failure, status, with_code};
+use crate::hub::{Device, Handle, Stage, Submission, View, plan};
+use crate::outline::outline;
+use crate::registry::MergeId;
+
+/// Plans that are made at a time for those who only ask what a merge would do.
+const PLANS: usize = 4;
+/// Merges in one list, by default and at the most.
+const LIST: (usize, usize) = (100, 1000);
+/// Priorities above or below are taken as these.
+const MAX_PRIORITY: i32 = 1_000_000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct MergesService {
+    hub: Handle,
+    stores: Arc<Stores>,
+    allow: Allow,
+    planning: Arc<Semaphore>,
+}
+
+impl MergesService {
+    /// A service that speaks to a hub. Specs may name what `allow` allows.
+    pub fn new(hub: Handle, stores: Arc<Stores>, allow: Allow) -> Self {
+        MergesService { hub, stores, allow, planning: Arc::new(Semaphore::new(PLANS)) }
+    }
+
+    /// The service for a tonic server.
+    pub fn into_server(self) -> merges_server::MergesServer<Self> {
+        merges_server::MergesServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    async fn known(&self, id: &str) -> Result<watch::Receiver<View>, Status> {
+        let id = parse(id)?;
+        self.hub.get(id.clone()).await.map_err(|e| status(&e))?.ok_or_else(|| unknown(id.as_str()))
+    }
+}
+
+fn parse(id: &str) -> Result<MergeId, Status> {
+    MergeId::parse(id).ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &str) -> Status {
+    let shown: String = id.chars().take(40).collect();
+    let error = Error::new(Kind::Usage, format!("no merge {shown:?} is known here")).hint("shardfuse list");
+    with_code(Code::NotFound, &error)
+}
+
+#[tonic::async_trait]
+impl merges_server::Merges for MergesService {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+
+    async fn plan(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::PlanResponse>, Status> {
+        require(&request, Role::Submitter)?;
+        let spec = spec(request.into_inner().spec, &self.allow)?;
+        let _place = self.planning.acquire().await.map_err(|_| Status::unavailable("the coordinator is stopping"))?;
+        let (plan, report) = plan(&self.stores, &spec).await.map_err(|e| status(&e))?;
+        let report_json = outline(&plan, &report, cost(&plan), None).to_string();
+        Ok(Response::new(v1::PlanResponse { plan: plan.digest(), report_json }))
+    }
+
+    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+        require(&request, Role::Submitter)?;
+        let request = request.into_inner();
+        let device = match request.device.as_str() {
+            "" => None,
+            name => Some(Device::parse(name).map_err(|e| status(&e))?),
+        };
+        let submission = Submission {
+            spec: spec(request.spec, &self.allow)?,
+            restart: request.restart,
+            force: request.force,
+            priority: request.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY),
+            device,
+        };
+        let (view, known) = self.hub.submit(submission).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::SubmitResponse { merge: Some(merge(&view)), known }))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        require(&request, Role::Submitter)?;
+        let view = self.known(&request.into_inner().id).await?;
+        let merge = merge(&view.borrow());
+        Ok(Response::new(v1::GetResponse { merge: Some(merge) }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        require(&request, Role::Submitter)?;
+        let limit = match request.into_inner().limit as usize {
+            0 => LIST.0,
+            limit => limit.min(LIST.1),
+        };
+        let views = self.hub.list(limit).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::ListResponse { merges: views.iter().map(merge).collect() }))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        require(&request, Role::Submitter)?;
+        let view = self.known(&request.into_inner().id).await?;
+        // The hub shows progress at each of its ticks, so a watcher hears a few times a second at the most.
+        let states = futures::stream::unfold(Some((view, true)), |state| async move {
+            let (mut view, first) = state?;
+            if !first && view.changed().await.is_err() {
+                return Some((Err(Status::unavailable("the coordinator is stopping")), None));
+            }
+            let (now, ended) = {
+                let view = view.borrow_and_update();
+                (merge(&view), view.stage.has_ended())
+            };
+            Some((Ok(v1::WatchResponse { merge: Some(now) }), (!ended).then_some((view, false))))
+        });
+        Ok(Response::new(Box::pin(states)))
+    }
+
+    async fn cancel(&self, request: Request<v1::CancelRequest>) -> Result<Response<v1::CancelResponse>, Status> {
+        require(&request, Role::Submitter)?;
+        let v1::CancelRequest { id, discard } = request.into_inner();
+        let view = self.hub.cancel(parse(&id)?, discard).await.map_err(|e| status(&e))?;
+        let view = view.ok_or_else(|| unknown(&id))?;
+        Ok(Response::new(v1::CancelResponse { merge: Some(merge(&view)) }))
+    }
+}
+
+/// A merge on the wire.
+fn merge(view: &View) -> v1::Merge {
+    let state = match view.stage {
+        Stage::Queued => v1::MergeState::Queued,
+        Stage::Planning => v1::MergeState::Planning,
+        Stage::Running => v1::MergeState::Running,
+        Stage::Publishing => v1::MergeState::Publishing,
+        Stage::Done => v1::MergeState::Done,
+        Stage::Failed => v1::MergeState::Failed,
+        Stage::Cancelled => v1::MergeState::Cancelled,
+    };
+    let p = &view.progress;
+    let progress = v1::Progress {
+        bytes_done: p.bytes_done,
+        bytes_total: p.bytes_total,
+        tasks_done: p.tasks_done,
+        tasks_running: p.tasks_running,
+        tasks_total: p.tasks_total,
+        workers: p.workers,
+        retries: p.retries,
+        expired: p.expired,
+        late: p.late,
+        parts_new: p.pieces_new,
+        parts_kept: p.pieces_kept,
+    };
+    v1::Merge {
+        id: view.id.as_str().to_owned(),
+        spec: Some((&view.spec).into()),
+        state: state.into(),
+        progress: Some(progress),
+        plan: view.plan.clone().unwrap_or_default(),
+        device_class: view.device_class.clone().unwrap_or_default(),
+        priority: view.priority,
+        submitted: Some(timestamp(view.submitted)),
+        ended: view.ended.map(timestamp),
+        failure: view.failure.as_ref().map(failure),
+        remarks: view.remarks.clone(),
+    }
+}
+
+fn timestamp(millis: u64) -> prost_types::Timestamp {
+    let nanos = i32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+    prost_types::Timestamp { seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX), nanos }
+}

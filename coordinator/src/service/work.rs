@@ -1,0 +1,150 @@
+//! `shardfuse.v1.Work`: sessions of workers, checked and passed to the hub.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::{FutureExt, Stream};
+use shardfuse_proto::v1::{self, from_worker, work_server};
+use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::role::{Role, require};
+use super::status::status;
+use crate::hub::{Handle, Session, device};
+use crate::schedule::WorkerId;
+
+/// Messages that may wait for one worker. A session whose worker does not read is closed; our memory is not its queue.
+const OUTBOUND: usize = 1024;
+/// The most tasks that a worker takes at a time.
+const MAX_SLOTS: u32 = 1024;
+/// The longest name of a worker, in bytes.
+const MAX_NAME: usize = 256;
+
+/// What a worker is sent.
+pub type ToWorker = Result<v1::ToWorker, Status>;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct WorkService {
+    hub: Handle,
+}
+
+impl WorkService {
+    /// A service that feeds a hub.
+    pub fn new(hub: Handle) -> Self {
+        WorkService { hub }
+    }
+
+    /// The service for a tonic server.
+    pub fn into_server(self) -> work_server::WorkServer<Self> {
+        work_server::WorkServer::new(self).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    }
+}
+
+/// Refuses what cannot be a worker of this version.
+fn check(hello: &v1::Hello) -> Result<(), Status> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(Status::failed_precondition(format!(
+            "the worker speaks protocol {}, the coordinator {PROTOCOL_VERSION}",
+            hello.protocol_version
+        )));
+    }
+    if !device::is_class(&hello.device_class) {
+        let shown: String = hello.device_class.chars().take(80).collect();
+        return Err(Status::invalid_argument(format!(
+            "the worker's device class is {shown:?}, expected cpu or cuda:<sm>:<SM count>:<cuBLAS version>"
+        )));
+    }
+    if !(1..=MAX_SLOTS).contains(&hello.slots) {
+        return Err(Status::invalid_argument(format!(
+            "the worker offers {} slots, expected 1 to {MAX_SLOTS}",
+            hello.slots
+        )));
+    }
+    if hello.name.len() > MAX_NAME || hello.name.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(format!(
+            "the worker's name has {} bytes; at most {MAX_NAME} without control characters are taken",
+            hello.name.len()
+        )));
+    }
+    Ok(())
+}
+
+#[tonic::async_trait]
+impl work_server::Work for WorkService {
+    type SessionStream = Pin<Box<dyn Stream<Item = ToWorker> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::FromWorker>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        require(&request, Role::Worker)?;
+        let mut inbound = request.into_inner();
+        let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = inbound.message().await?
+        else {
+            return Err(Status::invalid_argument("a session begins with hello"));
+        };
+        check(&hello)?;
+        let worker = WorkerId(hello.worker_id);
+        let (send, receive) = mpsc::channel(OUTBOUND);
+        let heartbeat_ms = u64::try_from(self.hub.heartbeat().as_millis()).unwrap_or(u64::MAX);
+        let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms };
+        let welcome = v1::ToWorker { message: Some(v1::to_worker::Message::Welcome(welcome)) };
+        send.try_send(Ok(welcome)).map_err(|_| Status::internal("a new queue is full"))?;
+        let session = self.hub.join(hello, send).await.map_err(|e| status(&e))?;
+        let outbound = Outbound::new(receive, session.closed.clone());
+        tokio::spawn(read(self.hub.clone(), worker, session, inbound));
+        Ok(Response::new(Box::pin(outbound)))
+    }
+}
+
+/// Passes on what a worker says until its session ends.
+async fn read(hub: Handle, worker: WorkerId, session: Session, mut inbound: Streaming<v1::FromWorker>) {
+    let Session { number, mut closed } = session;
+    loop {
+        let message = tokio::select! {
+            message = inbound.next() => message,
+            _ = closed.changed() => return,
+        };
+        match message {
+            Some(Ok(v1::FromWorker { message: Some(message) })) => {
+                if !hub.said(worker, number, message).await {
+                    return;
+                }
+            }
+            Some(Ok(v1::FromWorker { message: None })) => {}
+            // A broken connection is no farewell: the worker may come back before its leases end.
+            Some(Err(_)) => return hub.broken(worker, number).await,
+            None => return hub.left(worker, number).await,
+        }
+    }
+}
+
+/// What a worker is sent, until the hub closes the session and the queue is empty.
+struct Outbound {
+    queue: mpsc::Receiver<ToWorker>,
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Outbound {
+    fn new(queue: mpsc::Receiver<ToWorker>, mut closed: watch::Receiver<()>) -> Self {
+        let closed = async move {
+            // Nothing is ever sent: it ends when the sender is dropped.
+            while closed.changed().await.is_ok() {}
+        };
+        Outbound { queue, closed: Box::pin(closed.fuse()) }
+    }
+}
+
+impl Stream for Outbound {
+    type Item = ToWorker;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ToWorker>> {
+        match self.queue.poll_recv(context) {
+            Poll::Ready(message) => Poll::Ready(message),
+            Poll::Pending => self.closed.as_mut().poll(context).map(|()| None),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The state of a merge, below `<output>/.shardfuse/`, on any store.
+//!
+//! ```text
+//! plan                            the plan, created if absent: one plan an output
+//! replaces                        an older output goes when this one is published
+//! epoch/<n>                       taken by create-if-absent: the highest number is the coordinator that counts
+//! header/<file>                   the bytes that begin an output file
+//! measured/<id>/<block>           sums of one block; measured/<id>/all: folded over all blocks
+//! journal/<n>-<token>/<seq>       the records of one coordinator, read by GET until one is missing
+//! ```
+//!
+//! **Who counts.** No lock and no heartbeat: a coordinator takes the number above all that are there, and whoever finds
+//! a higher one stops. A number alone does not say who took it (the state may have been discarded and begun anew), so
+//! each coordinator draws a token, which its epoch object holds and its journal's name carries. What a coordinator that
+//! lost its place still appends lands in a journal of its own: the next one reads it if it comes in time, since the
+//! parts are there and their bytes are determined, and nobody reads it otherwise.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{ErrorKind, Location, Store};
+
+use crate::failure::{io, join};
+
+/// The folder of a merge's state, below the output.
+pub const STATE: &str = ".shardfuse";
+/// The format of what lies in it, beside the plan's own.
+const FORMAT: u32 = 1;
+/// The largest state object that is read, in bytes. A plan is by far the largest.
+const MAX_OBJECT: u64 = 1 << 30;
+
+/// What an epoch object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    format: u32,
+    /// Who took it.
+    pub token: String,
+    /// The digest of the plan that it is about; empty if it only keeps others away while the state is removed.
+    pub plan: String,
+    /// When, in seconds since 1970, by the clock of that machine.
+    pub at: u64,
+}
+
+impl Taken {
+    /// Whether this is the end of a state that is being removed.
+    pub fn is_seal(&self) -> bool {
+        self.plan.is_empty()
+    }
+
+    fn render(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// A coordinator's place: its epoch, and the token that says that it is this coordinator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The number.
+    pub epoch: u64,
+    /// The token.
+    pub token: String,
+}
+
+/// Whether a claim still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody came later.
+    Holds,
+    /// A later coordinator goes on with this state, and with its uploads.
+    TakenOver,
+    /// The state was removed, and perhaps begun anew: nobody knows this coordinator's uploads any more.
+    Gone,
+}
+
+/// The state folder of one output.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The output's store.
+    pub store: Arc<dyn Store>,
+    /// The state folder.
+    pub at: Location,
+}
+
+impl State {
+    /// The state folder below an output.
+    pub fn of(store: Arc<dyn Store>, output: &Location) -> Result<State> {
+        Ok(State { store, at: join(output, STATE)? })
+    }
+
+    /// A place below the state folder.
+    pub fn place(&self, name: &str) -> Result<Location> {
+        join(&self.at, name)
+    }
+
+    /// The whole of a state object, if it is there.
+    pub async fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        match self.store.get(&self.place(name)?, MAX_OBJECT).await {
+            Ok((bytes, _)) => Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    /// Whether a state object is there.
+    pub async fn has(&self, name: &str) -> Result<bool> {
+        match self.store.head(&self.place(name)?).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    /// Writes a state object.
+    pub async fn put(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.store.put(&self.place(name)?, bytes).await.map_err(io)
+    }
+
+    /// Removes a state object.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        self.store.delete(&self.place(name)?).await.map_err(io)
+    }
+
+    /// Creates a state object; false if another one is there. One of the same bytes counts as created: the reply to an
+    /// earlier try may have been lost.
+    pub async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        match self.store.create(&self.place(name)?, bytes.clone()).await {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(self.get(name).await? == Some(bytes)),
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    /// The stored plan.
+    pub async fn plan(&self) -> Result<Option<Plan>> {
+        match self.get("plan").await? {
+            Some(bytes) => Plan::from_bytes(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the epoch object of a number says, if it is there.
+    pub async fn taken(&self, epoch: u64) -> Result<Option<Taken>> {
+        let Some(bytes) = self.get(&format!("epoch/{epoch}")).await? else { return Ok(None) };
+        let broken = |what: String| Error::new(Kind::Io, format!("{}/epoch/{epoch} {what}", self.at));
+        let taken: Taken = serde_json::from_slice(&bytes).map_err(|e| broken(format!("cannot be read: {e}")))?;
+        if taken.format != FORMAT {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("the state in {} has format {}, this version reads {FORMAT}", self.at, taken.format),
+            )
+            .hint("finish the merge with the version that began it, or discard it with --restart"));
+        }
+        Ok(Some(taken))
+    }
+
+    /// The epochs that are taken, from 1 on, found by asking for one after the other: numbers are taken without gaps, and
+    /// never given back.
+    pub async fn epochs(&self) -> Result<Vec<Taken>> {
+        let mut found = Vec::new();
+        while let Some(taken) = self.taken(found.len() as u64 + 1).await? {
+            found.push(taken);
+        }
+        Ok(found)
+    }
+
+    /// Takes the next epoch above `past`, for a plan of this digest.
+    ///
+    /// Of any number of coordinators each gets its own: creation decides, and whoever comes second goes one further.
+    pub async fn take_epoch(&self, plan: &str, past: u64) -> Result<Claim> {
+        let taken = Taken { format: FORMAT, token: token(), plan: plan.to_owned(), at: now() };
+        let mut epoch = past + 1;
+        while !self.create(&format!("epoch/{epoch}"), taken.render()).await? {
+            epoch += 1;
+        }
+        Ok(Claim { epoch, token: taken.token })
+    }
+
+    /// Closes the state for good, in one step with the question whether a claim holds: false if it does not. Afterwards no
+    /// coordinator goes on with it, and whoever comes removes it.
+    pub async fn seal(&self, claim: &Claim) -> Result<bool> {
+        if self.standing(claim).await? != Standing::Holds {
+            return Ok(false);
+        }
+        let seal = Taken { format: FORMAT, token: token(), plan: String::new(), at: now() };
+        self.create(&format!("epoch/{}", claim.epoch + 1), seal.render()).await
+    }
+
+    /// Whether a claim still holds.
+    pub async fn standing(&self, claim: &Claim) -> Result<Standing> {
+        if self.taken(claim.epoch).await?.is_none_or(|t| t.token != claim.token) {
+            return Ok(Standing::Gone);
+        }
+        // Numbers are taken without gaps, so one look above is enough.
+        Ok(match self.has(&format!("epoch/{}", claim.epoch + 1)).await? {
+            true => Standing::TakenOver,
+            false => Standing::Holds,
+        })
+    }
+
+    /// Fails with `output_busy` if a claim does not hold any more.
+    pub async fn check(&self, claim: &Claim) -> Result<()> {
+        let what = match self.standing(claim).await? {
+            Standing::Holds => return Ok(()),
+            Standing::TakenOver => "another shardfuse took over the merge",
+            Standing::Gone => "another shardfuse finished or discarded the merge",
+        };
+        Err(Error::new(Kind::OutputBusy, format!("{what} in {} (this was epoch {})", self.at, claim.epoch))
+            .hint("let the other one finish"))
+    }
+}
+
+/// Seconds since 1970, as this machine has it. Only for people and for `clean`: nothing else is decided by it.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// A name that nobody else draws: the keys of the standard hasher come from the system's randomness.
+fn token() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}

@@ -1,0 +1,69 @@
+//! The connections of one process, and how long they may take.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::location::Location;
+
+/// How long a server may take before it counts as gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// From the request to the head of the answer.
+    pub answer: Duration,
+    /// In every span of this length a body must bring `least` bytes. A limit on the whole body would have to know
+    /// how large it is and how fast the line.
+    pub window: Duration,
+    /// See `window`.
+    pub least: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(60),
+            window: Duration::from_secs(30),
+            least: 32 << 10,
+        }
+    }
+}
+
+/// A client, made when it is first used: making it reads the machine's certificates, which may fail. Clones share
+/// their connections.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Client {
+    pub(super) inner: Arc<OnceLock<Result<reqwest::Client, String>>>,
+    pub patience: Patience,
+}
+
+impl Client {
+    /// The client; `at` is what an error names.
+    pub fn get(&self, at: &Location) -> Result<&reqwest::Client> {
+        let made = self.inner.get_or_init(|| {
+            reqwest::Client::builder()
+                .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
+                // Redirects are followed by hand, where it is decided who sees a token.
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .connect_timeout(self.patience.connect)
+                // Many ranges at a time go faster over as many connections than over the streams of one.
+                .http1_only()
+                .build()
+                .map_err(|e| chain(&e.without_url()))
+        });
+        made.as_ref().map_err(|e| Error::new(ErrorKind::Permanent, at, format!("no connection can be made: {e}")))
+    }
+}
+
+/// An error of the client with its causes. Addresses stay out: one that was redirected to may be signed.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,319 @@
+//! Objects in memory, with the behaviour of an object store: for tests and simulations.
+//!
+//! **Consistency.** As [`Store`] says; a lock makes every operation one step. Versions, upload ids and part ids are
+//! numbered, so that two runs with the same calls give the same ids and a failing run can be replayed.
+//!
+//! **Uploads** behave as on S3: a part that is put again under its number replaces the former one and has another id if
+//! its bytes differ; completing names each part by its id, and one that is not the last put is refused.
+//!
+//! **Crash.** Nothing survives the process; within it, an object outlives whoever wrote it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{PartId, Pin, UploadId};
+use crate::location::Location;
+use crate::store::{Entry, Meta, PartSlot, Store};
+
+/// The smallest part that is not the last, as on S3.
+const LEAST_PART: usize = 5 << 20;
+
+/// Objects in memory. The module's documentation says what holds.
+#[derive(Default)]
+pub struct Memory {
+    state: Mutex<State>,
+    /// Whether small parts are taken, which no real store does.
+    small_parts: bool,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Location, Object>,
+    uploads: BTreeMap<String, Upload>,
+    counter: u64,
+    parts_put: u64,
+}
+
+struct Object {
+    bytes: Bytes,
+    version: u64,
+}
+
+struct Upload {
+    at: Location,
+    parts: BTreeMap<u32, (PartId, Bytes)>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same, which takes parts of any size: a simulation has no room for parts of 5 MiB.
+    #[must_use]
+    pub fn with_small_parts(self) -> Self {
+        Self { small_parts: true, ..self }
+    }
+
+    /// How many parts were put since the beginning, those put again included.
+    pub fn parts_put(&self) -> u64 {
+        self.state().parts_put
+    }
+
+    /// Uploads that are neither completed nor aborted.
+    pub fn open_uploads(&self) -> usize {
+        self.state().uploads.len()
+    }
+
+    /// Every object's bytes, by location.
+    pub fn snapshot(&self) -> BTreeMap<Location, Bytes> {
+        self.state().objects.iter().map(|(at, object)| (at.clone(), object.bytes.clone())).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Memory")
+            .field("objects", &state.objects.len())
+            .field("uploads", &state.uploads.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn write(&mut self, at: &Location, bytes: Bytes) {
+        let version = self.next();
+        self.objects.insert(at.clone(), Object { bytes, version });
+    }
+
+    fn object(&self, at: &Location) -> Result<&Object> {
+        self.objects.get(at).ok_or_else(|| Error::new(ErrorKind::NotFound, at, "is not there"))
+    }
+
+    fn pinned(&self, at: &Location, pin: Option<&Pin>) -> Result<&Object> {
+        let object = self.object(at)?;
+        match pin {
+            Some(pin) if *pin != object.pin() => {
+                let message = format!("is version {}, expected {pin}", object.version);
+                Err(Error::new(ErrorKind::Changed, at, message))
+            }
+            _ => Ok(object),
+        }
+    }
+
+    fn upload(&mut self, at: &Location, upload: &UploadId) -> Result<&mut Upload> {
+        match self.uploads.get_mut(upload.as_str()) {
+            Some(found) if found.at == *at => Ok(found),
+            _ => Err(Error::new(ErrorKind::NoSuchUpload, at, format!("has no upload {upload}"))),
+        }
+    }
+}
+
+impl Object {
+    fn pin(&self) -> Pin {
+        Pin::new(format!("v{}", self.version))
+    }
+
+    fn meta(&self) -> Meta {
+        Meta { size: self.bytes.len() as u64, pin: self.pin() }
+    }
+}
+
+/// Equal bytes have equal ids, as ETags do.
+fn part_id(bytes: &[u8]) -> PartId {
+    PartId::new(&blake3::hash(bytes).to_hex()[..32])
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn head(&self, at: &Location) -> Result<Meta> {
+        self.state().object(at).map(Object::meta)
+    }
+
+    async fn read(&self, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+        let state = self.state();
+        let object = state.pinned(at, pin)?;
+        let length = object.bytes.len();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let Some(bytes) = start.checked_add(buf.len()).and_then(|end| object.bytes.get(start..end)) else {
+            let message = format!("has {length} bytes, {} from {offset} on were asked for", buf.len());
+            return Err(Error::new(ErrorKind::ShortRead, at, message));
+        };
+        buf.copy_from_slice(bytes);
+        Ok(buf)
+    }
+
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
+        let shown = dir.to_string();
+        let below = format!("{}/", shown.trim_end_matches('/'));
+        let state = self.state();
+        let mut entries: Vec<Entry> = state
+            .objects
+            .iter()
+            .filter_map(|(at, object)| {
+                let name = at.to_string().strip_prefix(&below)?.to_owned();
+                Some(Entry { name, size: object.bytes.len() as u64 })
+            })
+            .collect();
+        entries.sort();
+        Ok(entries)
+    }
+
+    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        self.state().write(at, bytes);
+        Ok(())
+    }
+
+    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        let mut state = self.state();
+        if state.objects.contains_key(at) {
+            return Err(Error::new(ErrorKind::AlreadyExists, at, "exists already"));
+        }
+        state.write(at, bytes);
+        Ok(())
+    }
+
+    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
+        let mut state = self.state();
+        let bytes = state.pinned(from, pin)?.bytes.clone();
+        state.write(to, bytes);
+        Ok(())
+    }
+
+    async fn delete(&self, at: &Location) -> Result<()> {
+        self.state().objects.remove(at);
+        Ok(())
+    }
+
+    async fn delete_tree(&self, dir: &Location) -> Result<()> {
+        let mut state = self.state();
+        state.objects.retain(|at, _| !at.is_within(dir));
+        state.uploads.retain(|_, upload| !upload.at.is_within(dir));
+        Ok(())
+    }
+
+    async fn remove_empty_dir(&self, _: &Location) -> Result<()> {
+        Ok(())
+    }
+
+    async fn sweep(&self, _: &Location) -> Result<()> {
+        Ok(())
+    }
+
+    async fn begin(&self, at: &Location, _: u64) -> Result<UploadId> {
+        let mut state = self.state();
+        let id = format!("upload-{}", state.next());
+        state.uploads.insert(id.clone(), Upload { at: at.clone(), parts: BTreeMap::new() });
+        Ok(UploadId::new(id))
+    }
+
+    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
+        Ok(self.state().upload(at, upload).is_ok())
+    }
+
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
+        let mut state = self.state();
+        let id = part_id(&bytes);
+        state.upload(at, upload)?.parts.insert(part.number, (id.clone(), bytes));
+        state.parts_put += 1;
+        Ok(id)
+    }
+
+    async fn read_part(&self, at: &Location, _: &UploadId, _: u64, _: Vec<u8>) -> Result<Vec<u8>> {
+        Err(Error::new(ErrorKind::Unsupported, at, "parts of an upload in progress cannot be read"))
+    }
+
+    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+        let mut state = self.state();
+        let refuse = |message: String| Err(Error::new(ErrorKind::Permanent, at, message));
+        let found = match state.upload(at, upload) {
+            Ok(found) => found,
+            Err(gone) => match state.object(at) {
+                Ok(object) if object.bytes.len() as u64 == size => return Ok(()),
+                _ => return Err(gone),
+            },
+        };
+        let mut whole = Vec::new();
+        for (i, (number, id)) in parts.iter().enumerate() {
+            match found.parts.get(number) {
+                Some((last, bytes)) if last == id => {
+                    if bytes.len() < LEAST_PART && i + 1 < parts.len() && !self.small_parts {
+                        return refuse(format!(
+                            "part {number} has {} bytes, at least {LEAST_PART} are taken",
+                            bytes.len()
+                        ));
+                    }
+                    whole.extend_from_slice(bytes);
+                }
+                Some((last, _)) => return refuse(format!("part {number} is {last}, not {id}")),
+                None => return refuse(format!("part {number} was not put")),
+            }
+        }
+        if whole.len() as u64 != size {
+            return refuse(format!("the parts have {} bytes of {size}", whole.len()));
+        }
+        state.uploads.remove(upload.as_str());
+        state.write(at, whole.into());
+        Ok(())
+    }
+
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
+        let mut state = self.state();
+        if state.upload(at, upload).is_ok() {
+            state.uploads.remove(upload.as_str());
+        }
+        Ok(())
+    }
+
+    async fn boot_id(&self, _: &Location) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn space(&self, _: &Location) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    async fn check_output(&self, _: &Location) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn does_what_every_store_does() {
+        crate::conformance::run(Arc::new(Memory::new()), "s3://bucket/suite".parse().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn ids_are_the_same_in_every_run() {
+        let ids = || async {
+            let store = Memory::new();
+            let at: Location = "s3://bucket/x".parse().unwrap();
+            let upload = store.begin(&at, 1).await.unwrap();
+            let part = store.put_part(&at, &upload, PartSlot { number: 0, offset: 0 }, "a".into()).await.unwrap();
+            (upload, part)
+        };
+        assert_eq!(ids().await, ids().await);
+    }
+}

@@ -1,0 +1,236 @@
+//! Object storage: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
+//!
+//! **Consistency.** The stores' own: a read after a write sees it, an object appears whole. A [`Pin`] is the ETag, and a
+//! pinned read is a conditional request. Create-if-absent is a conditional request too; a store that ignores conditions
+//! is told by [`Store::conditional_puts`], nothing else notices.
+//!
+//! **Reads** longer than [`read::RANGE`] go over several connections at a time. One whose connection breaks goes on
+//! where it stopped, at most three times and only while each connection brings something.
+//!
+//! **Uploads** are the stores' multipart uploads. Azure has none, only blocks that a list makes a blob: there a small
+//! object `.shardfuse/upload/<name>.<id>` beside the target stands for the upload, so that whoever comes late is told
+//! so; beginning another upload to the same path ends the older one. Elsewhere uploads to one path do not see each other.
+//! An upload's id also tells which version of the object was there when it began, so that one which was lost is not
+//! taken for completed because an older object of the same length is there.
+//!
+//! **Retry.** Nothing here retries but the reads that go on; [`Retrying`](crate::Retrying) does. **Crash.** Whatever a
+//! store acknowledged is durable.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::aws::AwsCredentialProvider;
+use object_store::azure::AzureCredentialProvider;
+use object_store::gcp::GcpCredentialProvider;
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{ObjectStore, PutPayload};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{PartId, Pin, UploadId};
+use crate::location::{Location, Scheme};
+use crate::store::{Entry, Meta, PartSlot, Store};
+
+mod connect;
+mod failure;
+mod ids;
+mod list;
+mod marker;
+mod pending;
+mod profile;
+mod read;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod wire;
+mod write;
+
+pub(crate) use connect::{Environment, connect};
+pub(crate) use wire::{Connections, Patience};
+
+use pending::Pending;
+use wire::Seen;
+
+/// What all three clients do.
+trait Client: ObjectStore + MultipartStore {}
+impl<T: ObjectStore + MultipartStore> Client for T {}
+
+/// Where a client's credentials come from, asked before each call so that a failure to get them is told apart from one
+/// of the store.
+enum Login {
+    Anonymous,
+    Aws(AwsCredentialProvider),
+    Google(GcpCredentialProvider),
+    Azure(AzureCredentialProvider),
+}
+
+/// One bucket, or container.
+pub(crate) struct Bucket {
+    scheme: Scheme,
+    name: String,
+    client: Arc<dyn Client>,
+    login: Login,
+    pending: Pending,
+    /// Whether there ever were credentials.
+    logged_in: AtomicBool,
+}
+
+/// Clients show what they are made of, credentials included.
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({}://{})", self.scheme, self.name)
+    }
+}
+
+impl Bucket {
+    /// The key of an object or folder, as the client takes it.
+    fn path(&self, at: &Location) -> Result<Path> {
+        if (at.scheme(), at.authority()) != (self.scheme, &self.name) {
+            return Err(Error::new(ErrorKind::Unsupported, at, format!("does not lie in {}", self.name)));
+        }
+        Path::parse(at.key()).map_err(|e| Error::new(ErrorKind::Permanent, at, "is no key of an object").with_source(e))
+    }
+
+    /// The key of an object.
+    fn object(&self, at: &Location) -> Result<Path> {
+        match at.key() {
+            "" => Err(Error::new(ErrorKind::Permanent, at, "names all of a bucket, not an object")),
+            _ => self.path(at),
+        }
+    }
+
+    /// Makes a call, after making sure of the credentials; a failure is told with what was attempted ("cannot read").
+    async fn call<T>(
+        &self,
+        at: &Location,
+        doing: &str,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T> {
+        self.log_in(at).await?;
+        let seen = Seen::default();
+        seen.watch(call).await.map_err(|e| failure::error(at, doing, e, seen.take()))
+    }
+
+    async fn log_in(&self, at: &Location) -> Result<()> {
+        let seen = Seen::default();
+        let result = seen
+            .watch(async {
+                match &self.login {
+                    Login::Anonymous => Ok(()),
+                    Login::Aws(from) => from.get_credential().await.map(|_| ()),
+                    Login::Google(from) => from.get_credential().await.map(|_| ()),
+                    Login::Azure(from) => from.get_credential().await.map(|_| ()),
+                }
+            })
+            .await;
+        match result {
+            Ok(()) => {
+                self.logged_in.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(e) => Err(failure::no_credentials(at, e, seen.take(), self.logged_in.load(Ordering::Relaxed))),
+        }
+    }
+
+    fn refuse_anonymous(&self, at: &Location) -> Result<()> {
+        match self.login {
+            Login::Anonymous => Err(Error::new(ErrorKind::Permission, at, "is reached anonymously, for reading only")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A body in pieces, so that its progress can be seen. The bytes are shared, not copied.
+fn payload(bytes: &Bytes) -> PutPayload {
+    const PIECE: usize = 256 << 10;
+    (0..bytes.len()).step_by(PIECE).map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect()
+}
+
+#[async_trait]
+impl Store for Bucket {
+    async fn head(&self, at: &Location) -> Result<Meta> {
+        read::head(self, at).await
+    }
+
+    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+        read::read(self, at, offset, buf, pin).await
+    }
+
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
+        list::list(self, dir).await
+    }
+
+    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        write::put(self, at, &bytes).await
+    }
+
+    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        write::create(self, at, &bytes).await
+    }
+
+    /// Bytes go through this process: the stores' own copies cannot be held to a pin by all of them.
+    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
+        crate::copy::copy((self, from), (self, to), pin).await
+    }
+
+    async fn delete(&self, at: &Location) -> Result<()> {
+        write::delete(self, at).await
+    }
+
+    async fn delete_tree(&self, dir: &Location) -> Result<()> {
+        write::delete_tree(self, dir).await
+    }
+
+    /// There are no folders.
+    async fn remove_empty_dir(&self, _: &Location) -> Result<()> {
+        Ok(())
+    }
+
+    /// An interrupted write leaves nothing.
+    async fn sweep(&self, _: &Location) -> Result<()> {
+        Ok(())
+    }
+
+    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
+        upload::begin(self, at, size).await
+    }
+
+    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
+        upload::probe(self, at, upload).await
+    }
+
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
+        upload::put_part(self, at, upload, part, &bytes).await
+    }
+
+    async fn read_part(&self, at: &Location, _: &UploadId, _: u64, _: Vec<u8>) -> Result<Vec<u8>> {
+        Err(Error::new(ErrorKind::Unsupported, at, "a part of an upload cannot be read back from object storage"))
+    }
+
+    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+        upload::complete(self, at, upload, parts, size).await
+    }
+
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
+        upload::abort(self, at, upload).await
+    }
+
+    async fn boot_id(&self, _: &Location) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn space(&self, _: &Location) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    async fn check_output(&self, dir: &Location) -> Result<()> {
+        upload::check_output(self, dir).await
+    }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        write::conditional_puts(self, dir).await
+    }
+}

@@ -1,0 +1,145 @@
+//! Uploads: parts by many hands, and one step that makes them an object.
+
+use bytes::Bytes;
+use object_store::multipart::PartId as StoreId;
+
+use super::ids::{self, Upload};
+use super::{Bucket, Pending, marker, payload, read};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{PartId, UploadId};
+use crate::location::Location;
+use crate::store::PartSlot;
+use crate::token::token;
+
+/// The parts that an object can have, on every store.
+const MOST_PARTS: u32 = 10_000;
+
+fn gone(at: &Location, upload: &UploadId) -> Error {
+    Error::new(ErrorKind::NoSuchUpload, at, format!("there is no upload {upload} to it"))
+}
+
+pub(super) async fn begin(bucket: &Bucket, at: &Location, _size: u64) -> Result<UploadId> {
+    bucket.refuse_anonymous(at)?;
+    let path = bucket.object(at)?;
+    let before = match read::head(bucket, at).await {
+        Ok(meta) => Some(meta.pin),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let tag = before.as_ref().map(|pin| pin.as_str());
+    let id = match bucket.pending {
+        Pending::Marked => {
+            let id = ids::name();
+            marker::begin(bucket, at, &id).await?;
+            id
+        }
+        _ => bucket.call(at, "cannot begin an upload", bucket.client.create_multipart(&path)).await?,
+    };
+    let upload = Upload::new(tag, id).written();
+    match Upload::parse(&upload) {
+        Some(_) => Ok(upload),
+        None => Err(Error::new(ErrorKind::Unsupported, at, "its store gave an upload an id that cannot be used")),
+    }
+}
+
+pub(super) async fn probe(bucket: &Bucket, at: &Location, upload: &UploadId) -> Result<bool> {
+    let path = bucket.object(at)?;
+    match Upload::parse(upload) {
+        Some(upload) => bucket.pending.exists(bucket, at, &path, &upload.id).await,
+        None => Ok(false),
+    }
+}
+
+pub(super) async fn put_part(
+    bucket: &Bucket,
+    at: &Location,
+    upload: &UploadId,
+    part: PartSlot,
+    bytes: &Bytes,
+) -> Result<PartId> {
+    let path = bucket.object(at)?;
+    let Some(Upload { id, .. }) = Upload::parse(upload) else { return Err(gone(at, upload)) };
+    if part.number >= MOST_PARTS {
+        let message = format!("part {} is one too many, an object has at most {MOST_PARTS}", part.number);
+        return Err(Error::new(ErrorKind::Permanent, at, message));
+    }
+    // A block put after the upload ended would only lie there for a week, but its writer would not hear of it.
+    if matches!(bucket.pending, Pending::Marked) && !marker::exists(bucket, at, &id).await? {
+        return Err(gone(at, upload));
+    }
+    let doing = format!("cannot put part {} of {} bytes", part.number, bytes.len());
+    let request = bucket.client.put_part(&path, &id, part.number as usize, payload(bytes));
+    match bucket.call(at, &doing, request).await {
+        Ok(put) => Ok(ids::part(bytes.len(), &put.content_id)),
+        // Stores differ in what they call it.
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(gone(at, upload).with_source(e)),
+        Err(e) => Err(e),
+    }
+}
+
+pub(super) async fn complete(
+    bucket: &Bucket,
+    at: &Location,
+    upload: &UploadId,
+    parts: &[(u32, PartId)],
+    size: u64,
+) -> Result<()> {
+    let path = bucket.object(at)?;
+    let ids = ids::parts(at, parts, size)?;
+    let Some(written) = Upload::parse(upload) else { return Err(gone(at, upload)) };
+    let marked = matches!(bucket.pending, Pending::Marked);
+    let result = if marked && !marker::exists(bucket, at, &written.id).await? {
+        Err(gone(at, upload))
+    } else {
+        let named = ids.iter().map(|id| StoreId { content_id: id.clone() }).collect();
+        let request = bucket.client.complete_multipart(&path, &written.id, named);
+        match bucket.call(at, &format!("cannot complete an upload of {} parts", parts.len()), request).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(gone(at, upload).with_source(e)),
+            Err(e) => Err(e),
+        }
+    };
+    match result {
+        Err(e) if may_be_done(&e) && is_done(bucket, at, &written, &ids, size).await => {
+            tracing::debug!(location = %at, error = %e.chain(), "the upload was completed before");
+        }
+        result => result?,
+    }
+    if marked && let Err(error) = marker::end(bucket, at, &written.id).await {
+        tracing::warn!(location = %at, error = %error.chain(), "the mark of a completed upload is left behind");
+    }
+    Ok(())
+}
+
+/// Whether a failure to complete may come from having completed before: the upload is gone, its parts are no longer
+/// what a list may name, or the reply was lost.
+fn may_be_done(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NoSuchUpload | ErrorKind::InvalidPart | ErrorKind::Transient)
+}
+
+/// Whether what is at the path is what the upload makes: of its length, and either with the ETag that S3 gives just
+/// these parts, or newer than the upload.
+async fn is_done(bucket: &Bucket, at: &Location, upload: &Upload, parts: &[String], size: u64) -> bool {
+    let Ok(now) = read::head(bucket, at).await else { return false };
+    let tag = now.pin.as_str();
+    now.size == size && (ids::composite(parts).as_deref() == Some(tag) || upload.is_older_than(tag))
+}
+
+pub(super) async fn abort(bucket: &Bucket, at: &Location, upload: &UploadId) -> Result<()> {
+    let path = bucket.object(at)?;
+    let Some(Upload { id, .. }) = Upload::parse(upload) else { return Ok(()) };
+    if matches!(bucket.pending, Pending::Marked) {
+        return marker::end(bucket, at, &id).await;
+    }
+    match bucket.call(at, "cannot drop an upload", bucket.client.abort_multipart(&path, &id)).await {
+        Err(e) if !matches!(e.kind(), ErrorKind::NoSuchUpload | ErrorKind::NotFound) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Begins an upload and drops it: whether the bucket is there, and may be written.
+pub(super) async fn check_output(bucket: &Bucket, dir: &Location) -> Result<()> {
+    let trial = dir.join(&format!(".shardfuse/trial-{}", token()))?;
+    let upload = begin(bucket, &trial, 0).await?;
+    abort(bucket, &trial, &upload).await
+}

@@ -1,0 +1,166 @@
+//! The HTTP client under every object store: what it sees decides what an error is.
+//!
+//! `object_store` tells apart only a few status codes. This client stands below it, sees status and error code of every
+//! answer, and leaves them where the call can pick them up ([`Seen`]). It also counts requests and bytes, and notices
+//! transfers that stand still: time is allowed for each step of progress, not for the whole, so a part of any size may
+//! take as long as it moves.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `shardfuse_store_requests_total` | `store`, `method`, `status` (the number, or `broken`) |
+//! | `shardfuse_store_request_seconds` (until the answer begins) | `store`, `method` |
+//! | `shardfuse_store_sent_bytes_total`, `shardfuse_store_received_bytes_total` | `store` |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use object_store::client::{
+    ClientConfigKey, ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use tokio::time::Instant;
+
+mod answer;
+mod body;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+pub(super) use answer::{Answer, element};
+use body::{Progress, Received, Sent};
+pub(super) use seen::{Outcome, Seen};
+
+use seen::Broken;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long nothing may move, by what is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// The next bytes of a body, in either direction.
+    pub(crate) body: Duration,
+    /// The beginning of an answer once all is sent; what the system buffers may still be on its way.
+    pub(crate) answer: Duration,
+    /// The same where the store has to put an object together.
+    pub(crate) completion: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { body: Duration::from_secs(30), answer: Duration::from_secs(60), completion: Duration::from_secs(300) }
+    }
+}
+
+/// Connections shared by all buckets of a process, kept open between requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    client: reqwest::Client,
+    patience: Patience,
+}
+
+impl Connections {
+    /// A pool that stands for no standstill longer than `patience`.
+    pub(crate) fn new(patience: Patience) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .http1_only()
+            // A signature is for one host; whoever sends it elsewhere is not to get it.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, patience })
+    }
+
+    /// The connector for one store, whose name the metrics bear.
+    pub(super) fn connector(&self, store: &'static str) -> Connector {
+        Connector { connections: self.clone(), store }
+    }
+}
+
+/// What `object_store` builds its clients with.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    connections: Connections,
+    store: &'static str,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
+        Ok(HttpClient::new(Wire { connections: self.connections.clone(), store: self.store, allow_http }))
+    }
+}
+
+/// One client of one store.
+#[derive(Debug)]
+struct Wire {
+    connections: Connections,
+    store: &'static str,
+    allow_http: bool,
+}
+
+#[async_trait]
+impl HttpService for Wire {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let seen = Seen::current();
+        let method = request.method().clone();
+        let started = Instant::now();
+        let result = self.exchange(request, &seen).await;
+        let status = match &result {
+            Ok(response) => response.status().as_u16().to_string(),
+            Err(_) => "broken".to_owned(),
+        };
+        let labels = [("store", self.store.to_owned()), ("method", method.to_string())];
+        metrics::histogram!("shardfuse_store_request_seconds", &labels).record(started.elapsed().as_secs_f64());
+        metrics::counter!("shardfuse_store_requests_total", "store" => self.store, "method" => method.to_string(), "status" => status)
+            .increment(1);
+        result.map_err(|broken| {
+            let error = HttpError::new(HttpErrorKind::Interrupted, broken.clone());
+            seen.set(Outcome::Broken(broken));
+            error
+        })
+    }
+}
+
+impl Wire {
+    async fn exchange(&self, request: HttpRequest, seen: &Seen) -> Result<HttpResponse, Broken> {
+        let (parts, body) = request.into_parts();
+        if parts.uri.scheme_str() != Some("https") && !self.allow_http {
+            let message = "an endpoint without encryption, which --stores (allow_http) or the environment must allow";
+            return Err(Broken::for_good(message));
+        }
+        let url = parts.uri.to_string().parse().map_err(|_| Broken::for_good("the address is no URL"))?;
+        let mut request = reqwest::Request::new(parts.method.clone(), url);
+        *request.headers_mut() = parts.headers;
+        let progress = Arc::new(Progress::begin());
+        if body.content_length() > 0 {
+            *request.body_mut() = Some(reqwest::Body::wrap(Sent::new(body, Arc::clone(&progress), self.store)));
+        } else {
+            progress.finish();
+        }
+        let building = match parts.method {
+            Method::POST => true,
+            Method::PUT => parts.uri.query().is_some_and(|query| query.contains("comp=blocklist")),
+            _ => false,
+        };
+        let patience = self.connections.patience;
+        let wait = if building { patience.completion } else { patience.answer };
+        let response = progress.watch(patience.body, wait, self.connections.client.execute(request)).await?;
+        let response: http::Response<reqwest::Body> = response.map_err(Broken::of)?.into();
+        let (parts_of, body) = response.into_parts();
+        let wait = if building { patience.completion } else { patience.body };
+        let body = HttpResponseBody::new(Received::new(body, seen.clone(), self.store, wait));
+        // What a POST answers is short, and may be an error in spite of its status.
+        if parts_of.status.is_success() && parts.method != Method::POST {
+            return Ok(HttpResponse::from_parts(parts_of, body));
+        }
+        let bytes = answer::collect(body).await?;
+        if let Some(answer) = Answer::read(&parts_of, &bytes) {
+            seen.set(Outcome::Answer(answer));
+        }
+        Ok(HttpResponse::from_parts(parts_of, bytes.into()))
+    }
+}

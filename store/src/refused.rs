@@ -1,0 +1,112 @@
+//! A store that cannot be reached, and says so whatever is asked of it.
+//!
+//! Opening a store is cheap and cannot fail; what is wrong with it shows at the first call, with the location.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{PartId, Pin, UploadId};
+use crate::location::Location;
+use crate::store::{Entry, Meta, PartSlot, Store};
+
+/// Answers every call with one error.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Refused {
+    /// The kind and message of every answer.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    fn no<T>(&self, at: &Location) -> Result<T> {
+        Err(Error::new(self.kind, at, self.message.clone()))
+    }
+}
+
+#[async_trait]
+impl Store for Refused {
+    async fn head(&self, at: &Location) -> Result<Meta> {
+        self.no(at)
+    }
+
+    async fn read(&self, at: &Location, _: u64, _: Vec<u8>, _: Option<&Pin>) -> Result<Vec<u8>> {
+        self.no(at)
+    }
+
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
+        self.no(dir)
+    }
+
+    async fn put(&self, at: &Location, _: Bytes) -> Result<()> {
+        self.no(at)
+    }
+
+    async fn create(&self, at: &Location, _: Bytes) -> Result<()> {
+        self.no(at)
+    }
+
+    async fn copy(&self, from: &Location, _: &Location, _: Option<&Pin>) -> Result<()> {
+        self.no(from)
+    }
+
+    async fn delete(&self, at: &Location) -> Result<()> {
+        self.no(at)
+    }
+
+    async fn delete_tree(&self, dir: &Location) -> Result<()> {
+        self.no(dir)
+    }
+
+    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
+        self.no(dir)
+    }
+
+    async fn sweep(&self, dir: &Location) -> Result<()> {
+        self.no(dir)
+    }
+
+    async fn begin(&self, at: &Location, _: u64) -> Result<UploadId> {
+        self.no(at)
+    }
+
+    async fn probe(&self, at: &Location, _: &UploadId) -> Result<bool> {
+        self.no(at)
+    }
+
+    async fn put_part(&self, at: &Location, _: &UploadId, _: PartSlot, _: Bytes) -> Result<PartId> {
+        self.no(at)
+    }
+
+    async fn read_part(&self, at: &Location, _: &UploadId, _: u64, _: Vec<u8>) -> Result<Vec<u8>> {
+        self.no(at)
+    }
+
+    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<()> {
+        self.no(at)
+    }
+
+    async fn abort(&self, at: &Location, _: &UploadId) -> Result<()> {
+        self.no(at)
+    }
+
+    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
+        self.no(at)
+    }
+
+    async fn space(&self, at: &Location) -> Result<Option<u64>> {
+        self.no(at)
+    }
+
+    async fn check_output(&self, dir: &Location) -> Result<()> {
+        self.no(dir)
+    }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.no(dir)
+    }
+}

@@ -1,0 +1,242 @@
+//! A store that tries again.
+//!
+//! Whether to, the kind of an error decides: `Transient` only. Pauses double from 0.2 s up to 20 s, each shortened at
+//! random to anything between nothing and all of it, so that many workers who were turned away together do not come back
+//! together; a store that says how long to stay away is obeyed. A call gives up after eight tries, or when the pauses
+//! add up to two minutes: then its owner decides, a lease and a schedule stand above.
+//!
+//! **A lost reply.** What was done may be done again, with one exception: a `create` whose reply was lost answers
+//! `AlreadyExists`, as if somebody else had come first. Whoever must know puts a name of its own into what it creates,
+//! and looks. It never answers that it was first when it was not.
+//!
+//! Reads give up their buffer with an error, so a repeated one takes new memory. `shardfuse_store_retries_total` counts
+//! by `store`, `operation`, and `reason` (the beginning of what went wrong: `throttled` where the store asked for a
+//! pause, `failed` else).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::id::{PartId, Pin, UploadId};
+use crate::location::Location;
+use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::token::random;
+
+/// The longest pause that a store's wish is granted.
+const LONGEST_WISH: Duration = Duration::from_secs(60);
+
+/// A store that tries again what may work the next time.
+#[derive(Debug)]
+pub struct Retrying {
+    inner: Arc<dyn Store>,
+    pauses: ExponentialBuilder,
+}
+
+impl Retrying {
+    /// Tries again as the module's documentation says.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(20))
+            .with_max_times(7)
+            .with_total_delay(Some(Duration::from_secs(120)));
+        Self { inner, pauses }
+    }
+
+    async fn call<T, F: Future<Output = Result<T>>>(
+        &self,
+        at: &Location,
+        operation: &'static str,
+        call: impl FnMut() -> F,
+    ) -> Result<T> {
+        call.retry(self.pauses)
+            .when(|e: &Error| e.kind().is_transient())
+            .adjust(|e: &Error, pause| pause.map(|pause| adjusted(e, pause)))
+            .notify(|e: &Error, pause: Duration| {
+                let reason = if e.retry_after().is_some() { "throttled" } else { "failed" };
+                let store = at.scheme().name();
+                metrics::counter!("shardfuse_store_retries_total", "store" => store, "operation" => operation, "reason" => reason)
+                    .increment(1);
+                tracing::info!(location = %at, operation, error = %e.chain(), pause_ms = pause.as_millis() as u64, "trying again");
+            })
+            .await
+    }
+}
+
+/// A random share of the pause, but at least what the store asked for.
+fn adjusted(error: &Error, pause: Duration) -> Duration {
+    let share = (random() >> 11) as f64 / (1u64 << 53) as f64;
+    let wish = error.retry_after().unwrap_or_default().min(LONGEST_WISH);
+    wish + pause.mul_f64(share)
+}
+
+#[async_trait]
+impl Store for Retrying {
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.call(at, "resolve", || self.inner.resolve(at)).await
+    }
+
+    async fn head(&self, at: &Location) -> Result<Meta> {
+        self.call(at, "head", || self.inner.head(at)).await
+    }
+
+    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+        let length = buf.len();
+        let mut first = Some(buf);
+        self.call(at, "read", || {
+            let buf = first.take().unwrap_or_else(|| vec![0; length]);
+            self.inner.read(at, offset, buf, pin)
+        })
+        .await
+    }
+
+    async fn get(&self, at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
+        self.call(at, "get", || self.inner.get(at, limit)).await
+    }
+
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
+        self.call(dir, "list", || self.inner.list(dir)).await
+    }
+
+    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        self.call(at, "put", || self.inner.put(at, bytes.clone())).await
+    }
+
+    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        self.call(at, "create", || self.inner.create(at, bytes.clone())).await
+    }
+
+    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
+        self.call(to, "copy", || self.inner.copy(from, to, pin)).await
+    }
+
+    async fn delete(&self, at: &Location) -> Result<()> {
+        self.call(at, "delete", || self.inner.delete(at)).await
+    }
+
+    async fn delete_tree(&self, dir: &Location) -> Result<()> {
+        self.call(dir, "delete_tree", || self.inner.delete_tree(dir)).await
+    }
+
+    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
+        self.call(dir, "remove_empty_dir", || self.inner.remove_empty_dir(dir)).await
+    }
+
+    async fn sweep(&self, dir: &Location) -> Result<()> {
+        self.call(dir, "sweep", || self.inner.sweep(dir)).await
+    }
+
+    /// A begin whose reply was lost leaves an upload that nobody knows; a bucket's rule for incomplete uploads removes
+    /// it.
+    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
+        self.call(at, "begin", || self.inner.begin(at, size)).await
+    }
+
+    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
+        self.call(at, "probe", || self.inner.probe(at, upload)).await
+    }
+
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
+        self.call(at, "put_part", || self.inner.put_part(at, upload, part, bytes.clone())).await
+    }
+
+    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
+        let length = buf.len();
+        let mut first = Some(buf);
+        self.call(at, "read_part", || {
+            let buf = first.take().unwrap_or_else(|| vec![0; length]);
+            self.inner.read_part(at, upload, offset, buf)
+        })
+        .await
+    }
+
+    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+        self.call(at, "complete", || self.inner.complete(at, upload, parts, size)).await
+    }
+
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
+        self.call(at, "abort", || self.inner.abort(at, upload)).await
+    }
+
+    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
+        self.call(at, "boot_id", || self.inner.boot_id(at)).await
+    }
+
+    async fn space(&self, at: &Location) -> Result<Option<u64>> {
+        self.call(at, "space", || self.inner.space(at)).await
+    }
+
+    async fn check_output(&self, dir: &Location) -> Result<()> {
+        self.call(dir, "check_output", || self.inner.check_output(dir)).await
+    }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.call(dir, "conditional_puts", || self.inner.conditional_puts(dir)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::fault::{Fault, Faulty, Operation};
+    use crate::memory::Memory;
+
+    fn place() -> (Arc<Faulty>, Retrying, Location) {
+        let faulty = Arc::new(Faulty::new(Arc::new(Memory::new())));
+        (faulty.clone(), Retrying::new(faulty), "s3://bucket/x".parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_pass_is_tried_again() {
+        let (faulty, store, at) = place();
+        faulty.plan_run(Operation::Put, 1, 3, Fault::Before(ErrorKind::Transient));
+        store.put(&at, "x".into()).await.unwrap();
+        assert_eq!(faulty.calls(Operation::Put), 4);
+        for kind in [ErrorKind::Permission, ErrorKind::Changed, ErrorKind::InvalidPart, ErrorKind::Permanent] {
+            let before = faulty.calls(Operation::Head);
+            faulty.plan(Operation::Head, 1, Fault::Before(kind));
+            assert_eq!(store.head(&at).await.unwrap_err().kind(), kind);
+            assert_eq!(faulty.calls(Operation::Head), before + 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_gives_up_in_bounded_tries_and_time() {
+        let (faulty, store, at) = place();
+        faulty.plan_run(Operation::Read, 1, u64::MAX, Fault::Before(ErrorKind::Transient));
+        let start = Instant::now();
+        let error = store.read(&at, 0, vec![0; 4], None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(faulty.calls(Operation::Read), 8);
+        assert!(start.elapsed() <= Duration::from_secs(120), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_create_whose_reply_was_lost_never_claims_to_be_first() {
+        let (faulty, store, at) = place();
+        faulty.plan(Operation::Create, 1, Fault::After(ErrorKind::Transient));
+        assert_eq!(store.create(&at, "x".into()).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(&store.get(&at, 9).await.unwrap().0[..], b"x");
+    }
+
+    #[test]
+    fn a_stores_wish_is_granted_within_reason() {
+        let asked =
+            |seconds| Error::new(ErrorKind::Transient, "x", "slow down").with_retry_after(Duration::from_secs(seconds));
+        let pause = Duration::from_secs(1);
+        for _ in 0..100 {
+            let plain = adjusted(&Error::new(ErrorKind::Transient, "x", "reset"), pause);
+            assert!(plain <= pause);
+            let wish = adjusted(&asked(7), pause);
+            assert!(wish >= Duration::from_secs(7) && wish <= Duration::from_secs(8));
+            assert!(adjusted(&asked(3600), pause) <= LONGEST_WISH + pause);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Object storage against real servers, which `tests/services/run.sh` starts: SeaweedFS, Azurite, fake-gcs-server and
+//! rclone. Without it these tests are ignored; with it, a server that is missing fails them.
+
+mod azure;
+mod place;
+mod s3;

@@ -1,0 +1,210 @@
+"""What is done to a running merge, and how one sees that it took effect."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fleet import Fleet
+from proxy import Proxy
+
+PATIENCE = 120.0
+
+
+@dataclass
+class Run:
+    """One merge on one fleet."""
+
+    fleet: Fleet
+    merge: str
+    rng: random.Random
+    proxies: list[Proxy] = field(default_factory=list)
+
+    def progress(self) -> dict:
+        return self.fleet.get(self.merge)["progress"]
+
+    def wait(self, condition: Callable[[dict], bool], what: str) -> dict:
+        """Waits for the merge to be as wanted; the merge's end is an error."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            merge = self.fleet.get(self.merge)
+            if condition(merge):
+                return merge
+            assert merge["state"] not in ("done", "failed", "cancelled"), f"the merge ended before {what}: {merge}"
+            assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}: {merge}"
+            time.sleep(0.02)
+
+    def reach(self, share: float) -> None:
+        self.wait(
+            lambda m: m["progress"]["bytes_total"] and m["progress"]["bytes_done"] >= share * m["progress"]["bytes_total"],
+            f"{share:.0%}",
+        )
+
+    def share(self) -> float:
+        """A point of the merge at which a fault finds work under way."""
+        return self.rng.uniform(0.02, 0.6)
+
+
+class Fault:
+    """Does something to a run; `inject` returns what proves that it took effect, and fails if nothing does."""
+
+    name = ""
+    proxied = False
+    slow_worker = False
+
+    def inject(self, run: Run) -> str:
+        raise NotImplementedError
+
+
+class KillWorker(Fault):
+    """SIGKILL of a worker: its attempts run out and are made again elsewhere; another worker takes its place."""
+
+    name = "worker killed"
+
+    def inject(self, run: Run) -> str:
+        run.reach(run.share())
+        victim = run.rng.choice(run.fleet.workers)
+        before = run.progress()
+        victim.kill()
+        after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "a lease of the killed worker to end")
+        victim.start()
+        return f"{after['progress']['expired'] - before['expired']} leases ended with {victim.name}"
+
+
+class KillAllWorkers(Fault):
+    """Every worker dies at once; new ones come."""
+
+    name = "all workers killed"
+
+    def inject(self, run: Run) -> str:
+        run.reach(run.share())
+        before = run.progress()
+        for worker in run.fleet.workers:
+            worker.kill()
+        after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "the leases to end")
+        for worker in run.fleet.workers:
+            worker.start()
+        return f"{after['progress']['expired'] - before['expired']} leases ended"
+
+
+class KillCoordinator(Fault):
+    """SIGKILL of the coordinator; the next one goes on from the journal."""
+
+    name = "coordinator killed"
+
+    def inject(self, run: Run) -> str:
+        run.reach(max(0.1, run.share()))
+        coordinator = run.fleet.coordinator
+        coordinator.kill()
+        time.sleep(run.rng.choice([0, 0, 0.5, 2.5]))
+        coordinator.start()
+        merge = run.wait(lambda m: m["progress"]["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
+        kept = merge["progress"]["parts_kept"]
+        assert kept > 0, f"nothing was kept: {merge}"
+        return f"{kept} parts were kept"
+
+
+class KillBoth(Fault):
+    """Coordinator and a worker die together."""
+
+    name = "coordinator and worker killed"
+
+    def inject(self, run: Run) -> str:
+        run.reach(max(0.1, run.share()))
+        victim = run.rng.choice(run.fleet.workers)
+        victim.kill()
+        run.fleet.coordinator.kill()
+        run.fleet.coordinator.start()
+        victim.start()
+        merge = run.wait(lambda m: m["progress"]["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
+        kept = merge["progress"]["parts_kept"]
+        assert kept > 0, f"nothing was kept: {merge}"
+        return f"{kept} parts were kept, {victim.name} began anew"
+
+
+class Zombie(Fault):
+    """SIGSTOP of a worker past its lease: others do its tasks, then it wakes, puts its parts and reports them late."""
+
+    name = "zombie"
+
+    def inject(self, run: Run) -> str:
+        run.reach(run.share())
+        victim = run.rng.choice(run.fleet.workers)
+        before = run.progress()
+        victim.signal(signal.SIGSTOP)
+        try:
+            after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "the lease of the stopped worker to end")
+        finally:
+            victim.signal(signal.SIGCONT)
+        return f"{after['progress']['expired'] - before['expired']} leases ended while {victim.name} was stopped"
+
+
+class CutLine(Fault):
+    """The line between a worker and the coordinator breaks under a live lease, and is mended."""
+
+    name = "line cut"
+    proxied = True
+
+    def inject(self, run: Run) -> str:
+        run.reach(run.share())
+        proxy = run.rng.choice(run.proxies)
+        before = proxy.connections
+        broken = proxy.cut()
+        assert broken > 0, "no connection was there to be cut"
+        time.sleep(run.rng.choice([0.1, 1.0, 3.0]))
+        proxy.mend()
+        deadline = time.monotonic() + PATIENCE
+        while proxy.connections == before:
+            assert time.monotonic() < deadline, "the worker did not come back"
+            time.sleep(0.02)
+        return f"{broken} connections cut, the worker came back"
+
+
+class StallLine(Fault):
+    """Nothing passes between a worker and the coordinator for longer than a lease."""
+
+    name = "line stalled"
+    proxied = True
+
+    def inject(self, run: Run) -> str:
+        run.reach(run.share())
+        proxy = run.rng.choice(run.proxies)
+        before = run.progress()
+        waiting = proxy.stall()
+        assert waiting > 0, "no connection was there to be stalled"
+        try:
+            after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "the lease behind the line to end")
+        finally:
+            proxy.mend()
+        return f"{after['progress']['expired'] - before['expired']} leases ended behind the line"
+
+
+class Drain(Fault):
+    """SIGTERM of a worker: it finishes or hands back what it has, and exits with 0."""
+
+    name = "worker drained"
+
+    def inject(self, run: Run) -> str:
+        run.reach(run.share())
+        victim = run.rng.choice(run.fleet.workers)
+        code = victim.end()
+        assert code == 0, f"{victim.name} ended with {code}"
+        victim.start()
+        return f"{victim.name} ended with 0"
+
+
+class SlowWorker(Fault):
+    """A worker is far slower than the others: its last tasks are repeated elsewhere."""
+
+    name = "slow worker"
+    slow_worker = True
+
+    def inject(self, run: Run) -> str:
+        merge = run.wait(lambda m: m["progress"]["repeated"] > 0, "a slow task to be repeated")
+        return f"{merge['progress']['repeated']} slow tasks were repeated"
+
+
+FAULTS: list[type[Fault]] = [
+    KillWorker, KillAllWorkers, KillCoordinator, KillBoth, Zombie, CutLine, StallLine, Drain, SlowWorker,
+]
