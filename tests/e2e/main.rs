@@ -4,6 +4,7 @@
 
 mod commands;
 mod determinism;
+mod device;
 mod fixture;
 mod formats;
 mod kill;

@@ -9,10 +9,12 @@
 //! | `driver` | the functions of libcuda.so.1 |
 //! | `blas` | those of libcublas.so.12 |
 
+#[cfg_attr(feature = "without-gemm", allow(dead_code, unused_imports, reason = "they are the product's"))]
 mod blas;
 mod driver;
 mod kernels;
 mod memory;
+#[cfg_attr(feature = "without-gemm", allow(dead_code, reason = "one of them is the product's"))]
 mod settings;
 mod streams;
 
