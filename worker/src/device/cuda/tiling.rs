@@ -234,7 +234,7 @@ mod tests {
                 _ => dora(*r, Norm::Measured(MeasureId(0))),
             }).collect();
             if let Way::Device(tiling) = Way::of(&fuse(ops), Dtype::F32, 1 << 20, cols) {
-                prop_assert!(tiling.end as u64 <= SIDE);
+                prop_assert!(tiling.end <= SIDE);
                 for (i, rank) in ranks.iter().enumerate() {
                     let (left, gains) = tiling.side[i];
                     prop_assert_eq!(left % ALIGN, 0);
