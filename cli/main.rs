@@ -1,9 +1,12 @@
 //! `shardfuse`: merges LoRA-family adapters into checkpoints of any size.
 
+mod access;
 mod args;
+mod client;
 mod commands;
 mod local;
 mod memory;
+mod net;
 mod progress;
 mod report;
 mod sample;
@@ -42,6 +45,15 @@ fn main() -> ExitCode {
             Command::Plan(plan) => commands::plan::run(plan, &args.global).await,
             Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global).await,
             Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
+            Command::Clean(clean) => commands::clean::run(clean, &args.global).await,
+            Command::Submit(submit) => commands::submit::run(*submit, &args.global).await,
+            Command::List(list) => commands::list::run(list, &args.global).await,
+            Command::Get(get) => commands::get::run(get, &args.global).await,
+            Command::Watch(watch) => commands::watch::run(watch, &args.global).await,
+            Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
+            Command::Health(health) => commands::health::run(health, &args.global).await,
+            Command::Worker(worker) => commands::worker::run(worker).await,
+            Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }
     });
     telemetry.finish();

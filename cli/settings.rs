@@ -69,74 +69,86 @@ enum Scalar {
     Text(String),
 }
 
-impl Settings {
-    /// Flags over the file over the defaults.
-    pub fn new(args: Spec) -> Result<Settings> {
-        let file = match &args.spec {
-            Some(path) => read(path)?,
-            None => File::default(),
-        };
-        let here = std::env::current_dir()
-            .map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
-        let place = |text: &str| {
-            Location::parse(text, &here).map(|l| l.to_string()).map_err(|e| Error::new(Kind::Usage, e.chain()))
-        };
-        let need = |value: Option<String>, flag: &str| {
-            value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
-        };
-        let mut lora = if args.lora.is_empty() { from_file(file.lora)? } else { split(&args.lora)? };
-        for l in &mut lora {
-            l.path = place(&l.path)?;
+/// What was said of this machine.
+struct Machine {
+    memory: Option<u64>,
+    threads: Option<usize>,
+    device: Option<String>,
+}
+
+/// Flags over the file over the defaults: the spec, and what was said of this machine.
+fn understand(args: Spec) -> Result<(MergeSpec, Machine)> {
+    let file = match &args.spec {
+        Some(path) => read(path)?,
+        None => File::default(),
+    };
+    let here =
+        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
+    let place = |text: &str| {
+        Location::parse(text, &here).map(|l| l.to_string()).map_err(|e| Error::new(Kind::Usage, e.chain()))
+    };
+    let need = |value: Option<String>, flag: &str| {
+        value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
+    };
+    let mut lora = if args.lora.is_empty() { from_file(file.lora)? } else { split(&args.lora)? };
+    for l in &mut lora {
+        l.path = place(&l.path)?;
+    }
+    let bytes = |flag: &str, typed: Option<String>, file: Option<Scalar>| -> Result<Option<u64>> {
+        match (typed, file) {
+            (Some(text), _) | (None, Some(Scalar::Text(text))) => size::parse(flag, &text).map(Some),
+            (None, Some(Scalar::Number(n))) => Ok(Some(n)),
+            (None, None) => Ok(None),
         }
-        let bytes = |flag: &str, typed: Option<String>, file: Option<Scalar>| -> Result<Option<u64>> {
-            match (typed, file) {
-                (Some(text), _) | (None, Some(Scalar::Text(text))) => size::parse(flag, &text).map(Some),
-                (None, Some(Scalar::Number(n))) => Ok(Some(n)),
-                (None, None) => Ok(None),
+    };
+    check_combination(args.combine.or(file.combine).as_deref(), args.density.or(file.density))?;
+    let spec = MergeSpec {
+        base: place(&need(args.base.or(file.base), "--base")?)?,
+        lora,
+        output: place(&need(args.output.or(file.output), "--output")?)?,
+        dtype: match args.dtype.or(file.dtype) {
+            Some(text) => one_of(
+                "--dtype",
+                &text,
+                &[
+                    ("keep", OutputDtype::Keep),
+                    ("bf16", OutputDtype::Bf16),
+                    ("f16", OutputDtype::F16),
+                    ("f32", OutputDtype::F32),
+                ],
+            )?,
+            None => OutputDtype::Keep,
+        },
+        max_shard_size: bytes("--max-shard-size", args.max_shard_size, file.max_shard_size)?,
+        part_size: bytes("--part-size", args.part_size, file.part_size)?.unwrap_or(DEFAULT_PART_SIZE),
+        dora_norm: match args.dora_norm.or(file.dora_norm) {
+            Some(text) => {
+                one_of("--dora-norm", &text, &[("standing", DoraNorm::Standing), ("original", DoraNorm::Original)])?
             }
-        };
-        check_combination(args.combine.or(file.combine).as_deref(), args.density.or(file.density))?;
-        let spec = MergeSpec {
-            base: place(&need(args.base.or(file.base), "--base")?)?,
-            lora,
-            output: place(&need(args.output.or(file.output), "--output")?)?,
-            dtype: match args.dtype.or(file.dtype) {
-                Some(text) => one_of(
-                    "--dtype",
-                    &text,
-                    &[
-                        ("keep", OutputDtype::Keep),
-                        ("bf16", OutputDtype::Bf16),
-                        ("f16", OutputDtype::F16),
-                        ("f32", OutputDtype::F32),
-                    ],
-                )?,
-                None => OutputDtype::Keep,
-            },
-            max_shard_size: bytes("--max-shard-size", args.max_shard_size, file.max_shard_size)?,
-            part_size: bytes("--part-size", args.part_size, file.part_size)?.unwrap_or(DEFAULT_PART_SIZE),
-            dora_norm: match args.dora_norm.or(file.dora_norm) {
-                Some(text) => {
-                    one_of("--dora-norm", &text, &[("standing", DoraNorm::Standing), ("original", DoraNorm::Original)])?
-                }
-                None => DoraNorm::Standing,
-            },
-            partial_weight: args.partial_weight || file.partial_weight,
-            tokenizer: match args.tokenizer.or(file.tokenizer).as_deref() {
-                None | Some("auto") => Tokenizer::Auto,
-                Some("base") => Tokenizer::Base,
-                Some(path) => Tokenizer::Folder(place(path)?),
-            },
-            tied: args.tied.or(file.tied),
-        };
-        spec.check()?;
-        refuse_overlap(&spec)?;
-        let memory = bytes("--memory", args.memory, file.memory)?.unwrap_or_else(memory::default_budget);
-        let threads = args.threads.or(file.threads).unwrap_or_else(memory::default_threads);
-        let device = match args.device.or(file.device) {
-            Some(text) => text.parse().map_err(|why| Error::new(Kind::Usage, format!("--device: {why}")))?,
-            None => Choice::Auto,
-        };
+            None => DoraNorm::Standing,
+        },
+        partial_weight: args.partial_weight || file.partial_weight,
+        tokenizer: match args.tokenizer.or(file.tokenizer).as_deref() {
+            None | Some("auto") => Tokenizer::Auto,
+            Some("base") => Tokenizer::Base,
+            Some(path) => Tokenizer::Folder(place(path)?),
+        },
+        tied: args.tied.or(file.tied),
+    };
+    spec.check()?;
+    refuse_overlap(&spec)?;
+    let memory = bytes("--memory", args.memory, file.memory)?;
+    Ok((spec, Machine { memory, threads: args.threads.or(file.threads), device: file.device }))
+}
+
+impl Settings {
+    /// Flags over the file over the defaults. `device` is the flag.
+    pub fn new(args: Spec, device: Option<String>) -> Result<Settings> {
+        let (spec, machine) = understand(args)?;
+        let memory = machine.memory.unwrap_or_else(memory::default_budget);
+        let threads = machine.threads.unwrap_or_else(memory::default_threads);
+        let device = device.or(machine.device).map_or(Ok(Choice::Auto), |text| text.parse());
+        let device = device.map_err(|why| Error::new(Kind::Usage, format!("--device: {why}")))?;
         if threads == 0 {
             return Err(Error::new(Kind::Usage, "--threads is 0"));
         }
@@ -152,6 +164,31 @@ impl Settings {
         }
         Ok(Settings { spec, memory, threads, device })
     }
+}
+
+/// The merge that a coordinator is asked for: every place as a URL. What a spec file says of memory, threads and device is for
+/// merges on one machine; as flags they are refused.
+pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
+    if let Some(flag) =
+        [("--memory", args.memory.is_some()), ("--threads", args.threads.is_some())].iter().find(|f| f.1)
+    {
+        return Err(Error::new(Kind::Usage, format!("{} has no meaning for a fleet", flag.0))
+            .hint("each worker has its own: shardfuse worker --help"));
+    }
+    let (mut spec, _) = understand(args)?;
+    let url = |text: &mut String| -> Result<()> {
+        let location: Location =
+            text.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain()))?;
+        *text = location.to_url();
+        Ok(())
+    };
+    url(&mut spec.base)?;
+    url(&mut spec.output)?;
+    spec.lora.iter_mut().try_for_each(|l| url(&mut l.path))?;
+    if let Tokenizer::Folder(folder) = &mut spec.tokenizer {
+        url(folder)?;
+    }
+    Ok(spec)
 }
 
 fn read(path: &Path) -> Result<File> {

@@ -1,4 +1,6 @@
-//! Sizes in bytes, as people write them.
+//! Sizes in bytes and times, as people write them.
+
+use std::time::Duration;
 
 use shardfuse_merge::{Error, Kind, Result};
 
@@ -31,6 +33,24 @@ pub fn parse(flag: &str, text: &str) -> Result<u64> {
     if bytes.is_finite() && (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
+/// Parses a time: `25s`, `2m`, `500ms` or plain seconds.
+pub fn parse_time(flag: &str, text: &str) -> Result<Duration> {
+    let wrong =
+        || Error::new(Kind::Usage, format!("{flag} is {text:?}, expected a time")).hint("such as 25s, 2m or 25");
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let milliseconds = match unit {
+        "" | "s" => number.checked_mul(1000),
+        "ms" => Some(number),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    // A week and more is a slip, and no clock overflows below it.
+    milliseconds.filter(|ms| *ms <= 7 * 24 * 3_600_000).map(Duration::from_millis).ok_or_else(wrong)
+}
+
 /// `13.5 GB`: decimal, as disks and hubs count.
 pub fn show(bytes: u64) -> String {
     let mut value = bytes as f64;
@@ -61,6 +81,16 @@ mod tests {
         }
         for text in ["", "MiB", "-1", "5 parsecs", "1e400", "99999999999999999999", "9999999TB"] {
             assert_eq!(parse("--memory", text).unwrap_err().kind(), Kind::Usage, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_written() {
+        for (text, ms) in [("25", 25_000), ("25s", 25_000), ("2m", 120_000), ("500ms", 500), ("0s", 0)] {
+            assert_eq!(parse_time("--grace", text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5s", "8000h", "99999999999999999999s", "5 s"] {
+            assert_eq!(parse_time("--grace", text).unwrap_err().kind(), Kind::Usage, "{text}");
         }
     }
 

@@ -21,7 +21,7 @@ pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
     let here =
         std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
     let at = Location::parse(&args.path, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
-    let stores = Stores::new();
+    let stores = args.stores.open()?;
     let single = [".safetensors", ".bin", ".pt", ".pth"].iter().any(|e| at.to_string().ends_with(e));
     let (kind, config, rows) = if single {
         let store = stores.open(&at);

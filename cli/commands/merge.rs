@@ -9,25 +9,30 @@ use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::Stores;
 use shardfuse_worker::device::{CPU_CLASS, Device};
 use tokio::sync::watch;
 
-use super::{plan, print, print_json};
+use super::{plan, print, print_json, submit};
 use crate::args::{Format, Global, Merge};
 use crate::settings::Settings;
 use crate::{local, progress, size};
 
+/// How often a merge begins, if the store loses parts that it had taken.
+const ROUNDS: u32 = 3;
+
 /// Merges.
 pub async fn run(args: Merge, global: &Global) -> Result<()> {
+    if let Some(coordinator) = args.coordinator.clone() {
+        return submit::merge(args, &coordinator, global).await;
+    }
     let started = Instant::now();
     let rate = args.limit_rate.as_deref().map(|r| size::parse("--limit-rate", r)).transpose()?;
     let rate =
         rate.map(|r| NonZeroU64::new(r).ok_or_else(|| Error::new(Kind::Usage, "--limit-rate is 0"))).transpose()?;
-    let settings = Settings::new(args.spec)?;
+    let settings = Settings::new(args.spec, args.device)?;
     let stores = Arc::new(match rate {
-        Some(rate) => Stores::new().with_write_limit(rate),
-        None => Stores::new(),
+        Some(rate) => args.stores.open()?.with_write_limit(rate),
+        None => args.stores.open()?,
     });
     let devices = Device::open(settings.device).map_err(|f| f.error)?;
     let class = devices.first().map_or(CPU_CLASS, Device::class);
@@ -37,16 +42,25 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     if !global.quiet && global.format == Format::Text {
         eprint!("{}", plan::remarks(&report));
     }
-    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
-    let ready = match admit(Arc::clone(&stores), plan, class, options).await? {
-        Admitted::Ready(ready) => *ready,
-        Admitted::Finished(manifest) => return finished(&manifest, global),
-    };
-    let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
-    let shown = tokio::spawn(progress::show(receive, global.quiet));
-    let result = local::run(ready, stores, settings.memory, settings.threads, devices, send).await;
-    let _ = shown.await;
-    summary(&result?, &report, started, global)
+    let mut options = Options { restart: args.restart, force: args.force, single_coordinator: true };
+    let mut rounds = 0;
+    loop {
+        let ready = match admit(Arc::clone(&stores), plan.clone(), class, options).await? {
+            Admitted::Ready(ready) => *ready,
+            Admitted::Finished(manifest) => return finished(&manifest, global),
+        };
+        let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
+        let shown = tokio::spawn(progress::show(receive, global.quiet));
+        let result =
+            local::run(ready, Arc::clone(&stores), settings.memory, settings.threads, devices.clone(), send).await;
+        let _ = shown.await;
+        rounds += 1;
+        match result {
+            // The same merge goes on: only what the store lost is made again.
+            Err(e) if e.kind() == Kind::PartsLost && rounds < ROUNDS => options.restart = false,
+            result => return summary(&result?, &report, started, global),
+        }
+    }
 }
 
 fn finished(manifest: &Manifest, global: &Global) -> Result<()> {

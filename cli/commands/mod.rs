@@ -1,9 +1,18 @@
 //! The commands, one file each.
 
+pub mod cancel;
+pub mod certs;
+pub mod clean;
+pub mod get;
+pub mod health;
 pub mod inspect;
+pub mod list;
 pub mod merge;
 pub mod plan;
+pub mod submit;
 pub mod verify;
+pub mod watch;
+pub mod worker;
 
 use std::io::Write;
 

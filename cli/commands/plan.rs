@@ -6,7 +6,6 @@ use shardfuse_merge::Result;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::cost::{Cost, cost};
 use shardfuse_merge::plan::report::{AdapterReport, Report};
-use shardfuse_store::Stores;
 
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
@@ -18,8 +17,8 @@ const MOST: usize = 12;
 
 /// Plans and prints.
 pub async fn run(args: args::Plan, global: &Global) -> Result<()> {
-    let settings = Settings::new(args.spec)?;
-    let inventory = inspect(&Stores::new(), &settings.spec).await?;
+    let settings = Settings::new(args.spec, None)?;
+    let inventory = inspect(&args.stores.open()?, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
     let cost = cost(&plan);
     if global.format == Format::Json {

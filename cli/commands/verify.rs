@@ -21,7 +21,7 @@ pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
     let here =
         std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
     let output = Location::parse(&args.output, &here).map_err(io)?;
-    let stores = Stores::new();
+    let stores = args.stores.open()?;
     let store = stores.open(&output);
     let manifest = publish::manifest(&*store, &output).await?.ok_or_else(|| {
         Error::new(Kind::MissingFile, format!("{output} has no {MANIFEST} that can be read"))

@@ -140,7 +140,7 @@ impl Admission<'_> {
             discard(&state, &output).await?;
             return Ok(None);
         }
-        let before: Vec<String> = store.list(&output).await.map_err(io)?.into_iter().map(|e| e.name).collect();
+        let before = self.list().await?;
         let ours = |name: &String| name.starts_with(&format!("{STATE}/"));
         let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
         if let Some(stored) = &stored {
@@ -184,6 +184,11 @@ impl Admission<'_> {
                 return Ok(None);
             }
         }
+        if stored.is_none() && !self.list().await?.iter().filter(|n| !ours(n)).eq(foreign.iter().copied()) {
+            // Somebody published, or wrote something of their own, before the plan was there to be seen.
+            discard(&state, &output).await?;
+            return Ok(None);
+        }
         let made_folder = foreign.is_empty();
         match self.open(claim.clone(), made_folder).await {
             Ok(ready) => Ok(Some(Admitted::Ready(Box::new(ready)))),
@@ -211,6 +216,11 @@ impl Admission<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The names of everything in the output, in their order.
+    async fn list(&self) -> Result<Vec<String>> {
+        Ok(self.state.store.list(&self.output).await.map_err(io)?.into_iter().map(|e| e.name).collect())
     }
 
     async fn refuse_foreign(&self, before: &[String], foreign: &[&String]) -> Result<()> {

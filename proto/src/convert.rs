@@ -10,6 +10,7 @@ use shardfuse_merge::{Dtype, DtypeExt};
 
 use crate::v1;
 
+mod bounds;
 mod spec;
 
 /// A message that cannot be understood.
@@ -41,9 +42,10 @@ fn adapter(number: u32) -> Result<u16> {
     u16::try_from(number).map_err(|_| Malformed(format!("adapter number {number} is above {}", u16::MAX)))
 }
 
-/// Sizes come from the other side: a product that overflows must not reach arithmetic.
+/// Sizes come from the other side: a product that overflows must not reach arithmetic, also where a dimension of zero
+/// makes the whole of it small.
 fn shape(dims: Vec<u64>, dtype: Dtype, name: &str) -> Result<Vec<u64>> {
-    let bits = dims.iter().try_fold(dtype.bitsize() as u64, |n, d| n.checked_mul(*d));
+    let bits = dims.iter().try_fold(dtype.bitsize() as u64, |n, d| n.checked_mul((*d).max(1)));
     if dims.len() > MAX_DIMS || bits.is_none_or(|b| b > 1 << 56) {
         return Err(Malformed(format!("tensor {name} has the shape {dims:?}")));
     }
@@ -85,14 +87,7 @@ impl TryFrom<v1::LowRank> for LowRank {
             let f = need(f, name)?;
             Ok(Factor { source: need(f.source, "factor.source")?.try_into()?, transposed: f.transposed })
         };
-        let low =
-            LowRank { left: factor(l.left, "left")?, right: factor(l.right, "right")?, rank: l.rank, scale: l.scale };
-        for f in [&low.left, &low.right] {
-            if low.rank == 0 || !f.source.elements().is_multiple_of(low.rank) || !f.source.dtype.fusable() {
-                return Err(Malformed(format!("factor {} does not have rank {}", f.source.name, low.rank)));
-            }
-        }
-        Ok(low)
+        Ok(LowRank { left: factor(l.left, "left")?, right: factor(l.right, "right")?, rank: l.rank, scale: l.scale })
     }
 }
 
@@ -138,14 +133,6 @@ impl TryFrom<v1::Step> for Step {
             }
             Wire::SetRows(s) => {
                 let source: Source = need(s.source, "set_rows.source")?.try_into()?;
-                if source.shape.first() != Some(&(s.rows.len() as u64)) {
-                    return Err(Malformed(format!(
-                        "{} rows are set from {} of shape {:?}",
-                        s.rows.len(),
-                        source.name,
-                        source.shape
-                    )));
-                }
                 Op::SetRows { rows: s.rows, source }
             }
         };
@@ -259,26 +246,16 @@ impl TryFrom<v1::Assign> for Assignment {
         use v1::assign::Job as Wire;
         let attempt = need(a.attempt, "attempt")?;
         let job = match need(a.job, "job")? {
-            Wire::Fill(f) => {
-                let part_ok = f.part_size >= 1024 && f.part_size.is_power_of_two();
-                let last = f.size.div_ceil(f.part_size.max(1));
-                if !part_ok || f.parts.iter().any(|p| u64::from(*p) >= last) || f.header_length > f.size {
-                    return Err(Malformed(format!(
-                        "parts {:?} of {} bytes do not fit a file of {} bytes",
-                        f.parts, f.part_size, f.size
-                    )));
-                }
-                Job::Fill(Fill {
-                    url: f.url,
-                    upload: f.upload,
-                    size: f.size,
-                    part_size: f.part_size,
-                    parts: f.parts,
-                    header: (f.header_url, f.header_length),
-                    tensors: f.tensors.into_iter().map(Placed::try_from).collect::<Result<_>>()?,
-                    measured: f.measured.into_iter().map(Into::into).collect(),
-                })
-            }
+            Wire::Fill(f) => Job::Fill(Fill {
+                url: f.url,
+                upload: f.upload,
+                size: f.size,
+                part_size: f.part_size,
+                parts: f.parts,
+                header: (f.header_url, f.header_length),
+                tensors: f.tensors.into_iter().map(Placed::try_from).collect::<Result<_>>()?,
+                measured: f.measured.into_iter().map(Into::into).collect(),
+            }),
             Wire::Gauge(g) => Job::Gauge(Gauge {
                 measure: Measure {
                     tensor: g.tensor,
@@ -291,14 +268,16 @@ impl TryFrom<v1::Assign> for Assignment {
             }),
         };
         let object = |o: v1::Object| (o.id, Object { url: o.url, size: o.size, pin: o.pin, seen: String::new() });
-        Ok(Assignment {
+        let assignment = Assignment {
             merge: attempt.merge,
             task: attempt.task,
             epoch: attempt.epoch,
             lease_ms: a.lease_ms,
             objects: a.objects.into_iter().map(object).collect(),
             job,
-        })
+        };
+        bounds::check(&assignment)?;
+        Ok(assignment)
     }
 }
 

@@ -67,7 +67,7 @@ pub fn journaled(out: &Path) -> Vec<(u64, u64)> {
             }
             let Ok(text) = std::fs::read_to_string(record.path()) else { continue };
             let Some(Ok(value)) = text.lines().next().map(serde_json::from_str::<serde_json::Value>) else { continue };
-            for piece in value["pieces"].as_array().into_iter().flatten() {
+            for piece in value["record"]["pieces"].as_array().into_iter().flatten() {
                 pieces.push((piece["task"].as_u64().unwrap(), piece["piece"].as_u64().unwrap()));
             }
         }
@@ -161,12 +161,19 @@ fn a_part_that_a_reboot_lost_is_made_again() {
     let case = case(128, 1);
     interrupted(&case);
     // Another boot, and the hidden file lost what was never synced.
-    let journal = case.out.join(".shardfuse/journal/1/0");
-    let text = std::fs::read_to_string(&journal).unwrap();
-    let mut record: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    record["opened"]["boot"] = "another boot".into();
-    let line = record.to_string();
-    std::fs::write(&journal, format!("{line}\n{}", blake3::hash(line.as_bytes()).to_hex())).unwrap();
+    let epoch = std::fs::read_dir(case.out.join(".shardfuse/journal")).unwrap().flatten().next().unwrap().path();
+    let mut told = 0;
+    for record in std::fs::read_dir(epoch).unwrap().flatten() {
+        let text = std::fs::read_to_string(record.path()).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        if value["record"]["opened"].is_object() {
+            value["record"]["opened"]["boot"] = "another boot".into();
+            let line = value.to_string();
+            std::fs::write(record.path(), format!("{line}\n{}", blake3::hash(line.as_bytes()).to_hex())).unwrap();
+            told += 1;
+        }
+    }
+    assert_eq!(told, 1);
     for file in std::fs::read_dir(case.out.join(".shardfuse/upload")).unwrap().flatten() {
         let len = file.metadata().unwrap().len();
         std::fs::write(file.path(), vec![0; len as usize]).unwrap();

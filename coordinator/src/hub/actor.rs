@@ -253,7 +253,6 @@ impl Hub {
             };
             let _ = adopter.send(result);
         }
-        self.forget_ended();
     }
 
     /// Ended merges beyond what is remembered go, the oldest first.
@@ -338,6 +337,7 @@ impl Hub {
         for id in unsaved {
             self.write(&id);
         }
+        self.forget_ended();
         self.start_queued();
     }
 

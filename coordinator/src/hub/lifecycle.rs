@@ -273,15 +273,10 @@ pub(crate) async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, Pla
     planning.await.map_err(|e| Error::new(Kind::Internal, format!("planning broke off: {e}")))?
 }
 
-/// Names a run in attempts: never the same for two runs, also where a merge was discarded and begun anew, so that what a
-/// worker still has of an earlier one is not taken for this one's.
+/// Names a run in attempts. A claim's token is drawn anew for each, so no two runs have one name, also where a merge was
+/// discarded and begun anew: what a worker still has of an earlier run is not taken for this one's.
 fn label(id: &MergeId, ready: &Ready) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&ready.epoch.to_le_bytes());
-    for upload in &ready.uploads {
-        hasher.update(upload.as_str().as_bytes()).update(b"\n");
-    }
-    format!("{id}-{}", &hasher.finalize().to_hex()[..8])
+    format!("{id}-{}", ready.claim.token)
 }
 
 fn state(stores: &Stores, spec: &MergeSpec) -> Result<State> {

@@ -159,3 +159,32 @@ fn within_goes_by_whole_components() {
     assert!(at("/x").is_within(&at("/")));
     assert!(!at("/models-secret/a").is_within(&at("/models")));
 }
+
+#[test]
+fn a_url_chooses_no_host_that_credentials_would_be_sent_to() {
+    let parsed = |text: &str| text.parse::<Location>();
+    for good in [
+        "abfss://models@account.dfs.core.windows.net/a",
+        "abfss://models@account.blob.core.windows.net/a",
+        "abfss://models@account.dfs.core.usgovcloudapi.net/a",
+        "az://$root/a",
+    ] {
+        assert!(parsed(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "abfss://models@evil.example/a",
+        "abfss://models@account.dfs.core.windows.net.evil.example/a",
+        "abfss://models@evil.example.dfs.core.windows.net/a",
+        "abfss://models@.dfs.core.windows.net/a",
+        "abfss://models@account.queue.core.windows.net/a",
+        "abfss://models@evil.example#.dfs.core.windows.net/a",
+        "s3://evil.example:9000/a",
+        "s3://[::1]/a",
+        "s3://bucket@evil.example/a",
+        "s3://bucket?x/a",
+        "gs://bucket:80/a",
+        "az://models:80/a",
+    ] {
+        assert!(parsed(bad).is_err(), "{bad}");
+    }
+}

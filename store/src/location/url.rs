@@ -51,18 +51,16 @@ fn remote(text: &str, scheme: Scheme, rest: &str) -> Result<(String, String)> {
         Scheme::Hub => ("", rest),
         _ => rest.split_once('/').unwrap_or((rest, "")),
     };
-    let plain_host =
-        !authority.is_empty() && authority.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
-    let bucket = plain_host && !authority.contains([':', '[', ']']);
-    let container_at_account = authority.split_once('@').is_some_and(|(container, account)| {
-        let name = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._$".contains(c));
-        name(container) && name(account) && account.contains('.')
-    });
+    let of = |s: &str, more: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
     let fits = match scheme {
         Scheme::Hub => true,
-        Scheme::Http | Scheme::Https => plain_host,
-        Scheme::Azure => bucket || container_at_account,
-        _ => bucket,
+        Scheme::Http | Scheme::Https => of(authority, "-._:[]"),
+        // A bucket becomes a part of a host or of a path, so nothing that means something there may be in it.
+        Scheme::Azure => match authority.split_once('@') {
+            Some((container, host)) => of(container, "-._$") && is_azure(host),
+            None => of(authority, "-._$"),
+        },
+        _ => of(authority, "-._"),
     };
     if !fits {
         let message = match scheme {
@@ -95,6 +93,18 @@ fn remote(text: &str, scheme: Scheme, rest: &str) -> Result<(String, String)> {
     // Hosts compare without case; buckets and containers do not.
     let authority = if web { authority.to_ascii_lowercase() } else { authority.to_owned() };
     Ok((authority, format!("/{path}")))
+}
+
+/// Whether a host is an account of one of the Azure clouds. The URL chooses whom the process's credentials are sent to,
+/// and whoever wrote it may not be whose they are: any other host is an endpoint, and belongs to `--stores`.
+fn is_azure(host: &str) -> bool {
+    const CLOUDS: [&str; 4] =
+        ["core.windows.net", "core.chinacloudapi.cn", "core.usgovcloudapi.net", "fabric.microsoft.com"];
+    let host = host.to_ascii_lowercase();
+    let Some((account, rest)) = host.split_once('.') else { return false };
+    let account = !account.is_empty() && account.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let service = rest.strip_prefix("dfs.").or_else(|| rest.strip_prefix("blob."));
+    account && service.is_some_and(|cloud| CLOUDS.contains(&cloud))
 }
 
 /// The path that a `file:` URL names.

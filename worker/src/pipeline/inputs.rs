@@ -146,7 +146,7 @@ impl Inputs {
 
     fn count(&self, bytes: usize) {
         self.read.fetch_add(bytes as u64, Ordering::Relaxed);
-        metrics::counter!("shardfuse_worker_read_bytes_total").increment(bytes as u64);
+        metrics::counter!("shardfuse_read_bytes_total").increment(bytes as u64);
     }
 
     fn find(&self, id: ObjectId) -> Result<&Input, Failure> {

@@ -108,11 +108,11 @@ impl Shared {
     /// Notes how long a part's stage took.
     fn took(&self, stage: Stage, began: Instant) {
         let stage = match stage {
-            Stage::Fetch => "fetch",
+            Stage::Fetch => "read",
             Stage::Fuse => "fuse",
-            Stage::Put => "put",
+            Stage::Put => "write",
         };
-        metrics::histogram!("shardfuse_worker_part_seconds", "stage" => stage).record(began.elapsed().as_secs_f64());
+        metrics::histogram!("shardfuse_part_seconds", "stage" => stage).record(began.elapsed().as_secs_f64());
     }
 
     /// Waits until a piece may begin: its attempt is not held, and its memory is there.
@@ -124,10 +124,12 @@ impl Shared {
         }
         loop {
             gate.passed().await;
+            let queue = Queued::new();
             let share = self.budget.take(need).await;
+            drop(queue);
             // It may have been held while it waited; the memory is for others then.
             if gate.is_open() {
-                metrics::gauge!("shardfuse_worker_memory_used_bytes").set(self.used() as f64);
+                metrics::gauge!("shardfuse_memory_used_bytes").set(self.used() as f64);
                 return Ok(share);
             }
         }
@@ -135,6 +137,22 @@ impl Shared {
 
     fn used(&self) -> u64 {
         self.budget.in_use() + self.loading.in_use()
+    }
+}
+
+/// A piece that waits for memory, as the metrics count it: also where the wait is given up.
+struct Queued;
+
+impl Queued {
+    fn new() -> Self {
+        metrics::gauge!("shardfuse_queue_depth").increment(1.0);
+        Queued
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        metrics::gauge!("shardfuse_queue_depth").decrement(1.0);
     }
 }
 
@@ -166,6 +184,7 @@ impl Pipeline {
             .thread_name(|i| format!("fuse-{i}"))
             .build()
             .map_err(|e| Failure::local(format!("cannot start {threads} compute threads: {e}")))?;
+        metrics::gauge!("shardfuse_memory_budget_bytes").set(memory as f64);
         let shared = Shared {
             stores,
             allow,
@@ -238,7 +257,7 @@ impl Pipeline {
         let store_id = put.map_err(|e| Failure::from(e).at(format_args!("part {part}")))?;
         shared.took(Stage::Put, putting);
         shared.bytes_put.fetch_add(length, Ordering::Relaxed);
-        metrics::counter!("shardfuse_worker_put_bytes_total").increment(length);
+        metrics::counter!("shardfuse_put_bytes_total").increment(length);
         let receipt = v1::PartReceipt { store_id: store_id.as_str().to_owned(), length, chaining: chaining.to_vec() };
         let (zero, live): (Vec<_>, Vec<_>) = filled.seen.into_iter().partition(|(_, zero)| *zero);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();

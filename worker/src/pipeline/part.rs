@@ -197,7 +197,7 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
             }
             (Recipe::Fuse(fuse), Some(Loaded::Cpu(mut steps))) => {
                 seen.append(&mut steps.seen);
-                metrics::counter!("shardfuse_worker_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
+                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
                 out = fuse_into(shared, inputs, t, fuse, steps, &range, raw, (out, target)).await?;
             }
             (Recipe::Copy(_) | Recipe::Fuse(_), _) => out[target].copy_from_slice(&raw),

@@ -1,1 +1,352 @@
+//! The pipeline on real files: every step, in memory and by column ranges, whatever the budget and the part size.
 
+use std::time::Duration;
+
+use half::bf16;
+use shardfuse_merge::fuse::reference;
+use shardfuse_merge::plan::inventory::{Object, ObjectId, Source};
+use shardfuse_merge::plan::recipe::{
+    DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step,
+};
+use shardfuse_merge::plan::task::Measured;
+use shardfuse_merge::{Dtype, DtypeExt, Kind};
+use shardfuse_store::fault::{Fault, Faulty, Operation};
+use shardfuse_store::{ErrorKind, Local, Store};
+
+use super::*;
+
+const HEADER: u64 = 40;
+
+/// Inputs in one file, and an output that grows from them.
+struct Bench {
+    dir: tempfile::TempDir,
+    data: Vec<u8>,
+    tensors: Vec<Placed>,
+    measured: Vec<Measured>,
+    at: u64,
+    seed: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (dir, at) = (tempfile::tempdir().unwrap(), HEADER);
+        Bench { dir, data: vec![0; 3], tensors: Vec::new(), measured: Vec::new(), at, seed: 1 }
+    }
+
+    /// Values in (-1, 1) that bf16 and f32 hold exactly.
+    fn value(&mut self) -> f32 {
+        self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        bf16::from_f32(((self.seed >> 40) as f32) / (1u64 << 23) as f32 - 1.0).to_f32()
+    }
+
+    fn source(&mut self, name: &str, dtype: Dtype, shape: &[u64]) -> Source {
+        let offset = self.data.len() as u64;
+        let count = shape.iter().product::<u64>();
+        for _ in 0..count {
+            let value = self.value();
+            match dtype {
+                Dtype::BF16 => self.data.extend(bf16::from_f32(value).to_le_bytes()),
+                _ => self.data.extend(value.to_le_bytes()),
+            }
+        }
+        Source { name: name.into(), object: ObjectId(0), offset, dtype, shape: shape.into() }
+    }
+
+    fn low_rank(&mut self, name: &str, (rows, cols, rank): (u64, u64, u64), transposed: bool) -> LowRank {
+        let shape = |a, b| if transposed { [b, a] } else { [a, b] };
+        let left = self.source(&format!("{name}.B"), Dtype::BF16, &shape(rows, rank));
+        let right = self.source(&format!("{name}.A"), Dtype::F32, &shape(rank, cols));
+        LowRank {
+            left: Factor { source: left, transposed },
+            right: Factor { source: right, transposed },
+            rank,
+            scale: 0.37,
+        }
+    }
+
+    fn place(&mut self, name: &str, dtype: Dtype, recipe: Recipe) {
+        let shape = recipe.start().shape.clone();
+        let length = shape.iter().product::<u64>() * dtype.bytes().unwrap();
+        self.tensors.push(Placed { name: name.into(), dtype, shape, offset: self.at, length, recipe });
+        self.at += length;
+    }
+
+    fn fuse(&mut self, name: &str, shape: &[u64], ops: impl FnOnce(&mut Self) -> Vec<Op>) {
+        let start = self.source(name, Dtype::BF16, shape);
+        let steps = ops(self).into_iter().enumerate().map(|(i, op)| Step { adapter: i as u16, op }).collect();
+        let fuse = Fuse { start, start_adapter: None, steps, keep_non_finite: false };
+        self.place(name, Dtype::BF16, Recipe::Fuse(fuse));
+    }
+
+    fn copy(&mut self, name: &str, shape: &[u64]) {
+        let source = self.source(name, Dtype::BF16, shape);
+        self.place(name, Dtype::BF16, Recipe::Copy(source));
+    }
+
+    fn path(&self, name: &str) -> Location {
+        Location::at_path(&self.dir.path().join(name)).unwrap()
+    }
+
+    /// Writes the inputs and begins the output.
+    async fn assignment(&self, store: &dyn Store, part_size: u64) -> Assignment {
+        let (input, header, output) = (self.path("in"), self.path("header"), self.path("out"));
+        store.put(&input, self.data.clone().into()).await.unwrap();
+        store.put(&header, vec![7; HEADER as usize].into()).await.unwrap();
+        let pin = store.head(&input).await.unwrap().pin;
+        let upload = store.begin(&output, self.at).await.unwrap();
+        let object = Object {
+            url: input.to_string(),
+            size: self.data.len() as u64,
+            pin: pin.as_str().into(),
+            seen: String::new(),
+        };
+        let fill = Fill {
+            url: output.to_string(),
+            upload: upload.as_str().into(),
+            size: self.at,
+            part_size,
+            parts: (0..self.at.div_ceil(part_size) as u32).collect(),
+            header: (header.to_string(), HEADER),
+            tensors: self.tensors.clone(),
+            measured: self.measured.clone(),
+        };
+        Assignment {
+            merge: "m".into(),
+            task: 1,
+            epoch: 1,
+            lease_ms: 1,
+            objects: vec![(0, object)],
+            job: Job::Fill(fill),
+        }
+    }
+
+    /// The output's bytes, made under a budget in parts.
+    async fn make(&self, memory: u64, part_size: u64) -> Vec<u8> {
+        let store: Arc<dyn Store> = Arc::new(Local::new());
+        let assignment = self.assignment(&*store, part_size).await;
+        let stores = Arc::new(Stores::all(store.clone()));
+        let pipeline = Pipeline::new(stores, memory, 3, Device::Cpu).unwrap();
+        let (send, mut done) = mpsc::channel(10_000);
+        pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+        assert_eq!(pipeline.shared.used(), 0, "every share is given back");
+        drop(send);
+        let mut count = 0;
+        while done.recv().await.is_some() {
+            count += 1;
+        }
+        let Job::Fill(fill) = &assignment.job else { unreachable!("it fills") };
+        assert_eq!(count, fill.parts.len());
+        let (at, upload) = (fill.url.parse().unwrap(), UploadId::new(&fill.upload));
+        store.read_part(&at, &upload, 0, vec![0; fill.size as usize]).await.unwrap()
+    }
+}
+
+/// Each step at least once, copies that are neighbours, and factors of every orientation.
+async fn everything() -> Bench {
+    let mut b = Bench::new();
+    b.copy("norm.0", &[100]);
+    b.copy("norm.1", &[300]);
+    b.fuse("add", &[70, 1024], |b| vec![Op::Add(b.low_rank("add", (70, 1024, 32), false))]);
+    b.fuse("flipped", &[90, 640], |b| vec![Op::Add(b.low_rank("flipped", (90, 640, 64), true))]);
+    b.fuse("dora", &[33, 768], |b| {
+        let dora = |b: &mut Bench, name: &str, of| Op::Dora {
+            delta: b.low_rank(name, (33, 768, 40), false),
+            magnitude: b.source(&format!("{name}.m"), Dtype::F32, &[33]),
+            norm: Norm::Rows,
+            of,
+        };
+        vec![dora(b, "dora.0", DoraNorm::Standing), dora(b, "dora.1", DoraNorm::Original)]
+    });
+    b.copy("gap", &[5, 7]);
+    b.fuse("rows", &[50, 200], |b| {
+        vec![
+            Op::AddScaled { source: b.source("bias", Dtype::F32, &[50, 200]), scale: 0.5 },
+            Op::SetRows { rows: vec![40, 3, 4, 49], source: b.source("tokens", Dtype::BF16, &[4, 200]) },
+        ]
+    });
+    let sums: Vec<u8> = (0..512).flat_map(|i| (3.0 + f64::from(i)).to_le_bytes()).collect();
+    Local::new().put(&b.path("norms"), sums.clone().into()).await.unwrap();
+    let digest = blake3::hash(&sums).to_hex().to_string();
+    b.measured.push(Measured { id: MeasureId(4), url: b.path("norms").to_string(), digest });
+    b.fuse("measured", &[30, 512], |b| {
+        vec![Op::Dora {
+            delta: b.low_rank("measured", (30, 512, 48), true),
+            magnitude: b.source("measured.m", Dtype::BF16, &[512]),
+            norm: Norm::Measured(MeasureId(4)),
+            of: DoraNorm::Standing,
+        }]
+    });
+    b
+}
+
+/// A right factor of 128 KiB is whole in the larger budget and read by ranges of columns in the smaller one.
+#[tokio::test]
+async fn budget_and_part_size_change_no_bit() {
+    let b = everything().await;
+    let delta = match &b.tensors[2].recipe {
+        Recipe::Fuse(fuse) => fuse.steps[0].op.delta().unwrap().clone(),
+        Recipe::Copy(_) => unreachable!("it is fused"),
+    };
+    let loading = |memory: u64| Budget::new(memory / 8).bytes();
+    assert!(factors::is_whole(&delta, 1024, loading(1 << 30)) && !factors::is_whole(&delta, 1024, loading(256 << 10)));
+    let whole = b.make(1 << 30, 1 << 20).await;
+    for (memory, part_size) in [(1 << 30, 1 << 10), (1 << 30, 1 << 16), (256 << 10, 1 << 20), (256 << 10, 1 << 14)] {
+        assert!(b.make(memory, part_size).await == whole, "{memory} bytes, parts of {part_size}");
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_are_those_of_the_definition() {
+    let b = everything().await;
+    let whole = b.make(1 << 30, 1 << 16).await;
+    assert_eq!(whole[..HEADER as usize], [7; HEADER as usize]);
+    let bytes = |s: &Source| &b.data[s.offset as usize..][..s.bytes() as usize];
+    let halves =
+        |raw: &[u8]| -> Vec<f32> { raw.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect() };
+    let floats = |raw: &[u8]| -> Vec<f32> { raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect() };
+    for t in &b.tensors {
+        let out = &whole[t.offset as usize..][..t.length as usize];
+        match &t.recipe {
+            Recipe::Copy(source) => assert!(out == bytes(source), "{} is a copy", t.name),
+            Recipe::Fuse(fuse) if t.name == "add" => {
+                let mut w = halves(bytes(&fuse.start));
+                let delta = fuse.steps[0].op.delta().unwrap();
+                let (left, right) = (halves(bytes(&delta.left.source)), floats(bytes(&delta.right.source)));
+                reference::low_rank(&mut w, 1024, &left, &right, delta.rank as usize, delta.scale);
+                let expected: Vec<u8> = w.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+                assert!(out == expected, "{}", t.name);
+            }
+            Recipe::Fuse(_) => {}
+        }
+    }
+}
+
+async fn failing(b: &Bench, store: Arc<Faulty>, limit: u64) -> (Failure, u64) {
+    let assignment = b.assignment(&*store, 1 << 20).await;
+    let before = store.calls(Operation::Read);
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), limit, 1, Device::Cpu).unwrap();
+    let (send, _done) = mpsc::channel(64);
+    let failure = pipeline.work(&assignment, &send, &Gate::open()).await.unwrap_err();
+    (failure, store.calls(Operation::Read) - before)
+}
+
+#[tokio::test]
+async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
+    let mut b = Bench::new();
+    for i in 0..20 {
+        b.copy(&format!("norm.{i}"), &[50]);
+        // Something that the output does not take lies between.
+        b.source("skipped", Dtype::BF16, &[30]);
+    }
+    let store = Arc::new(Faulty::new(Arc::new(Local::new())));
+    let stores = Arc::new(Stores::all(store.clone()));
+    let pipeline = Pipeline::new(stores.clone(), 1 << 30, 2, Device::Cpu).unwrap();
+    let (send, _done) = mpsc::channel(1000);
+    let assignment = b.assignment(&*store, 1 << 20).await;
+    let before = store.calls(Operation::Read);
+    pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+    assert_eq!(store.calls(Operation::Read) - before, 2, "the header and all twenty tensors");
+
+    let mut b = Bench::new();
+    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    let assignment = b.assignment(&*store, 8 << 10).await;
+    let before = store.calls(Operation::Read);
+    pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+    let parts = (HEADER + 256 * 64 * 2).div_ceil(8 << 10);
+    assert_eq!(
+        store.calls(Operation::Read) - before,
+        1 + 2 * parts + 1,
+        "header; rows and left of each part; one right"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_names_tensor_adapter_and_object() {
+    let mut b = Bench::new();
+    b.fuse("model.w", &[4, 8], |b| vec![Op::Add(b.low_rank("lora.w", (4, 8, 2), false))]);
+    let bad = match &b.tensors[0].recipe {
+        Recipe::Fuse(fuse) => fuse.steps[0].op.delta().unwrap().right.source.offset,
+        Recipe::Copy(_) => unreachable!("it is fused"),
+    };
+    b.data[bad as usize..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let (failure, _) = failing(&b, Arc::new(Faulty::new(Arc::new(Local::new()))), 1 << 30).await;
+    let text = failure.error.message();
+    assert_eq!((failure.retry, failure.error.kind()), (v1::ErrorKind::Permanent, Kind::NonFinite));
+    for part in ["model.w", "adapter 1", "lora.w.A", "NaN", b.path("in").to_string().as_str()] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+
+    let store = Arc::new(Faulty::new(Arc::new(Local::new())));
+    store.plan_run(Operation::Read, 1, u64::MAX, Fault::Before(ErrorKind::Permission));
+    let mut b = Bench::new();
+    b.copy("model.c", &[4000]);
+    b.copy("model.d", &[4000]);
+    let (failure, _) = failing(&b, store, 1 << 30).await;
+    assert_eq!(failure.retry, v1::ErrorKind::WorkerLocal, "others may have the right credentials");
+}
+
+#[tokio::test]
+async fn what_no_budget_holds_is_refused_before_it_is_allocated() {
+    let mut b = Bench::new();
+    b.copy("w", &[4]);
+    let store = Local::new();
+    let mut assignment = b.assignment(&store, 1 << 20).await;
+    // A row of 64 TiB, as a hostile coordinator may claim.
+    let start = Source { shape: vec![1, 1 << 45], ..b.tensors[0].recipe.start().clone() };
+    let Job::Fill(fill) = &mut assignment.job else { unreachable!("it fills") };
+    fill.size = 1 << 50;
+    fill.tensors[0].length = 1 << 46;
+    fill.tensors[0].shape = start.shape.clone();
+    fill.tensors[0].recipe =
+        Recipe::Fuse(Fuse { start, start_adapter: None, steps: Vec::new(), keep_non_finite: false });
+    let pipeline = Pipeline::new(Arc::new(Stores::new()), 1 << 30, 1, Device::Cpu).unwrap();
+    let (send, _done) = mpsc::channel(64);
+    let failure = pipeline.work(&assignment, &send, &Gate::open()).await.unwrap_err();
+    assert_eq!(failure.retry, v1::ErrorKind::WorkerLocal);
+    assert!(failure.error.message().contains("bytes of memory"), "{}", failure.error);
+}
+
+#[tokio::test]
+async fn a_held_attempt_begins_no_part() {
+    let mut b = Bench::new();
+    b.copy("w", &[4000]);
+    let store = Arc::new(Faulty::new(Arc::new(Local::new())));
+    let assignment = b.assignment(&*store, 1 << 10).await;
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 1, Device::Cpu).unwrap();
+    let (send, mut done) = mpsc::channel(64);
+    let gate = Gate::open();
+    gate.set(false);
+    let before = store.calls(Operation::Read);
+    let held = gate.clone();
+    let work = tokio::spawn(async move { pipeline.work(&assignment, &send, &held).await });
+    // Nothing is there to wait for, so a moment must do; a part that began would read at once.
+    assert!(tokio::time::timeout(Duration::from_millis(100), done.recv()).await.is_err());
+    assert_eq!(store.calls(Operation::Read), before);
+    gate.set(true);
+    work.await.unwrap().unwrap();
+    assert!(done.recv().await.is_some());
+}
+
+/// Sums by column do not depend on how the right factor is read.
+#[tokio::test]
+async fn measured_sums_are_the_same_by_ranges() {
+    let mut b = Bench::new();
+    let start = b.source("w", Dtype::BF16, &[1500, 1024]);
+    let delta = b.low_rank("w", (1500, 1024, 32), false);
+    let measure =
+        Measure { tensor: "w".into(), start, steps: vec![Step { adapter: 0, op: Op::Add(delta) }], needs: Vec::new() };
+    b.copy("c", &[1]);
+    let store: Arc<dyn Store> = Arc::new(Local::new());
+    let mut assignment = b.assignment(&*store, 1 << 20).await;
+    assignment.job = Job::Gauge(Gauge { measure, blocks: vec![0, 1], measured: Vec::new() });
+    let mut sums = Vec::new();
+    for memory in [1 << 30, 256 << 10] {
+        let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), memory, 2, Device::Cpu).unwrap();
+        let (send, mut done) = mpsc::channel(64);
+        pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+        let mut blocks = vec![done.recv().await.unwrap(), done.recv().await.unwrap()];
+        blocks.sort_unstable_by_key(|d| d.piece);
+        sums.push(blocks.into_iter().map(|d| d.result).collect::<Vec<_>>());
+    }
+    assert!(sums[0] == sums[1]);
+}

@@ -83,7 +83,7 @@ where
             Lost::ForGood(error) => error,
             Lost::ForNow(error) if retry == Retry::Never => error,
             Lost::ForNow(error) => {
-                metrics::counter!("shardfuse_worker_sessions_lost_total").increment(1);
+                metrics::counter!("shardfuse_sessions_lost_total").increment(1);
                 if trouble == error.message() {
                     debug!(error = %error, "still no session");
                 } else {

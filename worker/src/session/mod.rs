@@ -214,10 +214,12 @@ impl<W: Work> Session<W> {
                     None => return Err(Error::new(Kind::Internal, "the link to the coordinator ended")),
                     Some(Said::End(error)) => return Err(error),
                     Some(Said::Down) => {
+                        metrics::gauge!("shardfuse_connected").set(0.0);
                         self.outbound = None;
                         self.step(Event::Closed);
                     }
                     Some(Said::Up { outbound, heartbeat: every }) => {
+                        metrics::gauge!("shardfuse_connected").set(1.0);
                         self.outbound = Some(outbound);
                         heartbeat = tokio::time::interval_at(Instant::now() + every, every);
                         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -351,8 +353,7 @@ impl<W: Work> Session<W> {
         // Another run of the same attempt cannot be: the ledger takes each once.
         self.running.remove(&attempt);
         let failure = result.err().map(|failure| {
-            metrics::counter!("shardfuse_worker_task_failures_total", "kind" => failure.error.kind().as_str())
-                .increment(1);
+            metrics::counter!("shardfuse_task_failures_total", "kind" => failure.error.kind().as_str()).increment(1);
             debug!(%attempt, error = %failure.error, retry = ?failure.retry, "failed");
             task_failed(&attempt, &failure)
         });
@@ -361,6 +362,7 @@ impl<W: Work> Session<W> {
 
     fn heartbeat(&self) -> from_worker::Message {
         let Usage { bytes_put, bytes_read, memory_used } = self.work.usage();
+        metrics::gauge!("shardfuse_memory_used_bytes").set(memory_used as f64);
         let running = self.ledger.alive().map(Into::into).collect();
         from_worker::Message::Heartbeat(v1::Heartbeat { running, bytes_put, bytes_read, memory_used })
     }

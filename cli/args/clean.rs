@@ -1,0 +1,24 @@
+//! Cleaning up, as typed.
+
+use clap::Args as ClapArgs;
+
+use super::StoresFile;
+
+pub const EXAMPLES: &str = "Examples:\n  shardfuse clean merged --dry-run\n  shardfuse clean s3://bucket/merged --yes";
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Clean {
+    /// The output of the unfinished merge
+    pub output: String,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Also while a coordinator seems to be at work on it; it will stop with output_busy
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub stores: StoresFile,
+}

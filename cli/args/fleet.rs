@@ -1,0 +1,76 @@
+//! Flags that several commands of a fleet share.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+/// Where a coordinator listens and how a client finds it, unless told otherwise.
+pub const DEFAULT_PORT: u16 = 7070;
+
+/// Who this process is, and whom it believes.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = "Security")]
+pub struct Tls {
+    /// Certificates (PEM) of the authority that signed the other side's certificate
+    #[arg(long, value_name = "FILE", env = "SHARDFUSE_TLS_CA", hide_env_values = true)]
+    pub tls_ca: Option<PathBuf>,
+    /// This process's certificate (PEM), which carries its role
+    #[arg(long, value_name = "FILE", env = "SHARDFUSE_TLS_CERT", hide_env_values = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", env = "SHARDFUSE_TLS_KEY", hide_env_values = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Speak plainly with other machines, without TLS: whoever reaches the port may do everything
+    #[arg(long, env = "SHARDFUSE_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub insecure: bool,
+}
+
+/// Where a coordinator waits for its workers and submitters.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Listen {
+    /// Address and port to listen on. Beyond this machine it takes the --tls flags, or --insecure
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070", env = "SHARDFUSE_LISTEN")]
+    pub listen: String,
+    #[command(flatten)]
+    pub tls: Tls,
+}
+
+/// Which coordinator, and how to reach it.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Connect {
+    /// The coordinator: https://HOST[:PORT] with the --tls flags, http://HOST[:PORT] without TLS [port: 7070]
+    #[arg(long, value_name = "URL", env = "SHARDFUSE_COORDINATOR")]
+    pub coordinator: String,
+    #[command(flatten)]
+    pub way: Way,
+}
+
+/// How a coordinator is reached.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct Way {
+    #[command(flatten)]
+    pub tls: Tls,
+    /// The name in the coordinator's certificate, where it is not the one in the URL
+    #[arg(long, value_name = "NAME", env = "SHARDFUSE_TLS_NAME", help_heading = "Security")]
+    pub tls_name: Option<String>,
+}
+
+/// Which stores a process of a fleet uses.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = "Storage")]
+pub struct Access {
+    /// Read and write below these URLs only. May be given several times, or hold several separated by commas. Without
+    /// it everything is allowed but file:// and http://, which must be named
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "SHARDFUSE_ALLOW")]
+    pub allow: Vec<String>,
+    #[command(flatten)]
+    pub stores: StoresFile,
+}
+
+/// How stores are reached.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct StoresFile {
+    /// A YAML file that says how stores are reached: URL prefix, endpoint, region, and where credentials come from
+    #[arg(long, value_name = "FILE", env = "SHARDFUSE_STORES", help_heading = "Storage")]
+    pub stores: Option<PathBuf>,
+}

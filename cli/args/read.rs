@@ -1,0 +1,26 @@
+//! Commands that only read.
+
+use clap::Args as ClapArgs;
+
+use super::StoresFile;
+
+/// `shardfuse inspect`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Inspect {
+    /// A checkpoint's or adapter's folder, or one weight file
+    pub path: String,
+    #[command(flatten)]
+    pub stores: StoresFile,
+}
+
+/// `shardfuse verify`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Verify {
+    /// The merged model's folder
+    pub output: String,
+    /// Recompute so many rows of each changed tensor from base and adapters in f64, and print the largest error
+    #[arg(long, value_name = "N")]
+    pub sample: Option<u64>,
+    #[command(flatten)]
+    pub stores: StoresFile,
+}

@@ -1,0 +1,109 @@
+//! The client's side of `shardfuse.v1.Merges`.
+
+mod follow;
+mod show;
+
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_proto::MAX_MESSAGE;
+use shardfuse_proto::v1::{self, merges_client::MergesClient};
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::args::Connect;
+use crate::net::{self, Target};
+
+pub use follow::{follow, outcome};
+pub use show::{details, json, line};
+
+/// A connection to a coordinator.
+#[derive(Debug, Clone)]
+pub struct Client {
+    target: Target,
+    merges: MergesClient<Channel>,
+}
+
+impl Client {
+    /// Connects as the flags say.
+    pub async fn connect(flags: &Connect) -> Result<Client> {
+        Client::to(Target::new(&flags.coordinator, &flags.way)?).await
+    }
+
+    /// Connects to a coordinator.
+    pub async fn to(target: Target) -> Result<Client> {
+        let channel = net::connect(&target).await?;
+        let merges =
+            MergesClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        Ok(Client { target, merges })
+    }
+
+    /// Hands a merge over.
+    pub async fn submit(&mut self, request: v1::SubmitRequest) -> Result<(v1::Merge, bool)> {
+        let local = request.spec.as_ref().and_then(local_place);
+        let answer = self.merges.submit(request).await.map_err(|s| explain(self.failure(&s), &s, local.as_deref()))?;
+        let v1::SubmitResponse { merge, known } = answer.into_inner();
+        Ok((present(merge)?, known))
+    }
+
+    /// One merge as it stands.
+    pub async fn get(&mut self, id: &str) -> Result<v1::Merge> {
+        let answer = self.merges.get(v1::GetRequest { id: id.to_owned() }).await.map_err(|s| self.failure(&s))?;
+        present(answer.into_inner().merge)
+    }
+
+    /// The newest merges.
+    pub async fn list(&mut self, limit: u32) -> Result<Vec<v1::Merge>> {
+        let answer = self.merges.list(v1::ListRequest { limit }).await.map_err(|s| self.failure(&s))?;
+        Ok(answer.into_inner().merges)
+    }
+
+    /// Stops a merge.
+    pub async fn cancel(&mut self, id: &str, discard: bool) -> Result<v1::Merge> {
+        let request = v1::CancelRequest { id: id.to_owned(), discard };
+        let answer = self.merges.cancel(request).await.map_err(|s| self.failure(&s))?;
+        present(answer.into_inner().merge)
+    }
+
+    fn failure(&self, status: &Status) -> Error {
+        net::failure(&self.target, status)
+    }
+}
+
+fn present(merge: Option<v1::Merge>) -> Result<v1::Merge> {
+    merge.ok_or_else(|| Error::new(Kind::Internal, "the coordinator's answer holds no merge"))
+}
+
+/// The first place of a spec that lies on this machine.
+fn local_place(spec: &v1::MergeSpec) -> Option<String> {
+    let places = [&spec.base, &spec.output, &spec.tokenizer].into_iter().chain(spec.lora.iter().map(|l| &l.path));
+    places.into_iter().find(|p| p.starts_with("file:")).cloned()
+}
+
+/// A path that was typed went out as a `file://` URL; if that is refused, this is what the user wants to know.
+fn explain(error: Error, status: &Status, local: Option<&str>) -> Error {
+    match local {
+        Some(place) if status.code() == tonic::Code::PermissionDenied => error.hint(format!(
+            "paths are sent as file:// URLs ({place}), which a fleet reads only where all of it shares that folder and \
+             coordinator and workers are started with --allow for it; copy the files to object storage, or merge here \
+             without --coordinator"
+        )),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_path_of_this_machine_is_explained() {
+        let lora = vec![v1::Lora { path: "file:///home/me/a".into(), weight: None }];
+        let spec =
+            v1::MergeSpec { base: "s3://b/base".into(), lora, output: "s3://b/out".into(), ..Default::default() };
+        let local = local_place(&spec);
+        assert_eq!(local.as_deref(), Some("file:///home/me/a"));
+        let error = Error::new(Kind::Usage, "not allowed").hint("old");
+        let told = |code| explain(error.clone(), &Status::new(code, ""), local.as_deref());
+        assert!(told(tonic::Code::PermissionDenied).advice().unwrap().contains("file:///home/me/a"));
+        assert_eq!(told(tonic::Code::InvalidArgument).advice(), Some("old"));
+    }
+}

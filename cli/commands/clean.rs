@@ -1,0 +1,100 @@
+//! `shardfuse clean`: removes what an unfinished merge left in an output.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use serde_json::json;
+use shardfuse_coordinator::clean::{self, Leftovers};
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{Location, Scheme};
+
+use super::{print, print_json};
+use crate::args::{self, Format, Global};
+use crate::size::show;
+
+/// Shows what is there, asks, and removes it.
+pub async fn run(args: args::Clean, global: &Global) -> Result<()> {
+    let here =
+        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
+    let output = Location::parse(&args.output, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
+    let stores = args.stores.open()?;
+    let found = clean::survey(&stores, &output).await?;
+    if found.state && !args.dry_run && !args.yes {
+        eprint!("{}", text(&output, &found, true));
+        confirm(&output)?;
+    }
+    let found = if args.dry_run { found } else { clean::clean(&stores, &output, args.force).await? };
+    match global.format {
+        Format::Json => print_json(&as_json(&output, &found, args.dry_run)),
+        Format::Text if global.quiet => Ok(()),
+        Format::Text => print(&text(&output, &found, args.dry_run)),
+    }
+}
+
+fn confirm(output: &Location) -> Result<()> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Error::new(Kind::Usage, format!("nobody can be asked whether to clean {output}"))
+            .hint("say --yes, or look first with --dry-run"));
+    }
+    eprint!("remove this? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).map_err(|e| Error::new(Kind::Io, format!("stdin cannot be read: {e}")))?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Error::new(Kind::Usage, "nothing was removed").hint("--yes does not ask")),
+    }
+}
+
+/// Whether uploads of that store can be there without a trace that a listing shows.
+fn hides_uploads(output: &Location) -> bool {
+    output.scheme() != Scheme::File
+}
+
+fn as_json(output: &Location, found: &Leftovers, dry_run: bool) -> serde_json::Value {
+    let uploads: Vec<_> =
+        found.uploads.iter().map(|u| json!({ "file": u.file, "upload": u.id, "bytes": u.size })).collect();
+    json!({
+        "output": output.to_string(),
+        "removed": !dry_run && found.state,
+        "state_objects": found.objects.0,
+        "state_bytes": found.objects.1,
+        "uploads": uploads,
+        "unknown_uploads": if hides_uploads(output) { json!(found.unknown) } else { json!([]) },
+        "unreadable": found.unreadable,
+        "published_files": found.in_place,
+        "quiet_seconds": found.quiet,
+        "busy": found.busy(),
+    })
+}
+
+/// What is there (`planned`), or what was removed.
+fn text(output: &Location, found: &Leftovers, planned: bool) -> String {
+    if !found.state {
+        return format!("{output} holds no unfinished merge\n");
+    }
+    let verb = if planned { "to remove" } else { "removed" };
+    let mut out = format!("{verb}: {} objects of state, {}\n", found.objects.0, show(found.objects.1));
+    for upload in &found.uploads {
+        out += &format!("{verb}: the upload {} of {}, {} when whole\n", upload.id, upload.file, show(upload.size));
+    }
+    if let (true, Some(seconds)) = (planned && found.busy(), found.quiet) {
+        out += &format!("a shardfuse seems to be at work here: it wrote something {seconds} s ago\n");
+    }
+    if let Some(why) = &found.unreadable {
+        out += &format!("unknown: which uploads there are, since the journal cannot be read: {why}\n");
+    }
+    if hides_uploads(output) {
+        for file in &found.unknown {
+            out += &format!("unknown: whether an upload of {file} is left, since its id was not written down\n");
+        }
+        if !found.unknown.is_empty() || found.unreadable.is_some() {
+            out +=
+                "a lifecycle rule of the bucket that ends incomplete uploads after some days takes such uploads away\n";
+        }
+    }
+    for file in &found.in_place {
+        out += &format!("stays: {file}, which is at its place without a manifest\n");
+    }
+    out
+}

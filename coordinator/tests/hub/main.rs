@@ -1,0 +1,10 @@
+//! A hub with real merges on local files, and workers that follow a script.
+
+#![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
+
+mod ending;
+mod fixture;
+mod recovery;
+mod service;
+mod sharing;
+mod worker;

@@ -1,0 +1,174 @@
+//! A worker that speaks to the hub as the service does, and works when it is told to.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardfuse_coordinator::hub::{Handle, Session};
+use shardfuse_coordinator::schedule::WorkerId;
+use shardfuse_coordinator::service::ToWorker;
+use shardfuse_proto::PROTOCOL_VERSION;
+use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
+use shardfuse_store::{Location, PartSlot, Stores, UploadId, digest};
+use tokio::sync::mpsc;
+
+use crate::fixture::PATIENCE;
+
+/// A worker with an open session.
+pub struct Worker {
+    pub id: WorkerId,
+    pub session: Session,
+    hub: Handle,
+    stores: Arc<Stores>,
+    inbound: mpsc::Receiver<ToWorker>,
+    /// Assignments that it has not begun.
+    pub held: VecDeque<v1::Assign>,
+    pub revoked: Vec<v1::Attempt>,
+    /// Attempt and piece.
+    pub acked: Vec<(v1::Attempt, u32)>,
+    pub stopped: bool,
+}
+
+pub fn hello(id: u64, class: &str, slots: u32) -> v1::Hello {
+    v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        worker_id: id,
+        name: format!("worker {id}"),
+        device_class: class.to_owned(),
+        memory_bytes: 1 << 30,
+        slots,
+    }
+}
+
+impl Worker {
+    pub async fn join(hub: &Handle, stores: &Arc<Stores>, id: u64, slots: u32) -> Worker {
+        Self::of_class(hub, stores, id, "cpu", slots).await
+    }
+
+    pub async fn of_class(hub: &Handle, stores: &Arc<Stores>, id: u64, class: &str, slots: u32) -> Worker {
+        let (outbound, inbound) = mpsc::channel(1024);
+        let session = hub.join(hello(id, class, slots), outbound).await.unwrap();
+        Worker {
+            id: WorkerId(id),
+            session,
+            hub: hub.clone(),
+            stores: stores.clone(),
+            inbound,
+            held: VecDeque::new(),
+            revoked: Vec::new(),
+            acked: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// Takes what has arrived.
+    pub fn take(&mut self) {
+        while let Ok(message) = self.inbound.try_recv() {
+            self.note(message);
+        }
+    }
+
+    fn note(&mut self, message: ToWorker) {
+        match message.unwrap().message.unwrap() {
+            to_worker::Message::Welcome(_) => {}
+            to_worker::Message::Assign(assign) => self.held.push_back(assign),
+            to_worker::Message::Ack(ack) => self.acked.push((ack.attempt.unwrap(), ack.piece)),
+            to_worker::Message::Revoke(revoke) => {
+                let attempt = revoke.attempt.unwrap();
+                self.held.retain(|a| a.attempt.as_ref() != Some(&attempt));
+                self.revoked.push(attempt);
+            }
+            to_worker::Message::Stop(_) => self.stopped = true,
+        }
+    }
+
+    /// Takes messages until a condition holds.
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&Worker) -> bool) {
+        let waiting = async {
+            while !holds(self) {
+                let message = self.inbound.recv().await.unwrap_or_else(|| panic!("the session ended before {what}"));
+                self.note(message);
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(ended.is_ok(), "in vain: {what}; {} held, {} acked", self.held.len(), self.acked.len());
+    }
+
+    pub fn held_of(&self, merge: &str) -> usize {
+        self.held.iter().filter(|a| a.attempt.as_ref().unwrap().merge.starts_with(merge)).count()
+    }
+
+    pub async fn say(&self, message: from_worker::Message) {
+        assert!(self.hub.said(self.id, self.session.number, message).await);
+    }
+
+    pub async fn beat(&self) {
+        let running = self.held.iter().filter_map(|a| a.attempt.clone()).collect();
+        self.say(from_worker::Message::Heartbeat(v1::Heartbeat { running, ..Default::default() })).await;
+    }
+
+    /// Puts a part of an assignment; the bytes depend on its place only.
+    pub async fn put(&self, assign: &v1::Assign, part: u32) -> from_worker::Message {
+        let Some(assign::Job::Fill(fill)) = &assign.job else { panic!("only parts are filled here") };
+        let at: Location = fill.url.parse().unwrap();
+        let offset = u64::from(part) * fill.part_size;
+        let length = fill.part_size.min(fill.size - offset);
+        let bytes: Vec<u8> = (0..length).map(|i| ((offset + i) % 251) as u8).collect();
+        let chaining = digest::chaining_value(&bytes, offset, fill.size).to_vec();
+        let slot = PartSlot { number: part, offset };
+        let upload = UploadId::new(&fill.upload);
+        let id = self.stores.open(&at).put_part(&at, &upload, slot, bytes.into()).await.unwrap();
+        let receipt = v1::PartReceipt { store_id: id.as_str().to_owned(), length, chaining };
+        from_worker::Message::PieceDone(v1::PieceDone {
+            attempt: assign.attempt.clone(),
+            piece: part,
+            result: Some(piece_done::Result::Part(receipt)),
+            ..Default::default()
+        })
+    }
+
+    /// Does an assignment to its end.
+    pub async fn work(&self, assign: &v1::Assign) {
+        for part in parts(assign) {
+            let done = self.put(assign, part).await;
+            self.say(done).await;
+        }
+    }
+
+    pub async fn fail(&self, assign: &v1::Assign, kind: v1::ErrorKind, failure: &str) {
+        let failed = v1::TaskFailed {
+            attempt: assign.attempt.clone(),
+            kind: kind.into(),
+            failure: failure.to_owned(),
+            message: format!("worker {} cannot", self.id),
+            hint: "look".into(),
+        };
+        self.say(from_worker::Message::TaskFailed(failed)).await;
+    }
+
+    /// Does all that is assigned until the session ends; returns the worker with what it saw.
+    pub async fn serve(mut self) -> Worker {
+        let mut beat = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            while let Some(assign) = self.held.pop_front() {
+                self.work(&assign).await;
+            }
+            tokio::select! {
+                message = self.inbound.recv() => match message {
+                    Some(message) => self.note(message),
+                    None => return self,
+                },
+                _ = self.session.closed.changed() => return self,
+                _ = beat.tick() => self.beat().await,
+            }
+        }
+    }
+}
+
+/// The parts of an assignment.
+pub fn parts(assign: &v1::Assign) -> Vec<u32> {
+    match &assign.job {
+        Some(assign::Job::Fill(fill)) => fill.parts.clone(),
+        _ => panic!("only parts are filled here"),
+    }
+}

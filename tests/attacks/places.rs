@@ -1,0 +1,133 @@
+//! Places that a spec must not reach.
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use shardfuse_proto::v1::{self, merges_client::MergesClient};
+use tonic::Code;
+
+use crate::fleet::{Fleet, PATIENCE, failed, walk};
+
+/// Every way to smuggle `place` into a spec.
+fn specs(fleet: &Fleet, place: &str) -> Vec<(&'static str, v1::MergeSpec)> {
+    let spec = fleet.spec("outputs/never");
+    let lora = vec![spec.lora[0].clone(), v1::Lora { path: place.into(), weight: None }];
+    vec![
+        ("base", v1::MergeSpec { base: place.into(), ..spec.clone() }),
+        ("lora", v1::MergeSpec { lora, ..spec.clone() }),
+        ("tokenizer", v1::MergeSpec { tokenizer: place.into(), ..spec.clone() }),
+        ("output", v1::MergeSpec { output: place.into(), ..spec }),
+    ]
+}
+
+#[tokio::test]
+async fn a_spec_reaches_what_is_allowed_and_nothing_is_read_before_that_is_known() {
+    // Whoever connects to it has read something.
+    let wire = TcpListener::bind("127.0.0.1:0").unwrap();
+    wire.set_nonblocking(true).unwrap();
+    let port = wire.local_addr().unwrap().port();
+    let mut fleet = Fleet::new();
+    fleet.env.push(("AWS_ENDPOINT_URL".into(), format!("http://127.0.0.1:{port}")));
+    fleet.env.push(("AWS_ALLOW_HTTP".into(), "true".into()));
+    fleet.coordinator(&["models", "outputs"]);
+    let mut merges = MergesClient::new(fleet.channel("submitter").await);
+    let private = fleet.url("private");
+    let up = format!("{}/../private", fleet.url("models"));
+    let encoded = format!("{}/%2e%2e/private", fleet.url("models"));
+    let beside = format!("{}-too", fleet.url("models"));
+    let tripwire = format!("http://127.0.0.1:{port}/base");
+    let places = [
+        private.as_str(),
+        &up,
+        &encoded,
+        &beside,
+        "/etc",
+        "file:///",
+        "file://elsewhere/etc",
+        &tripwire,
+        "http://169.254.169.254/latest/meta-data/iam/security-credentials",
+        "https://metadata.google.internal/computeMetadata/v1",
+        "s3://models/base",
+        "s3://key:secret@models/base",
+        "s3://evil.example:9000/base",
+        "gs://models/base",
+        "az://models/base",
+        "abfss://models@evil.example/base",
+        "https://user:secret@evil.example/base",
+        "https://evil.example/base?X-Amz-Signature=secret",
+        "hf://org/model",
+        "ftp://evil.example/base",
+        "relative/path",
+    ];
+    for place in places {
+        for (field, spec) in specs(&fleet, place) {
+            let plan = merges.plan(v1::PlanRequest { spec: Some(spec.clone()) }).await.err();
+            let submit = merges.submit(v1::SubmitRequest { spec: Some(spec), ..Default::default() }).await.err();
+            for status in [plan, submit] {
+                let status = status.unwrap_or_else(|| panic!("{field} {place} is let through"));
+                let refused = matches!(status.code(), Code::PermissionDenied | Code::InvalidArgument);
+                assert!(refused, "{field} {place}: {status}");
+                assert!(!status.message().contains("secret"), "{field} {place}: {status}");
+            }
+        }
+    }
+    let listed = merges.list(v1::ListRequest::default()).await.unwrap();
+    assert!(listed.get_ref().merges.is_empty(), "nothing was taken on");
+    let nobody = wire.accept().err().map(|e| e.kind());
+    assert_eq!(nobody, Some(std::io::ErrorKind::WouldBlock), "somebody connected");
+    assert!(walk(&fleet.path("outputs")).is_empty());
+    // The same request with a place that is allowed is taken: it was the place.
+    let good = v1::SubmitRequest { spec: Some(fleet.spec("outputs/good")), ..Default::default() };
+    assert!(merges.submit(good).await.is_ok());
+    fleet.assert_well();
+}
+
+#[test]
+fn by_default_files_and_plain_http_are_closed_and_the_refusal_helps() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&[]);
+    let path = |name: &str| fleet.path(name).display().to_string();
+    let output = fleet.submit(&path("models/base"), &path("models/lora"), &path("outputs/x"), &[]);
+    let (code, kind, message) = failed(&output);
+    assert_ne!(code, 0);
+    assert!(message.contains("--allow") && message.contains("file://"), "{kind}: {message}");
+    assert!(!fleet.path("outputs/x").exists());
+}
+
+#[test]
+fn a_worker_reads_and_writes_below_its_own_list_only() {
+    // The coordinator may use the private folder, its worker may not: what one is trusted with, the other need not be.
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&["models", "outputs", "private"]);
+    fleet.worker("narrow", &["models", "outputs"]);
+    let submitted = fleet.submit(&fleet.url("private"), &fleet.url("models/lora"), &fleet.url("outputs/x"), &[]);
+    assert!(submitted.status.success(), "{}", String::from_utf8_lossy(&submitted.stderr));
+    let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
+
+    // The worker is asked, and says no, with the place.
+    let deadline = Instant::now() + PATIENCE;
+    let said = loop {
+        let got = fleet.client("get", "submitter", &[&id, "--format", "json"]);
+        let merge: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();
+        let log = std::fs::read_to_string(fleet.path("narrow.stderr")).unwrap();
+        let told = format!("{merge}\n{log}");
+        if told.contains("is not a place that may be used here") {
+            break told;
+        }
+        assert!(Instant::now() < deadline, "nobody refused: {told}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    assert!(said.contains("private"), "{said}");
+    // No byte of a weight came out.
+    let weights: Vec<_> = walk(&fleet.path("outputs"))
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "safetensors"))
+        .collect();
+    assert!(weights.is_empty(), "{weights:?}");
+
+    // A worker with the wider list does it.
+    fleet.worker("wide", &["models", "outputs", "private"]);
+    let again =
+        fleet.submit(&fleet.url("private"), &fleet.url("models/lora"), &fleet.url("outputs/x"), &["--wait", "--quiet"]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+}

@@ -1,0 +1,206 @@
+//! A store that does something to a process at its n-th operation, whatever that is, and writes down what it was asked.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shardfuse_store::{Entry, Error, ErrorKind, Location, Meta, PartId, PartSlot, Pin, Result, Store, UploadId};
+use tokio::sync::watch;
+
+/// What happens at the n-th operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Nothing is done any more, and nobody is answered: the process is gone.
+    KillBefore,
+    /// The operation is done, then as above.
+    KillAfter,
+    /// Every operation waits from here on, until [`Interrupted::release`].
+    Stall,
+    /// The operation fails with this kind, and nothing is done.
+    FailBefore(ErrorKind),
+    /// The operation is done, and its caller told that it failed with this kind.
+    FailAfter(ErrorKind),
+    /// Nothing, but that only so many bytes are free.
+    Full(u64),
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Interrupted {
+    inner: Arc<dyn Store>,
+    at: u64,
+    what: What,
+    calls: AtomicU64,
+    hit: watch::Sender<bool>,
+    released: watch::Sender<bool>,
+    /// Whether the n-th operation came.
+    reached: AtomicBool,
+    log: Mutex<Log>,
+}
+
+/// What a store was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// The parts that were put: file and number.
+    pub puts: Vec<(String, u32)>,
+    /// The n-th operation, for messages.
+    pub hit: String,
+}
+
+impl Interrupted {
+    pub fn new(inner: Arc<dyn Store>, at: u64, what: What) -> Arc<Interrupted> {
+        Arc::new(Interrupted {
+            inner,
+            at,
+            what,
+            calls: AtomicU64::new(0),
+            hit: watch::channel(false).0,
+            released: watch::channel(false).0,
+            reached: AtomicBool::new(false),
+            log: Mutex::default(),
+        })
+    }
+
+    /// One that only writes down.
+    pub fn never(inner: Arc<dyn Store>) -> Arc<Interrupted> {
+        Interrupted::new(inner, u64::MAX, What::Stall)
+    }
+
+    /// Ends when the n-th operation comes (or has been done).
+    pub async fn hit(self: Arc<Self>) {
+        let _ = self.hit.subscribe().wait_for(|hit| *hit).await;
+    }
+
+    /// Lets a stalled process go on.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    pub fn log(&self) -> Log {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn reached(&self) -> bool {
+        self.reached.load(Ordering::SeqCst)
+    }
+
+    async fn call<T>(&self, name: &str, at: &Location, inner: impl Future<Output = Result<T>>) -> Result<T> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        if call < self.at {
+            return inner.await;
+        }
+        if call == self.at {
+            self.reached.store(true, Ordering::SeqCst);
+            self.log.lock().unwrap().hit = format!("{name} of {at}");
+        }
+        let failed = |kind| Err(Error::new(kind, at, format!("planned failure of {name}, call {call}")));
+        match self.what {
+            What::FailBefore(kind) if call == self.at => failed(kind),
+            What::FailAfter(kind) if call == self.at => inner.await.and_then(|_| failed(kind)),
+            What::FailBefore(_) | What::FailAfter(_) | What::Full(_) => inner.await,
+            What::Stall => {
+                self.hit.send_replace(true);
+                let _ = self.released.subscribe().wait_for(|released| *released).await;
+                inner.await
+            }
+            What::KillBefore | What::KillAfter => {
+                if call == self.at && self.what == What::KillAfter {
+                    let _ = inner.await;
+                }
+                if call == self.at {
+                    self.hit.send_replace(true);
+                }
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Interrupted {
+    async fn head(&self, at: &Location) -> Result<Meta> {
+        self.call("head", at, self.inner.head(at)).await
+    }
+
+    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+        self.call("read", at, self.inner.read(at, offset, buf, pin)).await
+    }
+
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
+        self.call("list", dir, self.inner.list(dir)).await
+    }
+
+    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        self.call("put", at, self.inner.put(at, bytes)).await
+    }
+
+    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        self.call("create", at, self.inner.create(at, bytes)).await
+    }
+
+    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
+        self.call("copy", to, self.inner.copy(from, to, pin)).await
+    }
+
+    async fn delete(&self, at: &Location) -> Result<()> {
+        self.call("delete", at, self.inner.delete(at)).await
+    }
+
+    async fn delete_tree(&self, dir: &Location) -> Result<()> {
+        self.call("delete_tree", dir, self.inner.delete_tree(dir)).await
+    }
+
+    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
+        self.call("remove_empty_dir", dir, self.inner.remove_empty_dir(dir)).await
+    }
+
+    async fn sweep(&self, dir: &Location) -> Result<()> {
+        self.call("sweep", dir, self.inner.sweep(dir)).await
+    }
+
+    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
+        self.call("begin", at, self.inner.begin(at, size)).await
+    }
+
+    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
+        self.call("probe", at, self.inner.probe(at, upload)).await
+    }
+
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
+        let file = at.file_name().unwrap_or_default().to_owned();
+        self.log.lock().unwrap().puts.push((file, part.number));
+        self.call("put_part", at, self.inner.put_part(at, upload, part, bytes)).await
+    }
+
+    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
+        self.call("read_part", at, self.inner.read_part(at, upload, offset, buf)).await
+    }
+
+    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+        self.call("complete", at, self.inner.complete(at, upload, parts, size)).await
+    }
+
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
+        self.call("abort", at, self.inner.abort(at, upload)).await
+    }
+
+    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
+        self.call("boot_id", at, self.inner.boot_id(at)).await
+    }
+
+    async fn space(&self, at: &Location) -> Result<Option<u64>> {
+        match self.what {
+            What::Full(free) => Ok(Some(free)),
+            _ => self.call("space", at, self.inner.space(at)).await,
+        }
+    }
+
+    async fn check_output(&self, dir: &Location) -> Result<()> {
+        self.call("check_output", dir, self.inner.check_output(dir)).await
+    }
+
+    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
+        self.inner.conditional_puts(dir).await
+    }
+}

@@ -1,0 +1,13 @@
+//! A merge in this process, over stores that stop, stall and fail wherever they are told to: what a coordinator leaves
+//! behind at every step, and what the next one makes of it.
+
+mod cleaning;
+mod crashes;
+mod failures;
+#[allow(dead_code, reason = "shared with the tests of the binary, which use all of it")]
+#[path = "../e2e/fixture.rs"]
+mod fixture;
+mod interrupted;
+mod model;
+mod rivals;
+mod run;
