@@ -335,7 +335,8 @@ mod tests {
 
     fn settings(base: &str, lora: &str, output: &str) -> Result<Settings> {
         let text = |t: &str| Some(t.to_owned());
-        Settings::new(Spec { base: text(base), lora: vec![lora.into()], output: text(output), ..Spec::default() })
+        let spec = Spec { base: text(base), lora: vec![lora.into()], output: text(output), ..Spec::default() };
+        Settings::new(spec, None)
     }
 
     #[test]

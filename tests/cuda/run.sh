@@ -71,7 +71,7 @@ for after in 0.3 0.5 0.7 0.9; do
   (cd "$golden/all-linear" && mapfile -t a < <("$python" -c 'import json; print(*json.load(open("case.json"))["args"], sep="\n")') &&
     CUDA_SHIM_DELAY_US=3000 LD_LIBRARY_PATH=$scratch/lib timeout -s KILL "$after" "$binary" merge "${a[@]}" \
       --output "$scratch/killed" --quiet "${args[@]:2}") > "$scratch/kill.log" 2>&1 || true
-done
+done 2> "$scratch/killed.log"
 (cd "$golden/all-linear" && mapfile -t a < <("$python" -c 'import json; print(*json.load(open("case.json"))["args"], sep="\n")') &&
   LD_LIBRARY_PATH=$scratch/lib "$binary" merge "${a[@]}" --output "$scratch/killed" --quiet "${args[@]:2}")
 say "the same after kills" same "$scratch/whole" "$scratch/killed"
@@ -103,8 +103,9 @@ fault NVIDIA_TF32_OVERRIDE=1 -- "an override of the arithmetic" 2 "NVIDIA_TF32_O
 fault CUDA_SHIM_GEMM_LAUNCH=13 -- "a cuBLAS that fails" 2 "cuBLAS answers" --device cuda
 fault CUDA_SHIM_MEMORY=$((16 << 20)) -- "a device that is too small" 2 "memory is full" --device cuda
 fault CUDA_SHIM_ILLEGAL_AT=3 -- "an illegal address in the self-test" 2 "illegal" --device cuda
-fault CUDA_SHIM_ILLEGAL_AT=100 -- "an illegal address on the way" 1 "illegal memory access" --device cuda
-# Allocations of the ring are 9 a slot less the pinned ones, those of the self-test one each; later ones are factors.
+# The self-test is done after 54 launches.
+fault CUDA_SHIM_ILLEGAL_AT=70 -- "an illegal address on the way" 1 "illegal memory access" --device cuda
+# The first are the ring's and its slots', then come those of the self-test, then factors.
 for k in $(seq 1 45); do
   code=0
   (export CUDA_SHIM_FAIL_ALLOC=$k && merge all-linear "$scratch/fault" --device cuda > "$scratch/alloc.log") || code=$?
