@@ -12,12 +12,14 @@ use shardfuse_coordinator::{Progress, Summary};
 use shardfuse_merge::{Error, Result};
 use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::Stores;
-use shardfuse_worker::device::{CPU_CLASS, cpu::Kernels};
+use shardfuse_worker::device::{CPU_CLASS, Device};
 use shardfuse_worker::{Options, Pipeline};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
 use tonic::{Request, Status};
+use tracing::warn;
 
 use crate::report::internal;
 use crate::signal;
@@ -25,37 +27,47 @@ use crate::signal;
 /// The in-memory channel's buffer in bytes.
 const DUPLEX: usize = 1 << 20;
 
-/// Runs an admitted merge with one worker.
+/// Runs an admitted merge with one worker a device. The devices are of one class.
 pub async fn run(
     ready: Ready,
     stores: Arc<Stores>,
     memory: u64,
     threads: usize,
+    devices: Vec<Device>,
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
     let part_size = ready.plan.spec.part_size;
     let options = hub::Options { alone: true, ..hub::Options::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
-    let adoption = Adoption { ready, device_class: CPU_CLASS.to_owned(), progress };
+    let adoption =
+        Adoption { ready, device_class: devices.first().map_or(CPU_CLASS, Device::class).to_owned(), progress };
     let (merge, end) = hub.adopt(adoption).await?;
-    let channel = serve(hub.clone()).await?;
 
-    let pipeline = Pipeline::new(stores, memory, threads, Kernels::best()).map_err(|f| f.error)?;
+    // Each device has a pipeline of its own, and an even share.
+    let (memory, threads) = (memory / devices.len().max(1) as u64, (threads / devices.len().max(1)).max(1));
     let slots = slots(memory, part_size);
-    let options = Options { worker_id: 1, name: "local".into(), memory, slots };
-    let mut worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
+    let mut workers = JoinSet::new();
+    for (number, device) in (1..).zip(devices) {
+        let pipeline = Pipeline::new(Arc::clone(&stores), memory, threads, device).map_err(|f| f.error)?;
+        let options = Options { worker_id: number, name: format!("local-{number}"), memory, slots };
+        workers.spawn(shardfuse_worker::run(serve(hub.clone()).await?, pipeline, options));
+    }
     tokio::spawn(cancel_on_signal(hub.clone(), merge));
 
     let end = async move { end.await.unwrap_or_else(|_| Err(internal("the merge broke off"))) };
     tokio::pin!(end);
-    let result = tokio::select! {
-        result = &mut end => result,
-        ended = &mut worker => match ended {
-            // A worker that was told to leave leaves the last word to the merge.
-            Ok(Ok(_)) => end.await,
-            Ok(Err(error)) => Err(error),
-            Err(e) => Err(internal(format!("the worker ended: {e}"))),
-        },
+    let result = loop {
+        tokio::select! {
+            result = &mut end => break result,
+            Some(ended) = workers.join_next() => match ended {
+                // A worker that was told to leave leaves the last word to the merge.
+                Ok(Ok(_)) => break end.await,
+                // The others go on with what it had.
+                Ok(Err(error)) if !workers.is_empty() => warn!("a worker left: {}", error.message()),
+                Ok(Err(error)) => break Err(error),
+                Err(e) => break Err(internal(format!("a worker ended: {e}"))),
+            },
+        }
     };
     hub.stop(Farewell::Leave("the merge has ended".into())).await;
     result

@@ -7,6 +7,7 @@ use shardfuse_merge::plan::recipe::DoraNorm;
 use shardfuse_merge::plan::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
+use shardfuse_worker::device::Choice;
 
 use crate::args::Spec;
 use crate::{memory, size};
@@ -20,6 +21,8 @@ pub struct Settings {
     pub memory: u64,
     /// Threads that fuse.
     pub threads: usize,
+    /// What fuses.
+    pub device: Choice,
 }
 
 /// The merge spec's file: the fields of the flags.
@@ -34,6 +37,7 @@ struct File {
     part_size: Option<Scalar>,
     memory: Option<Scalar>,
     threads: Option<usize>,
+    device: Option<String>,
     dora_norm: Option<String>,
     combine: Option<String>,
     density: Option<f64>,
@@ -65,8 +69,15 @@ enum Scalar {
     Text(String),
 }
 
-/// Flags over the file over the defaults: the spec, and what was said of memory and threads.
-fn understand(args: Spec) -> Result<(MergeSpec, Option<u64>, Option<usize>)> {
+/// What was said of this machine.
+struct Machine {
+    memory: Option<u64>,
+    threads: Option<usize>,
+    device: Option<String>,
+}
+
+/// Flags over the file over the defaults: the spec, and what was said of this machine.
+fn understand(args: Spec) -> Result<(MergeSpec, Machine)> {
     let file = match &args.spec {
         Some(path) => read(path)?,
         None => File::default(),
@@ -127,15 +138,17 @@ fn understand(args: Spec) -> Result<(MergeSpec, Option<u64>, Option<usize>)> {
     spec.check()?;
     refuse_overlap(&spec)?;
     let memory = bytes("--memory", args.memory, file.memory)?;
-    Ok((spec, memory, args.threads.or(file.threads)))
+    Ok((spec, Machine { memory, threads: args.threads.or(file.threads), device: file.device }))
 }
 
 impl Settings {
-    /// Flags over the file over the defaults.
-    pub fn new(args: Spec) -> Result<Settings> {
-        let (spec, memory, threads) = understand(args)?;
-        let memory = memory.unwrap_or_else(memory::default_budget);
-        let threads = threads.unwrap_or_else(memory::default_threads);
+    /// Flags over the file over the defaults. `device` is the flag.
+    pub fn new(args: Spec, device: Option<String>) -> Result<Settings> {
+        let (spec, machine) = understand(args)?;
+        let memory = machine.memory.unwrap_or_else(memory::default_budget);
+        let threads = machine.threads.unwrap_or_else(memory::default_threads);
+        let device = device.or(machine.device).map_or(Ok(Choice::Auto), |text| text.parse());
+        let device = device.map_err(|why| Error::new(Kind::Usage, format!("--device: {why}")))?;
         if threads == 0 {
             return Err(Error::new(Kind::Usage, "--threads is 0"));
         }
@@ -149,11 +162,11 @@ impl Settings {
             )
             .hint("give more --memory, or a smaller --part-size"));
         }
-        Ok(Settings { spec, memory, threads })
+        Ok(Settings { spec, memory, threads, device })
     }
 }
 
-/// The merge that a coordinator is asked for: every place as a URL. What a spec file says of memory and threads is for
+/// The merge that a coordinator is asked for: every place as a URL. What a spec file says of memory, threads and device is for
 /// merges on one machine; as flags they are refused.
 pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
     if let Some(flag) =
@@ -162,14 +175,14 @@ pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
         return Err(Error::new(Kind::Usage, format!("{} has no meaning for a fleet", flag.0))
             .hint("each worker has its own: shardfuse worker --help"));
     }
-    let (mut spec, _, _) = understand(args)?;
+    let (mut spec, _) = understand(args)?;
     urls(&mut spec)?;
     Ok(spec)
 }
 
 /// A pod of a job: as on one machine, with every place as a URL.
-pub fn for_job(args: Spec) -> Result<Settings> {
-    let mut settings = Settings::new(args)?;
+pub fn for_job(args: Spec, device: Option<String>) -> Result<Settings> {
+    let mut settings = Settings::new(args, device)?;
     urls(&mut settings.spec)?;
     Ok(settings)
 }
@@ -334,7 +347,8 @@ mod tests {
 
     fn settings(base: &str, lora: &str, output: &str) -> Result<Settings> {
         let text = |t: &str| Some(t.to_owned());
-        Settings::new(Spec { base: text(base), lora: vec![lora.into()], output: text(output), ..Spec::default() })
+        let spec = Spec { base: text(base), lora: vec![lora.into()], output: text(output), ..Spec::default() };
+        Settings::new(spec, None)
     }
 
     #[test]

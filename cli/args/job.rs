@@ -52,4 +52,7 @@ pub struct Job {
     /// Replace an output that holds something else
     #[arg(long)]
     pub force: bool,
+    /// What fuses: cpu, cuda, or cuda:N. Every pod must have the same
+    #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", env = "SHARDFUSE_DEVICE")]
+    pub device: String,
 }

@@ -39,6 +39,10 @@ pub struct Merge {
     /// Write at most so many bytes a second, such as 200MiB, to leave a disk to others
     #[arg(long, value_name = "SIZE")]
     pub limit_rate: Option<String>,
+    /// What fuses: cpu, cuda (every usable GPU), cuda:N (one of them), or auto (the GPUs, else the CPU). The last place of
+    /// the values depends on it. With --coordinator: cpu or cuda [default: auto]
+    #[arg(long, value_name = "auto|cpu|cuda[:N]")]
+    pub device: Option<String>,
     #[command(flatten)]
     pub stores: StoresFile,
     /// Let a fleet merge: submit to this coordinator and follow the merge to its end. URLs as for submit

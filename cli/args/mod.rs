@@ -22,7 +22,7 @@ pub use job::Job;
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
-pub use worker::{Device, Worker};
+pub use worker::Worker;
 
 /// Merges LoRA-family adapters into checkpoints of any size.
 #[derive(Debug, Parser)]

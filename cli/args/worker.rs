@@ -1,6 +1,8 @@
 //! `shardfuse worker`.
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
+
+use shardfuse_worker::device::Choice;
 
 use super::{Access, Connect};
 
@@ -41,9 +43,9 @@ pub struct Worker {
     /// Write at most so many bytes a second, such as 200MiB
     #[arg(long, value_name = "SIZE")]
     pub limit_rate: Option<String>,
-    /// What fuses
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
-    pub device: Device,
+    /// What fuses: cpu, cuda (every usable GPU), cuda:N (one of them), or auto (the GPUs, else the CPU)
+    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
+    pub device: Choice,
     /// Leave as on SIGTERM when the cloud announces that it takes this machine back: aws, gcp, azure, or a URL that
     /// answers 200 once it does
     #[arg(long, value_name = "aws|gcp|azure|URL")]
@@ -51,13 +53,4 @@ pub struct Worker {
     /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
-}
-
-/// What fuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The best there is
-    Auto,
-    /// The CPU
-    Cpu,
 }

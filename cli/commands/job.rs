@@ -19,7 +19,7 @@ use shardfuse_coordinator::service::WorkService;
 use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Allow, Location, Stores};
-use shardfuse_worker::device::cpu::Kernels;
+use shardfuse_worker::device::{CPU_CLASS, Device};
 use shardfuse_worker::{Options, Pipeline};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
@@ -35,14 +35,15 @@ use crate::{local, progress, signal, size};
 pub async fn run(args: Job, global: &Global) -> Result<()> {
     let terminated = Terminated::listen();
     let grace = size::parse_time("--grace", &args.grace)?;
-    let settings = settings::for_job(args.spec.clone())?;
+    let settings = settings::for_job(args.spec.clone(), Some(args.device.clone()))?;
     let stores = Arc::new(args.stores.open()?);
     let allow = named_by(&settings.spec)?;
     let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
     let health = Health::listen(args.health.as_deref()).await?;
-    let pipeline =
-        Pipeline::limited(Arc::clone(&stores), allow.clone(), settings.memory, settings.threads, Kernels::best())
-            .map_err(|f| f.error)?;
+    // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
+    let device = Device::open(settings.device).map_err(|f| f.error)?.into_iter().next().unwrap_or(Device::Cpu);
+    let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), settings.memory, settings.threads, device)
+        .map_err(|f| f.error)?;
     info!(index = args.index, "a pod of a merge");
     match args.index {
         0 => coordinate(args, settings, stores, allow, pipeline, grace, terminated, &health, global).await,
@@ -98,6 +99,7 @@ async fn coordinate(
     let serving = tokio::spawn(net::serve(listener, services, security, async {
         let _ = closed.await;
     }));
+    let on_cpu = pipeline.device_class() == CPU_CLASS;
     let worker = tokio::spawn(shardfuse_worker::run(
         local::serve(hub.clone()).await?,
         pipeline,
@@ -105,8 +107,13 @@ async fn coordinate(
     ));
     health.ready(true).await;
 
-    let submission =
-        Submission { spec: settings.spec, restart: args.restart, force: args.force, priority: 0, device: None };
+    let submission = Submission {
+        spec: settings.spec,
+        restart: args.restart,
+        force: args.force,
+        priority: 0,
+        device: Some(if on_cpu { hub::Device::Cpu } else { hub::Device::Cuda }),
+    };
     let merge = hub.submit(submission).await?.0.id;
     let views = hub.get(merge).await?.ok_or_else(|| internal("the merge is not known to its own hub"))?;
     let view = tokio::select! {

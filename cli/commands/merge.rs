@@ -9,7 +9,7 @@ use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_worker::device::CPU_CLASS;
+use shardfuse_worker::device::{CPU_CLASS, Device};
 use tokio::sync::watch;
 
 use super::{plan, print, print_json, submit};
@@ -29,11 +29,13 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     let rate = args.limit_rate.as_deref().map(|r| size::parse("--limit-rate", r)).transpose()?;
     let rate =
         rate.map(|r| NonZeroU64::new(r).ok_or_else(|| Error::new(Kind::Usage, "--limit-rate is 0"))).transpose()?;
-    let settings = Settings::new(args.spec)?;
+    let settings = Settings::new(args.spec, args.device)?;
     let stores = Arc::new(match rate {
         Some(rate) => args.stores.open()?.with_write_limit(rate),
         None => args.stores.open()?,
     });
+    let devices = Device::open(settings.device).map_err(|f| f.error)?;
+    let class = devices.first().map_or(CPU_CLASS, Device::class);
     let inventory = inspect(&stores, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
     drop(inventory);
@@ -43,13 +45,14 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     let mut options = Options { restart: args.restart, force: args.force, single_coordinator: true };
     let mut rounds = 0;
     loop {
-        let ready = match admit(Arc::clone(&stores), plan.clone(), CPU_CLASS, options).await? {
+        let ready = match admit(Arc::clone(&stores), plan.clone(), class, options).await? {
             Admitted::Ready(ready) => *ready,
             Admitted::Finished(manifest) => return finished(&manifest, global),
         };
         let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
         let shown = tokio::spawn(progress::show(receive, global.quiet));
-        let result = local::run(ready, Arc::clone(&stores), settings.memory, settings.threads, send).await;
+        let result =
+            local::run(ready, Arc::clone(&stores), settings.memory, settings.threads, devices.clone(), send).await;
         let _ = shown.await;
         rounds += 1;
         match result {

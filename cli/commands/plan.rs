@@ -17,7 +17,7 @@ const MOST: usize = 12;
 
 /// Plans and prints.
 pub async fn run(args: args::Plan, global: &Global) -> Result<()> {
-    let settings = Settings::new(args.spec)?;
+    let settings = Settings::new(args.spec, None)?;
     let inventory = inspect(&args.stores.open()?, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
     let cost = cost(&plan);

@@ -54,7 +54,7 @@ pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()
         restart: args.restart,
         force: args.force,
         priority: args.priority,
-        device: String::new(),
+        device: device(args.device)?,
     };
     let mut client = Client::to(target).await?;
     let (merge, known) = client.submit(request).await?;

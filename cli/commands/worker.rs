@@ -6,15 +6,18 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use shardfuse_merge::plan::spec::DEFAULT_PART_SIZE;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_worker::device::cpu::Kernels;
+use shardfuse_worker::device::Device;
 use shardfuse_worker::spot::Notice;
 use shardfuse_worker::{Options, Pipeline, serve};
-use tracing::info;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
 
-use crate::args::{Device, Worker};
+use crate::args::Worker;
 use crate::net::{Health, Target};
+use crate::report::internal;
 use crate::{memory, signal, size};
 
 /// Works until the coordinator says stop, or until it is told to leave.
@@ -36,26 +39,44 @@ pub async fn run(args: Worker) -> Result<()> {
             args.access.open()?.with_write_limit(rate)
         }
     };
-    let kernels = match args.device {
-        Device::Auto | Device::Cpu => Kernels::best(),
-    };
-    let pipeline = Pipeline::limited(Arc::new(stores), allow, memory, threads, kernels).map_err(|f| f.error)?;
-    let options = Options {
-        worker_id: random(),
-        name: args.name.unwrap_or_else(host_name),
-        memory,
-        // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
-        slots: args.slots.unwrap_or((memory / (8 * DEFAULT_PART_SIZE)).clamp(2, 16) as u32),
-    };
-    info!(name = options.name, device = pipeline.device_class(), memory, threads, slots = options.slots, coordinator = %target, "a worker");
+    let devices = Device::open(args.device).map_err(|f| f.error)?;
+    let (stores, name) = (Arc::new(stores), args.name.unwrap_or_else(host_name));
+    // Each device has a pipeline and a session of its own, and an even share.
+    let count = devices.len();
+    let (memory, threads) = (memory / count.max(1) as u64, (threads / count.max(1)).max(1));
+    // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
+    let slots = args.slots.unwrap_or((memory / (8 * DEFAULT_PART_SIZE)).clamp(2, 16) as u32);
+    let told = told_to_leave(notice, grace).boxed().shared();
     let health = Health::listen(args.health.as_deref()).await?;
-    let connect = move || {
+    let mut workers = JoinSet::new();
+    for (number, device) in devices.into_iter().enumerate() {
+        let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), memory, threads, device);
+        let pipeline = pipeline.map_err(|f| f.error)?;
+        let name = if count == 1 { name.clone() } else { format!("{name}/{number}") };
+        info!(name, device = pipeline.device_class(), memory, threads, slots, coordinator = %target, "a worker");
+        let options = Options { worker_id: random(), name, memory, slots };
         let (target, health) = (target.clone(), health.clone());
-        async move { health.connect(&target).await }
-    };
-    let reason = serve(connect, pipeline, options, told_to_leave(notice, grace)).await?;
-    info!(reason, "the worker ends");
-    Ok(())
+        let connect = move || {
+            let (target, health) = (target.clone(), health.clone());
+            async move { health.connect(&target).await }
+        };
+        workers.spawn(serve(connect, pipeline, options, told.clone()));
+    }
+    loop {
+        let ended = workers.join_next().await;
+        let last = workers.is_empty();
+        match ended {
+            Some(Ok(Ok(reason))) => info!(reason, "the worker ends"),
+            // The others go on with what it had.
+            Some(Ok(Err(error))) if !last => warn!("a worker leaves: {}", error.message()),
+            Some(Ok(Err(error))) => return Err(error),
+            Some(Err(e)) => return Err(internal(format!("a worker ended: {e}"))),
+            None => return Ok(()),
+        }
+        if last {
+            return Ok(());
+        }
+    }
 }
 
 /// Resolves to the grace at a signal or a spot notice. A second signal ends the process at once.

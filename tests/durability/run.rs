@@ -13,7 +13,7 @@ use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::{Store, Stores};
 use shardfuse_worker::Pipeline;
-use shardfuse_worker::device::{CPU_CLASS, cpu::Kernels};
+use shardfuse_worker::device::{CPU_CLASS, Device};
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Endpoint, Server, Uri};
@@ -60,7 +60,7 @@ pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> 
         async move { client.map(TokioIo::new).ok_or_else(|| std::io::Error::other("closed")) }
     });
     let channel = Endpoint::try_from("http://local").unwrap().connect_with_connector(connector).await.unwrap();
-    let pipeline = Pipeline::new(stores, MEMORY, 1, Kernels::best()).map_err(|f| f.error)?;
+    let pipeline = Pipeline::new(stores, MEMORY, 1, Device::Cpu).map_err(|f| f.error)?;
     let options = shardfuse_worker::Options { worker_id: 1, name: "local".into(), memory: MEMORY, slots: 2 };
     let worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
     let result = end.await.expect("the hub tells how a merge ended");

@@ -1,6 +1,10 @@
-//! Devices that fuse. Today the CPU; its arithmetic is that of `shardfuse_merge::fuse::reference`, bit by bit.
+//! Devices that fuse: the CPU, whose arithmetic is that of `shardfuse_merge::fuse::reference` bit by bit, and NVIDIA GPUs.
 
+mod choice;
 pub mod cpu;
+pub mod cuda;
 
-/// The class of a device: two devices of one class give the same bits.
+pub use choice::{Choice, Device};
+
+/// The class of a CPU.
 pub const CPU_CLASS: &str = "cpu";

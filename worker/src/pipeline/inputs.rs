@@ -61,6 +61,11 @@ impl Inputs {
         self.find(id).map(|o| o.version.clone())
     }
 
+    /// What an object is known by on a device: its URL and its pin.
+    pub fn identity(&self, id: ObjectId) -> Result<(Arc<str>, Arc<str>), Failure> {
+        self.find(id).map(|o| (Arc::clone(&o.version.url), Arc::from(o.version.pin.as_str())))
+    }
+
     /// Fills `buf` from `offset` of an object, which must still be what was planned.
     pub async fn read(&self, id: ObjectId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let Input { at, version } = self.find(id)?;

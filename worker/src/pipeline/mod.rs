@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use crate::Failure;
-use crate::device::CPU_CLASS;
+use crate::device::Device;
 use crate::device::cpu::Kernels;
 use crate::session::{Gate, Work};
 
@@ -25,6 +25,7 @@ mod cache;
 mod coalesce;
 mod factors;
 mod gauge;
+mod gpu;
 mod inputs;
 mod measured;
 mod part;
@@ -83,6 +84,8 @@ pub struct Shared {
     factors: Factors,
     gains: Gains,
     kernels: Kernels,
+    device: Device,
+    said: gpu::Said,
     pool: Arc<ThreadPool>,
     bytes_read: Arc<AtomicU64>,
     bytes_put: AtomicU64,
@@ -160,9 +163,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline with a byte budget and a number of threads, which may read and write every place.
-    pub fn new(stores: Arc<Stores>, memory: u64, threads: usize, kernels: Kernels) -> Result<Self, Failure> {
-        Self::limited(stores, Allow::everything(), memory, threads, kernels)
+    /// A pipeline with a byte budget and a number of threads, which may read and write every place. It fuses on `device` what
+    /// has a path there.
+    pub fn new(stores: Arc<Stores>, memory: u64, threads: usize, device: Device) -> Result<Self, Failure> {
+        Self::limited(stores, Allow::everything(), memory, threads, device)
     }
 
     /// As [`Self::new`], refusing assignments that lead elsewhere than `allow` does.
@@ -171,8 +175,10 @@ impl Pipeline {
         allow: Allow,
         memory: u64,
         threads: usize,
-        kernels: Kernels,
+        device: Device,
     ) -> Result<Self, Failure> {
+        // A GPU's page-locked memory is a part of the budget, up to half of it.
+        let memory = memory.saturating_sub(device.host_bytes()).max(memory / 2);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("fuse-{i}"))
@@ -187,7 +193,9 @@ impl Pipeline {
             loading: Budget::new(memory / 8),
             factors: Factors::new(memory / 4),
             gains: Gains::new(GAINS.min(memory / 32)),
-            kernels,
+            kernels: Kernels::best(),
+            device,
+            said: gpu::Said::default(),
             pool: Arc::new(pool),
             bytes_read: Arc::default(),
             bytes_put: AtomicU64::new(0),
@@ -197,7 +205,7 @@ impl Pipeline {
 
     /// The class whose bits its arithmetic has.
     pub fn device_class(&self) -> &str {
-        CPU_CLASS
+        self.shared.device.class()
     }
 
     /// Does an assignment, sending each piece as it is finished. No piece begins while the gate is closed.
@@ -288,6 +296,13 @@ impl Pipeline {
 impl Work for Pipeline {
     fn device_class(&self) -> String {
         Pipeline::device_class(self).to_owned()
+    }
+
+    async fn lost(&self) -> Failure {
+        match &self.shared.device {
+            Device::Cpu => std::future::pending().await,
+            Device::Cuda(gpu) => gpu.lost().await,
+        }
     }
 
     fn usage(&self) -> Usage {

@@ -20,9 +20,10 @@ use super::coalesce::{GAP, MOST, coalesce};
 use super::inputs::Inputs;
 use super::measured::Norms;
 use super::steps::{self, Extent, Steps};
-use super::{Shared, Stage};
+use super::{Shared, Stage, gpu};
 use crate::Failure;
 use crate::device::cpu::Kernels;
+use crate::device::cuda::{Sink, Wrong};
 
 /// fp32 bytes of a tile: small enough for the second-level cache.
 const TILE: u64 = 1 << 20;
@@ -56,6 +57,8 @@ pub fn need(shared: &Shared, fill: &Fill, part: u32) -> u64 {
         Recipe::Fuse(fuse) => {
             let (height, cols) = matrix(&t.shape);
             let rows = rows_of(t, &range);
+            // A GPU takes the left factor's rows of whole tiles.
+            let rows = gpu::path(shared, t, fuse).map_or(rows.clone(), |(_, tiling)| tiling.cover(&rows));
             let rows = rows.end - rows.start;
             // A row that is larger than a tile is a tile, on every thread: in fp32, as it starts, and encoded.
             let wide = if cols * 4 > TILE { threads.min(rows) * cols * 16 } else { 0 };
@@ -159,7 +162,10 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
             let Recipe::Fuse(fuse) = &t.recipe else { return Ok(None) };
             let (rows_in_all, cols) = matrix(&t.shape);
             let extent = Extent { rows: rows_in_all, cols };
-            let loaded = steps::load(shared, inputs, &fuse.steps, extent, rows, norms).await;
+            let loaded = match gpu::path(shared, t, fuse) {
+                Some(path) => gpu::load(shared, inputs, norms, path, fuse, extent, rows).await.map(Loaded::Gpu),
+                None => steps::load(shared, inputs, &fuse.steps, extent, rows, norms).await.map(Loaded::Cpu),
+            };
             loaded.map(Some).map_err(|f| f.at(format_args!("tensor {}", t.name)))
         }
     }));
@@ -183,7 +189,13 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         };
         let raw = bytes.slice((start.start - read.start) as usize..(start.end - read.start) as usize);
         match (&t.recipe, steps) {
-            (Recipe::Fuse(fuse), Some(mut steps)) => {
+            (Recipe::Fuse(fuse), Some(Loaded::Gpu(loaded))) => {
+                metrics::counter!("shardfuse_worker_fused_bytes_total", "device" => "cuda").increment(raw.len() as u64);
+                let sink = Sink { out, target, skip: skip_of(t, &range) };
+                let done = gpu::fuse(shared, inputs, t, fuse, loaded, raw, sink, &mut seen).await;
+                out = done.map_err(|wrong| Blame::new(t, fuse).wrong(fuse, wrong))?;
+            }
+            (Recipe::Fuse(fuse), Some(Loaded::Cpu(mut steps))) => {
                 seen.append(&mut steps.seen);
                 metrics::counter!("shardfuse_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
                 out = fuse_into(shared, inputs, t, fuse, steps, &range, raw, (out, target)).await?;
@@ -199,6 +211,12 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
     }
     shared.took(Stage::Fuse, fusing);
     Ok(Filled { bytes: out, seen })
+}
+
+/// What the fusion of a tensor needs, for the device that does it.
+enum Loaded {
+    Cpu(Steps),
+    Gpu(gpu::Loaded),
 }
 
 /// Names tensors in a failure, the first of them at least.
@@ -219,6 +237,13 @@ fn rows_of(t: &Placed, range: &Range<u64>) -> Range<u64> {
     start..end.min(rows)
 }
 
+/// Bytes of the touched rows that lie before a range of the file.
+fn skip_of(t: &Placed, range: &Range<u64>) -> usize {
+    let (_, cols) = matrix(&t.shape);
+    let row_bytes = cols * t.dtype.bytes().unwrap_or(0);
+    range.start.saturating_sub(t.offset).saturating_sub(rows_of(t, range).start * row_bytes) as usize
+}
+
 #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
 async fn fuse_into(
     shared: &Shared,
@@ -232,9 +257,7 @@ async fn fuse_into(
 ) -> Result<Vec<u8>, Failure> {
     let (_, cols) = matrix(&t.shape);
     let rows = rows_of(t, range);
-    // The part's bytes within the rows that are computed.
-    let row_bytes = cols * t.dtype.bytes().unwrap_or(0);
-    let skip = (range.start.saturating_sub(t.offset)).saturating_sub(rows.start * row_bytes) as usize;
+    let skip = skip_of(t, range);
     let tile = Tile { from: fuse.start.dtype, to: t.dtype, cols: cols as usize, keep_non_finite: fuse.keep_non_finite };
     let blame = Blame::new(t, fuse);
     let kernels = shared.kernels;
@@ -364,9 +387,23 @@ impl Blame {
         failure
     }
 
+    /// Says what a device found.
+    fn wrong(&self, fuse: &Fuse, wrong: Wrong) -> Failure {
+        match wrong {
+            Wrong::NonFinite { row, col, value } => self.bad_value(row, col, value),
+            Wrong::Norm { step, row, norm } => {
+                let name = fuse.steps[step].op.sources().last().map_or("", |s| s.name.as_str());
+                self.name(steps::no_norm(name, row, f64::from(norm)))
+            }
+            Wrong::Failed(failure) => failure,
+        }
+    }
+
     fn non_finite(&self, first: u64, cols: u64, at: usize, w: &[f32]) -> Failure {
-        let (row, col) = (first + at as u64 / cols, at as u64 % cols);
-        let value = w[at];
+        self.bad_value(first + at as u64 / cols, at as u64 % cols, w[at])
+    }
+
+    fn bad_value(&self, row: u64, col: u64, value: f32) -> Failure {
         let what = if value.is_finite() {
             format!("{value:e} overflows {}", self.dtype.name())
         } else {

@@ -379,12 +379,12 @@ impl Loaded {
 }
 
 fn gain(name: &str, output: u64, magnitude: f32, squares: f64) -> Result<f32, Failure> {
-    dora_gain(magnitude, squares).ok_or_else(|| {
-        Failure::permanent(
-            Kind::NonFinite,
-            format!("the norm of output {output} is {}, so {name} cannot be applied", squares.sqrt()),
-        )
-    })
+    dora_gain(magnitude, squares).ok_or_else(|| no_norm(name, output, squares.sqrt()))
+}
+
+/// An output of which the norm cannot be divided by.
+pub fn no_norm(name: &str, output: u64, norm: f64) -> Failure {
+    Failure::permanent(Kind::NonFinite, format!("the norm of output {output} is {norm}, so {name} cannot be applied"))
 }
 
 /// m / n of every output.

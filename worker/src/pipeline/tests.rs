@@ -125,7 +125,7 @@ impl Bench {
         let store: Arc<dyn Store> = Arc::new(Local::new());
         let assignment = self.assignment(&*store, part_size).await;
         let stores = Arc::new(Stores::all(store.clone()));
-        let pipeline = Pipeline::new(stores, memory, 3, Kernels::best()).unwrap();
+        let pipeline = Pipeline::new(stores, memory, 3, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(10_000);
         pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
         assert_eq!(pipeline.shared.used(), 0, "every share is given back");
@@ -224,7 +224,7 @@ async fn the_bytes_are_those_of_the_definition() {
 async fn failing(b: &Bench, store: Arc<Faulty>, limit: u64) -> (Failure, u64) {
     let assignment = b.assignment(&*store, 1 << 20).await;
     let before = store.calls(Operation::Read);
-    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), limit, 1, Kernels::best()).unwrap();
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), limit, 1, Device::Cpu).unwrap();
     let (send, _done) = mpsc::channel(64);
     let failure = pipeline.work(&assignment, &send, &Gate::open()).await.unwrap_err();
     (failure, store.calls(Operation::Read) - before)
@@ -240,7 +240,7 @@ async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
     }
     let store = Arc::new(Faulty::new(Arc::new(Local::new())));
     let stores = Arc::new(Stores::all(store.clone()));
-    let pipeline = Pipeline::new(stores.clone(), 1 << 30, 2, Kernels::best()).unwrap();
+    let pipeline = Pipeline::new(stores.clone(), 1 << 30, 2, Device::Cpu).unwrap();
     let (send, _done) = mpsc::channel(1000);
     let assignment = b.assignment(&*store, 1 << 20).await;
     let before = store.calls(Operation::Read);
@@ -299,7 +299,7 @@ async fn what_no_budget_holds_is_refused_before_it_is_allocated() {
     fill.tensors[0].shape = start.shape.clone();
     fill.tensors[0].recipe =
         Recipe::Fuse(Fuse { start, start_adapter: None, steps: Vec::new(), keep_non_finite: false });
-    let pipeline = Pipeline::new(Arc::new(Stores::new()), 1 << 30, 1, Kernels::best()).unwrap();
+    let pipeline = Pipeline::new(Arc::new(Stores::new()), 1 << 30, 1, Device::Cpu).unwrap();
     let (send, _done) = mpsc::channel(64);
     let failure = pipeline.work(&assignment, &send, &Gate::open()).await.unwrap_err();
     assert_eq!(failure.retry, v1::ErrorKind::WorkerLocal);
@@ -312,7 +312,7 @@ async fn a_held_attempt_begins_no_part() {
     b.copy("w", &[4000]);
     let store = Arc::new(Faulty::new(Arc::new(Local::new())));
     let assignment = b.assignment(&*store, 1 << 10).await;
-    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 1, Kernels::best()).unwrap();
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 1, Device::Cpu).unwrap();
     let (send, mut done) = mpsc::channel(64);
     let gate = Gate::open();
     gate.set(false);
@@ -341,7 +341,7 @@ async fn measured_sums_are_the_same_by_ranges() {
     assignment.job = Job::Gauge(Gauge { measure, blocks: vec![0, 1], measured: Vec::new() });
     let mut sums = Vec::new();
     for memory in [1 << 30, 256 << 10] {
-        let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), memory, 2, Kernels::best()).unwrap();
+        let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), memory, 2, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(64);
         pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
         let mut blocks = vec![done.recv().await.unwrap(), done.recv().await.unwrap()];

@@ -81,6 +81,10 @@ pub struct Options {
 pub(crate) trait Work: Clone + Send + Sync + 'static {
     /// The class whose bits its arithmetic has.
     fn device_class(&self) -> String;
+    /// Waits until nothing can be done here any more.
+    fn lost(&self) -> impl Future<Output = Failure> + Send {
+        std::future::pending()
+    }
     /// What heartbeats tell of it.
     fn usage(&self) -> Usage;
     /// Does an assignment; sends each piece as it is finished and begins none while the gate is closed.
@@ -180,6 +184,8 @@ impl<W: Work> Session<W> {
         shutdown: impl Future<Output = Duration>,
     ) -> Result<String, Error> {
         tokio::pin!(shutdown);
+        let work = self.work.clone();
+        let mut lost = Box::pin(work.lost());
         let mut heartbeat = tokio::time::interval(Duration::from_secs(5));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -225,6 +231,8 @@ impl<W: Work> Session<W> {
                         message => self.told(message),
                     },
                 },
+                // Every task would fail here now: the worker leaves, and its tasks go elsewhere.
+                failure = lost.as_mut() => return Err(failure.error),
                 Some(piece) = pieces.recv() => self.finished(piece),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     // Pieces that the work sent before it ended are known before the end is.

@@ -1,0 +1,39 @@
+//! Where a merge is fused: what is said when CUDA cannot be used, and that the merge goes on without it.
+
+use crate::fixture::{Model, lora};
+use crate::output::assert_same;
+use crate::tool::{fail, merge, succeed};
+
+/// No device can be used with this, on a machine with a GPU as on one without a driver.
+const NO_CUDA: (&str, &str) = ("NVIDIA_TF32_OVERRIDE", "1");
+
+#[test]
+fn without_cuda_auto_is_the_cpu_and_cuda_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model::SMALL;
+    let base = model.write(&dir.path().join("base"));
+    let a = lora(&dir.path().join("a"), &model, 4, "a");
+    let a = a.to_str().unwrap();
+    let (cpu, auto, cuda) = (dir.path().join("cpu"), dir.path().join("auto"), dir.path().join("cuda"));
+    succeed(merge(&base, &[a], &cpu).args(["--device", "cpu"]));
+    succeed(merge(&base, &[a], &auto).env(NO_CUDA.0, NO_CUDA.1));
+    assert_same(&cpu, &auto);
+
+    for device in ["cuda", "cuda:0"] {
+        let (code, kind, text) = fail(merge(&base, &[a], &cuda).args(["--device", device]).env(NO_CUDA.0, NO_CUDA.1));
+        assert_eq!((code, kind.as_str()), (2, "usage"), "{text}");
+        assert!(text.starts_with("--device cuda: "), "{text}");
+        assert!(text.contains("NVIDIA_TF32_OVERRIDE=1") && text.contains("--device cpu"), "{text}");
+    }
+    assert!(!cuda.exists(), "a refused device leaves no output");
+}
+
+#[test]
+fn a_device_that_is_no_name_of_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Model::SMALL.write(&dir.path().join("base"));
+    let out = dir.path().join("out");
+    let (code, kind, text) = fail(merge(&base, &["x"], &out).args(["--device", "gpu"]));
+    assert_eq!((code, kind.as_str()), (2, "usage"), "{text}");
+    assert!(text.contains("\"gpu\""), "{text}");
+}

@@ -1,0 +1,252 @@
+//! The two threads of a device: one fills slots and queues their work, the other waits for it and empties them.
+//!
+//! So no task and no compute thread ever waits for the device; a part waits in a channel, and reading, hashing and
+//! uploading of other parts go on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as sync;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use shardfuse_merge::DtypeExt;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::job::{Done, Gain, Program, Sink, Wrong};
+use super::ring::{Ring, Slot};
+use super::tiling::Tile;
+use super::trouble::Trouble;
+use crate::Failure;
+
+/// A job on its way to the device.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The weights of the wanted rows.
+    pub raw: Bytes,
+    /// What is done to them.
+    pub program: Program,
+    /// Where the result goes.
+    pub sink: Sink,
+    /// Who waits for it.
+    pub reply: oneshot::Sender<Done>,
+}
+
+/// What both threads and the handle look at.
+#[derive(Debug)]
+pub(super) struct State {
+    /// For messages.
+    pub label: String,
+    /// Why the device is not used any more.
+    pub lost: watch::Sender<Option<Arc<str>>>,
+    /// Jobs that were handed over and are not answered.
+    pub running: AtomicUsize,
+    /// A job was answered.
+    pub ended: Notify,
+}
+
+impl State {
+    /// Notes that the device failed for good; the first reason stays. Returns it as a failure of this worker.
+    pub(super) fn lose(&self, trouble: &Trouble) -> Failure {
+        self.lost.send_if_modified(|lost| {
+            let first = lost.is_none();
+            if first {
+                *lost = Some(format!("{} failed: {trouble}", self.label).into());
+            }
+            first
+        });
+        self.failure().unwrap_or_else(|| Failure::local(trouble.to_string()))
+    }
+
+    /// The failure of a device that is lost.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let lost = self.lost.borrow();
+        lost.as_deref().map(|why| {
+            Failure::local(why).hint("look at nvidia-smi and the kernel's log (Xid); the same command goes on where it stopped once the device works")
+        })
+    }
+}
+
+/// A job that is under way.
+#[derive(Debug)]
+struct Ticket {
+    program: Program,
+    finish: Mutex<Finish>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct Finish {
+    sink: Sink,
+    tiles_left: usize,
+    reply: Option<oneshot::Sender<Done>>,
+}
+
+impl Ticket {
+    fn finish(&self) -> std::sync::MutexGuard<'_, Finish> {
+        self.finish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, wrong: Wrong) {
+        if let Some(reply) = self.finish().reply.take() {
+            let _ = reply.send(Err(wrong));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    /// Factors are free again when the last tile lets go of the ticket.
+    fn drop(&mut self) {
+        self.program.steps.clear();
+        self.state.running.fetch_sub(1, Ordering::AcqRel);
+        self.state.ended.notify_waiters();
+    }
+}
+
+struct InFlight {
+    slot: Slot,
+    ticket: Arc<Ticket>,
+    tile: Tile,
+}
+
+/// Starts the threads. They end when `orders` is closed.
+pub(super) fn start(
+    ring: Ring,
+    slots: Vec<Slot>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    state: Arc<State>,
+) -> std::io::Result<()> {
+    let (to_drain, in_flight) = sync::channel::<InFlight>();
+    let (to_free, free) = sync::channel::<Slot>();
+    for slot in slots {
+        let _ = to_free.send(slot);
+    }
+    let drain_state = Arc::clone(&state);
+    std::thread::Builder::new().name("cuda-out".into()).spawn(move || drain(&in_flight, &to_free, &drain_state))?;
+    std::thread::Builder::new().name("cuda-in".into()).spawn(move || feed(&ring, orders, &free, &to_drain, &state))?;
+    Ok(())
+}
+
+fn feed(
+    ring: &Ring,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    free: &sync::Receiver<Slot>,
+    to_drain: &sync::Sender<InFlight>,
+    state: &Arc<State>,
+) {
+    // A slot whose work was not queued is used for the next tile.
+    let mut spare = None;
+    while let Some(Order { raw, program, sink, reply }) = orders.blocking_recv() {
+        let tiles = program.tiling.tiles(&program.rows);
+        let finish = Finish { sink, tiles_left: tiles.len(), reply: Some(reply) };
+        let ticket = Arc::new(Ticket { program, finish: Mutex::new(finish), state: Arc::clone(state) });
+        for tile in tiles {
+            let Some(mut slot) = spare.take().or_else(|| free.recv().ok()) else { return };
+            let stop = match state.failure() {
+                Some(failure) => Some(Wrong::Failed(failure)),
+                None if ticket.finish().reply.as_ref().is_none_or(oneshot::Sender::is_closed) => {
+                    Some(Wrong::Failed(Failure::local("the task was revoked")))
+                }
+                None => {
+                    stage(&mut slot, &ticket.program, &tile, &raw);
+                    ring.queue(&mut slot, &ticket.program, &tile).err().map(|t| Wrong::Failed(refused(ring, state, &t)))
+                }
+            };
+            if let Some(wrong) = stop {
+                ticket.fail(wrong);
+                spare = Some(slot);
+                break;
+            }
+            if to_drain.send(InFlight { slot, ticket: Arc::clone(&ticket), tile }).is_err() {
+                return;
+            }
+        }
+    }
+    // What is under way reads and writes the ring's memory.
+    let _ = ring.settle();
+}
+
+/// Work that was queued in part must end before its slot is used again.
+fn refused(ring: &Ring, state: &State, trouble: &Trouble) -> Failure {
+    match (trouble, ring.settle()) {
+        (Trouble::Full, Ok(())) => Failure::local(format!("{} has no memory left for cuBLAS", state.label)),
+        (_, Err(settling)) => state.lose(&settling),
+        (lost, Ok(())) => state.lose(lost),
+    }
+}
+
+/// Copies a tile's inputs into page-locked memory.
+fn stage(slot: &mut Slot, program: &Program, tile: &Tile, raw: &[u8]) {
+    let cols = program.tiling.cols();
+    let row = (cols * program.from.bytes().unwrap_or(0)) as usize;
+    let (from, to) = ((tile.mine.start - program.rows.start) as usize, (tile.mine.end - program.rows.start) as usize);
+    slot.raw.as_mut_slice()[..(to - from) * row].copy_from_slice(&raw[from * row..to * row]);
+    let cover = program.tiling.cover(&program.rows);
+    let side = slot.side.as_mut_slice();
+    for (i, step) in program.steps.iter().enumerate() {
+        let (left_at, gains_at) = program.tiling.side(i);
+        let rank = step.rank as usize;
+        let first = (tile.whole.start - cover.start) as usize * rank;
+        let last = (tile.whole.end - cover.start) as usize * rank;
+        side[left_at..left_at + last - first].copy_from_slice(&step.left[first..last]);
+        let gains = match &step.gain {
+            None => &[],
+            Some(Gain::Rows { magnitudes, .. }) => &magnitudes[from..to],
+            Some(Gain::Columns(gains)) => &gains[..],
+        };
+        side[gains_at..gains_at + gains.len()].copy_from_slice(gains);
+    }
+}
+
+fn drain(in_flight: &sync::Receiver<InFlight>, to_free: &sync::Sender<Slot>, state: &Arc<State>) {
+    while let Ok(InFlight { slot, ticket, tile }) = in_flight.recv() {
+        match slot.stored.synchronize() {
+            Err(e) => ticket.fail(Wrong::Failed(state.lose(&e.into()))),
+            Ok(()) => match judge(&slot, &ticket.program, &tile) {
+                Some(wrong) => ticket.fail(wrong),
+                None => deliver(&slot, &ticket, &tile),
+            },
+        }
+        let _ = to_free.send(slot);
+    }
+}
+
+/// What the status words say.
+fn judge(slot: &Slot, program: &Program, tile: &Tile) -> Option<Wrong> {
+    let words = &slot.status.as_slice()[..=program.steps.len()];
+    let at = |word: u64| (word >> 32, f32::from_bits(word as u32));
+    // A row without a norm also makes values that are not finite: the cause is named.
+    if let Some(step) = words[1..].iter().position(|w| *w != u64::MAX) {
+        let (row, norm) = at(words[1 + step]);
+        return Some(Wrong::Norm { step, row: tile.mine.start + row, norm });
+    }
+    if words[0] == u64::MAX {
+        return None;
+    }
+    let (index, value) = at(words[0]);
+    let cols = program.tiling.cols();
+    Some(Wrong::NonFinite { row: tile.mine.start + index / cols, col: index % cols, value })
+}
+
+/// Copies a tile's result to the part, and answers after the last one.
+fn deliver(slot: &Slot, ticket: &Ticket, tile: &Tile) {
+    let program = &ticket.program;
+    let row = (program.tiling.cols() * program.to.bytes().unwrap_or(0)) as usize;
+    let first = (tile.mine.start - program.rows.start) as usize * row;
+    let bytes = &slot.out.as_slice()[..(tile.mine.end - tile.mine.start) as usize * row];
+    let mut guard = ticket.finish();
+    let finish = &mut *guard;
+    // Bytes `first..` of the wanted rows; the target takes `skip..skip + its length`.
+    let wanted = finish.sink.skip..finish.sink.skip + finish.sink.target.len();
+    let (start, end) = (first.max(wanted.start), (first + bytes.len()).min(wanted.end));
+    if start < end {
+        let target = finish.sink.target.start + (start - wanted.start);
+        finish.sink.out[target..target + (end - start)].copy_from_slice(&bytes[start - first..end - first]);
+    }
+    finish.tiles_left -= 1;
+    if finish.tiles_left == 0
+        && let Some(reply) = finish.reply.take()
+    {
+        let out = std::mem::take(&mut finish.sink.out);
+        drop(guard);
+        let _ = reply.send(Ok(out));
+    }
+}

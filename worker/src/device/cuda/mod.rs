@@ -1,0 +1,157 @@
+//! NVIDIA GPUs: the product on cuBLAS, everything around it in our own kernels.
+//!
+//! ```text
+//! part (pipeline)  ->  order: rows of W, rows of left factors, right factors on the device, where the result goes
+//!   thread cuda-in    fills page-locked memory tile by tile, queues load, arithmetic and store
+//!   thread cuda-out   waits for each tile, looks at its status, copies the result to the part, answers after the last
+//! ```
+//!
+//! The arithmetic is that of `shardfuse_merge::fuse` with one difference: the order in which cuBLAS sums a product over the
+//! rank is its own. It is the same for the same class of device, so the bits of a merge depend on its class alone
+//! (`tiling`, `blas`). The libraries are loaded when a device is opened; a program without them runs on the CPU.
+//!
+//! Errors: memory that is full makes room (idle factors go, then other parts are waited for). Any other error stays with a
+//! CUDA context for good, so the device is lost: its tasks fail as this worker's own, and [`Gpu::lost`] ends the worker.
+
+mod blas;
+mod engine;
+mod job;
+mod kernels;
+mod memory;
+mod open;
+mod probe;
+mod right;
+mod ring;
+mod selftest;
+mod tiling;
+mod trouble;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use cudarc::driver::{CudaContext, CudaStream};
+use tokio::sync::{MutexGuard, mpsc, oneshot};
+
+pub use job::{Done, Gain, Program, Sink, Step, Wrong};
+pub use memory::Buffer;
+pub use open::open;
+pub use right::{Key, Right};
+pub use tiling::{Tiling, Way, of_original};
+
+use crate::Failure;
+use engine::{Order, State};
+use right::Rights;
+use trouble::Trouble;
+
+/// A GPU in use.
+#[derive(Debug)]
+pub struct Gpu {
+    class: String,
+    label: String,
+    uuid: String,
+    host_bytes: u64,
+    context: Arc<CudaContext>,
+    /// Factors come over a stream of their own; they are there before anybody knows of them.
+    uploads: Arc<CudaStream>,
+    rights: Rights,
+    making_room: tokio::sync::Mutex<()>,
+    orders: mpsc::UnboundedSender<Order>,
+    state: Arc<State>,
+}
+
+impl Gpu {
+    /// The device class: `cuda:<sm>:<SM count>:<cuBLAS version>`.
+    pub fn class(&self) -> &str {
+        &self.class
+    }
+
+    /// For people: the number and the name.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The device's UUID as NVML writes it.
+    pub fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// Page-locked host memory that it holds.
+    pub fn host_bytes(&self) -> u64 {
+        self.host_bytes
+    }
+
+    /// A right factor that is on the device.
+    pub fn right(&self, key: &Key) -> Option<Arc<Right>> {
+        self.rights.get(key)
+    }
+
+    /// Keeps a right factor that was uploaded.
+    pub fn keep(&self, key: Key, buffer: Buffer, transposed: bool, zero: bool) -> Arc<Right> {
+        let right = Arc::new(Right::new(buffer, transposed, zero));
+        self.rights.put(key, &right);
+        right
+    }
+
+    /// Whoever brings factors to the device holds this, from the first allocation until its job is handed over: two parts
+    /// can then never wait for each other's factors.
+    pub async fn bring(&self) -> MutexGuard<'_, ()> {
+        self.making_room.lock().await
+    }
+
+    /// Memory for a factor of so many bytes. Where there is none, idle factors go first; then running jobs are waited for.
+    pub async fn room(&self, bytes: u64) -> Result<Buffer, Failure> {
+        loop {
+            // Registered before the look, so that no end of a job is missed in between.
+            let ended = self.state.ended.notified();
+            match self.allocate(bytes) {
+                Ok(buffer) => return Ok(buffer),
+                Err(Trouble::Full) if self.rights.evict() => {}
+                Err(Trouble::Full) if self.state.running.load(Ordering::Acquire) > 0 => ended.await,
+                Err(Trouble::Full) => {
+                    let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
+                    return Err(Failure::local(format!(
+                        "{} has {free} bytes of memory free, a factor needs {bytes}",
+                        self.label
+                    ))
+                    .hint("another program uses the device, or it is too small for these ranks: --device cpu"));
+                }
+                Err(lost) => return Err(self.state.lose(&lost)),
+            }
+        }
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Buffer, Trouble> {
+        Ok(Buffer::new(&self.context, usize::try_from(bytes).map_err(|_| Trouble::Full)?)?)
+    }
+
+    /// Copies values into a factor's memory, from the `offset`th value on. It is there when this returns, which takes as
+    /// long as the copy.
+    pub fn put(&self, buffer: &Buffer, offset: u64, values: &[f32]) -> Result<(), Failure> {
+        self.upload(buffer, offset, values).map_err(|trouble| match trouble {
+            Trouble::Full => Failure::local(format!("{} has no memory left", self.label)),
+            lost => self.state.lose(&lost),
+        })
+    }
+
+    fn upload(&self, buffer: &Buffer, offset: u64, values: &[f32]) -> Result<(), Trouble> {
+        Ok(buffer.load_now(offset as usize * 4, values, &self.uploads)?)
+    }
+
+    /// Hands a job over. The answer comes when all of it is done.
+    pub fn submit(&self, raw: Bytes, program: Program, sink: Sink) -> oneshot::Receiver<Done> {
+        let (reply, answer) = oneshot::channel();
+        self.state.running.fetch_add(1, Ordering::AcqRel);
+        if self.orders.send(Order { raw, program, sink, reply }).is_err() {
+            self.state.running.fetch_sub(1, Ordering::AcqRel);
+        }
+        answer
+    }
+
+    /// Waits until the device fails for good; the failure says how.
+    pub async fn lost(&self) -> Failure {
+        let mut lost = self.state.lost.subscribe();
+        let _ = lost.wait_for(Option::is_some).await;
+        self.state.failure().unwrap_or_else(|| Failure::local(format!("{} is gone", self.label)))
+    }
+}

@@ -1,0 +1,123 @@
+//! Opening devices: probe, context, streams, memory, a self-test.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use cudarc::driver::CudaContext;
+use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::engine::{self, State};
+use super::right::Rights;
+use super::ring::{Ring, SLOT_BYTES};
+use super::trouble::Trouble;
+use super::{Gpu, probe, selftest};
+
+/// The oldest architecture that the kernels are compiled for: Volta. Pascal has no independent threads and its support
+/// ends with CUDA 12.
+const OLDEST: (i32, i32) = (7, 0);
+/// Kept free for the kernels that cuBLAS loads when it first needs them, and for the driver.
+const HEADROOM: u64 = 512 << 20;
+
+/// Opens device `only`, or every usable one. The error says why there is none.
+pub fn open(only: Option<u32>) -> Result<Vec<Arc<Gpu>>, String> {
+    // On a thread of its own: opening waits for the device, and a panic of the bindings is caught.
+    let opening = std::thread::Builder::new().name("cuda-open".into()).spawn(move || all(only));
+    match opening.map(std::thread::JoinHandle::join) {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err("the CUDA bindings panicked".to_owned()),
+        Err(e) => Err(format!("cannot start a thread: {e}")),
+    }
+}
+
+fn all(only: Option<u32>) -> Result<Vec<Arc<Gpu>>, String> {
+    let count = probe::devices()?;
+    if let Some(number) = only {
+        if number >= count {
+            return Err(format!("there is no device {number}: the driver finds {count}, counted from 0"));
+        }
+        return one(number).map(|gpu| vec![Arc::new(gpu)]).map_err(|why| format!("device {number}: {why}"));
+    }
+    let mut open: Vec<Arc<Gpu>> = Vec::new();
+    let mut refused = Vec::new();
+    for number in 0..count {
+        match one(number) {
+            Ok(gpu) => match open.first() {
+                // One process takes part in merges as one class.
+                Some(first) if first.class() != gpu.class() => {
+                    refused.push(format!("device {number}: its class {} is not {}", gpu.class(), first.class()));
+                }
+                _ => open.push(Arc::new(gpu)),
+            },
+            Err(why) => refused.push(format!("device {number}: {why}")),
+        }
+    }
+    if open.is_empty() {
+        return Err(refused.join("; "));
+    }
+    for why in refused {
+        tracing::warn!("left out: {why}");
+    }
+    Ok(open)
+}
+
+fn one(number: u32) -> Result<Gpu, String> {
+    let told = |e: Trouble| e.to_string();
+    let context = CudaContext::new(number as usize).map_err(|e| told(e.into()))?;
+    let ask = |r: Result<i32, cudarc::driver::DriverError>| r.map_err(|e| told(e.into()));
+    let (major, minor) = context.compute_capability().map_err(|e| told(e.into()))?;
+    let name = context.name().map_err(|e| told(e.into()))?;
+    if (major, minor) < OLDEST {
+        return Err(format!(
+            "{name} is of compute capability {major}.{minor}, {}.{} is the oldest that will do",
+            OLDEST.0, OLDEST.1
+        ));
+    }
+    let processors = ask(context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT))?;
+    // SAFETY: no slice of cudarc's is used, so there is nothing to track; the ring says what waits for what.
+    unsafe { context.disable_event_tracking() };
+    let ring = Ring::new(&context).map_err(told)?;
+    let version = ring.blas_version().map_err(told)?;
+    if version / 10_000 != 12 {
+        return Err(format!("cuBLAS is of version {}, 12 will do", version / 10_000));
+    }
+    let slots = ring.slots(&context).map_err(told)?;
+    let (free, total) = context.mem_get_info().map_err(|e| told(e.into()))?;
+    let limit = (free as u64).saturating_sub(HEADROOM) / 4 * 3;
+    let label = format!("GPU {number} ({name})");
+    let class =
+        format!("cuda:sm{major}{minor}:{processors}:{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+    tracing::debug!(%label, %class, slots = slots.len(), free, total, "opened");
+    let host_bytes = slots.len() as u64 * SLOT_BYTES;
+    let uuid = uuid(&context).map_err(told)?;
+    let uploads = context.new_stream().map_err(|e| told(e.into()))?;
+    let (orders, received) = mpsc::unbounded_channel();
+    let state = Arc::new(State {
+        label: label.clone(),
+        lost: watch::Sender::new(None),
+        running: AtomicUsize::new(0),
+        ended: Notify::new(),
+    });
+    engine::start(ring, slots, received, Arc::clone(&state)).map_err(|e| format!("cannot start a thread: {e}"))?;
+    let gpu = Gpu {
+        class,
+        label,
+        uuid,
+        host_bytes,
+        context,
+        uploads,
+        rights: Rights::new(limit),
+        making_room: tokio::sync::Mutex::new(()),
+        orders,
+        state,
+    };
+    selftest::run(&gpu)?;
+    Ok(gpu)
+}
+
+/// `GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+fn uuid(context: &CudaContext) -> Result<String, Trouble> {
+    let hex: Vec<String> = context.uuid()?.bytes.iter().map(|b| format!("{:02x}", *b as u8)).collect();
+    let part = |range: std::ops::Range<usize>| hex[range].concat();
+    Ok(format!("GPU-{}-{}-{}-{}-{}", part(0..4), part(4..6), part(6..8), part(8..10), part(10..16)))
+}
