@@ -4,6 +4,7 @@ mod access;
 mod args;
 mod client;
 mod commands;
+mod http;
 mod local;
 mod memory;
 mod net;

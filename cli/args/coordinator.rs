@@ -40,6 +40,8 @@ pub struct Coordinator {
     /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
+    #[command(flatten)]
+    pub http: crate::http::Flags,
 }
 
 /// The device that a merge is computed on.

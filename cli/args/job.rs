@@ -55,4 +55,6 @@ pub struct Job {
     /// What fuses: cpu, cuda, or cuda:N. Every pod must have the same
     #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", env = "SHARDFUSE_DEVICE")]
     pub device: String,
+    #[command(flatten)]
+    pub http: crate::http::Flags,
 }

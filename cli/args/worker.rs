@@ -53,4 +53,6 @@ pub struct Worker {
     /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
+    #[command(flatten)]
+    pub http: crate::http::Flags,
 }

@@ -51,6 +51,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
         Ok(address) => eprintln!("listening on {address}, state in {state}"),
         Err(e) => return Err(Error::new(Kind::Io, format!("the listener has no address: {e}"))),
     }
+    crate::http::serve(&args.http, Some(hub.clone())).await?;
     health.ready(true).await;
     net::serve(listener, services, security, told_to_stop(hub)).await?;
     info!("the coordinator ends");

@@ -47,7 +47,10 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
     info!(index = args.index, "a pod of a merge");
     match args.index {
         0 => coordinate(args, settings, stores, allow, pipeline, grace, terminated, &health, global).await,
-        _ => work(args.index, &settings, target, pipeline, grace, terminated, &health).await,
+        _ => {
+            crate::http::serve(&args.http, None).await?;
+            work(args.index, &settings, target, pipeline, grace, terminated, &health).await
+        }
     }
 }
 
@@ -105,6 +108,7 @@ async fn coordinate(
         pipeline,
         options_of(&settings, "index-0"),
     ));
+    crate::http::serve(&args.http, Some(hub.clone())).await?;
     health.ready(true).await;
 
     let submission = Submission {

@@ -17,7 +17,7 @@ mod tls;
 pub use authority::{Authority, Bearer, Pair};
 pub use endpoint::{Target, connect};
 pub use health::Health;
-pub use listen::{Security, Services, listen, serve};
+pub use listen::{Services, listen, serve};
 
 use shardfuse_merge::{Error, Kind};
 

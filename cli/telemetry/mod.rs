@@ -1,6 +1,7 @@
 //! What the process tells of itself: log lines on stderr, traces over OTLP, metrics for Prometheus.
 
 mod metrics;
+pub mod recent;
 mod traces;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -39,7 +40,7 @@ pub fn start(format: Format) -> Telemetry {
             .with_filter(filter::filter_fn(|meta| meta.is_span() && meta.target().starts_with("shardfuse")))
     });
     // Starting twice in one process is not possible: main calls this once.
-    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    let _ = tracing_subscriber::registry().with(lines).with(spans).with(recent::Recent).try_init();
     if let Some(error) = refused {
         tracing::warn!(%error, "traces are not sent");
     }

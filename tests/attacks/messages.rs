@@ -17,7 +17,7 @@ async fn messages_beyond_the_bounds_are_refused_and_harm_nobody() {
     let mut merges = MergesClient::new(fleet.channel("submitter").await);
     let mut submit = async |spec: v1::MergeSpec| {
         let request = v1::SubmitRequest { spec: Some(spec), ..Default::default() };
-        merges.submit(request).await.err().expect("it is refused").code()
+        merges.submit(request).await.expect_err("it is refused").code()
     };
     let spec = fleet.spec("outputs/never");
     // More bytes than a message may have.

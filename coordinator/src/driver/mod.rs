@@ -9,6 +9,7 @@ mod actions;
 mod aside;
 mod assignment;
 mod finish;
+mod layers;
 mod progress;
 mod reports;
 mod takeover;
@@ -16,11 +17,12 @@ mod takeover;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use shardfuse_merge::plan::grid::Grid;
 use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::task::Measured;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker, to_worker};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::admit::Ready;
@@ -81,6 +83,8 @@ pub enum Input {
     },
     /// Pieces are journaled.
     Persisted(Persisted),
+    /// Somebody wants to see the layer set.
+    Layers(oneshot::Sender<Option<Grid>>),
     /// Stop, and keep what is there.
     Cancel,
 }
@@ -286,6 +290,11 @@ impl Driver {
             }
             Input::Said { worker, message } => self.said(worker, message),
             Input::Cancel => Some(Event::Cancel),
+            Input::Layers(reply) => {
+                // Whoever does not wait for it any more needs none.
+                let _ = reply.send(Some(self.layers()));
+                None
+            }
             Input::Persisted(_) => None,
         }
     }

@@ -117,6 +117,14 @@ impl Hub {
                 let (now, lease) = (Instant::now(), self.options.limits.lease);
                 _ = reply.send(self.workers.iter().map(|(id, w)| w.view(*id, now, lease)).collect());
             }
+            Command::Layers(id, reply) => {
+                // A driver whose inbox is full, or that has ended, drops the question, which answers it.
+                if let Some(running) = self.merges.get_mut(&id).and_then(Merge::running_mut) {
+                    let _ = running.inbox.try_send(crate::driver::Input::Layers(reply));
+                } else {
+                    let _ = reply.send(None);
+                }
+            }
             Command::Cancel(id, discard, reply) => self.cancel(&id, discard, reply),
             Command::Join(hello, outbound, reply) => {
                 let session = self.join(*hello, outbound).await;

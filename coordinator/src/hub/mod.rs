@@ -36,6 +36,7 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardfuse_merge::plan::grid::Grid;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker};
@@ -154,6 +155,7 @@ enum Command {
     Get(MergeId, oneshot::Sender<Option<watch::Receiver<View>>>),
     List(usize, oneshot::Sender<Vec<View>>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
+    Layers(MergeId, oneshot::Sender<Option<Grid>>),
     Cancel(MergeId, bool, oneshot::Sender<Result<Option<View>>>),
     Join(Box<v1::Hello>, mpsc::Sender<ToWorker>, oneshot::Sender<Session>),
     Said(WorkerId, u64, from_worker::Message),
@@ -218,6 +220,11 @@ impl Handle {
     /// Workers, by number.
     pub async fn workers(&self) -> Result<Vec<WorkerView>> {
         self.ask(Command::Workers).await
+    }
+
+    /// The layer set of a merge that runs; `None` for any other.
+    pub async fn layers(&self, id: MergeId) -> Result<Option<Grid>> {
+        self.ask(|reply| Command::Layers(id, reply)).await
     }
 
     /// Stops a merge, and with `discard` also removes what is there of it. `None` for a merge that is not known.

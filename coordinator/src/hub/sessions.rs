@@ -26,6 +26,7 @@ pub(super) struct Worker {
     running: u32,
     bytes_put: u64,
     bytes_read: u64,
+    memory_used: u64,
 }
 
 /// An open session. Dropping it closes it.
@@ -57,6 +58,7 @@ impl Worker {
             running: self.running,
             bytes_put: self.bytes_put,
             bytes_read: self.bytes_read,
+            memory_used: self.memory_used,
         }
     }
 
@@ -90,6 +92,7 @@ impl Hub {
                 running: 0,
                 bytes_put: 0,
                 bytes_read: 0,
+                memory_used: 0,
             },
         );
         if before.is_some() {
@@ -171,6 +174,7 @@ impl Hub {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.running = u32::try_from(beat.running.len()).unwrap_or(u32::MAX);
         (worker.bytes_put, worker.bytes_read) = (beat.bytes_put, beat.bytes_read);
+        worker.memory_used = beat.memory_used;
         let mut by_label: HashMap<String, Vec<v1::Attempt>> = HashMap::new();
         for attempt in beat.running {
             by_label.entry(attempt.merge.clone()).or_default().push(attempt);

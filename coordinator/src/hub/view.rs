@@ -103,4 +103,6 @@ pub struct WorkerView {
     pub bytes_put: u64,
     /// Bytes of inputs that it read since it began.
     pub bytes_read: u64,
+    /// Bytes of its memory budget in use.
+    pub memory_used: u64,
 }

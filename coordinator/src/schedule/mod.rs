@@ -159,6 +159,11 @@ impl Schedule {
         u32::try_from(open).unwrap_or(u32::MAX)
     }
 
+    /// Whether somebody works on a task.
+    pub fn is_running(&self, task: TaskId) -> bool {
+        self.running.contains(&task)
+    }
+
     /// What was counted on the way.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -1,0 +1,83 @@
+//! Throughput over the last minutes, from what the workers count.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use shardfuse_coordinator::hub::{self, WorkerView};
+use shardfuse_coordinator::schedule::WorkerId;
+
+/// Between two samples.
+const EVERY: Duration = Duration::from_secs(2);
+/// How many are kept: ten minutes.
+const KEPT: usize = 300;
+
+/// Bytes read and written by all workers in one span of time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// When the span ended.
+    pub at: Instant,
+    /// Bytes read a second.
+    pub read: f64,
+    /// Bytes of parts put a second.
+    pub written: f64,
+}
+
+/// The last samples.
+#[derive(Debug, Default)]
+pub struct Samples(Mutex<VecDeque<Sample>>);
+
+impl Samples {
+    /// Begins to sample a hub's workers, until the hub ends.
+    pub fn start(hub: hub::Handle) -> Arc<Samples> {
+        let samples = Arc::new(Samples::default());
+        let kept = Arc::clone(&samples);
+        tokio::spawn(async move {
+            let mut every = tokio::time::interval(EVERY);
+            let mut counts = Counts::default();
+            let mut last = Instant::now();
+            loop {
+                every.tick().await;
+                let Ok(workers) = hub.workers().await else { return };
+                let now = Instant::now();
+                let (read, written) = counts.since(&workers);
+                let span = now.duration_since(last).as_secs_f64().max(0.1);
+                last = now;
+                kept.add(Sample { at: now, read: read as f64 / span, written: written as f64 / span });
+            }
+        });
+        samples
+    }
+
+    /// The samples, the oldest first.
+    pub fn all(&self) -> Vec<Sample> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn add(&self, sample: Sample) {
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() == KEPT {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+}
+
+/// What each worker counted when it was last looked at: bytes read and put since its process began.
+#[derive(Debug, Default)]
+struct Counts(BTreeMap<WorkerId, (u64, u64)>);
+
+impl Counts {
+    /// What was read and put since the last call. A worker that is new brings what it did before it was seen.
+    fn since(&mut self, workers: &[WorkerView]) -> (u64, u64) {
+        let (mut read, mut written) = (0, 0);
+        for worker in workers {
+            let seen = self.0.insert(worker.id, (worker.bytes_read, worker.bytes_put)).unwrap_or_default();
+            read += worker.bytes_read.saturating_sub(seen.0);
+            written += worker.bytes_put.saturating_sub(seen.1);
+        }
+        let there = |id: &WorkerId| workers.iter().any(|worker| worker.id == *id);
+        self.0.retain(|id, _| there(id));
+        (read, written)
+    }
+}
