@@ -98,7 +98,7 @@ pub fn outcome(merge: v1::Merge) -> Result<v1::Merge> {
 }
 
 fn progress_of(merge: &v1::Merge) -> Progress {
-    let p = merge.progress.clone().unwrap_or_default();
+    let p = merge.progress.unwrap_or_default();
     Progress {
         bytes_done: p.bytes_done,
         bytes_total: p.bytes_total,

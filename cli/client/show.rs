@@ -20,7 +20,7 @@ fn seconds(merge: &v1::Merge) -> Option<f64> {
 
 /// A merge as JSON.
 pub fn json(merge: &v1::Merge) -> Value {
-    let p = merge.progress.clone().unwrap_or_default();
+    let p = merge.progress.unwrap_or_default();
     let text = |t: &str| if t.is_empty() { Value::Null } else { t.into() };
     let spec = merge.spec.clone().map(MergeSpec::try_from);
     value!({
@@ -54,7 +54,7 @@ pub fn json(merge: &v1::Merge) -> Value {
 
 /// A merge as a row: id, state, how much is done, workers, priority, when it was submitted, where it goes.
 pub fn line(merge: &v1::Merge) -> [String; 7] {
-    let p = merge.progress.clone().unwrap_or_default();
+    let p = merge.progress.unwrap_or_default();
     let output = merge.spec.as_ref().map_or("", |s| s.output.as_str());
     let submitted = merge.submitted.as_ref().map_or_else(String::new, |t| {
         // To the second: 2026-11-24T05:40:00
@@ -81,7 +81,7 @@ fn percent(state: MergeState, p: &v1::Progress) -> String {
 
 /// A merge in lines.
 pub fn details(merge: &v1::Merge) -> String {
-    let p = merge.progress.clone().unwrap_or_default();
+    let p = merge.progress.unwrap_or_default();
     let spec = merge.spec.clone().unwrap_or_default();
     let mut text = String::new();
     let mut row = |name: &str, value: String| {

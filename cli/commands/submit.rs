@@ -91,7 +91,7 @@ pub async fn to_the_end(client: Client, merge: v1::Merge, global: &Global) -> Re
 }
 
 fn summary(merge: &v1::Merge) -> String {
-    let p = merge.progress.clone().unwrap_or_default();
+    let p = merge.progress.unwrap_or_default();
     let spec = merge.spec.clone().unwrap_or_default();
     let adapters = match spec.lora.len() {
         1 => "1 adapter".to_owned(),

@@ -69,7 +69,7 @@ async fn start(tls: args::Tls) -> Listening {
 async fn role(url: &str, tls: args::Tls) -> std::result::Result<String, String> {
     let target = Target::new(url, &args::Way { tls, tls_name: None }).map_err(|e| e.message().to_owned())?;
     let channel = connect(&target).await.map_err(|e| e.message().to_owned())?;
-    let status = WorkClient::new(channel).session(tokio_stream::empty()).await.err().expect("the echo refuses");
+    let status = WorkClient::new(channel).session(tokio_stream::empty()).await.map(drop).expect_err("the echo refuses");
     match status.code() {
         Code::FailedPrecondition => Ok(status.message().to_owned()),
         _ => Err(super::failure(&target, &status).message().to_owned()),

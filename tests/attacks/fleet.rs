@@ -159,6 +159,12 @@ impl Fleet {
         self.command_of(folder, name, role, args).output().unwrap()
     }
 
+    /// A client command that is not run yet.
+    #[allow(dead_code, reason = "for the tests of the binary, which share this file")]
+    pub fn command(&self, name: &str, role: &str, args: &[&str]) -> Command {
+        self.command_of("tls", name, role, args)
+    }
+
     fn command_of(&self, folder: &str, name: &str, role: &str, args: &[&str]) -> Command {
         let mut command = command();
         command.arg(name).args(["--error-format", "json", "--coordinator"]).arg(self.coordinator_url());
