@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace, workers: int, s3: S3, environment: dict
             sys.exit(f"the merge failed: {merged.stderr}")
         after = network.carried()
         carried = [(a[0] - b[0], a[1] - b[1]) for a, b in zip(after, before)]
-    for key in s3.list(BUCKET, f"out-{turn}/"):
+    for key in s3.keys(BUCKET, f"out-{turn}/"):
         s3.delete(BUCKET, key)
     return took, carried
 
@@ -125,13 +125,6 @@ def main() -> None:
     options.binary = options.binary.resolve()
     if os.geteuid() != 0 or not shutil.which("tc"):
         sys.exit("needs root and iproute2 (tc, ip)")
-    for name in ("AWS_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        if name not in os.environ:
-            sys.exit(f"{name} is not set; start an S3 server that listens on every address (benches/fleet.sh does)")
-    environment = {**os.environ, "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
-    port = environment["AWS_ENDPOINT"].rsplit(":", 1)[1].rstrip("/")
-    s3 = S3(f"http://127.0.0.1:{port}", environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
-    environment["AWS_ENDPOINT"] = f"http://{ADDRESS}:{port}"
     s3.make_bucket(BUCKET)
     for folder, prefix in ((options.base, "base"), (options.lora, "lora")):
         for file in sorted(folder.iterdir()):

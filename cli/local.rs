@@ -41,8 +41,7 @@ pub async fn run(
     let channel = serve(hub.clone()).await?;
 
     let pipeline = Pipeline::new(stores, memory, threads, Kernels::best()).map_err(|f| f.error)?;
-    // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
-    let slots = (memory / (8 * part_size)).clamp(2, 16) as u32;
+    let slots = slots(memory, part_size);
     let options = Options { worker_id: 1, name: "local".into(), memory, slots };
     let mut worker = tokio::spawn(shardfuse_worker::run(channel, pipeline, options));
     tokio::spawn(cancel_on_signal(hub.clone(), merge));
@@ -62,8 +61,13 @@ pub async fn run(
     result
 }
 
+/// Tasks at a time: enough that their parts fill the budget, so that reading, fusing and writing overlap.
+pub fn slots(memory: u64, part_size: u64) -> u32 {
+    (memory / (8 * part_size)).clamp(2, 16) as u32
+}
+
 /// Serves a hub's workers on one in-memory stream, and connects to it.
-async fn serve(hub: hub::Handle) -> Result<Channel> {
+pub async fn serve(hub: hub::Handle) -> Result<Channel> {
     let (client, server) = tokio::io::duplex(DUPLEX);
     let service: InterceptedService<WorkServer<WorkService>, _> =
         InterceptedService::new(WorkService::new(hub).into_server(), trusted);

@@ -163,6 +163,18 @@ pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
             .hint("each worker has its own: shardfuse worker --help"));
     }
     let (mut spec, _, _) = understand(args)?;
+    urls(&mut spec)?;
+    Ok(spec)
+}
+
+/// A pod of a job: as on one machine, with every place as a URL.
+pub fn for_job(args: Spec) -> Result<Settings> {
+    let mut settings = Settings::new(args)?;
+    urls(&mut settings.spec)?;
+    Ok(settings)
+}
+
+fn urls(spec: &mut MergeSpec) -> Result<()> {
     let url = |text: &mut String| -> Result<()> {
         let location: Location =
             text.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain()))?;
@@ -172,10 +184,10 @@ pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
     url(&mut spec.base)?;
     url(&mut spec.output)?;
     spec.lora.iter_mut().try_for_each(|l| url(&mut l.path))?;
-    if let Tokenizer::Folder(folder) = &mut spec.tokenizer {
-        url(folder)?;
+    match &mut spec.tokenizer {
+        Tokenizer::Folder(folder) => url(folder),
+        Tokenizer::Auto | Tokenizer::Base => Ok(()),
     }
-    Ok(spec)
 }
 
 fn read(path: &Path) -> Result<File> {

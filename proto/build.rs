@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    #[allow(clippy::disallowed_methods, reason = "a build script writes into its own folder")]
     std::fs::write(out.join("shardfuse.v1.bin"), files.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(files)?;
     Ok(())

@@ -1,11 +1,13 @@
-//! Cleaning up, as typed.
+//! `shardfuse clean`.
 
 use clap::Args as ClapArgs;
 
 use super::StoresFile;
 
+/// Examples of the command.
 pub const EXAMPLES: &str = "Examples:\n  shardfuse clean merged --dry-run\n  shardfuse clean s3://bucket/merged --yes";
 
+/// `shardfuse clean`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Clean {
     /// The output of the unfinished merge

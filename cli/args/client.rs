@@ -56,7 +56,7 @@ pub struct Submit {
     /// What the arithmetic runs on [default: the coordinator's own choice]
     #[arg(long, value_name = "cpu|cuda")]
     pub device: Option<String>,
-    /// Follow the merge to its end
+    /// Follow the merge to its end. A coordinator that is not there yet is waited for, for five minutes
     #[arg(long)]
     pub wait: bool,
 }

@@ -3,7 +3,9 @@
 mod certs;
 mod clean;
 mod client;
+mod coordinator;
 mod fleet;
+mod job;
 mod merge;
 mod read;
 mod spec;
@@ -14,7 +16,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub use certs::Certs;
 pub use clean::Clean;
 pub use client::{Cancel, Get, Health, List, Submit, Watch};
+pub use coordinator::{Coordinator, MergeDevice};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
+pub use job::Job;
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
 pub use spec::Spec;
@@ -82,6 +86,9 @@ pub enum Command {
     /// Remove what an unfinished merge left in an output: its uploads and its state
     #[command(after_long_help = clean::EXAMPLES)]
     Clean(Clean),
+    /// Take merges on and share them out among workers
+    #[command(after_long_help = coordinator::EXAMPLES)]
+    Coordinator(Box<Coordinator>),
     /// Hand a merge to a coordinator
     #[command(after_long_help = client::SUBMIT_EXAMPLES)]
     Submit(Box<Submit>),
@@ -102,6 +109,9 @@ pub enum Command {
     /// Ask whether a coordinator serves, for probes
     #[command(after_long_help = client::HEALTH_EXAMPLES)]
     Health(Health),
+    /// Be one pod of a merge that is a Kubernetes Job
+    #[command(after_long_help = job::EXAMPLES)]
+    Job(Box<Job>),
     /// Work for a coordinator: read, fuse and put parts until told to leave
     #[command(after_long_help = worker::EXAMPLES)]
     Worker(Worker),

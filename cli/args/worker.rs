@@ -48,6 +48,9 @@ pub struct Worker {
     /// answers 200 once it does
     #[arg(long, value_name = "aws|gcp|azure|URL")]
     pub spot_notice: Option<String>,
+    /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
+    #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
+    pub health: Option<String>,
 }
 
 /// What fuses.

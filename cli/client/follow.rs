@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use super::Client;
 use crate::args::Global;
-use crate::{net, progress};
+use crate::{net, progress, signal};
 
 /// Between two attempts to reach a coordinator that is away; doubled each time up to the longer one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ pub async fn follow(client: Client, merge: v1::Merge, global: &Global) -> Result
     let id = merge.id.clone();
     let result = tokio::select! {
         result = until_ended(client, merge, &send) => result,
-        () = interrupted() => Err(Error::new(Kind::Interrupted, format!("watching {id} was interrupted; the merge goes on"))
+        true = signal::received() => Err(Error::new(Kind::Interrupted, format!("watching {id} was interrupted; the merge goes on"))
             .hint(format!("shardfuse watch {id} follows it again, shardfuse cancel {id} stops it"))),
     };
     drop(send);
@@ -106,27 +106,6 @@ fn progress_of(merge: &v1::Merge) -> Progress {
         tasks_total: p.tasks_total,
         publishing: merge.state() == MergeState::Publishing,
         ..Progress::default()
-    }
-}
-
-#[cfg(unix)]
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return wait_for_interrupt().await };
-    tokio::select! {
-        () = wait_for_interrupt() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn interrupted() {
-    wait_for_interrupt().await;
-}
-
-async fn wait_for_interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The client's side of `shardfuse.v1.Merges`.
 
 mod follow;
+mod patience;
 mod show;
 
 use shardfuse_merge::{Error, Kind, Result};
@@ -13,6 +14,7 @@ use crate::args::Connect;
 use crate::net::{self, Target};
 
 pub use follow::{follow, outcome};
+pub use patience::submit as submit_patiently;
 pub use show::{details, json, line};
 
 /// A connection to a coordinator.

@@ -44,6 +44,7 @@ pub fn json(merge: &v1::Merge) -> Value {
         "retries": p.retries,
         "expired": p.expired,
         "late": p.late,
+        "repeated": p.repeated,
         "failure": merge.failure.as_ref().map(|f| value!({ "kind": f.kind, "message": f.message, "hint": text(&f.hint) })),
         "remarks": merge.remarks,
         // A spec of a newer coordinator that is not understood here is left out, not guessed.

@@ -3,9 +3,11 @@
 pub mod cancel;
 pub mod certs;
 pub mod clean;
+pub mod coordinator;
 pub mod get;
 pub mod health;
 pub mod inspect;
+pub mod job;
 pub mod list;
 pub mod merge;
 pub mod plan;

@@ -19,11 +19,13 @@ pub async fn run(args: Submit, global: &Global) -> Result<()> {
         priority: args.priority,
         device: device(args.device)?,
     };
-    let mut client = Client::connect(&args.connect).await?;
-    let (merge, known) = client.submit(request).await?;
     if args.wait {
+        let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
+        let (client, merge, _) = client::submit_patiently(&target, request).await?;
         return to_the_end(client, merge, global).await;
     }
+    let mut client = Client::connect(&args.connect).await?;
+    let (merge, known) = client.submit(request).await?;
     match global.format {
         Format::Json => {
             let mut value = client::json(&merge);

@@ -14,7 +14,7 @@ use shardfuse_worker::{Options, Pipeline, serve};
 use tracing::info;
 
 use crate::args::{Device, Worker};
-use crate::net::{self, Target};
+use crate::net::{Health, Target};
 use crate::{memory, signal, size};
 
 /// Works until the coordinator says stop, or until it is told to leave.
@@ -48,9 +48,10 @@ pub async fn run(args: Worker) -> Result<()> {
         slots: args.slots.unwrap_or((memory / (8 * DEFAULT_PART_SIZE)).clamp(2, 16) as u32),
     };
     info!(name = options.name, device = pipeline.device_class(), memory, threads, slots = options.slots, coordinator = %target, "a worker");
+    let health = Health::listen(args.health.as_deref()).await?;
     let connect = move || {
-        let target = target.clone();
-        async move { net::connect(&target).await }
+        let (target, health) = (target.clone(), health.clone());
+        async move { health.connect(&target).await }
     };
     let reason = serve(connect, pipeline, options, told_to_leave(notice, grace)).await?;
     info!(reason, "the worker ends");
@@ -79,7 +80,7 @@ async fn told_to_leave(notice: Option<Notice>, grace: Duration) -> Duration {
 }
 
 /// A number that no other worker has.
-fn random() -> u64 {
+pub fn random() -> u64 {
     // The standard library seeds this from the system.
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());

@@ -7,6 +7,7 @@
 mod authority;
 mod certificate;
 mod endpoint;
+mod health;
 mod listen;
 mod roles;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tls;
 
 pub use authority::{Authority, Bearer, Pair};
 pub use endpoint::{Target, connect};
+pub use health::Health;
 pub use listen::{Security, Services, listen, serve};
 
 use shardfuse_merge::{Error, Kind};

@@ -95,7 +95,8 @@ impl Fleet {
     }
 
     fn allow(&self, names: &[&str]) -> Vec<String> {
-        names.iter().flat_map(|n| ["--allow".to_owned(), self.url(n)]).collect()
+        let prefix = |n: &&str| if n.contains("://") { (*n).to_owned() } else { self.url(n) };
+        names.iter().flat_map(|n| ["--allow".to_owned(), prefix(n)]).collect()
     }
 
     fn start(&mut self, name: &str, args: Vec<String>) {
@@ -130,6 +131,11 @@ impl Fleet {
         self.start(name, args);
     }
 
+    /// Ends a process.
+    pub fn kill(&mut self, name: &str) {
+        self.processes.retain(|p| p.name != name);
+    }
+
     fn assert_alive(&mut self) {
         for process in &mut self.processes {
             if let Some(status) = process.child.try_wait().unwrap() {
@@ -150,10 +156,19 @@ impl Fleet {
 
     /// The same with a certificate of another authority's folder.
     pub fn client_of(&self, folder: &str, name: &str, role: &str, args: &[&str]) -> Output {
+        self.command_of(folder, name, role, args).output().unwrap()
+    }
+
+    /// A client command that is not run yet.
+    pub fn command(&self, name: &str, role: &str, args: &[&str]) -> Command {
+        self.command_of("tls", name, role, args)
+    }
+
+    fn command_of(&self, folder: &str, name: &str, role: &str, args: &[&str]) -> Command {
         let mut command = command();
         command.arg(name).args(["--error-format", "json", "--coordinator"]).arg(self.coordinator_url());
         command.args(self.tls(folder, role)).args(args).envs(self.env.iter().cloned());
-        command.output().unwrap()
+        command
     }
 
     /// Submits a merge of these places.

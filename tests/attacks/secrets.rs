@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fleet::{Fleet, walk};
 
@@ -13,16 +15,22 @@ const SECRETS: [(&str, &str); 5] = [
     ("GOOGLE_SERVICE_ACCOUNT_KEY", "q7Rz0secretGoogle"),
 ];
 
-/// A store that refuses everybody, in the words that stores have for it.
-fn refusing_store() -> u16 {
+/// A store that refuses everybody, in the words that stores have for it, and the requests that it saw with a signature.
+fn refusing_store() -> (u16, Arc<AtomicUsize>) {
+    let signed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&signed);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
+            let seen = Arc::clone(&seen);
             std::thread::spawn(move || {
                 let mut request = [0; 16 << 10];
-                while let Ok(1..) = stream.read(&mut request) {
+                while let Ok(read @ 1..) = stream.read(&mut request) {
+                    if String::from_utf8_lossy(&request[..read]).contains("AWS4-HMAC-SHA256") {
+                        seen.fetch_add(1, Ordering::Relaxed);
+                    }
                     let body = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
                     let answer = format!(
                         "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n{body}",
@@ -35,14 +43,14 @@ fn refusing_store() -> u16 {
             });
         }
     });
-    port
+    (port, signed)
 }
 
 #[test]
 fn secrets_of_the_environment_appear_nowhere() {
     let mut fleet = Fleet::new();
     fleet.env = SECRETS.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    let port = refusing_store();
+    let (port, signed) = refusing_store();
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", "AKIDPUBLIC"),
         ("AWS_REGION", "us-east-1"),
@@ -54,7 +62,7 @@ fn secrets_of_the_environment_appear_nowhere() {
     ] {
         fleet.env.push((name.to_owned(), value.to_owned()));
     }
-    let allow = ["models", "outputs", ""];
+    let allow = ["models", "outputs", "s3://models"];
     fleet.coordinator(&allow);
     fleet.worker("worker", &allow);
     let key = std::fs::read_to_string(fleet.path("tls/submitter.key")).unwrap();
@@ -70,6 +78,7 @@ fn secrets_of_the_environment_appear_nowhere() {
         assert!(!failed.status.success(), "{base}");
         said.push((format!("the submitter of {base}"), [failed.stdout, failed.stderr].concat()));
     }
+    assert!(signed.load(Ordering::Relaxed) > 0, "no request was signed, so no secret was used");
     let all = fleet.client("list", "submitter", &["--format", "json"]);
     said.push(("the list".into(), all.stdout));
     // Not stopped: a merge that is under way leaves a plan and a journal, too.

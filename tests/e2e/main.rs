@@ -2,9 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
 
+mod clients;
 mod commands;
 mod determinism;
 mod fixture;
+#[path = "../attacks/fleet.rs"]
+#[allow(dead_code, reason = "shared with the attacks, which use all of it")]
+mod fleet;
 mod formats;
 mod kill;
 mod output;
@@ -14,3 +18,4 @@ mod resume;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod tool;
+mod worker;

@@ -59,7 +59,7 @@ def follow(s3: S3, run: Run, prefix: str) -> dict:
         merge = run.fleet.get(run.merge)
         if merge["state"] in ("failed", "cancelled"):
             raise AssertionError(f"the merge ended as {merge['state']}: {merge.get('failure')}")
-        visible = {key.removeprefix(prefix + "/") for key in s3.list(BUCKET, prefix + "/")}
+        visible = {key.removeprefix(prefix + "/") for key in s3.keys(BUCKET, prefix + "/")}
         if "config.json" in visible:
             weights = {name for name in visible if name.endswith(".safetensors")}
             assert len(weights) == model.LAYERS, f"config.json is there with {sorted(weights)}"
@@ -93,13 +93,13 @@ def one(binary: Path, folder: Path, s3: S3, urls: tuple[str, str], expected: dic
         weights = {name: digest for name, digest in expected.items() if name.endswith(".safetensors")}
         assert weights.items() <= found.items(), "the output's digests differ from the undisturbed merge's"
         assert found == expected, "sidecars differ from the undisturbed merge's"
-        left = [key for key in s3.list(BUCKET, prefix + "/") if "/.shardfuse/" in key]
+        left = [key for key in s3.keys(BUCKET, prefix + "/") if "/.shardfuse/" in key]
         assert not left, f"state is left: {left[:3]}"
         uploads = s3.uploads(BUCKET, prefix + "/")
         assert not uploads, f"uploads are left: {uploads[:3]}"
-        for key in s3.list(BUCKET, prefix + "/"):
+        for key in s3.keys(BUCKET, prefix + "/"):
             s3.delete(BUCKET, key)
-        p = end["progress"]
+        p = end
         shutil.rmtree(fleet.folder)
         return f"{fault.name}: {effect}; {p['retries']} retries, {p['late']} late receipts, {p['parts_kept']} parts kept"
     finally:
@@ -115,9 +115,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed; a seed chooses fault and moment")
     parser.add_argument("--keep", type=Path, help="a folder for logs and models, kept")
     options = parser.parse_args()
-    environment = {name: os.environ[name] for name in ("AWS_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    server = [os.environ[f"SHARDFUSE_TEST_S3_{name}"] for name in ("ENDPOINT", "KEY", "SECRET")]
+    environment = dict(zip(("AWS_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), server, strict=True))
     environment |= {"AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
-    s3 = S3(environment["AWS_ENDPOINT"], environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    s3 = S3(*server)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="shardfuse-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     s3.make_bucket(BUCKET)

@@ -22,7 +22,7 @@ class Run:
     proxies: list[Proxy] = field(default_factory=list)
 
     def progress(self) -> dict:
-        return self.fleet.get(self.merge)["progress"]
+        return self.fleet.get(self.merge)
 
     def wait(self, condition: Callable[[dict], bool], what: str) -> dict:
         """Waits for the merge to be as wanted; the merge's end is an error."""
@@ -37,7 +37,7 @@ class Run:
 
     def reach(self, share: float) -> None:
         self.wait(
-            lambda m: m["progress"]["bytes_total"] and m["progress"]["bytes_done"] >= share * m["progress"]["bytes_total"],
+            lambda m: m["bytes_total"] and m["bytes_done"] >= share * m["bytes_total"],
             f"{share:.0%}",
         )
 
@@ -67,9 +67,9 @@ class KillWorker(Fault):
         victim = run.rng.choice(run.fleet.workers)
         before = run.progress()
         victim.kill()
-        after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "a lease of the killed worker to end")
+        after = run.wait(lambda m: m["expired"] > before["expired"], "a lease of the killed worker to end")
         victim.start()
-        return f"{after['progress']['expired'] - before['expired']} leases ended with {victim.name}"
+        return f"{after['expired'] - before['expired']} leases ended with {victim.name}"
 
 
 class KillAllWorkers(Fault):
@@ -82,10 +82,10 @@ class KillAllWorkers(Fault):
         before = run.progress()
         for worker in run.fleet.workers:
             worker.kill()
-        after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "the leases to end")
+        after = run.wait(lambda m: m["expired"] > before["expired"], "the leases to end")
         for worker in run.fleet.workers:
             worker.start()
-        return f"{after['progress']['expired'] - before['expired']} leases ended"
+        return f"{after['expired'] - before['expired']} leases ended"
 
 
 class KillCoordinator(Fault):
@@ -99,8 +99,8 @@ class KillCoordinator(Fault):
         coordinator.kill()
         time.sleep(run.rng.choice([0, 0, 0.5, 2.5]))
         coordinator.start()
-        merge = run.wait(lambda m: m["progress"]["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
-        kept = merge["progress"]["parts_kept"]
+        merge = run.wait(lambda m: m["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
+        kept = merge["parts_kept"]
         assert kept > 0, f"nothing was kept: {merge}"
         return f"{kept} parts were kept"
 
@@ -117,8 +117,8 @@ class KillBoth(Fault):
         run.fleet.coordinator.kill()
         run.fleet.coordinator.start()
         victim.start()
-        merge = run.wait(lambda m: m["progress"]["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
-        kept = merge["progress"]["parts_kept"]
+        merge = run.wait(lambda m: m["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
+        kept = merge["parts_kept"]
         assert kept > 0, f"nothing was kept: {merge}"
         return f"{kept} parts were kept, {victim.name} began anew"
 
@@ -134,10 +134,10 @@ class Zombie(Fault):
         before = run.progress()
         victim.signal(signal.SIGSTOP)
         try:
-            after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "the lease of the stopped worker to end")
+            after = run.wait(lambda m: m["expired"] > before["expired"], "the lease of the stopped worker to end")
         finally:
             victim.signal(signal.SIGCONT)
-        return f"{after['progress']['expired'] - before['expired']} leases ended while {victim.name} was stopped"
+        return f"{after['expired'] - before['expired']} leases ended while {victim.name} was stopped"
 
 
 class CutLine(Fault):
@@ -174,10 +174,10 @@ class StallLine(Fault):
         waiting = proxy.stall()
         assert waiting > 0, "no connection was there to be stalled"
         try:
-            after = run.wait(lambda m: m["progress"]["expired"] > before["expired"], "the lease behind the line to end")
+            after = run.wait(lambda m: m["expired"] > before["expired"], "the lease behind the line to end")
         finally:
             proxy.mend()
-        return f"{after['progress']['expired'] - before['expired']} leases ended behind the line"
+        return f"{after['expired'] - before['expired']} leases ended behind the line"
 
 
 class Drain(Fault):
@@ -201,8 +201,8 @@ class SlowWorker(Fault):
     slow_worker = True
 
     def inject(self, run: Run) -> str:
-        merge = run.wait(lambda m: m["progress"]["repeated"] > 0, "a slow task to be repeated")
-        return f"{merge['progress']['repeated']} slow tasks were repeated"
+        merge = run.wait(lambda m: m["repeated"] > 0, "a slow task to be repeated")
+        return f"{merge['repeated']} slow tasks were repeated"
 
 
 FAULTS: list[type[Fault]] = [

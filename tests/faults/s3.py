@@ -53,7 +53,7 @@ class S3:
     def get(self, bucket: str, key: str) -> bytes:
         return self.request("GET", f"/{bucket}/{key}")
 
-    def list(self, bucket: str, prefix: str) -> list[str]:
+    def keys(self, bucket: str, prefix: str) -> list[str]:
         keys, more = [], None
         while True:
             query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": more} if more else {})

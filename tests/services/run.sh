@@ -27,5 +27,7 @@ for service in seaweedfs azurite fake-gcs rclone; do
     set +a
     offset=$((offset + 10))
 done
+# A key of the right form that nobody has.
+export SHARDFUSE_TEST_WRONG_KEY=d3Jvbmc=
 cd "$here/../.."
 cargo test -p shardfuse-store --features conformance --test services -- --ignored "$@"

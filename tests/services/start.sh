@@ -4,10 +4,11 @@
 #   start.sh seaweedfs|azurite|fake-gcs|rclone PORT FOLDER
 #
 # The store keeps its data, its log and its pid in FOLDER; stop.sh FOLDER ends it. SeaweedFS also takes the seven ports
-# after PORT. The keys are made up, and of no use anywhere else.
+# after PORT, and listens on another address of this machine with SHARDFUSE_TEST_HOST. The keys are made up, and of no use anywhere else.
 set -euo pipefail
 
 service=$1 port=$2 folder=$3
+host=${SHARDFUSE_TEST_HOST:-127.0.0.1}
 cache=${SHARDFUSE_SERVICES:-$HOME/.cache/shardfuse/services}
 mkdir -p "$folder/data"
 folder=$(cd "$folder" && pwd)
@@ -44,7 +45,7 @@ seaweedfs)
   {"name": "reader", "credentials": [{"accessKey": "$reader", "secretKey": "$secret"}], "actions": ["Read", "List"]}
 ]}
 JSON
-    launch "$cache/py/bin/weed" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$folder/data" \
+    launch "$cache/py/bin/weed" server -ip=$host -ip.bind=$host -dir="$folder/data" \
         -master.volumeSizeLimitMB=256 -volume.max=40 -master.telemetry=false \
         -master.port=$((port + 1)) -master.port.grpc=$((port + 2)) \
         -volume.port=$((port + 3)) -volume.port.grpc=$((port + 4)) \
@@ -52,12 +53,12 @@ JSON
         -s3 -s3.port="$port" -s3.port.grpc=$((port + 7)) -s3.port.iceberg=0 -s3.port.lance=0 \
         -s3.config="$folder/s3.json"
     bucket() {
-        signed -X PUT "http://127.0.0.1:$port/models" || signed "http://127.0.0.1:$port/models"
+        signed -X PUT "http://$host:$port/models" || signed "http://$host:$port/models"
     }
     await bucket
     # The filer answers before volumes take data.
-    await signed -X PUT -T "$folder/pid" "http://127.0.0.1:$port/models/up"
-    echo "SHARDFUSE_TEST_S3_ENDPOINT=http://127.0.0.1:$port"
+    await signed -X PUT -T "$folder/pid" "http://$host:$port/models/up"
+    echo "SHARDFUSE_TEST_S3_ENDPOINT=http://$host:$port"
     echo "SHARDFUSE_TEST_S3_BUCKET=models"
     echo "SHARDFUSE_TEST_S3_KEY=$key"
     echo "SHARDFUSE_TEST_S3_SECRET=$secret"

@@ -23,6 +23,8 @@ pub struct Progress {
     pub retries: u64,
     /// Leases that ran out.
     pub expired: u64,
+    /// Second attempts at tasks that were slow.
+    pub repeated: u64,
     /// Reports that came too late, or from attempts that had ended.
     pub late: u64,
     /// Parts and measured blocks that this run saw journaled.
@@ -46,6 +48,7 @@ impl Driver {
             demand: self.schedule.demand(),
             retries: counters.retries,
             expired: counters.expired,
+            repeated: counters.speculated,
             late: counters.duplicates + counters.stale,
             pieces_new: self.pieces.len() as u64 - self.kept,
             pieces_kept: self.kept,

@@ -49,7 +49,7 @@ pub fn is_class(text: &str) -> bool {
     }
     let fields: Vec<&str> = text.split(':').collect();
     let plain = |f: &&str| !f.is_empty() && f.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-    text.len() <= MAX_CLASS && fields.len() == 4 && fields[0] == "cuda" && fields[1..].iter().all(|f| plain(&f))
+    text.len() <= MAX_CLASS && fields.len() == 4 && fields[0] == "cuda" && fields[1..].iter().all(plain)
 }
 
 /// The class of a merge that is begun or gone on with: what was begun in a class is finished in it.

@@ -1,8 +1,9 @@
 //! A schedule out of a plan's tasks and what a journal says is finished.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::pieces::Pieces;
 use super::progress::{Counters, Progress};
 use super::ready::Ready;
 use super::speculation::Pace;
@@ -88,12 +89,7 @@ fn build_tasks(specs: &[TaskSpec]) -> Result<Vec<Task>, InvalidSchedule> {
         if spec.pieces.is_empty() {
             return Err(InvalidSchedule::NoPieces { task });
         }
-        let mut pieces = BTreeMap::new();
-        for &piece in &spec.pieces {
-            if pieces.insert(piece, PieceState::Missing).is_some() {
-                return Err(InvalidSchedule::DuplicatePiece { task, piece });
-            }
-        }
+        let pieces = Pieces::missing(&spec.pieces).map_err(|piece| InvalidSchedule::DuplicatePiece { task, piece })?;
         let after: BTreeSet<TaskId> = spec.after.iter().copied().collect();
         if let Some(&after) = after.iter().find(|after| after.0 >= count) {
             return Err(InvalidSchedule::UnknownAfter { task, after });
@@ -147,7 +143,7 @@ fn take_receipts(
     for (id, piece, receipt) in done {
         let unknown = InvalidSchedule::UnknownReceipt { task: id, piece };
         let task = tasks.get_mut(id.0 as usize).ok_or_else(|| unknown.clone())?;
-        let state = task.pieces.get_mut(&piece).ok_or(unknown)?;
+        let state = task.pieces.get_mut(piece).ok_or(unknown)?;
         match state {
             PieceState::Missing => {
                 *state = PieceState::Persisted { receipt };

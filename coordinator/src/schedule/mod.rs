@@ -57,6 +57,7 @@ mod finish;
 mod id;
 mod invalid;
 mod limits;
+mod pieces;
 mod placement;
 mod presence;
 mod progress;

@@ -33,7 +33,7 @@ impl Schedule {
             attempt.deadline = deadline;
             attempt.open.remove(&piece);
         }
-        let Some(state) = task.pieces.get_mut(&piece) else {
+        let Some(state) = task.pieces.get_mut(piece) else {
             self.counters.ignored += 1;
             return;
         };
@@ -89,7 +89,7 @@ impl Schedule {
             self.counters.ignored += 1;
             return;
         };
-        let Some(state @ PieceState::Accepted { .. }) = task.pieces.get_mut(&piece) else {
+        let Some(state @ PieceState::Accepted { .. }) = task.pieces.get_mut(piece) else {
             self.counters.ignored += 1;
             return;
         };

@@ -1,8 +1,9 @@
 //! A task, its attempts and its pieces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::pieces::Pieces;
 use super::{Epoch, Piece, TaskId, WorkerId};
 
 /// A task as the plan states it. Its id is its place in the list.
@@ -93,7 +94,7 @@ pub(super) struct Task {
     /// How many tasks in its own `after` are not done.
     pub(super) blockers: u32,
     pub(super) state: TaskState,
-    pub(super) pieces: BTreeMap<Piece, PieceState>,
+    pub(super) pieces: Pieces,
     /// How many pieces have a receipt.
     pub(super) accepted: u32,
     /// How many pieces are persisted.
@@ -108,13 +109,13 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn missing(&self) -> impl Iterator<Item = Piece> {
-        self.pieces.iter().filter(|(_, state)| matches!(state, PieceState::Missing)).map(|(piece, _)| *piece)
+        self.pieces.iter().filter(|(_, state)| matches!(state, PieceState::Missing)).map(|(piece, _)| piece)
     }
 
     pub(super) fn receipts(&self) -> impl Iterator<Item = (Piece, &Receipt)> {
         self.pieces.iter().filter_map(|(piece, state)| match state {
             PieceState::Missing => None,
-            PieceState::Accepted { receipt, .. } | PieceState::Persisted { receipt } => Some((*piece, receipt)),
+            PieceState::Accepted { receipt, .. } | PieceState::Persisted { receipt } => Some((piece, receipt)),
         })
     }
 

@@ -163,6 +163,7 @@ fn merge(view: &View) -> v1::Merge {
         late: p.late,
         parts_new: p.pieces_new,
         parts_kept: p.pieces_kept,
+        repeated: p.repeated,
     };
     v1::Merge {
         id: view.id.as_str().to_owned(),

@@ -16,6 +16,10 @@ pub(super) async fn run(store: &Arc<dyn Store>, root: &Location) {
     store.delete(&at).await.unwrap();
     store.create(&at, "third".into()).await.expect("a deleted name is free again");
 
+    let trials = below(root, "trials");
+    assert!(store.conditional_puts(&trials).await.unwrap(), "what holds here is what the store says of itself");
+    assert_eq!(store.list(&trials).await.unwrap(), [], "asking leaves nothing");
+
     for round in 0..8 {
         race(store, &below(root, &format!("epoch/{round}"))).await;
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{below, content, fails};
+use crate::error::ErrorKind;
 use crate::id::{PartId, UploadId};
 use crate::location::Location;
 use crate::store::{PartSlot, Store};
@@ -14,6 +15,30 @@ pub(super) async fn run(store: &Arc<dyn Store>, root: &Location) {
     whole_life(store, &below(root, "model-00001-of-00002.safetensors")).await;
     aborted(&**store, &below(root, "model-00002-of-00002.safetensors")).await;
     unknown(&**store, &below(root, "unknown")).await;
+    wrong_part(&**store, &below(root, "wrong")).await;
+    over_another(&**store, &below(root, "over")).await;
+}
+
+/// A part that was never put: nothing becomes of it, and the upload can still be completed from the right ones.
+async fn wrong_part(store: &dyn Store, at: &Location) {
+    let upload = store.begin(at, 1000).await.unwrap();
+    let right = store.put_part(at, &upload, slot(0), content(9, 1000).into()).await.unwrap();
+    let invented = PartId::new(right.as_str().replace(|c: char| c.is_ascii_alphanumeric(), "7"));
+    let refused = store.complete(at, &upload, &[(0, invented)], 1000).await.expect_err("an invented part");
+    let kinds = [ErrorKind::InvalidPart, ErrorKind::Permanent];
+    assert!(kinds.contains(&refused.kind()), "an invented part: {}", refused.chain());
+    fails!(store.head(at).await, NotFound, "nothing is there after a refused completion");
+    store.complete(at, &upload, &[(0, right)], 1000).await.expect("the upload goes on");
+    assert!(store.get(at, 1000).await.unwrap().0 == content(9, 1000));
+}
+
+/// An upload that is dropped leaves the object that was there before.
+async fn over_another(store: &dyn Store, at: &Location) {
+    store.put(at, "older".into()).await.unwrap();
+    let upload = store.begin(at, 1000).await.unwrap();
+    store.put_part(at, &upload, slot(0), content(9, 1000).into()).await.unwrap();
+    store.abort(at, &upload).await.unwrap();
+    assert_eq!(&store.get(at, 100).await.unwrap().0[..], b"older");
 }
 
 fn slot(number: u32) -> PartSlot {

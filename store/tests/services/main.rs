@@ -2,5 +2,8 @@
 //! rclone. Without it these tests are ignored; with it, a server that is missing fails them.
 
 mod azure;
+mod faults;
+mod others;
 mod place;
+mod proxy;
 mod s3;

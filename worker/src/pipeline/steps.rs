@@ -151,7 +151,9 @@ async fn load_step(
             Ok((Loaded::Dora { delta, gain, original, name: magnitude.name.clone() }, seen))
         }
         Op::AddScaled { source, scale } => {
-            let values = factors::matrix_rows(shared, inputs, source, &[range.clone()]).await.map_err(blame(source))?;
+            let values = factors::matrix_rows(shared, inputs, source, std::slice::from_ref(&range))
+                .await
+                .map_err(blame(source))?;
             Ok((Loaded::AddScaled { values, scale: *scale }, Vec::new()))
         }
         Op::SetRows { rows, source } => {

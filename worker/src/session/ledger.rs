@@ -204,6 +204,16 @@ impl Ledger {
             .map(|(attempt, _)| attempt)
     }
 
+    /// Whether an attempt is here, in whatever state.
+    pub fn knows(&self, attempt: &Attempt) -> bool {
+        self.entries.contains_key(attempt)
+    }
+
+    /// Whether an attempt waits for a slot.
+    pub fn is_queued(&self, attempt: &Attempt) -> bool {
+        self.entries.get(attempt).is_some_and(|e| matches!(e.phase, Phase::Queued))
+    }
+
     /// Whether [`Self::next_message`] has one.
     pub fn has_message(&self) -> bool {
         self.open && (self.draining && !self.drain_told || self.entries.values().any(Entry::has_message))

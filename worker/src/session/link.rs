@@ -35,7 +35,7 @@ pub enum Said {
         heartbeat: Duration,
     },
     /// A message.
-    Message(to_worker::Message),
+    Message(Box<to_worker::Message>),
     /// The session ended or broke; another try follows.
     Down,
     /// There will be no other try.
@@ -138,7 +138,7 @@ async fn session(channel: Channel, hello: &v1::Hello, said: &mpsc::Sender<Said>)
     let welcome = match first {
         Some(to_worker::Message::Welcome(welcome)) => welcome,
         Some(to_worker::Message::Stop(stop)) => {
-            let sent = said.send(Said::Message(to_worker::Message::Stop(stop))).await;
+            let sent = said.send(Said::Message(Box::new(to_worker::Message::Stop(stop)))).await;
             return before(if sent.is_ok() { Lost::ForNow(ended()) } else { Lost::Unheard });
         }
         Some(_) => return before(Lost::ForNow(io("the coordinator did not begin with a welcome"))),
@@ -165,7 +165,7 @@ async fn session(channel: Channel, hello: &v1::Hello, said: &mpsc::Sender<Said>)
         match message {
             None => warn!("a message without content"),
             Some(message) => {
-                if said.send(Said::Message(message)).await.is_err() {
+                if said.send(Said::Message(Box::new(message))).await.is_err() {
                     return after(Lost::Unheard);
                 }
             }

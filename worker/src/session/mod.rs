@@ -35,12 +35,12 @@ use std::time::Duration;
 use shardfuse_merge::plan::task::Assignment;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker, to_worker};
-use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
+use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION, trace};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::transport::Channel;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::pipeline::{Done, Usage};
 use crate::{Failure, Pipeline};
@@ -165,7 +165,7 @@ struct Session<W> {
     outbound: Option<mpsc::Sender<v1::FromWorker>>,
     pieces_in: mpsc::Sender<Done>,
     /// Assignments that wait for a slot.
-    waiting: HashMap<Attempt, Assignment>,
+    waiting: HashMap<Attempt, (Assignment, Span)>,
     tasks: JoinSet<Result<(), Failure>>,
     running: HashMap<Attempt, (AbortHandle, Gate)>,
     names: HashMap<Id, Attempt>,
@@ -220,8 +220,10 @@ impl<W: Work> Session<W> {
                         beat_due = true;
                         self.step(Event::Opened);
                     }
-                    Some(Said::Message(to_worker::Message::Stop(stop))) => return Ok(stop.reason),
-                    Some(Said::Message(message)) => self.told(message),
+                    Some(Said::Message(message)) => match *message {
+                        to_worker::Message::Stop(stop) => return Ok(stop.reason),
+                        message => self.told(message),
+                    },
                 },
                 Some(piece) = pieces.recv() => self.finished(piece),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
@@ -302,13 +304,17 @@ impl<W: Work> Session<W> {
         let Some(attempt) = assign.attempt.clone().map(Attempt::from) else {
             return warn!("an assignment that names no attempt");
         };
+        if self.ledger.knows(&attempt) {
+            return debug!(%attempt, "assigned again");
+        }
         let lease = Duration::from_millis(assign.lease_ms);
+        let span = info_span!("task", merge = attempt.merge, task = attempt.task, epoch = attempt.epoch);
+        trace::adopt(&span, &assign.trace_context);
         match Assignment::try_from(assign) {
             Ok(assignment) => {
-                self.waiting.insert(attempt.clone(), assignment);
+                self.waiting.insert(attempt.clone(), (assignment, span));
                 self.step(Event::Assigned { attempt: attempt.clone(), lease });
-                // What the ledger did not take, it will not start either.
-                if !self.ledger.alive().any(|a| *a == attempt) {
+                if !self.ledger.is_queued(&attempt) {
                     self.waiting.remove(&attempt);
                 }
             }
@@ -385,10 +391,10 @@ impl<W: Work> Session<W> {
     }
 
     fn start(&mut self, attempt: Attempt) {
-        let Some(assignment) = self.waiting.remove(&attempt) else { return };
+        let Some((assignment, span)) = self.waiting.remove(&attempt) else { return };
         let (work, pieces, gate) = (self.work.clone(), self.pieces_in.clone(), Gate::open());
         let passed = gate.clone();
-        let handle = self.tasks.spawn(async move { work.run(assignment, pieces, passed).await });
+        let handle = self.tasks.spawn(async move { work.run(assignment, pieces, passed).await }.instrument(span));
         self.names.insert(handle.id(), attempt.clone());
         self.running.insert(attempt, (handle, gate));
     }

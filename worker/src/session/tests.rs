@@ -185,7 +185,8 @@ impl Work for Scripted {
 
     async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
         let (end, ended) = oneshot::channel();
-        self.0.send(Job { task: assignment.task, done, gate, end }).ok().expect("the test listens");
+        let sent = self.0.send(Job { task: assignment.task, done, gate, end });
+        assert!(sent.is_ok(), "the test listens");
         ended.await.unwrap_or(Ok(()))
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (value, _) = rest.split_once('<')?;
     let plain = value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
-    Some(plain.replace("&#39;", "'").replace("&amp;", "&"))
+    Some(plain.replace("&#39;", "'").replace("&#34;", "\"").replace("&amp;", "&"))
 }
 
 /// A text of Google's error document, which is of JSON where the request was.

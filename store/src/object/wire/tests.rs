@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 
 use super::*;
@@ -48,4 +49,66 @@ fn what_was_signed_is_not_repeated() {
 fn messages_have_an_end() {
     let body = format!("<Error><Message>{}</Message></Error>", "ä".repeat(10_000));
     assert!(read(400, &[], &body).unwrap().to_string().chars().count() < 400);
+}
+
+/// A server that takes connections, reads what comes while `reads` holds, and says `answer`, then nothing.
+fn stalling(reads: bool, answer: &'static [u8]) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut connection in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let _ = connection.read(&mut head);
+            let _ = connection.write_all(answer);
+            if reads {
+                let mut from = connection.try_clone().unwrap();
+                std::thread::spawn(move || while from.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {});
+            }
+            kept.push(connection);
+        }
+    });
+    format!("http://127.0.0.1:{port}/x")
+}
+
+async fn exchange(method: Method, url: &str, body: Bytes) -> Outcome {
+    let short = Duration::from_millis(200);
+    let patience = Patience { body: short, answer: short, completion: short };
+    let connections = Connections::new(patience).unwrap();
+    let client = connections.connector("s3").connect(&ClientOptions::new().with_allow_http(true)).unwrap();
+    let pieces: object_store::PutPayload =
+        (0..body.len()).step_by(65536).map(|at| body.slice(at..at + 65536)).collect();
+    let mut request = HttpRequest::new(pieces.into());
+    *request.method_mut() = method;
+    *request.uri_mut() = url.parse().unwrap();
+    let seen = Seen::default();
+    let result = seen.watch(async { client.execute(request).await?.into_body().bytes().await }).await;
+    assert!(result.is_err());
+    seen.take().unwrap()
+}
+
+/// Nothing is waited for without end: not for an answer, not for the rest of one, not for a peer that takes no more.
+#[tokio::test]
+async fn a_standstill_is_noticed_wherever_it_is() {
+    let empty = Bytes::new();
+    let upload = Bytes::from(vec![0; 64 << 20]);
+    for (method, url, body, expected) in [
+        (Method::GET, stalling(true, b""), empty.clone(), "no answer came"),
+        (
+            Method::GET,
+            stalling(true, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"),
+            empty,
+            "nothing was received",
+        ),
+        (Method::PUT, stalling(false, b""), upload, "nothing could be sent"),
+    ] {
+        match exchange(method, &url, body).await {
+            Outcome::Broken(broken) => {
+                assert!(!broken.for_good);
+                assert!(broken.to_string().contains(expected), "{broken}");
+            }
+            Outcome::Answer(answer) => panic!("{answer}"),
+        }
+    }
 }

@@ -36,8 +36,11 @@ fn acknowledged(task: u32, piece: u32) -> Event {
     Event::Acknowledged { attempt: attempt(task), piece }
 }
 
-/// Everything that is to be said now: pieces as (task, piece), failures as (task, kind).
-fn say(ledger: &mut Ledger, now: Duration) -> (Vec<(u32, u32)>, Vec<(u32, v1::ErrorKind)>, bool) {
+type Pieces = Vec<(u32, u32)>;
+type Failures = Vec<(u32, v1::ErrorKind)>;
+
+/// Everything that is to be said now: pieces as (task, piece), failures as (task, kind), and that it leaves.
+fn say(ledger: &mut Ledger, now: Duration) -> (Pieces, Failures, bool) {
     let (mut pieces, mut failures, mut draining) = (Vec::new(), Vec::new(), false);
     while let Some(message) = ledger.next_message(now) {
         match message {

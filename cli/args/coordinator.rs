@@ -1,0 +1,52 @@
+//! `shardfuse coordinator`.
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::{Access, Listen};
+
+/// Examples of the command.
+pub const EXAMPLES: &str = "Examples:
+  On this machine, for files below one folder:
+    shardfuse coordinator --state ~/.shardfuse-state --allow /data
+  In a fleet, with certificates, below two prefixes only:
+    shardfuse coordinator --listen 0.0.0.0:7070 --state s3://merged/.coordinator --allow s3://models,s3://merged --tls-ca ca.pem --tls-cert coordinator.pem --tls-key coordinator.key
+
+A coordinator that was stopped or killed goes on where it was when it is started again with the same --state, here or on
+another machine. SIGTERM or SIGINT: it takes no submissions any more, journals what was reported and ends with 0; its
+workers keep trying to reach the next one. A second signal ends it at once.";
+
+/// `shardfuse coordinator`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Coordinator {
+    #[command(flatten)]
+    pub listen: Listen,
+    /// Where the coordinator writes down which merges it was asked for: a folder of its own, in any store
+    #[arg(long, value_name = "URL", env = "SHARDFUSE_STATE")]
+    pub state: String,
+    #[command(flatten)]
+    pub access: Access,
+    /// No other coordinator will ever work on the same outputs: then they may lie in stores without conditional puts
+    #[arg(long)]
+    pub single_coordinator: bool,
+    /// The device of merges that name none
+    #[arg(long, value_enum, default_value_t = MergeDevice::Cpu)]
+    pub device: MergeDevice,
+    /// Merges that run at a time; others wait for their turn
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_merges: u16,
+    /// How long a worker may be silent until its tasks go to others; it is to speak six times in it
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub lease: String,
+    /// Answer gRPC health checks here, without TLS, for probes: the empty service for life, `ready` for readiness
+    #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
+    pub health: Option<String>,
+}
+
+/// The device that a merge is computed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MergeDevice {
+    /// The processor
+    Cpu,
+    /// NVIDIA cards, all of the class of the first worker that has one
+    Cuda,
+}

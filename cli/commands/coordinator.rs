@@ -1,0 +1,84 @@
+//! `shardfuse coordinator`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardfuse_coordinator::hub::{self, Device, Farewell, Options};
+use shardfuse_coordinator::registry::Registry;
+use shardfuse_coordinator::schedule::Limits;
+use shardfuse_coordinator::service::{MergesService, WorkService};
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::Location;
+use tracing::info;
+
+use crate::args::{Coordinator, MergeDevice};
+use crate::net::{self, Health, Services};
+use crate::{signal, size};
+
+/// Heartbeats in one lease.
+const BEATS: u32 = 6;
+/// The shortest lease: below it, a machine that is busy for a moment counts as lost.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Coordinates until it is told to stop.
+pub async fn run(args: Coordinator) -> Result<()> {
+    let lease = size::parse_time("--lease", &args.lease)?;
+    if lease < SHORTEST {
+        return Err(Error::new(Kind::Usage, format!("--lease {} is shorter than {SHORTEST:?}", args.lease)));
+    }
+    let state = place(&args.state)?;
+    let allow = args.access.allowed()?;
+    let stores = Arc::new(args.access.open()?);
+    let health = Health::listen(args.health.as_deref()).await?;
+    let (listener, security) = net::listen(&args.listen).await?;
+    let options = Options {
+        device: match args.device {
+            MergeDevice::Cpu => Device::Cpu,
+            MergeDevice::Cuda => Device::Cuda,
+        },
+        max_active: usize::from(args.max_merges),
+        single_coordinator: args.single_coordinator,
+        heartbeat: lease / BEATS,
+        limits: Limits { lease, ..Limits::default() },
+        allow: allow.clone(),
+        ..Options::default()
+    };
+    let hub = hub::start(stores.clone(), Some(Registry::new(stores.clone(), &state)?), options).await?;
+    let services = Services::new()?
+        .with(WorkService::new(hub.clone()).into_server())
+        .with(MergesService::new(hub.clone(), stores, allow).into_server());
+    match listener.local_addr() {
+        Ok(address) => eprintln!("listening on {address}, state in {state}"),
+        Err(e) => return Err(Error::new(Kind::Io, format!("the listener has no address: {e}"))),
+    }
+    health.ready(true).await;
+    net::serve(listener, services, security, told_to_stop(hub)).await?;
+    info!("the coordinator ends");
+    Ok(())
+}
+
+/// Resolves once the hub has stopped because of a signal. A second signal ends the process at once.
+async fn told_to_stop(hub: hub::Handle) {
+    if !signal::received().await {
+        // Nobody can say so; only a kill ends it.
+        std::future::pending::<()>().await;
+    }
+    eprintln!("stopping; what was reported is journaled (once more: end at once)");
+    tokio::spawn(async {
+        if signal::received().await {
+            std::process::exit(4);
+        }
+    });
+    hub.stop(Farewell::ComeBack).await;
+}
+
+/// The state's folder: a URL, or a path here.
+fn place(text: &str) -> Result<Location> {
+    let here =
+        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
+    let at = Location::parse(text, &here).map_err(|e| Error::new(Kind::Usage, format!("--state: {}", e.chain())))?;
+    match at.scheme().is_read_only() {
+        true => Err(Error::new(Kind::Usage, format!("--state {at} cannot be written"))),
+        false => Ok(at),
+    }
+}

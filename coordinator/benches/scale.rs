@@ -1,0 +1,311 @@
+//! How many assignments one core of a coordinator makes, and how much memory that takes: a real hub, driver, schedule and
+//! persister, 1,000 simulated workers, 100,000 tasks of four parts.
+//!
+//! Everything runs on one thread, the workers included. Each message is encoded and decoded as protobuf on its way; what is
+//! left out is HTTP/2 and TLS. The store keeps the plan and forgets the journal, and the merge is not published: there are
+//! no parts. `cargo bench -p shardfuse-coordinator --bench scale`; it fails below 2,000 assignments a second or above
+//! 300 MiB.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use prost::Message as _;
+use serde_json::json;
+use shardfuse_coordinator::hub::{self, Adoption, Handle, Options};
+use shardfuse_coordinator::{Admitted, Progress, admit, admit::Options as Admission};
+use shardfuse_merge::Dtype;
+use shardfuse_merge::adapter::config::AdapterConfig;
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
+use shardfuse_merge::plan::spec::{LoraSpec, MergeSpec};
+use shardfuse_proto::PROTOCOL_VERSION;
+use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
+use shardfuse_store::memory::Memory;
+use shardfuse_store::{Entry, Location, Meta, PartId, PartSlot, Pin, Result, Store, Stores, UploadId};
+use tokio::sync::{mpsc, watch};
+
+const WORKERS: u64 = 1000;
+const SLOTS: u32 = 4;
+const FILES: usize = 42;
+/// Of 512 KiB each: with the header, a file has a little less than 10,000 parts of 1 KiB, the most that a store takes.
+const TENSORS_A_FILE: usize = 19;
+const HIDDEN: u64 = 512;
+
+const LEAST_RATE: f64 = 2000.0;
+const MOST_MEMORY: u64 = 300 << 20;
+
+static ASSIGNED: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ok = runtime.block_on(run());
+    // What is left over is not waited for.
+    runtime.shutdown_background();
+    std::process::exit(i32::from(!ok));
+}
+
+async fn run() -> bool {
+    let stores = Arc::new(Stores::all(Arc::new(Forgetful(Memory::new()))));
+    let options = Admission { single_coordinator: true, ..Admission::default() };
+    let Admitted::Ready(ready) = admit(stores.clone(), plan(), "cpu", options).await.unwrap() else {
+        panic!("nothing is there yet");
+    };
+    let tasks = ready.tasks.len();
+    let before = (peak_memory(), cpu());
+    let hub = hub::start(stores, None, Options::default()).await.unwrap();
+    for id in 1..=WORKERS {
+        tokio::spawn(worker(hub.clone(), id));
+    }
+    let (progress, mut watched) = watch::channel(Progress::default());
+    let began = Instant::now();
+    let adoption = Adoption { ready: *ready, device_class: "cpu".into(), progress };
+    let (_, end) = hub.adopt(adoption).await.unwrap();
+    let done = watched.wait_for(|p| p.tasks_total > 0 && p.tasks_done == p.tasks_total);
+    tokio::select! {
+        done = done => drop(done.unwrap()),
+        end = end => panic!("the merge ended early: {:?}", end.map(|r| r.map(drop))),
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let (memory, busy) = (peak_memory(), cpu() - before.1);
+    let assigned = ASSIGNED.load(Ordering::Relaxed);
+    let rate = assigned as f64 / seconds;
+    println!("{tasks} tasks of four parts, {WORKERS} workers with {SLOTS} slots each, one thread");
+    println!(
+        "{assigned} assignments in {seconds:.1} s: {rate:.0} a second ({:.0} a second of CPU)",
+        assigned as f64 / busy
+    );
+    println!("CPU {busy:.1} s, workers' side and protobuf of both sides included");
+    println!("assignments of {} bytes on average", BYTES.load(Ordering::Relaxed) / assigned.max(1));
+    println!("peak memory {} MiB, of which {} MiB before the first task", memory >> 20, before.0 >> 20);
+    // What counts is a core's worth of time: others may use the machine meanwhile.
+    assigned as f64 / busy >= LEAST_RATE && memory <= MOST_MEMORY
+}
+
+/// Joins, reports every part of every assignment at once, and sends heartbeats.
+async fn worker(hub: Handle, id: u64) {
+    let (outbound, mut inbound) = mpsc::channel(1024);
+    let hello = v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        worker_id: id,
+        name: format!("worker {id}"),
+        device_class: "cpu".into(),
+        memory_bytes: 16 << 30,
+        slots: SLOTS,
+    };
+    let session = hub.join(hello, outbound).await.unwrap().number;
+    let id = shardfuse_coordinator::schedule::WorkerId(id);
+    let say = async |message: from_worker::Message| {
+        let wire = v1::FromWorker { message: Some(message) }.encode_to_vec();
+        let message = v1::FromWorker::decode(wire.as_slice()).unwrap().message.unwrap();
+        hub.said(id, session, message).await
+    };
+    let mut open: BTreeMap<(u32, u32), (v1::Attempt, usize)> = BTreeMap::new();
+    let mut beat = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        let message = tokio::select! {
+            message = inbound.recv() => message,
+            _ = beat.tick() => {
+                let running = open.values().map(|(attempt, _)| attempt.clone()).collect();
+                say(from_worker::Message::Heartbeat(v1::Heartbeat { running, ..Default::default() })).await;
+                continue;
+            }
+        };
+        let Some(Ok(message)) = message else { return };
+        let wire = message.encode_to_vec();
+        match v1::ToWorker::decode(wire.as_slice()).unwrap().message {
+            Some(to_worker::Message::Assign(assign)) => {
+                ASSIGNED.fetch_add(1, Ordering::Relaxed);
+                BYTES.fetch_add(wire.len() as u64, Ordering::Relaxed);
+                let attempt = assign.attempt.unwrap();
+                let Some(assign::Job::Fill(fill)) = assign.job else { panic!("there is nothing to measure") };
+                open.insert((attempt.task, attempt.epoch), (attempt.clone(), fill.parts.len()));
+                for part in fill.parts {
+                    let length = fill.part_size.min(fill.size - u64::from(part) * fill.part_size);
+                    let store_id = format!("\"{:032x}\"", u128::from(part) << 64 | u128::from(attempt.task));
+                    let receipt = v1::PartReceipt { store_id, length, chaining: vec![7; 32] };
+                    let done = v1::PieceDone {
+                        attempt: Some(attempt.clone()),
+                        piece: part,
+                        result: Some(piece_done::Result::Part(receipt)),
+                        ..Default::default()
+                    };
+                    say(from_worker::Message::PieceDone(done)).await;
+                }
+            }
+            Some(to_worker::Message::Ack(ack)) => {
+                let attempt = ack.attempt.unwrap();
+                let key = (attempt.task, attempt.epoch);
+                if let Some((_, left)) = open.get_mut(&key) {
+                    *left -= 1;
+                    if *left == 0 {
+                        open.remove(&key);
+                    }
+                }
+            }
+            Some(to_worker::Message::Revoke(revoke)) => {
+                let attempt = revoke.attempt.unwrap();
+                open.remove(&(attempt.task, attempt.epoch));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A base of many layers and an adapter on each of them, written down without a byte of tensor data.
+fn plan() -> Plan {
+    let mut objects = Vec::new();
+    let mut object = |url: String| {
+        objects.push(Object { url, size: 1 << 30, pin: format!("\"{:032x}\"", objects.len()), seen: String::new() });
+        ObjectId(objects.len() as u32 - 1)
+    };
+    let square = vec![HIDDEN, HIDDEN];
+    let mut layers = 0..;
+    let mut shards = Vec::new();
+    for file in 0..FILES {
+        let name = format!("model-{:05}-of-{FILES:05}.safetensors", file + 1);
+        let id = object(format!("s3://models/base/{name}"));
+        let mut offset = 64;
+        let mut tensors = Vec::new();
+        for place in 0..TENSORS_A_FILE {
+            let name = match (file, place) {
+                (0, 0) => "model.embed_tokens.weight".to_owned(),
+                (0, 1) => "lm_head.weight".to_owned(),
+                _ => format!("model.layers.{}.self_attn.q_proj.weight", layers.next().unwrap_or(0)),
+            };
+            tensors.push(Source { name, object: id, offset, dtype: Dtype::BF16, shape: square.clone() });
+            offset += HIDDEN * HIDDEN * 2;
+        }
+        shards.push(Shard { name, metadata: BTreeMap::new(), tensors });
+    }
+    let adapter = object("s3://models/lora/adapter_model.safetensors".into());
+    let mut factors = Vec::new();
+    for layer in 0..layers.start {
+        for (factor, shape) in [("lora_A", vec![16, HIDDEN]), ("lora_B", vec![HIDDEN, 16])] {
+            let name = format!("base_model.model.model.layers.{layer}.self_attn.q_proj.{factor}.weight");
+            let offset = 64 + factors.len() as u64 * 16 * HIDDEN * 2;
+            factors.push(Source { name, object: adapter, offset, dtype: Dtype::BF16, shape });
+        }
+    }
+    let config =
+        json!({"model_type": "llama", "vocab_size": HIDDEN, "torch_dtype": "bfloat16", "tie_word_embeddings": false});
+    let lora = json!({"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": ["q_proj"]});
+    let base = BaseInventory {
+        url: "s3://models/base".into(),
+        config_bytes: config.to_string().into_bytes(),
+        config,
+        shards,
+        indexed: true,
+        sidecars: Vec::new(),
+    };
+    let adapter = AdapterInventory {
+        url: "s3://models/lora".into(),
+        config: AdapterConfig::parse(lora.to_string().as_bytes()).unwrap(),
+        tensors: factors,
+        sidecars: Vec::new(),
+        skipped: Vec::new(),
+    };
+    let spec = MergeSpec {
+        base: "s3://models/base".into(),
+        lora: vec![LoraSpec { path: "s3://models/lora".into(), weight: 1.0 }],
+        output: "s3://merged/out".into(),
+        dtype: Default::default(),
+        max_shard_size: None,
+        part_size: 1024,
+        dora_norm: Default::default(),
+        partial_weight: false,
+        tokenizer: Default::default(),
+        tied: None,
+    };
+    Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None }).unwrap().0
+}
+
+/// The highest resident memory of the process, in bytes.
+fn peak_memory() -> u64 {
+    status("/proc/self/status", "VmHWM:") << 10
+}
+
+/// The processor time that the process took, in seconds.
+fn cpu() -> f64 {
+    // In nanoseconds, of the main thread, which does everything.
+    status("/proc/self/schedstat", "") as f64 / 1e9
+}
+
+#[allow(clippy::disallowed_methods, reason = "the kernel's figures, not a file")]
+fn status(path: &str, field: &str) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix(field)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Objects in memory, without the journal: what is kept for the benchmark's sake must not count as the coordinator's.
+#[derive(Debug)]
+struct Forgetful(Memory);
+
+#[async_trait]
+impl Store for Forgetful {
+    async fn head(&self, at: &Location) -> Result<Meta> {
+        self.0.head(at).await
+    }
+    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+        self.0.read(at, offset, buf, pin).await
+    }
+    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
+        self.0.list(dir).await
+    }
+    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        self.0.put(at, bytes).await
+    }
+    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
+        match at.path().contains("/journal/") {
+            true => Ok(()),
+            false => self.0.create(at, bytes).await,
+        }
+    }
+    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
+        self.0.copy(from, to, pin).await
+    }
+    async fn delete(&self, at: &Location) -> Result<()> {
+        self.0.delete(at).await
+    }
+    async fn delete_tree(&self, dir: &Location) -> Result<()> {
+        self.0.delete_tree(dir).await
+    }
+    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
+        self.0.remove_empty_dir(dir).await
+    }
+    async fn sweep(&self, dir: &Location) -> Result<()> {
+        self.0.sweep(dir).await
+    }
+    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
+        self.0.begin(at, size).await
+    }
+    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
+        self.0.probe(at, upload).await
+    }
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
+        self.0.put_part(at, upload, part, bytes).await
+    }
+    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
+        self.0.read_part(at, upload, offset, buf).await
+    }
+    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+        self.0.complete(at, upload, parts, size).await
+    }
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
+        self.0.abort(at, upload).await
+    }
+    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
+        self.0.boot_id(at).await
+    }
+    async fn space(&self, at: &Location) -> Result<Option<u64>> {
+        self.0.space(at).await
+    }
+    async fn check_output(&self, dir: &Location) -> Result<()> {
+        self.0.check_output(dir).await
+    }
+}

@@ -1,0 +1,189 @@
+//! The client commands against a coordinator and workers on this machine.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::fleet::{Fleet, PATIENCE, failed};
+use crate::tool::{command, succeed};
+
+const ALLOW: [&str; 2] = ["models", "outputs"];
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+fn submit(fleet: &Fleet, output: &str, more: &[&str]) -> Output {
+    fleet.submit(&fleet.url("models/base"), &fleet.url("models/lora"), &fleet.url(output), more)
+}
+
+/// Submits and returns the id.
+fn submitted(fleet: &Fleet, output: &str) -> String {
+    let answer = submit(fleet, output, &[]);
+    assert!(answer.status.success(), "{}", text(&answer.stderr));
+    text(&answer.stdout).trim().to_owned()
+}
+
+fn get(fleet: &Fleet, id: &str) -> Value {
+    let answer = fleet.client("get", "submitter", &[id, "--format", "json"]);
+    assert!(answer.status.success(), "{}", text(&answer.stderr));
+    serde_json::from_slice(&answer.stdout).unwrap()
+}
+
+/// A client command that goes on in the background.
+fn background(fleet: &Fleet, name: &str, args: &[&str]) -> Child {
+    let mut command: Command = fleet.command(name, "submitter", args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn wait(mut child: Child) -> Output {
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it does not end: {}", text(&child.wait_with_output().unwrap().stderr));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Waits until a watch has told what it watches.
+fn until_told(watching: &mut Child) {
+    let mut first = [0; 6];
+    std::io::Read::read_exact(watching.stderr.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!(&first, b"merge ");
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The same merge on one machine.
+fn alone(fleet: &Fleet) -> std::path::PathBuf {
+    let output = fleet.path("alone");
+    let (base, lora) = (fleet.path("models/base"), fleet.path("models/lora"));
+    let mut merge = command();
+    merge.arg("merge").arg("--base").arg(base).arg("--lora").arg(lora).arg("--output").arg(&output);
+    succeed(merge.args(["--part-size", "4KiB", "--quiet"]));
+    output
+}
+
+#[test]
+fn a_watch_outlives_its_coordinator() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    let id = submitted(&fleet, "outputs/one");
+    assert_eq!(submitted(&fleet, "outputs/one"), id, "the same submission is the same merge");
+    let mut watching = background(&fleet, "watch", &[&id]);
+    until_told(&mut watching);
+    // Nobody works yet, so it is watched while the coordinator goes and another comes.
+    fleet.kill("coordinator");
+    fleet.coordinator(&ALLOW);
+    fleet.worker("worker", &ALLOW);
+    let watched = wait(watching);
+    assert_eq!(watched.status.code(), Some(0), "{}", text(&watched.stderr));
+    assert!(text(&watched.stderr).contains("the coordinator is away"), "it did not go: {}", text(&watched.stderr));
+    assert!(text(&watched.stdout).contains("merged 1 adapter into"), "{}", text(&watched.stdout));
+    let merge = get(&fleet, &id);
+    assert_eq!((merge["state"].as_str(), merge["id"].as_str()), (Some("done"), Some(id.as_str())), "{merge}");
+    assert_eq!(merge["bytes_done"], merge["bytes_total"]);
+    crate::output::assert_same(&alone(&fleet), &fleet.path("outputs/one"));
+    let list = fleet.client("list", "submitter", &[]);
+    let list = text(&list.stdout);
+    assert!(list.contains(&id) && list.contains("done") && list.contains("100 %"), "{list}");
+}
+
+#[test]
+fn merge_with_a_coordinator_is_merge() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    fleet.worker("worker", &ALLOW);
+    let (base, lora, output) = (fleet.path("models/base"), fleet.path("models/lora"), fleet.path("outputs/two"));
+    let merge = |more: &[&str]| {
+        let mut args = vec!["--base", base.to_str().unwrap(), "--lora", lora.to_str().unwrap()];
+        args.extend(["--output", output.to_str().unwrap(), "--part-size", "4KiB"]);
+        args.extend(more);
+        wait(background(&fleet, "merge", &args))
+    };
+    let done = merge(&[]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).contains("merged 1 adapter into"), "{}", text(&done.stdout));
+    crate::output::assert_same(&alone(&fleet), &output);
+    let again = merge(&[]);
+    assert!(text(&again.stdout).contains("is this very merge already, finished"), "{}", text(&again.stdout));
+    // What it cannot do there is said, not passed over.
+    for flag in [["--memory", "1GiB"], ["--threads", "2"], ["--limit-rate", "1MiB"]] {
+        let (code, kind, message) = failed(&merge(&flag));
+        assert_eq!((code, kind.as_str()), (2, "usage"), "{message}");
+        assert!(message.contains(flag[0]), "{message}");
+    }
+}
+
+#[test]
+fn a_merge_that_fails_fails_the_command_that_waits_for_it() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    let missing = fleet.submit(
+        &fleet.url("models/nowhere"),
+        &fleet.url("models/lora"),
+        &fleet.url("outputs/three"),
+        &["--wait", "--quiet"],
+    );
+    let (code, kind, message) = failed(&missing);
+    assert_eq!((code, kind.as_str()), (3, "missing_file"), "{message}");
+    assert!(message.contains("models/nowhere"), "{message}");
+    let unknown = fleet.client("get", "submitter", &["0123456789abcdef"]);
+    let (code, _, message) = failed(&unknown);
+    assert_eq!(code, 2, "{message}");
+    assert!(message.contains("0123456789abcdef"), "{message}");
+}
+
+#[test]
+fn a_cancelled_merge_ends_its_watch_with_4_and_goes_on_when_submitted_again() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    let id = submitted(&fleet, "outputs/four");
+    let watching = background(&fleet, "watch", &[&id, "--quiet"]);
+    let cancelled = fleet.client("cancel", "submitter", &[&id, "--format", "json"]);
+    assert!(cancelled.status.success(), "{}", text(&cancelled.stderr));
+    let (code, kind, message) = failed(&wait(watching));
+    assert_eq!((code, kind.as_str()), (4, "interrupted"), "{message}");
+    until("it is cancelled", || get(&fleet, &id)["state"] == "cancelled");
+    fleet.worker("worker", &ALLOW);
+    let again = submit(&fleet, "outputs/four", &["--wait", "--quiet"]);
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+    assert_eq!(get(&fleet, &id)["state"], "done");
+    // A merge that has ended is left as it is.
+    let late = fleet.client("cancel", "submitter", &[&id]);
+    assert!(text(&late.stdout).contains("had ended: done"), "{}", text(&late.stdout));
+    let discarded = submitted(&fleet, "outputs/five");
+    assert!(fleet.client("cancel", "submitter", &[&discarded, "--discard"]).status.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_stops_watching_stops_nothing() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    let id = submitted(&fleet, "outputs/six");
+    let mut watching = background(&fleet, "watch", &[&id]);
+    until_told(&mut watching);
+    let status = format!("/proc/{}/status", watching.id());
+    until("it listens to SIGINT", || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << 1) != 0
+    });
+    let killed = Command::new("kill").args(["-INT", &watching.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let ended = wait(watching);
+    assert_eq!(ended.status.code(), Some(4), "{}", text(&ended.stderr));
+    assert!(text(&ended.stderr).contains("the merge goes on"), "{}", text(&ended.stderr));
+    assert_ne!(get(&fleet, &id)["state"], "cancelled");
+}
