@@ -213,3 +213,55 @@ fn what_appears_beside_an_unfinished_merge_is_not_cleared_away() {
     succeed(&mut case.merge(&case.out));
     assert_eq!(std::fs::read_to_string(case.out.join("model.safetensors")).unwrap(), "somebody's own");
 }
+
+#[test]
+fn clean_removes_what_a_killed_merge_left_and_asks_first() {
+    let case = case(128, 2);
+    interrupted(&case);
+    let clean = |flags: &[&str]| {
+        let mut clean = command();
+        clean.arg("clean").arg(&case.out).args(["--error-format", "json"]).args(flags);
+        clean
+    };
+    let shown: serde_json::Value =
+        serde_json::from_str(&succeed(&mut clean(&["--dry-run", "--format", "json"]))).unwrap();
+    assert_eq!((shown["removed"].as_bool(), shown["uploads"].as_array().map(Vec::len)), (Some(false), Some(2)));
+    let (code, kind, text) = fail(&mut clean(&[]));
+    assert_eq!((code, kind.as_str()), (2, "usage"));
+    assert!(text.contains("--yes"), "{text}");
+    let (code, kind, text) = fail(&mut clean(&["--yes"]));
+    assert_eq!((code, kind.as_str()), (1, "output_busy"), "a killed coordinator cannot say that it is gone");
+    assert!(text.contains("--force"), "{text}");
+    assert!(case.out.join(".shardfuse/plan").exists());
+    succeed(&mut clean(&["--yes", "--force"]));
+    assert!(!case.out.exists(), "nothing else was in the folder");
+    assert!(succeed(&mut clean(&["--yes"])).contains("no unfinished merge"));
+}
+
+/// As root: `mkdir /tmp/small && mount -t tmpfs -o size=6m tmpfs /tmp/small`, then
+/// `SMALL_DISK=/tmp/small cargo test --test e2e -- --ignored fills_in_the_middle`.
+#[test]
+#[ignore = "needs a mounted tmpfs of 6 MB, named by SMALL_DISK"]
+fn a_disk_that_fills_in_the_middle_keeps_what_is_done() {
+    let case = case(256, 2);
+    let disk = PathBuf::from(std::env::var("SMALL_DISK").expect("SMALL_DISK names a mounted tmpfs"));
+    let (out, other) = (disk.join("out"), disk.join("other"));
+    let mut merge = case.merge(&out);
+    let mut child = start(merge.args(["--limit-rate", &(case.bytes / 20).to_string()]));
+    assert!(wait_for(&mut child, || journaled(&out).len() >= 3));
+    // Another program takes what is left, to the last page.
+    let mut file = std::fs::File::create(&other).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("\"no_space\"") && stderr.contains("goes on where it stopped"), "{stderr}");
+    let before = journaled(&out).len();
+    assert!(before >= 3);
+    drop(file);
+    std::fs::remove_file(&other).unwrap();
+    let summary: serde_json::Value =
+        serde_json::from_str(&succeed(case.merge(&out).args(["--format", "json"]))).unwrap();
+    assert_eq!(summary["parts_kept"].as_u64(), Some(before as u64));
+    assert_same(&out, &case.reference);
+}
