@@ -106,10 +106,17 @@ pub async fn publish(
     if !ready.state.seal(&ready.claim).await? {
         ready.hold().await?;
     }
-    remove(&ready.state).await?;
-    // What a killed run left of a file on its way.
-    store.sweep(output).await.map_err(io)?;
+    // The output is whole and sealed: what cannot be removed now is no failure of the merge.
+    if let Err(error) = tidy(ready, store).await {
+        warn!(%output, %error, "published; what is left of the state goes with the next run, or with shardfuse clean");
+    }
     Ok(manifest)
+}
+
+/// Removes the state, and what a killed run left of a file on its way.
+async fn tidy(ready: &Ready, store: &dyn Store) -> Result<()> {
+    remove(&ready.state).await?;
+    store.sweep(&ready.output).await.map_err(io)
 }
 
 /// Completes every weight file. Files whose parts the store does not take are journaled as dropped (`parts_lost`).
