@@ -38,7 +38,7 @@ pub struct Listen {
 /// Which coordinator, and how to reach it.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Connect {
-    /// The coordinator: https://HOST[:PORT] with the --tls flags, http://HOST[:PORT] without TLS [port: 7070]
+    /// The coordinator: https://HOST:PORT with the --tls flags, http://HOST:PORT without TLS [port: 7070]
     #[arg(long, value_name = "URL", env = "SHARDFUSE_COORDINATOR")]
     pub coordinator: String,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! The hub: many merges, many workers, one path for one machine and a fleet.
 //!
 //! One task owns all sessions and all merges, and waits for nothing but its next message. Each active merge has a task of
-//! its own ([`lifecycle`]) that plans, admits, and runs a [driver](crate::driver) with its own schedule. The hub passes on:
+//! its own (`lifecycle`) that plans, admits, and runs a [driver](crate::driver) with its own schedule. The hub passes on:
 //!
 //! ```text
 //!             Work sessions                                 Merges service

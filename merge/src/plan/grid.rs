@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::output::OutputFile;
 
-/// How far something is. Ordered so that a cell of several tensors shows [`State::fold`] of them.
+/// How far something is. Several things together are waiting, or done, only if all of them are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
