@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How merge time falls with the number of workers when the network is the limit.
 
-    sudo benches/fleet.py --base DIR --lora DIR --work DIR [--binary PATH] [--rate 20] [--workers 1,4] [--rounds 1]
+    sudo benches/fleet.py --base DIR --lora DIR --work DIR [--binary PATH] [--rate 20] [--workers 1,4] [--part-size 64MiB] [--rounds 1]
 
 Each worker runs in a network namespace of its own, whose link is limited to `--rate` MB/s in each direction (tbf on both
 ends of a veth pair); an S3 server (SeaweedFS, started by tests/services) and the coordinator are reached over a bridge.
@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace, workers: int, s3: S3, environment: dict
         began = time.monotonic()
         merged = subprocess.run(
             [str(options.binary), "merge", "--coordinator", f"http://{ADDRESS}:{PORT}", "--insecure", "--base", f"s3://{BUCKET}/base",
-             "--lora", f"s3://{BUCKET}/lora", "--output", f"s3://{BUCKET}/out-{turn}", "--quiet"],
+             "--lora", f"s3://{BUCKET}/lora", "--output", f"s3://{BUCKET}/out-{turn}", "--part-size", options.part_size, "--quiet"],
             env=environment, capture_output=True, text=True,
         )
         took = time.monotonic() - began
@@ -120,11 +120,21 @@ def main() -> None:
     parser.add_argument("--binary", type=Path, default=Path("target/release/shardfuse"))
     parser.add_argument("--rate", type=int, default=20, help="MB/s of each link, in each direction")
     parser.add_argument("--workers", default="1,4")
+    parser.add_argument("--part-size", default="64MiB")
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     options.binary = options.binary.resolve()
     if os.geteuid() != 0 or not shutil.which("tc"):
         sys.exit("needs root and iproute2 (tc, ip)")
+    if "SHARDFUSE_TEST_S3_ENDPOINT" not in os.environ:
+        sys.exit("start the S3 server first: SHARDFUSE_TEST_HOST=0.0.0.0 tests/services/start.sh seaweedfs PORT FOLDER, and take its variables")
+    endpoint, key, secret = (os.environ[f"SHARDFUSE_TEST_S3_{name}"] for name in ("ENDPOINT", "KEY", "SECRET"))
+    port = endpoint.rsplit(":", 1)[1].rstrip("/")
+    s3 = S3(f"http://127.0.0.1:{port}", key, secret)
+    environment = {
+        **os.environ, "AWS_ENDPOINT": f"http://{ADDRESS}:{port}", "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true",
+    }
     s3.make_bucket(BUCKET)
     for folder, prefix in ((options.base, "base"), (options.lora, "lora")):
         for file in sorted(folder.iterdir()):
