@@ -48,7 +48,7 @@ envFrom: {{- toYaml . | nindent 2 }}
 - --log-format={{ .Values.log.format }}
 - --health=0.0.0.0:7072
 {{- if .Values.metrics.enabled }}
-- --metrics=0.0.0.0:7071
+- --http=0.0.0.0:7071
 {{- end }}
 {{- if .Values.stores }}
 - --stores=/etc/shardfuse/stores/stores.yaml
