@@ -41,7 +41,7 @@ pub struct Coordinator {
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
     #[command(flatten)]
-    pub http: crate::http::Flags,
+    pub http: super::Http,
 }
 
 /// The device that a merge is computed on.

@@ -56,5 +56,5 @@ pub struct Job {
     #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", env = "SHARDFUSE_DEVICE")]
     pub device: String,
     #[command(flatten)]
-    pub http: crate::http::Flags,
+    pub http: super::Http,
 }

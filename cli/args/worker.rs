@@ -54,5 +54,5 @@ pub struct Worker {
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
     #[command(flatten)]
-    pub http: crate::http::Flags,
+    pub http: super::Http,
 }

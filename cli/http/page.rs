@@ -16,7 +16,7 @@ use super::overview;
 use super::samples::Samples;
 
 /// The page. Everything is in it: it loads nothing from elsewhere.
-const PAGE: &str = include_str!("../status/page.html");
+const PAGE: &str = include_str!("page.html");
 /// Nothing but the page's own script and style runs, nothing is fetched from other places, and nobody frames it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 

@@ -72,12 +72,11 @@ impl Counts {
     fn since(&mut self, workers: &[WorkerView]) -> (u64, u64) {
         let (mut read, mut written) = (0, 0);
         for worker in workers {
-            let seen = self.0.insert(worker.id, (worker.bytes_read, worker.bytes_put)).unwrap_or_default();
+            let seen = self.0.get(&worker.id).copied().unwrap_or_default();
             read += worker.bytes_read.saturating_sub(seen.0);
             written += worker.bytes_put.saturating_sub(seen.1);
         }
-        let there = |id: &WorkerId| workers.iter().any(|worker| worker.id == *id);
-        self.0.retain(|id, _| there(id));
+        self.0 = workers.iter().map(|worker| (worker.id, (worker.bytes_read, worker.bytes_put))).collect();
         (read, written)
     }
 }

@@ -3,8 +3,8 @@
 
 Each run submits one merge to a coordinator with four workers, does one seeded fault to it while it works, asserts that
 the fault took effect, and asserts at the end that the output is complete, has the very digests of the undisturbed merge
-on one machine, and that neither state nor uploads are left. While it runs the output is watched: nothing of it may be
-loadable before it is whole.
+on one machine, and that neither state nor uploads are left. From the fault to the end the output is watched: config.json
+may not be there before all weights are.
 """
 
 import argparse

@@ -41,6 +41,18 @@ class Run:
             f"{share:.0%}",
         )
 
+    def lose(self, what: str, act: Callable[[], object]) -> int:
+        """Does something and waits until leases end by it; how many did."""
+        before = self.progress()["expired"]
+        act()
+        return self.wait(lambda m: m["expired"] > before, what)["expired"] - before
+
+    def kept(self) -> int:
+        """Waits until a coordinator has read the journal of the one before it; how many parts it kept."""
+        merge = self.wait(lambda m: m["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
+        assert merge["parts_kept"] > 0, f"nothing was kept: {merge}"
+        return merge["parts_kept"]
+
     def share(self) -> float:
         """A point of the merge at which a fault finds work under way."""
         return self.rng.uniform(0.02, 0.6)
@@ -65,11 +77,9 @@ class KillWorker(Fault):
     def inject(self, run: Run) -> str:
         run.reach(run.share())
         victim = run.rng.choice(run.fleet.workers)
-        before = run.progress()
-        victim.kill()
-        after = run.wait(lambda m: m["expired"] > before["expired"], "a lease of the killed worker to end")
+        ended = run.lose("a lease of the killed worker to end", victim.kill)
         victim.start()
-        return f"{after['expired'] - before['expired']} leases ended with {victim.name}"
+        return f"{ended} leases ended with {victim.name}"
 
 
 class KillAllWorkers(Fault):
@@ -79,13 +89,10 @@ class KillAllWorkers(Fault):
 
     def inject(self, run: Run) -> str:
         run.reach(run.share())
-        before = run.progress()
-        for worker in run.fleet.workers:
-            worker.kill()
-        after = run.wait(lambda m: m["expired"] > before["expired"], "the leases to end")
+        ended = run.lose("the leases to end", lambda: [worker.kill() for worker in run.fleet.workers])
         for worker in run.fleet.workers:
             worker.start()
-        return f"{after['expired'] - before['expired']} leases ended"
+        return f"{ended} leases ended"
 
 
 class KillCoordinator(Fault):
@@ -99,10 +106,7 @@ class KillCoordinator(Fault):
         coordinator.kill()
         time.sleep(run.rng.choice([0, 0, 0.5, 2.5]))
         coordinator.start()
-        merge = run.wait(lambda m: m["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
-        kept = merge["parts_kept"]
-        assert kept > 0, f"nothing was kept: {merge}"
-        return f"{kept} parts were kept"
+        return f"{run.kept()} parts were kept"
 
 
 class KillBoth(Fault):
@@ -117,27 +121,24 @@ class KillBoth(Fault):
         run.fleet.coordinator.kill()
         run.fleet.coordinator.start()
         victim.start()
-        merge = run.wait(lambda m: m["parts_kept"] > 0 or m["state"] == "done", "the journal to be read")
-        kept = merge["parts_kept"]
-        assert kept > 0, f"nothing was kept: {merge}"
-        return f"{kept} parts were kept, {victim.name} began anew"
+        return f"{run.kept()} parts were kept, {victim.name} began anew"
 
 
 class Zombie(Fault):
-    """SIGSTOP of a worker past its lease: others do its tasks, then it wakes, puts its parts and reports them late."""
+    """SIGSTOP of a worker past its lease: others do its tasks, then it wakes, with whatever it still has to put.
+
+    That a lease ended is asserted; how many of its reports came late is printed, since others may have been faster."""
 
     name = "zombie"
 
     def inject(self, run: Run) -> str:
         run.reach(run.share())
         victim = run.rng.choice(run.fleet.workers)
-        before = run.progress()
-        victim.signal(signal.SIGSTOP)
         try:
-            after = run.wait(lambda m: m["expired"] > before["expired"], "the lease of the stopped worker to end")
+            ended = run.lose("the lease of the stopped worker to end", lambda: victim.signal(signal.SIGSTOP))
         finally:
             victim.signal(signal.SIGCONT)
-        return f"{after['expired'] - before['expired']} leases ended while {victim.name} was stopped"
+        return f"{ended} leases ended while {victim.name} was stopped"
 
 
 class CutLine(Fault):
@@ -170,14 +171,15 @@ class StallLine(Fault):
     def inject(self, run: Run) -> str:
         run.reach(run.share())
         proxy = run.rng.choice(run.proxies)
-        before = run.progress()
-        waiting = proxy.stall()
-        assert waiting > 0, "no connection was there to be stalled"
+
+        def stall() -> None:
+            assert proxy.stall() > 0, "no connection was there to be stalled"
+
         try:
-            after = run.wait(lambda m: m["expired"] > before["expired"], "the lease behind the line to end")
+            ended = run.lose("the lease behind the line to end", stall)
         finally:
             proxy.mend()
-        return f"{after['expired'] - before['expired']} leases ended behind the line"
+        return f"{ended} leases ended behind the line"
 
 
 class Drain(Fault):

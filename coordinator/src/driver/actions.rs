@@ -1,8 +1,9 @@
 //! Doing what the schedule says.
 
 use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_proto::trace;
 use shardfuse_proto::v1::{self, to_worker};
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 
 use super::{Driver, Notice};
 use crate::journal::PieceRecord;
@@ -17,7 +18,9 @@ impl Driver {
                 match self.assignment(task, epoch, &pieces, lease) {
                     Ok(assignment) => {
                         metrics::counter!("shardfuse_assignments_total").increment(1);
-                        self.send(worker, to_worker::Message::Assign((&assignment).into()));
+                        let mut assign = v1::Assign::from(&assignment);
+                        assign.trace_context = trace::context_of(&Span::current());
+                        self.send(worker, to_worker::Message::Assign(assign));
                     }
                     Err(e) => return Some(Err(e)),
                 }

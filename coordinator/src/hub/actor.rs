@@ -20,7 +20,7 @@ use super::sessions::Worker;
 use super::share::Deal;
 use super::view::{Stage, View};
 use super::{Command, Farewell, Options, stopped};
-use crate::driver::{Notice, Summary};
+use crate::driver::{Input, Notice, Summary};
 use crate::registry::{Ended, MergeId, Outcome, Record, Registry};
 use crate::schedule::WorkerId;
 
@@ -120,7 +120,7 @@ impl Hub {
             Command::Layers(id, reply) => {
                 // A driver whose inbox is full, or that has ended, drops the question, which answers it.
                 if let Some(running) = self.merges.get_mut(&id).and_then(Merge::running_mut) {
-                    let _ = running.inbox.try_send(crate::driver::Input::Layers(reply));
+                    let _ = running.inbox.try_send(Input::Layers(reply));
                 } else {
                     let _ = reply.send(None);
                 }

@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::device::{self, Device};
 use super::{Adoption, Options};
+use tracing::{Instrument as _, info_span};
+
 use crate::admit::{self, Admitted, Ready};
 use crate::clean::{self, discard};
 use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
@@ -211,7 +213,8 @@ impl Job {
         let notify = move |notice| {
             let _ = to.send(Report { merge: merge.clone(), run, what: What::Notice(notice) });
         };
-        let driving = driver::run(*ready, setup, mailbox.clone(), inputs, progress, notify);
+        let span = info_span!("merge", merge = %self.tell.merge);
+        let driving = driver::run(*ready, setup, mailbox.clone(), inputs, progress, notify).instrument(span);
         tokio::pin!(driving);
         let result = tokio::select! {
             result = &mut driving => result,
