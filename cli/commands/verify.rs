@@ -1,20 +1,24 @@
 //! `shardfuse verify`: an output against its manifest, and against base and adapters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_coordinator::inspect::{self, read_weights};
 use shardfuse_coordinator::publish;
 use shardfuse_merge::checkpoint::index::Index;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::manifest::{MANIFEST, Manifest};
+use shardfuse_merge::plan::manifest::{MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Stores};
+use shardfuse_store::{ErrorKind, Location, Store, Stores};
 
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
 use crate::sample::{self, Found};
 
 const INDEX: &str = "model.safetensors.index.json";
+/// Files that are digested at a time.
+const FILES_AT_A_TIME: usize = 4;
 
 /// Checks and prints.
 pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
@@ -56,24 +60,34 @@ pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
 }
 
 async fn files(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<String>> {
-    let mut problems = Vec::new();
-    for file in &manifest.files {
-        let at = output.join(&file.name).map_err(io)?;
-        match stores.open(&at).head(&at).await {
-            Ok(meta) if meta.size != file.size => {
-                problems.push(format!("{} has {} bytes, the manifest says {}", file.name, meta.size, file.size))
-            }
-            Ok(_) => {
-                let digest = sample::digest(stores, &at, file.size).await?;
-                if digest != file.blake3 {
-                    problems.push(format!("{} has the digest {digest}, the manifest says {}", file.name, file.blake3));
-                }
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => problems.push(format!("{} is missing", file.name)),
-            Err(e) => return Err(io(e)),
+    let places: Vec<Location> =
+        manifest.files.iter().map(|file| output.join(&file.name).map_err(io)).collect::<Result<_>>()?;
+    // Digesting is work: each file in a task of its own, so that several cores share it.
+    let checks = places.into_iter().zip(&manifest.files).map(|(at, file)| {
+        let (store, file) = (stores.open(&at), file.clone());
+        async move {
+            let check = tokio::spawn(async move { differs(&*store, &at, &file).await });
+            check.await.map_err(|e| Error::new(Kind::Internal, format!("a file's check ended: {e}")))?
         }
+    });
+    stream::iter(checks).buffered(FILES_AT_A_TIME).try_filter_map(|found| ready(Ok(found))).try_collect().await
+}
+
+/// What is wrong with a file, if anything.
+async fn differs(store: &dyn Store, at: &Location, file: &ManifestFile) -> Result<Option<String>> {
+    let name = &file.name;
+    match store.head(at).await {
+        Ok(meta) if meta.size != file.size => {
+            Ok(Some(format!("{name} has {} bytes, the manifest says {}", meta.size, file.size)))
+        }
+        Ok(_) => {
+            let digest = publish::hash_file(store, at, file.size, None).await?.to_hex().to_string();
+            let differs = digest != file.blake3;
+            Ok(differs.then(|| format!("{name} has the digest {digest}, the manifest says {}", file.blake3)))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Some(format!("{name} is missing"))),
+        Err(e) => Err(io(e)),
     }
-    Ok(problems)
 }
 
 /// Index against headers: every tensor where it is said to be, `total_size` the sum of the tensors' bytes.
