@@ -4,6 +4,8 @@ mod metrics;
 pub mod recent;
 mod traces;
 
+use std::io::IsTerminal as _;
+
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -25,7 +27,9 @@ pub struct Telemetry {
 /// `SHARDFUSE_LOG` says what is logged, by tracing's directives; warnings are the default.
 pub fn start(format: Format) -> Telemetry {
     let wanted = EnvFilter::try_from_env("SHARDFUSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for a terminal; a file or a pipe gets plain text, and so does whoever sets NO_COLOR.
+    let colours = std::io::stderr().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = match format {
         Format::Text => lines.with_filter(wanted).boxed(),
         Format::Json => lines.json().flatten_event(true).with_span_list(true).with_filter(wanted).boxed(),

@@ -209,3 +209,13 @@ fn help_has_examples_and_exit_codes() {
     assert!(succeed(command().args(["merge", "--help"])).contains("Examples:"));
     assert_eq!(run(command().arg("--version")).status.code(), Some(0));
 }
+
+#[test]
+fn log_lines_that_no_terminal_shows_have_no_colours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, adapter) = setup(dir.path());
+    let ran = run(merge(&base, &[adapter.to_str().unwrap()], &dir.path().join("out")).env("SHARDFUSE_LOG", "debug"));
+    let text = String::from_utf8(ran.stderr).unwrap();
+    assert!(text.contains("DEBUG"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}

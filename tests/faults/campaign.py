@@ -3,8 +3,9 @@
 
 Each run submits one merge to a coordinator with four workers, does one seeded fault to it while it works, asserts that
 the fault took effect, and asserts at the end that the output is complete, has the very digests of the undisturbed merge
-on one machine, and that neither state nor uploads are left. From the fault to the end the output is watched: config.json
-may not be there before all weights are.
+on one machine, and that neither state nor uploads are left. From the submission to the end the output is watched:
+config.json may not be there before all weights are. Which attempts put parts is read from the workers' logs: where leases
+end an epoch above 1 must have put one, where a coordinator ends an epoch of the next one.
 """
 
 import argparse
@@ -17,13 +18,16 @@ import sys
 import tempfile
 import time
 import traceback
+import urllib.parse
 from pathlib import Path
 
 import model
 from faults import FAULTS, Run
 from fleet import Fleet
+from heldputs import HeldPuts
 from proxy import Proxy
 from s3 import S3
+from watch import Watch
 
 BUCKET = "campaign"
 PART_SIZE = "8MiB"
@@ -52,17 +56,13 @@ def upload(s3: S3, folder: Path, prefix: str) -> str:
     return f"s3://{BUCKET}/{prefix}"
 
 
-def follow(s3: S3, run: Run, prefix: str) -> dict:
-    """Waits for the merge's end. What a reader sees on the way must never be a loadable half."""
+def follow(run: Run) -> dict:
+    """Waits for the merge's end."""
     deadline = time.monotonic() + 300
     while True:
         merge = run.fleet.get(run.merge)
         if merge["state"] in ("failed", "cancelled"):
             raise AssertionError(f"the merge ended as {merge['state']}: {merge.get('failure')}")
-        visible = {key.removeprefix(prefix + "/") for key in s3.keys(BUCKET, prefix + "/")}
-        if "config.json" in visible:
-            weights = {name for name in visible if name.endswith(".safetensors")}
-            assert len(weights) == model.LAYERS, f"config.json is there with {sorted(weights)}"
         if merge["state"] == "done":
             return merge
         assert time.monotonic() < deadline, f"not done after 300 s: {merge}"
@@ -76,18 +76,27 @@ def one(binary: Path, folder: Path, s3: S3, urls: tuple[str, str], expected: dic
     base, lora = urls
     fleet = Fleet(binary, folder / f"run-{seed}", f"s3://{BUCKET}/state-{seed}", [f"s3://{BUCKET}/"], environment)
     proxies: list[Proxy] = []
+    held: HeldPuts | None = None
     try:
         for number in range(WORKERS):
             slow = fault.slow_worker and number == 0
-            port = None
+            port, own = None, {}
             if fault.proxied:
                 proxies.append(Proxy(("127.0.0.1", fleet.port)))
                 port = proxies[-1].port
-            fleet.add_worker(port, ("--limit-rate", SLOW_RATE if slow else RATE))
+            if fault.held and number == 0:
+                server = urllib.parse.urlsplit(environment["AWS_ENDPOINT"])
+                held = HeldPuts((server.hostname or "", server.port or 80))
+                own = {"AWS_ENDPOINT": f"http://127.0.0.1:{held.port}"}
+            fleet.add_worker(port, ("--limit-rate", SLOW_RATE if slow else RATE), own)
+        watch = Watch(lambda: {key.removeprefix(prefix + "/") for key in s3.keys(BUCKET, prefix + "/")}, model.LAYERS)
         merge = fleet.submit(base, lora, f"s3://{BUCKET}/{prefix}", PART_SIZE)
-        run = Run(fleet, merge, rng, proxies)
+        run = Run(fleet, merge, rng, proxies, held)
         effect = fault.inject(run)
-        end = follow(s3, run, prefix)
+        end = follow(run)
+        looks = watch.end()
+        epoch = fleet.highest_epoch()
+        assert epoch >= fault.epoch, f"the highest epoch that put a part is {epoch}, below {fault.epoch}"
         manifest = json.loads(s3.get(BUCKET, f"{prefix}/shardfuse.json"))
         found = digests(manifest)
         weights = {name: digest for name, digest in expected.items() if name.endswith(".safetensors")}
@@ -101,10 +110,10 @@ def one(binary: Path, folder: Path, s3: S3, urls: tuple[str, str], expected: dic
             s3.delete(BUCKET, key)
         p = end
         shutil.rmtree(fleet.folder)
-        return f"{fault.name}: {effect}; {p['retries']} retries, {p['late']} late receipts, {p['parts_kept']} parts kept"
+        return f"{fault.name}: {effect}; {p['retries']} retries, {p['late']} late receipts, {p['parts_kept']} parts kept, epochs up to {epoch}, {looks} looks"
     finally:
         fleet.close()
-        for proxy in proxies:
+        for proxy in [*proxies, *filter(None, [held])]:
             proxy.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet import Fleet
+from heldputs import HeldPuts
 from proxy import Proxy
 
 PATIENCE = 120.0
@@ -20,6 +21,7 @@ class Run:
     merge: str
     rng: random.Random
     proxies: list[Proxy] = field(default_factory=list)
+    held: HeldPuts | None = None
 
     def progress(self) -> dict:
         return self.fleet.get(self.merge)
@@ -34,6 +36,11 @@ class Run:
             assert merge["state"] not in ("done", "failed", "cancelled"), f"the merge ended before {what}: {merge}"
             assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}: {merge}"
             time.sleep(0.02)
+
+    def until(self, count: Callable[[], int], what: str) -> int:
+        """Waits for a count that is not zero."""
+        self.wait(lambda _: count() > 0, what)
+        return count()
 
     def reach(self, share: float) -> None:
         self.wait(
@@ -64,6 +71,9 @@ class Fault:
     name = ""
     proxied = False
     slow_worker = False
+    held = False
+    # The least epoch that must have put a part by the end: attempts count from 1, those of the next coordinator from 1001.
+    epoch = 1
 
     def inject(self, run: Run) -> str:
         raise NotImplementedError
@@ -73,6 +83,7 @@ class KillWorker(Fault):
     """SIGKILL of a worker: its attempts run out and are made again elsewhere; another worker takes its place."""
 
     name = "worker killed"
+    epoch = 2
 
     def inject(self, run: Run) -> str:
         run.reach(run.share())
@@ -86,6 +97,7 @@ class KillAllWorkers(Fault):
     """Every worker dies at once; new ones come."""
 
     name = "all workers killed"
+    epoch = 2
 
     def inject(self, run: Run) -> str:
         run.reach(run.share())
@@ -99,6 +111,7 @@ class KillCoordinator(Fault):
     """SIGKILL of the coordinator; the next one goes on from the journal."""
 
     name = "coordinator killed"
+    epoch = 1001
 
     def inject(self, run: Run) -> str:
         run.reach(max(0.1, run.share()))
@@ -113,6 +126,7 @@ class KillBoth(Fault):
     """Coordinator and a worker die together."""
 
     name = "coordinator and worker killed"
+    epoch = 1001
 
     def inject(self, run: Run) -> str:
         run.reach(max(0.1, run.share()))
@@ -125,20 +139,25 @@ class KillBoth(Fault):
 
 
 class Zombie(Fault):
-    """SIGSTOP of a worker past its lease: others do its tasks, then it wakes, with whatever it still has to put.
-
-    That a lease ended is asserted; how many of its reports came late is printed, since others may have been faster."""
+    """SIGSTOP of a worker past its lease with a part on the way: others do its tasks, then its put lands, and it wakes."""
 
     name = "zombie"
+    held = True
+    epoch = 2
 
     def inject(self, run: Run) -> str:
         run.reach(run.share())
-        victim = run.rng.choice(run.fleet.workers)
+        victim, held = run.fleet.workers[0], run.held
+        assert held
+        held.hold()
+        run.until(held.whole, "a part of the worker to be on its way")
         try:
             ended = run.lose("the lease of the stopped worker to end", lambda: victim.signal(signal.SIGSTOP))
+            held.let_go()
+            late = run.until(held.landed, "the late put to land")
         finally:
             victim.signal(signal.SIGCONT)
-        return f"{ended} leases ended while {victim.name} was stopped"
+        return f"{ended} leases ended while {victim.name} was stopped, {late} of its puts landed after that"
 
 
 class CutLine(Fault):
@@ -166,6 +185,7 @@ class StallLine(Fault):
     """Nothing passes between a worker and the coordinator for longer than a lease."""
 
     name = "line stalled"
+    epoch = 2
     proxied = True
 
     def inject(self, run: Run) -> str:
@@ -200,6 +220,7 @@ class SlowWorker(Fault):
     """A worker is far slower than the others: its last tasks are repeated elsewhere."""
 
     name = "slow worker"
+    epoch = 2
     slow_worker = True
 
     def inject(self, run: Run) -> str:

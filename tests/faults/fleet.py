@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+EPOCH = re.compile(r"\bepoch=(\d+)")
 
 
 class Process:
@@ -56,7 +60,7 @@ class Fleet:
 
     def __init__(self, binary: Path, folder: Path, state: str, allow: list[str], environment: dict[str, str]) -> None:
         self.binary, self.folder, self.state, self.allow = binary, folder, state, allow
-        self.environment = {**os.environ, **environment, "SHARDFUSE_LOG": "info"}
+        self.environment = {**os.environ, **environment, "SHARDFUSE_LOG": "info,shardfuse_worker=debug"}
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.workers: list[Process] = []
@@ -100,6 +104,12 @@ class Fleet:
 
     def get(self, merge: str) -> dict:
         return self.call("get", merge)
+
+    def highest_epoch(self) -> int:
+        """The highest epoch of an attempt that put a part, as the workers logged it."""
+        logs = (self.folder / f"worker-{number + 1}.log" for number in range(len(self.workers)))
+        puts = (line for log in logs for line in log.read_text().splitlines() if ": put file=" in line)
+        return max((int(found[1]) for line in puts if (found := EPOCH.search(line))), default=0)
 
     def close(self) -> None:
         for process in [*self.workers, self.coordinator]:
