@@ -40,6 +40,7 @@ pub async fn block(
     }
     let rows = first..(first + BLOCK_ROWS).min(height);
     let size = start.dtype.bytes().unwrap_or(0);
+    let turn = shared.reads.turn().await;
     let read = inputs.read(
         start.object,
         start.offset + first * cols * size,
@@ -49,6 +50,7 @@ pub async fn block(
     let tensor = gauge.measure.tensor.clone();
     let name = move |f: Failure| f.at(format_args!("tensor {tensor}"));
     let (raw, steps) = futures::try_join!(read, load).map_err(&name)?;
+    turn.moved(raw.len() as u64);
     let steps = Arc::new(steps);
     let (kernels, dtype) = (shared.kernels, start.dtype);
     let len = ((rows.end - rows.start) * cols) as usize;

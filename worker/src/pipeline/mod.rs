@@ -22,8 +22,10 @@ use crate::session::{Gate, Work};
 
 mod budget;
 mod cache;
+mod climb;
 mod coalesce;
 mod factors;
+mod flow;
 mod gauge;
 mod gpu;
 mod inputs;
@@ -36,6 +38,7 @@ mod tests;
 
 use budget::{Budget, Share};
 use factors::Factors;
+use flow::Flow;
 use inputs::Inputs;
 use measured::{Gains, Norms};
 
@@ -80,6 +83,10 @@ pub struct Shared {
     budget: Budget,
     /// An eighth: factors while they are read and laid out. Whoever holds a share of it waits for no other.
     loading: Budget,
+    /// Parts that fetch, in turn.
+    reads: Flow,
+    /// Parts that are put, in turn.
+    writes: Flow,
     /// A quarter: factors that are kept.
     factors: Factors,
     gains: Gains,
@@ -191,6 +198,8 @@ impl Pipeline {
             memory,
             budget: Budget::new(memory / 2),
             loading: Budget::new(memory / 8),
+            reads: Flow::new(),
+            writes: Flow::new(),
             factors: Factors::new(memory / 4),
             gains: Gains::new(GAINS.min(memory / 32)),
             kernels: Kernels::best(),
@@ -250,11 +259,13 @@ impl Pipeline {
         let chaining = shared.compute(move |_| Ok(digest::chaining_value(&hashed, offset, size))).await?;
         let at: Location = fill.url.parse()?;
         let upload = UploadId::new(&fill.upload);
+        let turn = shared.writes.turn().await;
         debug!(file = %fill.url, part, "put");
         let putting = Instant::now();
         let slot = PartSlot { number: part, offset };
         let put = shared.stores.open(&at).put_part(&at, &upload, slot, bytes).await;
         let store_id = put.map_err(|e| Failure::from(e).at(format_args!("part {part}")))?;
+        turn.moved(length);
         shared.took(Stage::Put, putting);
         shared.bytes_put.fetch_add(length, Ordering::Relaxed);
         metrics::counter!("shardfuse_put_bytes_total").increment(length);

@@ -1,8 +1,8 @@
 //! One part of an output file: what lies in it, fetched, fused, and cut to the part's bytes.
 //!
-//! Fetching comes first, all of it at the same time: the start of the file, the base's rows (small neighbours in one read),
-//! and what the steps need. Then the tensors are fused one after another, each on all threads. Other parts fetch, fuse
-//! and put meanwhile, as many as the budget holds.
+//! Fetching comes first, in the part's turn ([`super::flow`]) and all of it at the same time: the start of the file, the
+//! base's rows (small neighbours in one read), and what the steps need. Then the tensors are fused one after another, each
+//! on all threads. Other parts fetch, fuse and put meanwhile, as many as the budget holds.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -126,6 +126,7 @@ fn reads(fill: &Fill, range: &Range<u64>) -> Vec<(ObjectId, Range<u64>)> {
 
 /// Makes a part.
 pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32) -> Result<Filled, Failure> {
+    let turn = shared.reads.turn().await;
     let fetching = Instant::now();
     let range = range_of(fill, part);
     let tensors: Vec<&Placed> = overlapping(&fill.tensors, &range).collect();
@@ -133,6 +134,7 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
     if let Some((object, offset)) = straight(fill, &range) {
         let read = inputs.read(object, offset, shared.budget.buffer(len)).await;
         let bytes = read.map_err(|f| f.at(names(&tensors)))?;
+        turn.moved(bytes.len() as u64);
         shared.took(Stage::Fetch, fetching);
         return Ok(Filled { bytes, seen: Vec::new() });
     }
@@ -170,6 +172,7 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         }
     }));
     let (header, starts, loads) = futures::try_join!(header, starts, loads)?;
+    turn.moved(starts.iter().map(|(_, _, bytes)| bytes.len() as u64).sum());
     shared.took(Stage::Fetch, fetching);
 
     let fusing = Instant::now();
