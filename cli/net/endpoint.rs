@@ -9,15 +9,11 @@ use shardfuse_merge::{Error, Kind, Result};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::tls::Files;
+use super::{PING_EVERY, PING_TIMEOUT};
 use crate::args::{DEFAULT_PORT, Way};
 
 /// A name is resolved, a connection made and TLS agreed upon within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A ping goes out this often on a connection that is silent: a peer that vanished without a word is noticed, and the
-/// way through address translation stays open.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// The answer to a ping may take so long.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A coordinator's address and what it takes to be let in.
 #[derive(Debug, Clone)]

@@ -20,14 +20,11 @@ use tower::Service;
 
 use super::roles::Roles;
 use super::tls::Files;
+use super::{PING_EVERY, PING_TIMEOUT};
 use crate::args;
 
 /// A client must have shaken hands within this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A ping goes out this often on a silent connection.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// The answer to a ping may take so long before the connection counts as broken.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests that run when the end comes may take so long.
 const GRACE: Duration = Duration::from_secs(10);
 /// Headers of a request, in bytes. Ours have a few hundred.

@@ -19,7 +19,15 @@ pub use endpoint::{Target, connect};
 pub use health::Health;
 pub use listen::{Services, listen, serve};
 
+use std::time::Duration;
+
 use shardfuse_merge::{Error, Kind};
+
+/// A ping goes out this often on a connection that is silent: a peer that vanished without a word is noticed before a lease
+/// of 30 s ends, and the way through address translation stays open.
+const PING_EVERY: Duration = Duration::from_secs(10);
+/// The answer to a ping may take so long before the connection counts as broken.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An error and its causes on one line. A cause that its parent's text repeats is left out.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -11,6 +11,8 @@
 //!   credentials: { file: /etc/shardfuse/service-account.json }
 //! s3://open-data:
 //!   credentials: anonymous
+//! https://models.example.com/private:
+//!   credentials: { env: { token: MODELS_TOKEN } }
 //! ```
 //!
 //! Credentials are given by reference: the name of an environment variable, the path of a file, the name of a profile.
@@ -82,9 +84,9 @@ pub enum Credentials {
     /// A token file that the environment names, as Kubernetes gives a pod its role.
     WebIdentity,
     /// Environment variables, by what they hold: `access_key_id`, `secret_access_key`, `session_token` for S3;
-    /// `account_key`, `sas_token` or `token` for Azure; `token` for Google.
+    /// `account_key`, `sas_token` or `token` for Azure; `token` for Google and for a web server.
     Env(BTreeMap<String, String>),
-    /// A file: of AWS profiles, or a Google service account's key.
+    /// A file: of AWS profiles, a Google service account's key, or the token for a web server.
     File(PathBuf),
     /// A profile of `~/.aws/credentials` with keys of its own.
     Profile(String),
@@ -125,6 +127,12 @@ impl Config {
         }
         entries.sort_by_key(|(at, _)| std::cmp::Reverse(at.path().trim_end_matches('/').len()));
         Ok(Self { entries })
+    }
+
+    /// The settings of web servers, with their prefixes.
+    pub(crate) fn web(&self) -> impl Iterator<Item = (&Location, &Entry)> {
+        let web = self.entries.iter().filter(|(at, _)| matches!(at.scheme(), Scheme::Http | Scheme::Https));
+        web.map(|(at, entry)| (at, entry))
     }
 
     /// The settings of a place: those of the longest prefix that it lies below, and that prefix.
@@ -197,8 +205,11 @@ fn look_for_secrets(prefix: &str, value: &serde_json::Value) -> Result<()> {
 
 fn check(at: &Location, prefix: &str, entry: &Entry) -> Result<()> {
     let scheme = at.scheme();
+    if matches!(scheme, Scheme::Http | Scheme::Https) {
+        return check_web(scheme, prefix, entry);
+    }
     if !matches!(scheme, Scheme::S3 | Scheme::Gs | Scheme::Azure) {
-        return Err(refuse(prefix, &format!("{scheme}:// has no settings; s3://, gs:// and az:// have")));
+        return Err(refuse(prefix, &format!("{scheme}:// has no settings; s3://, gs://, az:// and https:// have")));
     }
     if let Some(endpoint) = &entry.endpoint {
         let Some((protocol, rest)) = endpoint.split_once("://") else {
@@ -247,6 +258,25 @@ fn check(at: &Location, prefix: &str, entry: &Entry) -> Result<()> {
     match fits {
         true => Ok(()),
         false => Err(refuse(prefix, "its credentials are not of a kind that this store takes, or not complete")),
+    }
+}
+
+/// A web server has a token, if anything.
+fn check_web(scheme: Scheme, prefix: &str, entry: &Entry) -> Result<()> {
+    let Entry { allow_http, credentials, .. } = entry;
+    if (Entry { allow_http: *allow_http, credentials: credentials.clone(), ..Entry::default() }) != *entry {
+        return Err(refuse(prefix, &format!("{scheme}:// has credentials, and no other settings than allow_http")));
+    }
+    match credentials {
+        None | Some(Credentials::Anonymous) => Ok(()),
+        Some(_) if scheme == Scheme::Http && !allow_http => {
+            Err(refuse(prefix, "a token would go over http:// for everybody to read; allow_http: true permits it"))
+        }
+        Some(Credentials::File(_)) => Ok(()),
+        Some(Credentials::Env(names)) if names.len() == 1 && names.contains_key("token") => Ok(()),
+        Some(_) => {
+            Err(refuse(prefix, "its credentials are anonymous, a file that holds a token, or env: { token: NAME }"))
+        }
     }
 }
 
@@ -326,6 +356,10 @@ abfss://models@mine.dfs.core.windows.net: { credentials: web-identity }
             ("az://a: { credentials: { env: { account_key: A, token: B } } }", "credentials"),
             ("s3://a: { credentials: { env: { access_key_id: A } } }", "credentials"),
             ("gs://a: { credentials: { env: { access_key_id: A } } }", "token"),
+            ("https://a: { region: x }", "no other settings"),
+            ("https://a: { credentials: imds }", "anonymous, a file"),
+            ("https://a: { credentials: { env: { access_key_id: A } } }", "token"),
+            ("http://a: { credentials: { env: { token: A } } }", "allow_http"),
             ("/data: {}", "no settings"),
             ("data: {}", "absolute"),
         ] {

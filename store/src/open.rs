@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::Web;
+use crate::http::{self, Web};
 use crate::hub::Hub;
 use crate::id::Pin;
 use crate::local::Local;
@@ -56,11 +56,16 @@ impl Stores {
     pub fn from_config(config: Config) -> Self {
         let connections = Connections::new(Patience::default())
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
-        let buckets = Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
+        let environment = Environment::of_process();
+        let web: Arc<dyn Store> = match http::tokens(&config, |name| environment.get(name).map(str::to_owned)) {
+            Ok(tokens) => Arc::new(Retrying::new(Arc::new(Web::new(tokens)))),
+            Err(e) => Arc::new(Refused::new(e.kind(), e.chain())),
+        };
+        let buckets = Buckets { config, environment, connections, open: Mutex::default() };
         Self {
             files: Arc::new(Local::new()),
             objects: Objects::Buckets(Arc::new(buckets)),
-            web: Arc::new(Retrying::new(Arc::new(Web::default()))),
+            web,
             hub: Arc::new(Retrying::new(Arc::new(Hub::from_env()))),
             rate: None,
         }

@@ -33,9 +33,11 @@ pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 mod token;
+mod tokens;
 mod version;
 
 pub use token::Token;
+pub(crate) use tokens::tokens;
 
 use client::Client;
 use exchange::{Answer, Follow, Question, ask};
@@ -47,20 +49,20 @@ use version::Version;
 pub struct Web {
     client: Client,
     /// The longest prefix first.
-    tokens: Vec<(Location, Token)>,
+    tokens: Vec<(Location, Option<Token>)>,
 }
 
 impl Web {
     /// A store for `http://` and `https://` locations. A token is sent for what lies at or below its location; where
-    /// several do, the nearest one counts.
-    pub fn new(mut tokens: Vec<(Location, Token)>) -> Self {
+    /// several do, the nearest one counts, and none is sent if that has none.
+    pub fn new(mut tokens: Vec<(Location, Option<Token>)>) -> Self {
         tokens.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.path().len()));
         Self { client: Client::default(), tokens }
     }
 
     async fn ask(&self, at: &Location, method: Method, headers: HeaderMap) -> Result<Answer> {
         let url = address(at)?;
-        let token = self.tokens.iter().find(|(prefix, _)| at.is_within(prefix)).map(|(_, token)| token);
+        let token = self.tokens.iter().find(|(prefix, _)| at.is_within(prefix)).and_then(|(_, token)| token.as_ref());
         ask(&self.client, Question { at, method, url, headers, token, follow: Follow::Everywhere }).await
     }
 

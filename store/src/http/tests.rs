@@ -166,7 +166,7 @@ async fn a_token_goes_to_its_prefix_and_over_no_redirect_to_another_origin() {
     let below = |name: &str| root.join(name).unwrap();
     let bare = Web::default();
     fails(Store::head(&bare, &at).await, ErrorKind::Permission, "401");
-    let store = Web::new(vec![(root.clone(), Token::new("hunter2", "test").unwrap())]);
+    let store = Web::new(vec![(root.clone(), Some(Token::new("hunter2", "test").unwrap()))]);
     assert_eq!(Store::read(&store, &at, 0, vec![0; 9], None).await.unwrap(), bytes[..9]);
     let here = below("here/model.safetensors");
     assert_eq!(Store::read(&store, &here, 0, vec![0; 9], None).await.unwrap(), bytes[..9], "within the origin it goes");
@@ -181,7 +181,7 @@ async fn a_token_goes_to_its_prefix_and_over_no_redirect_to_another_origin() {
     fails(Store::head(&store, &away).await, ErrorKind::Permission, "401");
 
     // Nor does it go to what lies beside its prefix.
-    let store = Web::new(vec![(below("secret"), Token::new("hunter2", "test").unwrap())]);
+    let store = Web::new(vec![(below("secret"), Some(Token::new("hunter2", "test").unwrap()))]);
     fails(Store::head(&store, &at).await, ErrorKind::Permission, "401");
 }
 
@@ -190,9 +190,11 @@ async fn the_nearest_token_counts() {
     let (server, ..) = served(Quirks { password: Some("Bearer near".to_owned()), ..Quirks::default() }).await;
     let root: Location = server.url().parse().unwrap();
     let near = root.join("tiny-llama").unwrap();
-    let token = |text: &str| Token::new(text, "test").unwrap();
-    let store = Web::new(vec![(root, token("far")), (near.clone(), token("near"))]);
+    let token = |text: &str| Some(Token::new(text, "test").unwrap());
+    let store = Web::new(vec![(root.clone(), token("far")), (near.clone(), token("near"))]);
     Store::head(&store, &near.join("config.json").unwrap()).await.unwrap();
+    let store = Web::new(vec![(root, token("near")), (near.clone(), None)]);
+    fails(Store::head(&store, &near.join("config.json").unwrap()).await, ErrorKind::Permission, "401");
 }
 
 #[tokio::test]
