@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shardfuse_coordinator::hub::{self, Farewell, Options, Stage, Submission};
+use shardfuse_coordinator::schedule::Limits;
 use shardfuse_merge::Kind;
 use shardfuse_proto::v1::{self, from_worker};
 
 use crate::fixture::{Fixture, PATIENCE, until, wait, wait_for};
-use crate::worker::{Worker, parts};
+use crate::worker::{Worker, hello, parts};
 
 #[tokio::test]
 async fn a_worker_that_connects_again_replaces_its_session_and_keeps_its_attempts() {
@@ -37,6 +38,26 @@ async fn a_worker_that_connects_again_replaces_its_session_and_keeps_its_attempt
     }
     let serving = tokio::spawn(new.serve());
     assert_eq!(wait_for(&hub, &merge.id, Stage::Done).await.stage, Stage::Done);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_worker_that_reads_nothing_is_cut_off_and_others_do_its_tasks() {
+    let fixture = Fixture::new();
+    let limits = Limits { lease: Duration::from_secs(1), ..Limits::default() };
+    let hub = fixture.hub(Options { limits, ..Options::default() }).await;
+    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
+    wait_for(&hub, &merge.id, Stage::Running).await;
+    let mut deaf = Worker::with_room(&hub, &fixture.stores, hello(1, "cpu", 8), 2).await;
+    let cut = tokio::time::timeout(PATIENCE, deaf.session.closed.changed()).await;
+    cut.expect("the session is closed").unwrap_err();
+    deaf.take();
+    assert_eq!(deaf.held.len(), 2, "what its queue held was given to it");
+
+    let serving = tokio::spawn(Worker::join(&hub, &fixture.stores, 2, 1).await.serve());
+    let view = wait_for(&hub, &merge.id, Stage::Done).await;
+    assert_eq!(view.stage, Stage::Done, "{view:?}");
+    assert!(view.progress.expired >= 2, "its leases ended: {view:?}");
     serving.abort();
 }
 

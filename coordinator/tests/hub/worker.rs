@@ -46,8 +46,14 @@ impl Worker {
     }
 
     pub async fn of_class(hub: &Handle, stores: &Arc<Stores>, id: u64, class: &str, slots: u32) -> Worker {
-        let (outbound, inbound) = mpsc::channel(1024);
-        let session = hub.join(hello(id, class, slots), outbound).await.unwrap();
+        Self::with_room(hub, stores, hello(id, class, slots), 1024).await
+    }
+
+    /// A worker whose session holds so many messages that it has not read.
+    pub async fn with_room(hub: &Handle, stores: &Arc<Stores>, hello: v1::Hello, room: usize) -> Worker {
+        let id = hello.worker_id;
+        let (outbound, inbound) = mpsc::channel(room);
+        let session = hub.join(hello, outbound).await.unwrap();
         Worker {
             id: WorkerId(id),
             session,
