@@ -4,7 +4,8 @@
 #   start.sh seaweedfs|azurite|fake-gcs|rclone PORT FOLDER
 #
 # The store keeps its data, its log and its pid in FOLDER; stop.sh FOLDER ends it. SeaweedFS also takes the seven ports
-# after PORT, and listens on another address of this machine with SHARDFUSE_TEST_HOST. The keys are made up, and of no use anywhere else.
+# after PORT, listens on another address of this machine with SHARDFUSE_TEST_HOST, and has 40 volumes of
+# SHARDFUSE_TEST_VOLUME_MB (256) each. The keys are made up, and of no use anywhere else.
 set -euo pipefail
 
 service=$1 port=$2 folder=$3
@@ -46,7 +47,7 @@ seaweedfs)
 ]}
 JSON
     launch "$cache/py/bin/weed" server -ip=$host -ip.bind=$host -dir="$folder/data" \
-        -master.volumeSizeLimitMB=256 -volume.max=40 -master.telemetry=false \
+        -master.volumeSizeLimitMB="${SHARDFUSE_TEST_VOLUME_MB:-256}" -volume.max=40 -master.telemetry=false \
         -master.port=$((port + 1)) -master.port.grpc=$((port + 2)) \
         -volume.port=$((port + 3)) -volume.port.grpc=$((port + 4)) \
         -filer -filer.port=$((port + 5)) -filer.port.grpc=$((port + 6)) \
