@@ -122,10 +122,14 @@ impl Bench {
 
     /// The output's bytes, made under a budget in parts.
     async fn make(&self, memory: u64, part_size: u64) -> Vec<u8> {
+        self.make_on(3, memory, part_size).await
+    }
+
+    async fn make_on(&self, threads: usize, memory: u64, part_size: u64) -> Vec<u8> {
         let store: Arc<dyn Store> = Arc::new(Local::new());
         let assignment = self.assignment(&*store, part_size).await;
         let stores = Arc::new(Stores::all(store.clone()));
-        let pipeline = Pipeline::new(stores, memory, 3, Device::Cpu).unwrap();
+        let pipeline = Pipeline::new(stores, memory, threads, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(10_000);
         pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
         assert_eq!(pipeline.shared.used(), 0, "every share is given back");
