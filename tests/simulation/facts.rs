@@ -21,6 +21,8 @@ pub struct Facts {
     pub rivals: u64,
     /// Workers that were told to leave.
     pub drains: u64,
+    /// Coordinators that were told to stop.
+    pub stops: u64,
     /// Parts that arrived when their file was complete.
     pub late_puts: u64,
     /// Parts that were put once more.
@@ -39,7 +41,7 @@ pub struct Facts {
 
 impl Facts {
     /// The kinds that a campaign must have seen, each with its count.
-    pub fn kinds(&self) -> [(&'static str, u64); 13] {
+    pub fn kinds(&self) -> [(&'static str, u64); 14] {
         [
             ("crash of a coordinator", self.coordinator_crashes),
             ("crash of a worker", self.worker_crashes),
@@ -49,6 +51,7 @@ impl Facts {
             ("epoch above 1", self.epochs.saturating_sub(1)),
             ("second coordinator beside the first", self.rivals),
             ("worker told to leave", self.drains),
+            ("coordinator told to stop", self.stops),
             ("part put late, its file complete", self.late_puts),
             ("part put again", self.parts_again),
             ("attempt beside a slow one", self.repeated),

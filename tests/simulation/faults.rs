@@ -45,6 +45,8 @@ enum What {
     StoreErrors,
     /// A worker is told to leave.
     Drain,
+    /// The coordinator is told to stop, and begun again.
+    Stop,
     /// Another coordinator begins; the first one, which knows nothing of that, ends later and for good.
     Rival,
 }
@@ -127,7 +129,7 @@ impl Adversary {
         };
         let possible = match fault.what {
             What::Rival => self.gone.is_empty() && coordinator == COORDINATORS[0] && !self.is_at_work(),
-            what if crashes_coordinator(what) => !self.is_at_work(),
+            what if crashes_coordinator(what) || what == What::Stop => !self.is_at_work(),
             what if network(what) => !self.present.iter().any(meets),
             _ => true,
         };
@@ -168,6 +170,10 @@ impl Adversary {
                 self.fleet.tell_to_leave(worker);
                 self.fleet.laws.facts().drains += 1;
             }
+            What::Stop => {
+                self.fleet.tell_to_stop();
+                self.fleet.laws.facts().stops += 1;
+            }
             What::Rival => {
                 self.fleet.move_service();
                 self.fleet.laws.facts().rivals += 1;
@@ -196,7 +202,7 @@ impl Adversary {
             What::SlowLine => sim.set_link_latency(worker, *coordinator, Duration::from_millis(10)),
             What::SlowParts => self.fleet.bucket.set(worker, None),
             What::StoreErrors => [worker, coordinator].iter().for_each(|host| self.fleet.bucket.set(host, None)),
-            What::Drain => {}
+            What::Drain | What::Stop => {}
             What::Rival => {
                 self.crash_coordinator(sim, coordinator, false);
                 self.gone.push(coordinator);
@@ -251,6 +257,7 @@ fn plan(rng: &mut Rng, hosts: &[String]) -> Fault {
         What::SlowParts,
         What::StoreErrors,
         What::Drain,
+        What::Stop,
         What::Rival,
     ];
     let what = *rng.pick(&kinds);

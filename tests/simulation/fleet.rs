@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use shardfuse_coordinator::hub;
+use shardfuse_coordinator::hub::{self, Farewell};
 use shardfuse_coordinator::registry::Registry;
 use shardfuse_coordinator::service::{MergesService, Role, WorkService};
 use shardfuse_merge::{Error, Kind, Result};
@@ -22,7 +22,7 @@ use shardfuse_store::Allow;
 use shardfuse_worker::device::Device;
 use shardfuse_worker::{Options, Pipeline};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
@@ -61,6 +61,7 @@ pub struct Fleet {
     /// The worker that runs on each host.
     workers: Mutex<BTreeMap<String, u64>>,
     leave: BTreeMap<String, watch::Sender<u64>>,
+    stop: watch::Sender<u64>,
     /// The merge is done, and somebody was told so.
     told: watch::Sender<bool>,
 }
@@ -75,6 +76,7 @@ impl Fleet {
             processes: AtomicU64::new(0),
             workers: Mutex::default(),
             leave,
+            stop: watch::Sender::new(0),
             told: watch::Sender::new(false),
         })
     }
@@ -104,6 +106,11 @@ impl Fleet {
         self.leave[host].send_modify(|told| *told += 1);
     }
 
+    /// Tells the coordinator to stop.
+    pub fn tell_to_stop(&self) {
+        self.stop.send_modify(|told| *told += 1);
+    }
+
     pub fn is_done(&self) -> bool {
         *self.told.borrow()
     }
@@ -122,11 +129,19 @@ impl Fleet {
         endpoint.connect_with_connector(connector).await.map_err(unreachable)
     }
 
-    /// A coordinator on a host.
+    /// A coordinator on a host, and when it was told to stop, the next one.
     pub async fn coordinate(self: Arc<Self>, number: usize) -> turmoil::Result {
         while self.service.load(Ordering::Relaxed) < number {
             sleep(RESTART).await;
         }
+        loop {
+            self.coordinate_once(number).await?;
+            sleep(RESTART).await;
+        }
+    }
+
+    async fn coordinate_once(&self, number: usize) -> turmoil::Result {
+        let mut stop = self.stop.subscribe();
         let stores = self.bucket.stores(COORDINATORS[number]);
         let registry = Registry::new(Arc::clone(&stores), &model::at("state"))?;
         let hub = loop {
@@ -138,20 +153,35 @@ impl Fleet {
         };
         let work: InterceptedService<WorkServer<WorkService>, _> =
             InterceptedService::new(WorkService::new(hub.clone()).into_server(), trusted);
-        let merges: InterceptedService<MergesServer<MergesService>, _> =
-            InterceptedService::new(MergesService::new(hub, stores, Allow::everything()).into_server(), trusted);
+        let merges: InterceptedService<MergesServer<MergesService>, _> = InterceptedService::new(
+            MergesService::new(hub.clone(), stores, Allow::everything()).into_server(),
+            trusted,
+        );
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
         let incoming = futures::stream::unfold(listener, |listener| async {
             let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
             Some((accepted, listener))
         });
-        Server::builder()
+        let (ending, ended) = oneshot::channel();
+        let told = async move {
+            let _ = stop.changed().await;
+            hub.stop(Farewell::ComeBack).await;
+            let _ = ending.send(());
+        };
+        let serving = Server::builder()
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
             .add_service(work)
             .add_service(merges)
-            .serve_with_incoming(incoming)
-            .await?;
+            .serve_with_incoming_shutdown(incoming, told);
+        let overdue = async {
+            let _ = ended.await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            served = serving => served?,
+            () = overdue => {}
+        }
         Ok(())
     }
 
