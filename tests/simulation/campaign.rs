@@ -106,11 +106,13 @@ fn table(outcomes: &BTreeMap<u64, Outcome>) -> Vec<&'static str> {
     kinds.iter().for_each(|(kind, seeds, times)| println!("{kind:<40} {seeds:>6} {times:>8}"));
     let sum = |of: fn(&Outcome) -> u64| outcomes.values().map(of).sum::<u64>();
     println!(
-        "{} attempts, {} calls to the store, {} s of simulated time, submitted again {} times",
+        "{} attempts, {} calls to the store, {} s of simulated time",
         sum(|o| o.facts.assigned),
         sum(|o| o.calls),
-        sum(|o| o.millis) / 1000,
-        sum(|o| o.facts.submitted_again)
+        sum(|o| o.millis) / 1000
     );
+    for (seed, outcome) in outcomes {
+        outcome.failures.iter().for_each(|why| println!("seed {seed} was submitted again after: {why}"));
+    }
     kinds.into_iter().filter(|(_, seeds, _)| *seeds == 0).map(|(kind, ..)| kind).collect()
 }

@@ -35,8 +35,6 @@ pub struct Facts {
     pub store_errors: u64,
     /// Attempts in all.
     pub assigned: u64,
-    /// Times that the client had to submit again.
-    pub submitted_again: u64,
 }
 
 impl Facts {

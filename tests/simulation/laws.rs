@@ -44,6 +44,7 @@ pub struct Laws {
 #[derive(Default)]
 struct Seen {
     broken: Vec<String>,
+    failures: Vec<String>,
     /// How often each file came into its place.
     completed: BTreeMap<Location, u32>,
     /// The tokens of the epochs, the first being that of epoch 1; of a seal as well.
@@ -83,6 +84,11 @@ impl Laws {
         self.seen.lock().unwrap().broken.clone()
     }
 
+    /// How the merge failed before it was submitted again.
+    pub fn failures(&self) -> Vec<String> {
+        self.seen.lock().unwrap().failures.clone()
+    }
+
     pub fn breaks(&self, what: impl Into<String>) {
         self.seen.lock().unwrap().broken.push(what.into());
     }
@@ -102,9 +108,14 @@ impl Laws {
 
     /// A merge was told to have failed, and is submitted again: only faults of its surroundings may do that to it.
     pub fn failed(&self, failure: &Failure) {
-        self.facts().submitted_again += 1;
-        let surroundings = [Kind::Io, Kind::Internal, Kind::OutputBusy, Kind::Interrupted].map(Kind::as_str);
-        if !surroundings.contains(&failure.kind.as_str()) {
+        let told = format!("{} ({})", failure.message, failure.kind);
+        self.seen.lock().unwrap().failures.push(told);
+        let expected = match Kind::parse(&failure.kind) {
+            Some(Kind::Io | Kind::Internal | Kind::Interrupted) => true,
+            Some(Kind::OutputBusy) => self.facts().rivals > 0,
+            _ => false,
+        };
+        if !expected {
             self.breaks(format!("the merge failed: {} ({})", failure.message, failure.kind));
         }
     }

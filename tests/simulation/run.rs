@@ -26,7 +26,6 @@ const STEP: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long it is looked at afterwards: longer than a lease.
 const AFTERWARDS: Duration = Duration::from_secs(45);
-const WORKERS: u64 = 3;
 
 /// What became of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +38,8 @@ pub struct Outcome {
     /// Calls to the store.
     pub calls: u64,
     pub facts: Facts,
+    /// How the merge failed before it was submitted again.
+    pub failures: Vec<String>,
     /// The laws that were broken.
     pub broken: Vec<String>,
 }
@@ -64,12 +65,14 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
     let mut rng = Rng::of(seed, "surroundings");
     let latency = *rng.pick(&[(1, 5), (2, 40), (20, 150)]);
     let errors = *rng.pick(&[0, 0, 5, 20]);
+    // One alone gets no help from a second attempt.
+    let workers = *rng.pick(&[1, 2, 3, 3]);
     let memory = Memory::new().with_small_parts();
     let put: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(model::put(&memory as &dyn Store));
     futures::executor::block_on(put);
     let usual = Weather { latency, slow_parts: (0, 0), errors };
     let bucket = Bucket::new(memory, Arc::clone(&laws), Rng::of(seed, "bucket"), usual);
-    let fleet = Fleet::new(Arc::clone(&bucket), Arc::clone(&laws), WORKERS);
+    let fleet = Fleet::new(Arc::clone(&bucket), Arc::clone(&laws), workers);
 
     let line = *rng.pick(&[(0, 10), (1, 100), (50, 300)]);
     if line.1 >= 100 {
@@ -93,7 +96,7 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
     }
     sim.client(CLIENT, Arc::clone(&fleet).submit());
     let mut adversary = Adversary::new(Arc::clone(&fleet), Rng::of(seed, "adversary"));
-    tracing::debug!(target: "simulation", ?latency, errors, ?line, faults = adversary.plan(), "seed {seed}");
+    tracing::debug!(target: "simulation", ?latency, errors, ?line, workers, faults = adversary.plan(), "seed {seed}");
 
     let mut done_at = None;
     while laws.broken().is_empty() {
@@ -117,6 +120,7 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
     }
     let (millis, calls) = (done_at.unwrap_or(sim.elapsed()).as_millis() as u64, bucket.calls());
     let (trace, facts, broken) = (trace.digest(), laws.facts().clone(), laws.broken());
+    let failures = laws.failures();
     // What hosts do while they are taken apart is no part of the run.
-    Outcome { seed, trace, millis, calls, facts, broken }
+    Outcome { seed, trace, millis, calls, facts, failures, broken }
 }

@@ -20,6 +20,7 @@ pub fn publishes() -> BTreeMap<Location, Bytes> {
         assert!(matches!(end, End::Published { kept: 0, new } if new > 40), "{end:?}");
         let mut published = memory.snapshot();
         published.retain(|at, _| at.is_within(&model::out()));
+        assert!(published.keys().all(|at| !at.to_string().contains("/.shardfuse")), "a state is left");
         published
     })
 }

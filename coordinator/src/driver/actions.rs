@@ -45,7 +45,7 @@ impl Driver {
                 info!(merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
             }
             Action::SetAside { worker, strikes, message } => {
-                warn!(merge = %self.setup.label, %worker, strikes, %message, "set aside after failures of its own");
+                warn!(merge = %self.setup.label, %worker, strikes, error = %message, "set aside after failures of its own");
                 let error = self.aside.set(worker, Error::new(Kind::Internal, message));
                 (self.notify)(Notice::SetAside { worker });
                 if self.setup.alone && self.schedule.progress().workers == 0 {

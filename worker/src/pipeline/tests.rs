@@ -200,6 +200,15 @@ async fn budget_and_part_size_change_no_bit() {
 }
 
 #[tokio::test]
+async fn threads_or_none_change_no_bit() {
+    let b = everything().await;
+    for memory in [1 << 30, 256 << 10] {
+        let pool = b.make_on(3, memory, 1 << 14).await;
+        assert!(b.make_on(0, memory, 1 << 14).await == pool, "{memory} bytes");
+    }
+}
+
+#[tokio::test]
 async fn the_bytes_are_those_of_the_definition() {
     let b = everything().await;
     let whole = b.make(1 << 30, 1 << 16).await;
