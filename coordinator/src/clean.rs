@@ -76,9 +76,7 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     found.quiet = (!history.closed).then(|| now().saturating_sub(history.last));
     let name = |file: &u32| plan.output.files.get(*file as usize).map(|f| (f.name.clone(), f.size));
     found.unknown = history.unknown.iter().filter_map(|f| name(f).map(|n| n.0)).collect();
-    let mut uploads: Vec<(&u32, &String)> = history.uploads.iter().collect();
-    uploads.sort();
-    for (file, id) in uploads {
+    for (file, id) in &history.uploads {
         let Some((file, size)) = name(file) else { continue };
         if store.probe(&join(output, &file)?, &UploadId::new(id)).await.map_err(io)? {
             found.uploads.push(Upload { file, id: id.clone(), size });

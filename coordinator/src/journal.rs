@@ -3,7 +3,7 @@
 //! A record carries its own digest: one that was cut off by a crash counts as missing, and so does everything behind it
 //! in that coordinator's journal, which costs the parts that it named and nothing else.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -94,7 +94,7 @@ pub struct History {
     /// The device class that the last coordinator chose workers of.
     pub device_class: Option<String>,
     /// The live upload of each file.
-    pub uploads: HashMap<u32, String>,
+    pub uploads: BTreeMap<u32, String>,
     /// Finished pieces, by task and piece.
     pub pieces: HashMap<(u32, u32), PieceRecord>,
     /// Files of which an upload may have begun whose id nobody knows.

@@ -1,7 +1,7 @@
 //! Journal writes, in batches: what arrives while one batch is written goes into the next.
 
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,6 +12,7 @@ use shardfuse_merge::plan::task::{BLOCK_ROWS, Measured, Task, Work};
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::driver::Input;
 use crate::journal::{PieceRecord, Record, Writer};
@@ -145,7 +146,7 @@ async fn write(
 pub struct Measuring {
     state: State,
     /// By task: the measurement.
-    of_task: HashMap<u32, MeasureId>,
+    of_task: BTreeMap<u32, MeasureId>,
     /// By measurement: blocks in all, and columns.
     sizes: Vec<(u32, u64)>,
     /// By measurement: the blocks whose sums are stored, looked up when the first one of this run arrives.

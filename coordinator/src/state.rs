@@ -233,5 +233,5 @@ pub(crate) fn now() -> u64 {
 /// A name that nobody else draws: the keys of the standard hasher come from the system's randomness.
 fn token() -> String {
     use std::hash::{BuildHasher, RandomState};
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+    format!("{:016x}", RandomState::new().hash_one(()))
 }

@@ -17,6 +17,7 @@ impl Driver {
             Action::Assign { worker, task, epoch, pieces, lease } => {
                 match self.assignment(task, epoch, &pieces, lease) {
                     Ok(assignment) => {
+                        debug!(merge = %self.setup.label, %worker, %task, %epoch, ?pieces, "assigned");
                         metrics::counter!("shardfuse_assignments_total").increment(1);
                         let mut assign = v1::Assign::from(&assignment);
                         assign.trace_context = trace::context_of(&Span::current());
@@ -26,6 +27,7 @@ impl Driver {
                 }
             }
             Action::Revoke { worker, task, epoch } => {
+                debug!(merge = %self.setup.label, %worker, %task, %epoch, "revoked");
                 let attempt = self.attempt(task, epoch);
                 self.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
             }
@@ -35,7 +37,7 @@ impl Driver {
             }
             Action::Persist { task, piece, epoch, receipt } => self.persist(task, piece, epoch, receipt),
             Action::TaskDone { task } => {
-                debug!(%task, "done");
+                debug!(merge = %self.setup.label, %task, "done");
                 self.failures.remove(&task.0);
             }
             Action::WorkerLost { worker } => {
@@ -43,7 +45,7 @@ impl Driver {
                 info!(merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
             }
             Action::SetAside { worker, strikes, message } => {
-                warn!(merge = %self.setup.label, %worker, strikes, %message, "set aside after failures of its own");
+                warn!(merge = %self.setup.label, %worker, strikes, error = %message, "set aside after failures of its own");
                 let error = self.aside.set(worker, Error::new(Kind::Internal, message));
                 (self.notify)(Notice::SetAside { worker });
                 if self.setup.alone && self.schedule.progress().workers == 0 {

@@ -15,7 +15,7 @@ mod reports;
 mod takeover;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardfuse_merge::plan::grid::Grid;
 use shardfuse_merge::plan::manifest::Manifest;
@@ -23,7 +23,8 @@ use shardfuse_merge::plan::task::Measured;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker, to_worker};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::debug;
 
 use crate::admit::Ready;
 use crate::journal::PieceRecord;
@@ -179,7 +180,7 @@ struct Driver {
     schedule: Schedule,
     started: Instant,
     /// The open sessions of the merge's workers.
-    sessions: HashMap<WorkerId, (u64, mpsc::Sender<ToWorker>)>,
+    sessions: BTreeMap<WorkerId, (u64, mpsc::Sender<ToWorker>)>,
     persister: Persister,
     progress: watch::Sender<Progress>,
     notify: Box<dyn Fn(Notice) + Send + Sync>,
@@ -219,7 +220,7 @@ impl Driver {
         let driver = Driver {
             schedule,
             started: Instant::now(),
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             persister,
             progress,
             notify,
@@ -285,6 +286,7 @@ impl Driver {
             Input::Slots { worker, slots } => Some(Event::Slots { worker, slots }),
             Input::Beat { worker, running } => Some(Event::Heartbeat { worker, running }),
             Input::Left { worker } => {
+                debug!(merge = %self.setup.label, %worker, "left");
                 self.sessions.remove(&worker);
                 Some(Event::Left { worker })
             }

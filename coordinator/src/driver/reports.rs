@@ -48,7 +48,7 @@ impl Driver {
             v1::ErrorKind::Stale => ErrorKind::Stale,
             v1::ErrorKind::Transient | v1::ErrorKind::Unspecified => ErrorKind::Transient,
         };
-        debug!(%worker, %task, ?kind, message = %failed.message, "a task failed");
+        debug!(merge = %self.setup.label, %worker, %task, %epoch, ?kind, error = %failed.message, "a task failed");
         metrics::counter!("shardfuse_attempts_failed_total", "kind" => kind_name(kind)).increment(1);
         let mut error = Error::new(Kind::parse(&failed.failure).unwrap_or(Kind::Internal), failed.message.clone());
         if !failed.hint.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1;
@@ -10,7 +10,7 @@ use shardfuse_proto::v1::to_worker;
 use shardfuse_store::Stores;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 use super::lifecycle::{End, Halt, Report, What};

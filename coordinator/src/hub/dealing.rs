@@ -1,9 +1,10 @@
 //! Slots, dealt when something changed, and told to the schedules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::actor::Hub;

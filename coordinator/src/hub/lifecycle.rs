@@ -8,6 +8,7 @@ use shardfuse_merge::plan::report::Report as PlanReport;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::device::{self, Device};
@@ -272,6 +273,10 @@ pub(crate) fn urls(spec: &MergeSpec) -> impl Iterator<Item = &str> {
 pub(crate) async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, PlanReport)> {
     let inventory = inspect(stores, spec).await?;
     let spec = spec.clone();
+    // A runtime of one thread is a simulation's: it gets the plan on that thread, where everything has its order.
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Plan::new(spec, &inventory);
+    }
     let planning = tokio::task::spawn_blocking(move || Plan::new(spec, &inventory));
     planning.await.map_err(|e| Error::new(Kind::Internal, format!("planning broke off: {e}")))?
 }

@@ -1,10 +1,10 @@
 //! A merge as the hub holds it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use shardfuse_merge::{Error, Result};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::lifecycle::Halt;
 use super::saving::Saving;

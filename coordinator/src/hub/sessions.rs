@@ -1,10 +1,11 @@
 //! Workers: they join, report, and go.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use shardfuse_proto::v1::{self, from_worker, to_worker};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::actor::Hub;
@@ -175,7 +176,7 @@ impl Hub {
         worker.running = u32::try_from(beat.running.len()).unwrap_or(u32::MAX);
         (worker.bytes_put, worker.bytes_read) = (beat.bytes_put, beat.bytes_read);
         worker.memory_used = beat.memory_used;
-        let mut by_label: HashMap<String, Vec<v1::Attempt>> = HashMap::new();
+        let mut by_label: BTreeMap<String, Vec<v1::Attempt>> = BTreeMap::new();
         for attempt in beat.running {
             by_label.entry(attempt.merge.clone()).or_default().push(attempt);
         }

@@ -10,6 +10,7 @@ use super::Shared;
 use super::inputs::Inputs;
 use super::measured::Norms;
 use super::steps::{self, Extent};
+use super::threads::Threads;
 use crate::Failure;
 
 /// Bytes of memory that one block takes.
@@ -55,7 +56,7 @@ pub async fn block(
     let (kernels, dtype) = (shared.kernels, start.dtype);
     let len = ((rows.end - rows.start) * cols) as usize;
     let budget = shared.budget.clone();
-    let decode = move |_: &rayon::ThreadPool| {
+    let decode = move |_: &Threads| {
         let mut w = vec![0.0f32; len];
         kernels.decode(dtype, &raw, &mut w);
         budget.give(raw);
@@ -64,16 +65,12 @@ pub async fn block(
     let w = shared.compute(decode).await?;
     let w = if steps.in_memory() {
         let steps = Arc::clone(&steps);
-        let apply = move |pool: &rayon::ThreadPool| {
-            use rayon::prelude::*;
+        let apply = move |threads: &Threads| {
             let mut w = w;
             // Tiles in parallel; the sums run over the block's rows in order afterwards.
             let tile = ((1 << 18) / cols as usize).max(1);
-            pool.install(|| {
-                w.par_chunks_mut(tile * cols as usize)
-                    .enumerate()
-                    .try_for_each(|(i, w)| steps.apply(&kernels, rows.start + (i * tile) as u64, w))
-            })?;
+            let tiles = w.chunks_mut(tile * cols as usize).enumerate().collect();
+            threads.each(tiles, || (), |(), (i, w)| steps.apply(&kernels, rows.start + (i * tile) as u64, w))?;
             Ok(w)
         };
         shared.compute(apply).await.map_err(&name)?

@@ -13,6 +13,7 @@ use tracing::info;
 use super::inputs::Inputs;
 use super::measured::Norms;
 use super::steps::{self, Extent};
+use super::threads::Threads;
 use super::{Shared, factors};
 use crate::Failure;
 use crate::device::Device;
@@ -203,7 +204,7 @@ async fn bring(
             None => lines_of(shared, inputs, delta, cols, start..(start + step).min(lines)).await?,
         };
         let (gpu, kernels) = (Arc::clone(gpu), shared.kernels);
-        let put = move |_: &rayon::ThreadPool| {
+        let put = move |_: &Threads| {
             gpu.put(&buffer, start * width, &values)?;
             Ok((buffer, kernels.all_zero(&values)))
         };

@@ -1,6 +1,7 @@
 //! From an assignment to finished pieces: fetch, fuse, put, under a byte budget.
 //!
-//! Reads and writes are asynchronous; arithmetic runs on threads of its own, so a long fusion never delays a heartbeat.
+//! Reads and writes are asynchronous; arithmetic runs on threads of its own ([`threads`]), so a long fusion never delays a
+//! heartbeat.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,11 +9,10 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use rayon::ThreadPool;
 use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job};
 use shardfuse_proto::v1;
 use shardfuse_store::{Allow, Location, PartSlot, Stores, UploadId, digest};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::Failure;
@@ -35,12 +35,14 @@ mod permit;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use budget::{Budget, Share};
 use factors::Factors;
 use flow::Flow;
 use inputs::Inputs;
 use measured::{Gains, Norms};
+use threads::Threads;
 
 /// What a piece may need beyond twice the budget, before it is refused: rows of real models fit by far.
 const TOLERATED: u64 = 4 << 30;
@@ -93,23 +95,18 @@ pub struct Shared {
     kernels: Kernels,
     device: Device,
     said: gpu::Said,
-    pool: Arc<ThreadPool>,
+    threads: Threads,
     bytes_read: Arc<AtomicU64>,
     bytes_put: AtomicU64,
 }
 
 impl Shared {
-    /// Runs arithmetic on the worker's own threads.
+    /// Runs arithmetic.
     async fn compute<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&ThreadPool) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Threads) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (send, receive) = oneshot::channel();
-        let pool = Arc::clone(&self.pool);
-        self.pool.spawn(move || {
-            let _ = send.send(work(&pool));
-        });
-        receive.await.unwrap_or_else(|_| Err(Failure::local("a compute thread panicked")))
+        self.threads.run(work).await
     }
 
     /// Notes how long a part's stage took.
@@ -171,7 +168,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline with a byte budget and a number of threads, which may read and write every place. It fuses on `device` what
-    /// has a path there.
+    /// has a path there. With no thread of its own it computes where it is awaited, which a simulation can replay.
     pub fn new(stores: Arc<Stores>, memory: u64, threads: usize, device: Device) -> Result<Self, Failure> {
         Self::limited(stores, Allow::everything(), memory, threads, device)
     }
@@ -186,11 +183,6 @@ impl Pipeline {
     ) -> Result<Self, Failure> {
         // A GPU's page-locked memory is a part of the budget, up to half of it.
         let memory = memory.saturating_sub(device.host_bytes()).max(memory / 2);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("fuse-{i}"))
-            .build()
-            .map_err(|e| Failure::local(format!("cannot start {threads} compute threads: {e}")))?;
         metrics::gauge!("shardfuse_memory_budget_bytes").set(memory as f64);
         let shared = Shared {
             stores,
@@ -205,7 +197,7 @@ impl Pipeline {
             kernels: Kernels::best(),
             device,
             said: gpu::Said::default(),
-            pool: Arc::new(pool),
+            threads: Threads::new(threads)?,
             bytes_read: Arc::default(),
             bytes_put: AtomicU64::new(0),
         };

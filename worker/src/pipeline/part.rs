@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use rayon::prelude::*;
 use shardfuse_merge::plan::inventory::ObjectId;
 use shardfuse_merge::plan::recipe::{Fuse, Placed, Recipe, matrix};
 use shardfuse_merge::plan::task::{Fill, overlapping};
@@ -20,6 +19,7 @@ use super::coalesce::{GAP, MOST, coalesce};
 use super::inputs::Inputs;
 use super::measured::Norms;
 use super::steps::{self, Extent, Steps};
+use super::threads::Threads;
 use super::{Shared, Stage, gpu};
 use crate::Failure;
 use crate::device::cpu::Kernels;
@@ -51,7 +51,7 @@ pub fn need(shared: &Shared, fill: &Fill, part: u32) -> u64 {
         return len;
     }
     let reads: u64 = reads(fill, &range).iter().map(|(_, r)| r.end - r.start).sum();
-    let (threads, loading) = (shared.pool.current_num_threads() as u64, shared.loading.bytes());
+    let (threads, loading) = (shared.threads.count() as u64, shared.loading.bytes());
     let fused = overlapping(&fill.tensors, &range).map(|t| match &t.recipe {
         Recipe::Copy(_) => 0,
         Recipe::Fuse(fuse) => {
@@ -266,29 +266,29 @@ async fn fuse_into(
     let kernels = shared.kernels;
     let steps = Arc::new(steps);
     if steps.in_memory() {
-        let fuse = move |pool: &rayon::ThreadPool| {
+        let fuse = move |threads: &Threads| {
             let apply = |first: u64, w: &mut [f32]| steps.apply(&kernels, first, w);
-            pool.install(|| tiles(&kernels, rows.start, &tile, &blame, &raw, &mut out[target], skip, apply))?;
+            tiles(threads, &kernels, rows.start, &tile, &blame, &raw, &mut out[target], skip, apply)?;
             Ok(out)
         };
         return shared.compute(fuse).await;
     }
     let len = ((rows.end - rows.start) * cols) as usize;
     let from = raw.clone();
-    let decode = move |_: &rayon::ThreadPool| {
+    let decode = move |_: &Threads| {
         let mut w = vec![0.0f32; len];
         kernels.decode(tile.from, &from, &mut w);
         Ok(w)
     };
     let w = shared.compute(decode).await?;
     let w = steps.apply_by_ranges(shared, inputs, rows.start, w).await.map_err(|f| blame.name(f))?;
-    let encode = move |pool: &rayon::ThreadPool| {
+    let encode = move |threads: &Threads| {
         let ready = |first: u64, tile: &mut [f32]| {
             let at = ((first - rows.start) * cols) as usize;
             tile.copy_from_slice(&w[at..at + tile.len()]);
             Ok(())
         };
-        pool.install(|| tiles(&kernels, rows.start, &tile, &blame, &raw, &mut out[target], skip, ready))?;
+        tiles(threads, &kernels, rows.start, &tile, &blame, &raw, &mut out[target], skip, ready)?;
         Ok(out)
     };
     shared.compute(encode).await
@@ -326,6 +326,7 @@ impl Tile {
 /// `apply` gets the first row of a tile and its values.
 #[allow(clippy::too_many_arguments, reason = "two call sites; a struct would only rename the list")]
 fn tiles(
+    threads: &Threads,
     kernels: &Kernels,
     begin: u64,
     tile: &Tile,
@@ -333,7 +334,7 @@ fn tiles(
     raw: &[u8],
     out: &mut [u8],
     skip: usize,
-    apply: impl Fn(u64, &mut [f32]) -> Result<(), Failure> + Sync,
+    apply: impl Fn(u64, &mut [f32]) -> Result<(), Failure> + Sync + Send,
 ) -> Result<(), Failure> {
     let in_row = tile.cols * tile.from.bytes().unwrap_or(0) as usize;
     let out_row = tile.cols * tile.to.bytes().unwrap_or(0) as usize;
@@ -348,7 +349,7 @@ fn tiles(
         at = end;
         rest = next;
     }
-    jobs.into_par_iter().try_for_each_init(Vec::<f32>::new, |w, (i, raw, skip, out)| {
+    threads.each(jobs, Vec::<f32>::new, |w, (i, raw, skip, out)| {
         let first = begin + (i * per_tile) as u64;
         let rows = raw.len() / in_row;
         w.resize(rows * tile.cols, 0.0);

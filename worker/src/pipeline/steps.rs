@@ -3,8 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::ThreadPool;
-use rayon::prelude::*;
 use shardfuse_merge::fuse::norm::dora_gain;
 use shardfuse_merge::plan::inventory::Source;
 use shardfuse_merge::plan::recipe::{DoraNorm, LowRank, Norm, Op, Step};
@@ -14,6 +12,7 @@ use super::Shared;
 use super::factors::{self, Right};
 use super::inputs::Inputs;
 use super::measured::Norms;
+use super::threads::Threads;
 use crate::Failure;
 use crate::device::cpu::Kernels;
 
@@ -231,7 +230,7 @@ impl Steps {
                 }
             }
             let (steps, kernels) = (Arc::clone(self), shared.kernels);
-            let rest = move |_: &ThreadPool| {
+            let rest = move |_: &Threads| {
                 let step = &steps.steps[i];
                 step.plain(&kernels, &steps, first, &mut w);
                 let gains = step.row_gains(&kernels, &steps, first, original.as_deref(), w.len(), |_| {})?;
@@ -270,21 +269,20 @@ impl Steps {
             };
             let (steps, kernels) = (Arc::clone(self), shared.kernels);
             let (a, width) = (range.start as usize, (range.end - range.start) as usize);
-            let add = move |pool: &ThreadPool| {
+            let add = move |threads: &Threads| {
                 let _share = share;
                 let Some(delta) = steps.steps[i].delta() else { return Ok(w) };
                 let tile = ((1 << 18) / width).max(1);
-                pool.install(|| {
-                    w.par_chunks_mut(tile * cols).enumerate().for_each_init(Vec::new, |part, (t, w)| {
-                        let left = steps.left_rows(delta, first + (t * tile) as u64, w.len());
-                        part.clear();
-                        part.extend(w.chunks_exact(cols).flat_map(|row| row[a..a + width].iter().copied()));
-                        kernels.low_rank(part, left, &ready.packed, delta.spec.scale);
-                        for (row, from) in w.chunks_exact_mut(cols).zip(part.chunks_exact(width)) {
-                            row[a..a + width].copy_from_slice(from);
-                        }
-                    });
-                });
+                threads.each(w.chunks_mut(tile * cols).enumerate().collect(), Vec::new, |part, (t, w)| {
+                    let left = steps.left_rows(delta, first + (t * tile) as u64, w.len());
+                    part.clear();
+                    part.extend(w.chunks_exact(cols).flat_map(|row| row[a..a + width].iter().copied()));
+                    kernels.low_rank(part, left, &ready.packed, delta.spec.scale);
+                    for (row, from) in w.chunks_exact_mut(cols).zip(part.chunks_exact(width)) {
+                        row[a..a + width].copy_from_slice(from);
+                    }
+                    Ok(())
+                })?;
                 Ok(w)
             };
             w = shared.compute(add).await?;

@@ -122,10 +122,14 @@ impl Bench {
 
     /// The output's bytes, made under a budget in parts.
     async fn make(&self, memory: u64, part_size: u64) -> Vec<u8> {
+        self.make_on(3, memory, part_size).await
+    }
+
+    async fn make_on(&self, threads: usize, memory: u64, part_size: u64) -> Vec<u8> {
         let store: Arc<dyn Store> = Arc::new(Local::new());
         let assignment = self.assignment(&*store, part_size).await;
         let stores = Arc::new(Stores::all(store.clone()));
-        let pipeline = Pipeline::new(stores, memory, 3, Device::Cpu).unwrap();
+        let pipeline = Pipeline::new(stores, memory, threads, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(10_000);
         pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
         assert_eq!(pipeline.shared.used(), 0, "every share is given back");
@@ -192,6 +196,15 @@ async fn budget_and_part_size_change_no_bit() {
     let whole = b.make(1 << 30, 1 << 20).await;
     for (memory, part_size) in [(1 << 30, 1 << 10), (1 << 30, 1 << 16), (256 << 10, 1 << 20), (256 << 10, 1 << 14)] {
         assert!(b.make(memory, part_size).await == whole, "{memory} bytes, parts of {part_size}");
+    }
+}
+
+#[tokio::test]
+async fn threads_or_none_change_no_bit() {
+    let b = everything().await;
+    for memory in [1 << 30, 256 << 10] {
+        let pool = b.make_on(3, memory, 1 << 14).await;
+        assert!(b.make_on(0, memory, 1 << 14).await == pool, "{memory} bytes");
     }
 }
 

@@ -1,0 +1,332 @@
+//! What must hold at every moment of a run, looked at with every write that the store does and every event that the
+//! services tell, and at the end.
+//!
+//! - While `config.json` is in the output, so is everything else that the undisturbed merge publishes, byte by byte.
+//! - Weights come into their place once, and nothing that is published goes away.
+//! - Coordinators take their epochs one after the other, and write under their own tokens.
+//! - A coordinator has two live attempts at a task at the most, on two workers, under numbers that rise.
+//! - What its journal holds, a coordinator gives to nobody: neither its own, nor what it found.
+//! - In the end no state is left, and of uploads only those whose id was lost before it could be written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use serde_json::Value;
+use shardfuse_merge::Kind;
+use shardfuse_proto::v1::Failure;
+use shardfuse_store::memory::Memory;
+use shardfuse_store::{Location, UploadId};
+
+use crate::facts::Facts;
+use crate::model;
+
+/// A change that the store has done.
+pub enum Done<'a> {
+    Written { at: &'a Location, bytes: &'a Bytes },
+    Removed { at: &'a Location },
+    Begun { upload: &'a UploadId },
+    Part { at: &'a Location, number: u32, stale: bool },
+    Completed { at: &'a Location },
+}
+
+/// A task's piece.
+type Piece = (u64, u64);
+
+/// The laws of one run, and what they have seen.
+pub struct Laws {
+    /// What the undisturbed merge publishes.
+    reference: BTreeMap<Location, Bytes>,
+    seen: Mutex<Seen>,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Default)]
+struct Seen {
+    broken: Vec<String>,
+    failures: Vec<String>,
+    /// How often each file came into its place.
+    completed: BTreeMap<Location, u32>,
+    /// The tokens of the epochs, the first being that of epoch 1; of a seal as well.
+    epochs: Vec<String>,
+    /// The highest epoch of a coordinator.
+    highest: u64,
+    /// All journaled pieces.
+    journaled: BTreeSet<Piece>,
+    /// What each coordinator, by its token, knows to be journaled.
+    known: BTreeMap<String, BTreeSet<Piece>>,
+    begun: BTreeSet<String>,
+    noted: BTreeSet<String>,
+    /// Parts, by file and number, that were put.
+    put: BTreeSet<(String, u32)>,
+    /// Live attempts by merge and task: number and worker.
+    live: BTreeMap<(String, u64), BTreeMap<u64, u64>>,
+    /// The last attempt's number by merge and task.
+    last: BTreeMap<(String, u64), u64>,
+    /// Workers that were cut off while they had live attempts.
+    cut: BTreeSet<u64>,
+}
+
+/// An event's fields.
+pub type Fields = BTreeMap<String, String>;
+
+impl Laws {
+    pub fn new(reference: BTreeMap<Location, Bytes>) -> Laws {
+        Laws { reference, seen: Mutex::default(), facts: Mutex::default() }
+    }
+
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap()
+    }
+
+    /// What was broken so far.
+    pub fn broken(&self) -> Vec<String> {
+        self.seen.lock().unwrap().broken.clone()
+    }
+
+    /// How the merge failed before it was submitted again.
+    pub fn failures(&self) -> Vec<String> {
+        self.seen.lock().unwrap().failures.clone()
+    }
+
+    pub fn breaks(&self, what: impl Into<String>) {
+        self.seen.lock().unwrap().broken.push(what.into());
+    }
+
+    /// A worker is cut off from now on.
+    pub fn cut_off(&self, worker: u64) {
+        let mut seen = self.seen.lock().unwrap();
+        if seen.is_busy(worker) {
+            seen.cut.insert(worker);
+        }
+    }
+
+    /// Whether a worker has live attempts.
+    pub fn is_busy(&self, worker: u64) -> bool {
+        self.seen.lock().unwrap().is_busy(worker)
+    }
+
+    /// A merge was told to have failed, and is submitted again: only faults of its surroundings may do that to it.
+    pub fn failed(&self, failure: &Failure) {
+        let told = format!("{} ({})", failure.message, failure.kind);
+        self.seen.lock().unwrap().failures.push(told);
+        let expected = match Kind::parse(&failure.kind) {
+            Some(Kind::Io | Kind::Internal | Kind::Interrupted) => true,
+            Some(Kind::OutputBusy) => self.facts().rivals > 0,
+            _ => false,
+        };
+        if !expected {
+            self.breaks(format!("the merge failed: {} ({})", failure.message, failure.kind));
+        }
+    }
+
+    /// The store has done something.
+    pub fn done(&self, memory: &Memory, done: &Done<'_>) {
+        let mut seen = self.seen.lock().unwrap();
+        match done {
+            Done::Written { at, bytes } => match name(at).strip_prefix("out/.shardfuse/") {
+                Some(state) => seen.state_written(state, bytes),
+                None if at.is_within(&model::out()) => self.visible(&mut seen, memory, at),
+                None => {}
+            },
+            Done::Removed { at } => {
+                if at.is_within(&model::out().join(".shardfuse").expect("it is a name")) {
+                    seen.state_removed(&name(at));
+                } else if self.reference.contains_key(*at) {
+                    seen.broken.push(format!("{at} was removed"));
+                }
+            }
+            Done::Begun { upload } => _ = seen.begun.insert(upload.as_str().to_owned()),
+            Done::Part { at, number, stale } => {
+                let again = !seen.put.insert((name(at), *number));
+                let mut facts = self.facts();
+                facts.parts_again += u64::from(again);
+                facts.late_puts += u64::from(*stale || again && seen.completed.contains_key(*at));
+            }
+            Done::Completed { at } => {
+                *seen.completed.entry((*at).clone()).or_default() += 1;
+                self.visible(&mut seen, memory, at);
+            }
+        }
+        let mut facts = self.facts();
+        facts.epochs = seen.highest;
+    }
+
+    /// Something is visible in the output that was not.
+    fn visible(&self, seen: &mut Seen, memory: &Memory, at: &Location) {
+        let there = memory.snapshot();
+        let config = model::out().join("config.json").expect("it is a name");
+        if !there.contains_key(&config) {
+            return;
+        }
+        // The manifest comes last.
+        let last = model::out().join("shardfuse.json").expect("it is a name");
+        for (file, bytes) in &self.reference {
+            let found = there.get(file);
+            if found != Some(bytes) && (*file != last || found.is_some()) {
+                seen.broken.push(format!("with {at} written, config.json is there and {file} is not what it must be"));
+            }
+        }
+    }
+
+    /// The services tell something.
+    pub fn event(&self, message: &str, fields: &Fields) {
+        let number = |name: &str| fields.get(name).and_then(|v| v.parse::<u64>().ok());
+        let mut seen = self.seen.lock().unwrap();
+        match (message, fields.get("merge"), number("worker"), number("task"), number("epoch")) {
+            ("assigned", Some(merge), Some(worker), Some(task), Some(epoch)) => {
+                let pieces: Vec<u64> = numbers(fields.get("pieces").map_or("", String::as_str));
+                let again = seen.assigned(merge, worker, task, epoch, &pieces);
+                let mut facts = self.facts();
+                facts.assigned += 1;
+                facts.repeated += u64::from(again == Again::Beside);
+                facts.retried += u64::from(again == Again::After);
+            }
+            ("revoked" | "a task failed", Some(merge), Some(_), Some(task), Some(epoch)) => {
+                if let Some(attempts) = seen.live.get_mut(&(merge.clone(), task)) {
+                    attempts.remove(&epoch);
+                }
+            }
+            ("done", Some(merge), _, Some(task), _) => _ = seen.live.remove(&(merge.clone(), task)),
+            ("left", Some(merge), Some(worker), ..) => {
+                let of_merge = seen.live.iter_mut().filter(|((m, _), _)| m == merge);
+                of_merge.for_each(|(_, attempts)| attempts.retain(|_, w| *w != worker));
+            }
+            ("lost: no sign of it for a lease", _, Some(worker), ..) if seen.cut.remove(&worker) => {
+                self.facts().leases_cut += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at what is left once all is quiet.
+    pub fn end(&self, memory: &Memory) {
+        let mut seen = self.seen.lock().unwrap();
+        let there = memory.snapshot();
+        for (file, bytes) in &self.reference {
+            if there.get(file) != Some(bytes) {
+                seen.broken.push(format!("in the end {file} is not what the undisturbed merge makes"));
+            }
+        }
+        for at in there.keys().filter(|at| at.is_within(&model::out()) && !self.reference.contains_key(at)) {
+            seen.broken.push(format!("in the end {at} is left"));
+        }
+        let weights = self.reference.keys().filter(|at| at.to_string().ends_with(".safetensors"));
+        let not_once: Vec<String> = weights
+            .map(|at| (at, seen.completed.get(at).copied().unwrap_or(0)))
+            .filter(|(_, times)| *times != 1)
+            .map(|(at, times)| format!("{at} came into its place {times} times"))
+            .collect();
+        seen.broken.extend(not_once);
+        let unknown = seen.begun.difference(&seen.noted).count();
+        let open = memory.open_uploads();
+        if open > unknown {
+            seen.broken.push(format!("in the end {open} uploads are open; the ids of {unknown} were lost"));
+        }
+    }
+}
+
+/// Whether a task was tried before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    First,
+    /// An earlier attempt has ended.
+    After,
+    /// Another attempt lives.
+    Beside,
+}
+
+impl Seen {
+    fn is_busy(&self, worker: u64) -> bool {
+        self.live.values().any(|attempts| attempts.values().any(|w| *w == worker))
+    }
+
+    fn state_written(&mut self, name: &str, bytes: &Bytes) {
+        let mut path = name.split('/');
+        match (path.next(), path.next()) {
+            (Some("epoch"), Some(number)) => {
+                let taken: Value = serde_json::from_slice(bytes).unwrap_or_default();
+                let token = taken["token"].as_str().unwrap_or_default().to_owned();
+                if number.parse() != Ok(self.epochs.len() + 1) {
+                    self.broken.push(format!("epoch {number} was taken after epoch {}", self.epochs.len()));
+                }
+                self.known.insert(token.clone(), self.journaled.clone());
+                self.epochs.push(token);
+                if taken["plan"] != "" {
+                    self.highest = self.highest.max(self.epochs.len() as u64);
+                }
+            }
+            (Some("journal"), Some(writer)) => {
+                let place = writer.split_once('-').and_then(|(n, token)| Some((n.parse::<usize>().ok()?, token)));
+                let took = |(n, token): &(usize, &str)| self.epochs.get(n.wrapping_sub(1)).is_some_and(|t| t == token);
+                let Some((_, token)) = place.filter(took) else {
+                    return self.broken.push(format!("a journal is written under {writer}, which took no epoch"));
+                };
+                // A record ends with a line feed and its digest.
+                let record: Value =
+                    serde_json::from_slice(&bytes[..bytes.len().saturating_sub(65)]).unwrap_or_default();
+                self.journal(token, &record["record"]);
+            }
+            _ => {}
+        }
+    }
+
+    fn journal(&mut self, token: &str, record: &Value) {
+        let known = self.known.entry(token.to_owned()).or_default();
+        for piece in record["pieces"].as_array().into_iter().flatten() {
+            let piece = (piece["task"].as_u64().unwrap_or(u64::MAX), piece["piece"].as_u64().unwrap_or(u64::MAX));
+            known.insert(piece);
+            self.journaled.insert(piece);
+        }
+        for upload in record["opened"]["uploads"].as_array().into_iter().flatten() {
+            self.noted.insert(upload[1].as_str().unwrap_or_default().to_owned());
+        }
+        if !record["dropped"].is_null() || !record["lost"].is_null() {
+            self.broken.push(format!("a store that loses nothing lost parts: {record}"));
+        }
+    }
+
+    fn state_removed(&mut self, name: &str) {
+        if name == "out/.shardfuse" {
+            self.epochs.clear();
+        }
+    }
+
+    fn assigned(&mut self, merge: &str, worker: u64, task: u64, epoch: u64, pieces: &[u64]) -> Again {
+        let key = (merge.to_owned(), task);
+        let token = merge.rsplit('-').next().unwrap_or_default();
+        match self.known.get(token) {
+            Some(known) => {
+                let again: Vec<u64> = pieces.iter().copied().filter(|piece| known.contains(&(task, *piece))).collect();
+                if !again.is_empty() {
+                    self.broken.push(format!("pieces {again:?} of task {task} are journaled and given to {worker}"));
+                }
+            }
+            None => self.broken.push(format!("a merge runs as {merge}, which took no epoch")),
+        }
+        let last = self.last.insert(key.clone(), epoch);
+        if last.is_some_and(|last| last >= epoch) {
+            self.broken.push(format!("attempt {epoch} at task {task} comes after attempt {last:?}"));
+        }
+        let live = self.live.entry(key).or_default();
+        let again = match (live.is_empty(), last) {
+            (false, _) => Again::Beside,
+            (true, Some(_)) => Again::After,
+            (true, None) => Again::First,
+        };
+        if live.values().any(|w| *w == worker) || live.len() >= 2 {
+            self.broken.push(format!("attempt {epoch} at task {task} on {worker} comes beside {live:?}"));
+        }
+        live.insert(epoch, worker);
+        again
+    }
+}
+
+/// A location below the bucket.
+fn name(at: &Location) -> String {
+    at.to_string().trim_start_matches("s3://bucket/").to_owned()
+}
+
+fn numbers(text: &str) -> Vec<u64> {
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
+}
