@@ -28,8 +28,7 @@ struct Shown {
 }
 
 /// The routes of the page.
-pub fn routes(hub: hub::Handle) -> Router {
-    let samples = Samples::start(hub.clone());
+pub fn routes(hub: hub::Handle, samples: Arc<Samples>) -> Router {
     let shown = Arc::new(Shown { hub, started: Instant::now(), samples });
     Router::new()
         .route("/", get(page))

@@ -1,11 +1,15 @@
-//! Throughput over the last minutes, from what the workers count.
+//! Throughput over the last minutes, from what the workers count, and the pace of each merge.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use shardfuse_coordinator::driver::Progress;
 use shardfuse_coordinator::hub::{self, WorkerView};
+use shardfuse_coordinator::registry::MergeId;
 use shardfuse_coordinator::schedule::WorkerId;
+
+use super::pace::Pace;
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(2);
@@ -25,10 +29,13 @@ pub struct Sample {
 
 /// The last samples.
 #[derive(Debug, Default)]
-pub struct Samples(Mutex<VecDeque<Sample>>);
+pub struct Samples {
+    throughput: Mutex<VecDeque<Sample>>,
+    pace: Mutex<Pace>,
+}
 
 impl Samples {
-    /// Begins to sample a hub's workers, until the hub ends.
+    /// Begins to sample a hub's workers and merges, until the hub ends.
     pub fn start(hub: hub::Handle) -> Arc<Samples> {
         let samples = Arc::new(Samples::default());
         let kept = Arc::clone(&samples);
@@ -39,7 +46,9 @@ impl Samples {
             loop {
                 every.tick().await;
                 let Ok(workers) = hub.workers().await else { return };
+                let Ok(census) = hub.census().await else { return };
                 let now = Instant::now();
+                kept.pace().note(now, census.active.into_iter().map(|(id, p)| (id, p.bytes_done)));
                 let (read, written) = counts.since(&workers);
                 let span = now.duration_since(last).as_secs_f64().max(0.1);
                 last = now;
@@ -49,13 +58,22 @@ impl Samples {
         samples
     }
 
-    /// The samples, the oldest first.
+    /// Seconds to the end of a merge, at the rate of the last minute; none while nothing moves.
+    pub fn seconds_left(&self, id: &MergeId, progress: &Progress) -> Option<f64> {
+        self.pace().seconds(id, progress.bytes_total.saturating_sub(progress.bytes_done))
+    }
+
+    /// The samples of throughput, the oldest first.
     pub fn all(&self) -> Vec<Sample> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.throughput.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, sample: Sample) {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.throughput.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == KEPT {
             samples.pop_front();
         }

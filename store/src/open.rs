@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
+use crate::counted::Counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Web;
 use crate::hub::Hub;
@@ -58,10 +59,10 @@ impl Stores {
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
         let buckets = Buckets { config, environment: Environment::of_process(), connections, open: Mutex::default() };
         Self {
-            files: Arc::new(Local::new()),
+            files: Arc::new(Counted::new(Arc::new(Local::new()))),
             objects: Objects::Buckets(Arc::new(buckets)),
-            web: Arc::new(Retrying::new(Arc::new(Web::default()))),
-            hub: Arc::new(Retrying::new(Arc::new(Hub::from_env()))),
+            web: tried(Web::default()),
+            hub: tried(Hub::from_env()),
             rate: None,
         }
     }
@@ -114,6 +115,11 @@ impl Stores {
     }
 }
 
+/// A store over a network: what may pass is tried again, and each try is counted.
+fn tried(store: impl Store) -> Arc<dyn Store> {
+    Arc::new(Retrying::new(Arc::new(Counted::new(Arc::new(store)))))
+}
+
 impl Buckets {
     fn open(&self, at: &Location) -> Arc<dyn Store> {
         let found = self.config.find(at);
@@ -125,7 +131,7 @@ impl Buckets {
                 Err(e) => return Arc::new(Refused::new(e.kind(), e.chain())),
             };
             match made {
-                Ok(bucket) => Arc::new(Retrying::new(Arc::new(bucket))),
+                Ok(bucket) => tried(bucket),
                 Err(e) => Arc::new(Refused::new(e.kind(), e.message())),
             }
         };

@@ -109,7 +109,7 @@ impl Hub {
     }
 
     /// The class of the first worker that has a merge's device; `None` while there is none.
-    fn first_class(&self, id: &MergeId) -> Option<String> {
+    pub(super) fn first_class(&self, id: &MergeId) -> Option<String> {
         let record = &self.merges.get(id)?.record;
         if record.cancel.is_some() || Device::parse(&record.device) == Ok(Device::Cpu) {
             return Some(Device::Cpu.as_str().to_owned());

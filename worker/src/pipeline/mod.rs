@@ -27,6 +27,7 @@ mod factors;
 mod gauge;
 mod gpu;
 mod inputs;
+mod level;
 mod measured;
 mod part;
 mod permit;
@@ -37,6 +38,7 @@ mod tests;
 use budget::{Budget, Share};
 use factors::Factors;
 use inputs::Inputs;
+use level::{Level, OneOf};
 use measured::{Gains, Norms};
 
 /// What a piece may need beyond twice the budget, before it is refused: rows of real models fit by far.
@@ -89,6 +91,7 @@ pub struct Shared {
     pool: Arc<ThreadPool>,
     bytes_read: Arc<AtomicU64>,
     bytes_put: AtomicU64,
+    used: Level,
 }
 
 impl Shared {
@@ -116,7 +119,7 @@ impl Shared {
     }
 
     /// Waits until a piece may begin: its attempt is not held, and its memory is there.
-    async fn admit(&self, gate: &Gate, need: u64, piece: &str) -> Result<Share, Failure> {
+    async fn admit(&self, gate: &Gate, need: u64, piece: &str) -> Result<(Share, OneOf), Failure> {
         let most = (2 * self.memory).max(TOLERATED);
         if need > most {
             let failure = Failure::local(format!("{piece} takes {need} bytes of memory, this worker gives {most}"));
@@ -124,35 +127,25 @@ impl Shared {
         }
         loop {
             gate.passed().await;
-            let queue = Queued::new();
+            let waiting = OneOf::waiting();
             let share = self.budget.take(need).await;
-            drop(queue);
+            drop(waiting);
             // It may have been held while it waited; the memory is for others then.
             if gate.is_open() {
-                metrics::gauge!("shardfuse_memory_used_bytes").set(self.used() as f64);
-                return Ok(share);
+                self.used.show(self.memory_used());
+                return Ok((share, OneOf::in_flight()));
             }
         }
     }
 
-    fn used(&self) -> u64 {
+    /// Bytes that parts and loading hold.
+    fn lent(&self) -> u64 {
         self.budget.in_use() + self.loading.in_use()
     }
-}
 
-/// A piece that waits for memory, as the metrics count it: also where the wait is given up.
-struct Queued;
-
-impl Queued {
-    fn new() -> Self {
-        metrics::gauge!("shardfuse_queue_depth").increment(1.0);
-        Queued
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        metrics::gauge!("shardfuse_queue_depth").decrement(1.0);
+    /// Bytes of the budget in use: what parts and loading hold, factors that are kept, and buffers that wait to be lent.
+    fn memory_used(&self) -> u64 {
+        self.lent() + self.budget.idle() + self.loading.idle() + self.factors.bytes() + self.gains.bytes()
     }
 }
 
@@ -184,7 +177,7 @@ impl Pipeline {
             .thread_name(|i| format!("fuse-{i}"))
             .build()
             .map_err(|e| Failure::local(format!("cannot start {threads} compute threads: {e}")))?;
-        metrics::gauge!("shardfuse_memory_budget_bytes").set(memory as f64);
+        level::begin(memory, &device);
         let shared = Shared {
             stores,
             allow,
@@ -199,6 +192,7 @@ impl Pipeline {
             pool: Arc::new(pool),
             bytes_read: Arc::default(),
             bytes_put: AtomicU64::new(0),
+            used: Level::new("shardfuse_memory_used_bytes"),
         };
         Ok(Pipeline { shared: Arc::new(shared) })
     }
@@ -306,10 +300,12 @@ impl Work for Pipeline {
     }
 
     fn usage(&self) -> Usage {
+        let memory_used = self.shared.memory_used();
+        self.shared.used.show(memory_used);
         Usage {
             bytes_put: self.shared.bytes_put.load(Ordering::Relaxed),
             bytes_read: self.shared.bytes_read.load(Ordering::Relaxed),
-            memory_used: self.shared.used(),
+            memory_used,
         }
     }
 
