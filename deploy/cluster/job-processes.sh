@@ -98,6 +98,7 @@ main() {
   trap finish EXIT
   [[ -x $binary ]] || fail "no binary at $binary; cargo build --release, or --binary"
   ((EUID == 0)) || fail "network namespaces need root"
+  "$root/deploy/packages.sh" ip=iproute2 tc=iproute2 curl python3
   "$root/deploy/tools.sh"
   "$root/tests/services/install.sh"
   network

@@ -31,7 +31,8 @@ impl Hub {
         let id = MergeId::of(&submission.spec);
         let known = self.merges.get(&id);
         let as_it_is = known.is_some_and(|merge| match &merge.phase {
-            Phase::Ended(ended) => ended.outcome == Outcome::Done && !submission.restart,
+            // Its inputs may have changed since: with `force` they are looked at, and the same again ends at once.
+            Phase::Ended(ended) => ended.outcome == Outcome::Done && !submission.restart && !submission.force,
             Phase::Queued | Phase::Active(_) => true,
         });
         if as_it_is {
