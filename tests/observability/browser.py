@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import time
+import urllib.request
 
 import websocket
 
@@ -35,8 +36,6 @@ class Browser:
         return int(file.read_text().split()[0])
 
     def _page(self, port):
-        import urllib.request
-
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE) as answer:
             return next(t["webSocketDebuggerUrl"] for t in json.load(answer) if t["type"] == "page")
 
@@ -63,6 +62,7 @@ class Browser:
 
     def open(self, url):
         self.call("Page.navigate", url=url)
+        self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'", url)
 
     def look(self, width, height, scheme="light"):
         """A window of this size (CSS pixels), for somebody who likes it light or dark."""

@@ -18,13 +18,13 @@ def during_a_merge(browser, url, merge, layers, pictures):
     browser.look(1200, 1400)
     browser.open(url)
     browser.until(f"{SHOWN}.includes('{merge}')", "the merge")
-    assert browser.js("document.querySelector('.merge .badge').textContent") == "running"
+    browser.until("document.querySelector('.merge .badge').textContent === 'running'", "that it runs")
     before = browser.until(DONE, "progress")
     browser.until(f"{DONE} > {before}", "progress that moves")
     browser.until("document.getElementById('workers').innerText.includes('w1') && document.getElementById('workers').innerText.includes('w2')", "both workers")
     browser.until("['read', 'written'].every(c => (document.querySelector('#plot path.' + c)?.getAttribute('d') || '').split('L').length > 3)", "a plot of the throughput")
     browser.until("document.querySelector('.merge').innerText.includes(' left')", "the time that is left")
-    browser.until("document.querySelector('.grid i.done') && document.querySelector('.grid i.waiting, .grid i.running')", "a layer grid in the middle of a merge")
+    browser.until("Boolean(document.querySelector('.grid i.done') && document.querySelector('.grid i.waiting, .grid i.running'))", "a layer grid in the middle of a merge")
     columns = browser.js("getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length")
     assert columns > layers, f"{columns} columns for {layers} layers"
 

@@ -20,7 +20,7 @@ from model import LAYERS, make
 
 PATIENCE = 120  # seconds that a condition may take on a busy machine
 WORKERS = ("w1", "w2")
-RATE = "4MiB"  # a worker writes no faster, so that there is a merge to look at
+RATE = "3MiB"  # a worker writes no faster, so that there is a merge to look at
 # In the environment of every process, and nowhere else.
 SECRET = "kept-to-itself-5f0c"
 
