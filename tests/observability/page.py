@@ -4,10 +4,10 @@
 CONTRAST = """(() => {
   const part = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const light = text => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number); return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b); };
-  const ground = light(getComputedStyle(document.querySelector("section")).backgroundColor);
-  const against = element => { const other = light(getComputedStyle(element).color);
-    return (Math.max(ground, other) + 0.05) / (Math.min(ground, other) + 0.05); };
-  return [document.querySelector("section h2"), document.querySelector("section .faint")].map(against);
+  const contrast = (words, ground) => { const [a, b] = [light(getComputedStyle(words).color), light(getComputedStyle(ground).backgroundColor)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
+  const [section, badge] = [document.querySelector("section"), document.querySelector(".merge .badge")];
+  return [contrast(section.querySelector("h2"), section), contrast(document.querySelector("section .faint"), section), contrast(badge, badge)];
 })()"""
 GROUND = "getComputedStyle(document.body).backgroundColor"
 SHOWN = "document.getElementById('merges').innerText"
@@ -32,14 +32,15 @@ def during_a_merge(browser, url, merge, layers, pictures):
     for scheme in ("light", "dark"):
         browser.look(1200, 1400, scheme)
         seen[scheme] = browser.js(GROUND)
-        heading, faint = browser.js(CONTRAST)
-        assert heading >= 7 and faint >= 4.5, f"{scheme}: text of contrast {heading:.1f}, faint text of {faint:.1f}"
+        heading, faint, badge = browser.js(CONTRAST)
+        assert heading >= 7 and min(faint, badge) >= 4.5, f"{scheme}: contrasts of text {heading:.1f}, faint text {faint:.1f}, badge {badge:.1f}"
         browser.picture(pictures / f"{scheme}.png")
     assert seen["light"] != seen["dark"], f"dark looks as light does: {seen}"
     for scheme in ("light", "dark"):
         browser.look(390, 844, scheme)
         width = browser.js("document.documentElement.scrollWidth")
         assert width <= 390, f"on a phone the page is {width} pixels wide"
+        browser.until("document.querySelector('#plot text').getBoundingClientRect().height >= 10", "words at the plot that can be read on a phone")
         browser.picture(pictures / f"phone-{scheme}.png")
     browser.look(1200, 1400)
     return browser.js("document.documentElement.outerHTML")
