@@ -14,7 +14,7 @@ SHOWN = "document.getElementById('merges').innerText"
 DONE = "Number((document.querySelector('.merge [role=progressbar]') || {getAttribute: () => 0}).getAttribute('aria-valuenow'))"
 
 
-def during_a_merge(browser, url, merge, layers, pictures):
+def during_a_merge(browser, url, merge, layers):
     browser.look(1200, 1400)
     browser.open(url)
     browser.until(f"{SHOWN}.includes('{merge}')", "the merge")
@@ -28,6 +28,12 @@ def during_a_merge(browser, url, merge, layers, pictures):
     columns = browser.js("getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length")
     assert columns > layers, f"{columns} columns for {layers} layers"
 
+    return browser.js("document.documentElement.outerHTML")
+
+
+def looks(browser, pictures):
+    """In the middle of a merge: light and dark, wide and as narrow as a phone."""
+    browser.until(f"{DONE} >= 50", "the second half of the merge")
     seen = {}
     for scheme in ("light", "dark"):
         browser.look(1200, 1400, scheme)
@@ -43,7 +49,6 @@ def during_a_merge(browser, url, merge, layers, pictures):
         browser.until("document.querySelector('#plot text').getBoundingClientRect().height >= 10", "words at the plot that can be read on a phone")
         browser.picture(pictures / f"phone-{scheme}.png")
     browser.look(1200, 1400)
-    return browser.js("document.documentElement.outerHTML")
 
 
 def after_the_merge(browser, url, merge):

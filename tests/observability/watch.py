@@ -64,8 +64,8 @@ def watched(binary, work, until):
     deadline = time.monotonic() + PATIENCE
     running = lambda: fleet.get(merge)["state"] not in ("done", "failed", "cancelled")
     url = f"http://127.0.0.1:{http[0]}/"
-    shown = page.during_a_merge(browser, url, merge, LAYERS, pictures)
-    print("the status page: merge, progress, workers, throughput, layers; light, dark and 390 pixels wide")
+    shown = page.during_a_merge(browser, url, merge, LAYERS)
+    print("the status page: merge, progress, workers, throughput, layers")
 
     queries = prometheus.dashboard()
     prometheus.answered(watcher, queries, deadline, running)
@@ -84,6 +84,8 @@ def watched(binary, work, until):
     assert "default-src 'none'" in page_headers["Content-Security-Policy"], page_headers
     no_secret("the status page", shown)
     no_secret("/api/status", status)
+    page.looks(browser, pictures)
+    print("the status page: light, dark and 390 pixels wide")
     assert running(), "the merge ended before everything was looked at"
 
     while running():
