@@ -21,7 +21,8 @@ pub async fn gauges(hub: &hub::Handle, samples: &Samples) -> Result<String> {
 /// `eta` is of the active merges, in their order.
 fn written(census: &Census, workers: &[WorkerView], eta: Vec<Option<f64>>) -> String {
     let mut text = String::new();
-    let mut family = Family::begin(&mut text, "shardfuse_merges", "Merges by state, ended ones as long as they are remembered");
+    let mut family =
+        Family::begin(&mut text, "shardfuse_merges", "Merges by state, ended ones as long as they are remembered");
     for (stage, count) in &census.stages {
         family.sample(&[("state", stage.as_str())], f64::from(*count));
     }
@@ -46,12 +47,16 @@ fn written(census: &Census, workers: &[WorkerView], eta: Vec<Option<f64>>) -> St
             family.sample(&[("merge", id.as_str()), ("state", state)], f64::from(count));
         }
     }
-    let mut family = Family::begin(&mut text, "shardfuse_merge_progress_ratio", "Finished bytes of a merge over all bytes");
+    let mut family =
+        Family::begin(&mut text, "shardfuse_merge_progress_ratio", "Finished bytes of a merge over all bytes");
     for (id, p) in &census.active {
         family.sample(&[("merge", id.as_str())], p.bytes_done as f64 / p.bytes_total.max(1) as f64);
     }
-    let mut family =
-        Family::begin(&mut text, "shardfuse_merge_eta_seconds", "Expected time to a merge's end, at the last minute's rate");
+    let mut family = Family::begin(
+        &mut text,
+        "shardfuse_merge_eta_seconds",
+        "Expected time to a merge's end, at the last minute's rate",
+    );
     for ((id, _), seconds) in census.active.iter().zip(eta) {
         if let Some(seconds) = seconds {
             family.sample(&[("merge", id.as_str())], seconds);
@@ -107,8 +112,15 @@ mod tests {
 
     #[test]
     fn a_fleet_is_told_in_prometheus_words() {
-        let progress =
-            Progress { bytes_done: 25, bytes_total: 100, tasks_done: 1, tasks_running: 2, tasks_total: 8, demand: 7, ..Progress::default() };
+        let progress = Progress {
+            bytes_done: 25,
+            bytes_total: 100,
+            tasks_done: 1,
+            tasks_running: 2,
+            tasks_total: 8,
+            demand: 7,
+            ..Progress::default()
+        };
         let active = vec![(MergeId::parse("00112233aabbccdd").unwrap(), progress)];
         let census = Census { stages: vec![(Stage::Queued, 0), (Stage::Running, 1)], active, without_class: 0 };
         let text = written(&census, &[worker(0, true), worker(2, true), worker(1, false)], vec![Some(12.5)]);

@@ -35,8 +35,7 @@ fn scrape(port: u16) -> String {
 
 /// Adds what an exposition holds. A type without a series does not count: nobody could ask for it.
 fn note(text: &str, into: &mut Metrics) {
-    let types: BTreeMap<&str, &str> =
-        text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let types: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     for line in text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
         let end = line.find(['{', ' ']).unwrap();
         let series = &line[..end];
@@ -44,7 +43,9 @@ fn note(text: &str, into: &mut Metrics) {
         let name = base.into_iter().find(|b| types.get(b) == Some(&"histogram")).unwrap_or(series);
         let kind = types.get(name).unwrap_or_else(|| panic!("{series} has no type"));
         let labels = match line[end..].strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
-            Some((labels, _)) => labels.split("\",").filter_map(|l| l.split_once('=')).map(|(n, _)| n.to_owned()).collect(),
+            Some((labels, _)) => {
+                labels.split("\",").filter_map(|l| l.split_once('=')).map(|(n, _)| n.to_owned()).collect()
+            }
             None => BTreeSet::new(),
         };
         let known = into.entry(name.to_owned()).or_insert_with(|| ((*kind).to_owned(), BTreeSet::new()));
@@ -115,7 +116,8 @@ fn what_dashboard_alerts_and_chart_ask_for_is_there() {
     let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
 
     let (always, once) = listed();
-    let histograms = always.iter().chain(&once).filter(|(_, (kind, _))| kind == "histogram").map(|(n, _)| n.clone()).collect();
+    let histograms =
+        always.iter().chain(&once).filter(|(_, (kind, _))| kind == "histogram").map(|(n, _)| n.clone()).collect();
     let mut wanted = asked(&histograms);
     wanted.extend(always.keys().cloned());
     let mut exposed = Metrics::new();

@@ -70,10 +70,7 @@ mod tests {
             demand,
             ..Progress::default()
         };
-        let active = vec![
-            (id("0000000000000001"), progress(3, 2, 4)),
-            (id("0000000000000002"), progress(10, 0, 0)),
-        ];
+        let active = vec![(id("0000000000000001"), progress(3, 2, 4)), (id("0000000000000002"), progress(10, 0, 0))];
         let mut census = Census { stages: Vec::new(), active, without_class: 0 };
         // Of five waiting tasks, three wait for others.
         assert_eq!((census.pending(), census.runnable()), (5, 4));

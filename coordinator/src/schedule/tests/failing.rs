@@ -179,7 +179,8 @@ fn the_error_that_used_up_the_attempts_is_named_even_if_a_worker_that_leaves_end
 
 #[test]
 fn retries_are_counted_by_what_ended_the_attempt_before() {
-    let retried = |bench: &Bench| -> Vec<_> { bench.schedule.counters().retries_by.iter().filter(|(_, n)| *n > 0).collect() };
+    let retried =
+        |bench: &Bench| -> Vec<_> { bench.schedule.counters().retries_by.iter().filter(|(_, n)| *n > 0).collect() };
     let mut bench = Bench::new(tasks(1, 1));
     bench.join(1, 1);
     bench.fail(1, 0, 1, ErrorKind::Transient, "reset");
