@@ -33,7 +33,7 @@ def during_a_merge(browser, url, merge, layers):
 
 def looks(browser, pictures):
     """In the middle of a merge: light and dark, wide and as narrow as a phone."""
-    browser.until(f"{DONE} >= 50", "the second half of the merge")
+    browser.until(f"{DONE} >= 20", "some progress")
     seen = {}
     for scheme in ("light", "dark"):
         browser.look(1200, 1400, scheme)

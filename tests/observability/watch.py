@@ -19,8 +19,9 @@ from fleet import Fleet, free_port
 from model import LAYERS, make
 
 PATIENCE = 120  # seconds that a condition may take on a busy machine
-WORKERS = ("w1", "w2")
-RATE = "3MiB"  # a worker writes no faster, so that there is a merge to look at
+SLOW = ("w1", "w2")
+RATE = "1MiB"  # they write no faster, so that there is a merge to look at
+FAST = "w3"  # joins when all was looked at
 # In the environment of every process, and nowhere else.
 SECRET = "kept-to-itself-5f0c"
 
@@ -52,7 +53,7 @@ def watched(binary, work, until):
     fleet = Fleet(binary, work / "fleet", (work / "state").as_uri(), [work.as_uri()], environment | of("coordinator"),
                   ("--http", f"127.0.0.1:{http[0]}"))
     until.callback(fleet.close)
-    for name, port in zip(WORKERS, http[1:]):
+    for name, port in zip(SLOW, http[1:]):
         fleet.add_worker(more=("--http", f"127.0.0.1:{port}", "--limit-rate", RATE), environment=of(name))
     watcher = prometheus.Prometheus(work / "prometheus", free_port(), [f"127.0.0.1:{port}" for port in http])
     until.callback(watcher.close)
@@ -75,7 +76,7 @@ def watched(binary, work, until):
     print(f"Prometheus: each of the {len(series)} series of alerts and autoscaling is there")
     rules = prometheus.rules_are_evaluated(watcher, deadline)
     print(f"Prometheus: {rules} rules are evaluated")
-    for name, port in zip(("coordinator", *WORKERS), http):
+    for name, port in zip(("coordinator", *SLOW), http):
         text, _ = fetch(f"http://127.0.0.1:{port}/metrics")
         prometheus.lint(text)
         no_secret(f"/metrics of the {name}", text)
@@ -88,6 +89,7 @@ def watched(binary, work, until):
     print("the status page: light, dark and 390 pixels wide")
     assert running(), "the merge ended before everything was looked at"
 
+    fleet.add_worker(environment=of(FAST))
     while running():
         assert time.monotonic() < deadline + PATIENCE, fleet.get(merge)
         time.sleep(0.5)
@@ -104,7 +106,7 @@ def watched(binary, work, until):
     for process in [*fleet.workers, fleet.coordinator]:
         code = process.end()
         assert code == 0, f"{process.name} ended with {code}"
-    one_trace(collector.spans, merge, ended["tasks_total"], WORKERS)
+    one_trace(collector.spans, merge, ended["tasks_total"], (*SLOW, FAST))
     page.without_a_coordinator(browser)
 
 
