@@ -15,7 +15,7 @@ DONE = "Number((document.querySelector('.merge [role=progressbar]') || {getAttri
 
 
 def during_a_merge(browser, url, merge, layers):
-    browser.look(1200, 1400)
+    browser.look(1200, 1050)
     browser.open(url)
     browser.until(f"{SHOWN}.includes('{merge}')", "the merge")
     browser.until("document.querySelector('.merge .badge').textContent === 'running'", "that it runs")
@@ -36,7 +36,7 @@ def looks(browser, pictures):
     browser.until(f"{DONE} >= 20", "some progress")
     seen = {}
     for scheme in ("light", "dark"):
-        browser.look(1200, 1400, scheme)
+        browser.look(1200, 1050, scheme)
         seen[scheme] = browser.js(GROUND)
         heading, faint, badge = browser.js(CONTRAST)
         assert heading >= 7 and min(faint, badge) >= 4.5, f"{scheme}: contrasts of text {heading:.1f}, faint text {faint:.1f}, badge {badge:.1f}"
@@ -48,7 +48,7 @@ def looks(browser, pictures):
         assert width <= 390, f"on a phone the page is {width} pixels wide"
         browser.until("document.querySelector('#plot text').getBoundingClientRect().height >= 10", "words at the plot that can be read on a phone")
         browser.picture(pictures / f"phone-{scheme}.png")
-    browser.look(1200, 1400)
+    browser.look(1200, 1050)
 
 
 def after_the_merge(browser, url, merge):
