@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything about the deployment that can be held against something without a cluster: scripts, Dockerfiles, manifests and the
 # chart against schemas of the versions that they are for, what the schema of values refuses, policies, alert rules with their
-# tests, the dashboard. Installs the tools that it needs (deploy/tools.sh); promtool comes with Debian's package prometheus.
+# tests, the dashboard. Installs the tools that it needs (deploy/tools.sh; promtool comes with Debian's package prometheus, as root).
 # Nothing is left out silently: a missing tool fails.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -137,7 +137,7 @@ main() {
   export TOOLS=${TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/shardfuse/deploy}
   ./tools.sh
   export PATH=$TOOLS/bin:$PATH
-  command -v promtool > /dev/null || fail "promtool is not installed: apt-get install --no-install-recommends prometheus"
+  ./packages.sh promtool=prometheus
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
 

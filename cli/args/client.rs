@@ -47,7 +47,7 @@ pub struct Submit {
     /// Discard what an earlier merge left in the output, finished or not, and begin anew
     #[arg(long)]
     pub restart: bool,
-    /// Replace an output that holds something else
+    /// Replace an output that holds something else; a merge that was done here is looked at again, and made again if its inputs changed
     #[arg(long)]
     pub force: bool,
     /// Higher goes first; merges of one priority share the workers evenly

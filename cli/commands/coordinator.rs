@@ -12,6 +12,7 @@ use shardfuse_store::Location;
 use tracing::info;
 
 use crate::args::{Coordinator, MergeDevice};
+use crate::http::Http;
 use crate::net::{self, Health, Services};
 use crate::{signal, size};
 
@@ -29,6 +30,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
     let state = place(&args.state)?;
     let allow = args.access.allowed()?;
     let stores = Arc::new(args.access.open()?);
+    let http = Http::bind(&args.http).await?;
     let health = Health::listen(args.health.as_deref()).await?;
     let (listener, security) = net::listen(&args.listen).await?;
     let options = Options {
@@ -51,7 +53,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
         Ok(address) => eprintln!("listening on {address}, state in {state}"),
         Err(e) => return Err(Error::new(Kind::Io, format!("the listener has no address: {e}"))),
     }
-    crate::http::serve(&args.http, Some(hub.clone())).await?;
+    http.serve(Some(hub.clone()));
     health.ready(true).await;
     net::serve(listener, services, security, told_to_stop(hub)).await?;
     info!("the coordinator ends");

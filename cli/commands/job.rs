@@ -26,6 +26,7 @@ use tracing::info;
 
 use super::{print, print_json, worker};
 use crate::args::{self, Format, Global, Job};
+use crate::http::Http;
 use crate::net::{self, Health, Services, Target};
 use crate::report::internal;
 use crate::settings::{self, Settings};
@@ -39,6 +40,7 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
     let stores = Arc::new(args.stores.open()?);
     let allow = named_by(&settings.spec)?;
     let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
+    let http = Http::bind(&args.http).await?;
     let health = Health::listen(args.health.as_deref()).await?;
     // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
     let device = Device::open(settings.device).map_err(|f| f.error)?.into_iter().next().unwrap_or(Device::Cpu);
@@ -46,9 +48,9 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
         .map_err(|f| f.error)?;
     info!(index = args.index, "a pod of a merge");
     match args.index {
-        0 => coordinate(args, settings, stores, allow, pipeline, grace, terminated, &health, global).await,
+        0 => coordinate(args, settings, stores, allow, pipeline, grace, terminated, http, &health, global).await,
         _ => {
-            crate::http::serve(&args.http, None).await?;
+            http.serve(None);
             work(args.index, &settings, target, pipeline, grace, terminated, &health).await
         }
     }
@@ -90,6 +92,7 @@ async fn coordinate(
     pipeline: Pipeline,
     grace: Duration,
     mut terminated: Terminated,
+    http: Http,
     health: &Health,
     global: &Global,
 ) -> Result<()> {
@@ -108,7 +111,7 @@ async fn coordinate(
         pipeline,
         options_of(&settings, "index-0"),
     ));
-    crate::http::serve(&args.http, Some(hub.clone())).await?;
+    http.serve(Some(hub.clone()));
     health.ready(true).await;
 
     let submission = Submission {

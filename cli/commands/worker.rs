@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::args::Worker;
+use crate::http::Http;
 use crate::net::{Health, Target};
 use crate::report::internal;
 use crate::{memory, signal, size};
@@ -47,7 +48,8 @@ pub async fn run(args: Worker) -> Result<()> {
     // Enough tasks that their parts fill the budget, so that reading, fusing and writing overlap.
     let slots = args.slots.unwrap_or((memory / (8 * DEFAULT_PART_SIZE)).clamp(2, 16) as u32);
     let told = told_to_leave(notice, grace).boxed().shared();
-    crate::http::serve(&args.http, None).await?;
+    let http = Http::bind(&args.http).await?;
+    http.serve(None);
     let health = Health::listen(args.health.as_deref()).await?;
     let mut workers = JoinSet::new();
     for (number, device) in devices.into_iter().enumerate() {

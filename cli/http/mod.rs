@@ -3,11 +3,14 @@
 //! It takes no commands and shows no secret, since none is in a merge spec, a plan or a log line. On a loopback address the
 //! page is there; elsewhere only where it was asked for, because it names buckets and models.
 
+mod fleet;
 mod overview;
+mod pace;
 mod page;
 mod samples;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,53 +18,83 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use shardfuse_coordinator::hub;
+use shardfuse_coordinator::{counters, hub};
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::net::TcpListener;
 
 use crate::args;
 use crate::report::internal;
 use crate::telemetry;
+use samples::Samples;
 
 /// How often old samples of histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Begins to serve, if an address is given; a coordinator gives its hub. Ends with the process.
-///
-/// # Errors
-/// `Io` if the address cannot be bound.
-pub async fn serve(flags: &args::Http, hub: Option<hub::Handle>) -> Result<()> {
-    let Some(address) = flags.http else { return Ok(()) };
-    let recorder = telemetry::recorder().map_err(|e| internal(format!("metrics cannot be kept: {e}")))?;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|e| Error::new(Kind::Io, format!("cannot listen on {address} for HTTP: {e}")))?;
-    let mut router = plain(recorder.clone());
-    tokio::spawn(async move {
-        let mut every = tokio::time::interval(UPKEEP);
-        loop {
-            every.tick().await;
-            recorder.run_upkeep();
-        }
-    });
-    if let Some(hub) = hub
-        && shows_page(address, flags.status_page)
-    {
-        router = router.merge(page::routes(hub));
-    }
-    tracing::info!(%address, "serving HTTP");
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::warn!(%error, "HTTP is no longer served");
-        }
-    });
-    Ok(())
+/// A listener whose process keeps metrics already and serves nothing yet.
+#[derive(Debug)]
+pub struct Http {
+    bound: Option<Bound>,
+    status_page: bool,
 }
 
-fn plain(recorder: PrometheusHandle) -> Router {
-    let metrics = move || {
-        let text = recorder.render();
-        async move { ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))], text).into_response() }
+#[derive(Debug)]
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    recorder: PrometheusHandle,
+}
+
+impl Http {
+    /// Listens, if an address is given, and keeps metrics from here on: what is counted before is lost.
+    ///
+    /// # Errors
+    /// `Io` if the address cannot be bound.
+    pub async fn bind(flags: &args::Http) -> Result<Http> {
+        let Some(address) = flags.http else { return Ok(Http { bound: None, status_page: false }) };
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|e| Error::new(Kind::Io, format!("cannot listen on {address} for HTTP: {e}")))?;
+        let recorder = telemetry::recorder().map_err(|e| internal(format!("metrics cannot be kept: {e}")))?;
+        Ok(Http { bound: Some(Bound { listener, address, recorder }), status_page: flags.status_page })
+    }
+
+    /// Begins to serve; a coordinator gives its hub. Ends with the process.
+    pub fn serve(self, hub: Option<hub::Handle>) {
+        let Some(Bound { listener, address, recorder }) = self.bound else { return };
+        let fleet = hub.map(|hub| {
+            counters::begin();
+            (Samples::start(hub.clone()), hub)
+        });
+        let mut router = plain(recorder.clone(), fleet.clone());
+        tokio::spawn(async move {
+            let mut every = tokio::time::interval(UPKEEP);
+            loop {
+                every.tick().await;
+                recorder.run_upkeep();
+            }
+        });
+        if let Some((samples, hub)) = fleet
+            && shows_page(address, self.status_page)
+        {
+            router = router.merge(page::routes(hub, samples));
+        }
+        tracing::info!(%address, "serving HTTP");
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::warn!(%error, "HTTP is no longer served");
+            }
+        });
+    }
+}
+
+fn plain(recorder: PrometheusHandle, fleet: Option<(Arc<Samples>, hub::Handle)>) -> Router {
+    let metrics = async move || {
+        let mut text = recorder.render();
+        if let Some((samples, hub)) = &fleet {
+            // A coordinator that stops has no merges any more, and still has its counters.
+            text.push_str(&fleet::gauges(hub, samples).await.unwrap_or_default());
+        }
+        ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))], text).into_response()
     };
     Router::new().route("/metrics", get(metrics)).route("/healthz", get(async || "ok\n"))
 }

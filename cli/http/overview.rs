@@ -1,6 +1,6 @@
 //! Merges, workers, throughput and errors as the page shows them.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use shardfuse_coordinator::hub::{self, View, WorkerView};
@@ -39,7 +39,7 @@ struct Merge {
     tasks_total: u32,
     parts_kept: u64,
     retries: u64,
-    /// At the rate since it was submitted; none before anything is done.
+    /// At the rate of the last minute; none while nothing moves.
     eta_seconds: Option<f64>,
     failure: Option<String>,
     remarks: Vec<String>,
@@ -71,11 +71,10 @@ pub async fn overview(hub: &hub::Handle, uptime: Duration, samples: &Samples) ->
     let workers = hub.workers().await?;
     let now = Instant::now();
     let age = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Overview {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: uptime.as_secs_f64(),
-        merges: merges.into_iter().map(|view| merge(view, since_1970)).collect(),
+        merges: merges.into_iter().map(|view| merge(view, samples)).collect(),
         workers: workers.into_iter().map(worker).collect(),
         throughput: samples.all().into_iter().map(|Sample { at, read, written }| (age(at), read, written)).collect(),
         errors: recent::all()
@@ -86,17 +85,16 @@ pub async fn overview(hub: &hub::Handle, uptime: Duration, samples: &Samples) ->
     })
 }
 
-fn merge(view: View, now: Duration) -> Merge {
+fn merge(view: View, samples: &Samples) -> Merge {
     let p = view.progress;
-    let took = now.saturating_sub(Duration::from_millis(view.submitted));
     Merge {
+        eta_seconds: samples.seconds_left(&view.id, &p),
         id: view.id.as_str().to_owned(),
         state: view.stage.as_str(),
         base: view.spec.base,
         adapters: view.spec.lora.len(),
         output: view.spec.output,
         device_class: view.device_class,
-        eta_seconds: eta(p.bytes_done, p.bytes_total, took),
         bytes_done: p.bytes_done,
         bytes_total: p.bytes_total,
         tasks_done: p.tasks_done,
@@ -110,37 +108,15 @@ fn merge(view: View, now: Duration) -> Merge {
 }
 
 fn worker(view: WorkerView) -> Worker {
-    let state = match (view.present, view.draining) {
-        (false, _) => "lost",
-        (true, true) => "draining",
-        (true, false) => "ready",
-    };
     Worker {
+        state: view.state(),
         name: view.name,
         device_class: view.device_class,
-        state,
         slots: view.slots,
         running: view.running,
         bytes_read: view.bytes_read,
         bytes_put: view.bytes_put,
         memory_used: view.memory_used,
         memory_bytes: view.memory,
-    }
-}
-
-/// Seconds left at the rate so far.
-fn eta(done: u64, total: u64, took: Duration) -> Option<f64> {
-    (done > 0).then(|| took.as_secs_f64() * total.saturating_sub(done) as f64 / done as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_so_far_tells_what_is_left() {
-        assert_eq!(eta(0, 100, Duration::from_secs(5)), None);
-        assert_eq!(eta(25, 100, Duration::from_secs(5)), Some(15.0));
-        assert_eq!(eta(100, 100, Duration::from_secs(5)), Some(0.0));
     }
 }

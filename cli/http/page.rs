@@ -28,8 +28,7 @@ struct Shown {
 }
 
 /// The routes of the page.
-pub fn routes(hub: hub::Handle) -> Router {
-    let samples = Samples::start(hub.clone());
+pub fn routes(hub: hub::Handle, samples: Arc<Samples>) -> Router {
     let shown = Arc::new(Shown { hub, started: Instant::now(), samples });
     Router::new()
         .route("/", get(page))
@@ -53,8 +52,8 @@ async fn status(State(shown): State<Arc<Shown>>) -> Response {
 async fn grid(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Response {
     let Some(id) = MergeId::parse(&id) else { return StatusCode::NOT_FOUND.into_response() };
     match shown.hub.layers(id).await {
-        Ok(Some(grid)) => Json(grid).into_response(),
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        // A merge that has just ended has none any more; that is no mistake of whoever asks.
+        Ok(grid) => Json(grid).into_response(),
         Err(e) => (StatusCode::SERVICE_UNAVAILABLE, e.to_string()).into_response(),
     }
 }

@@ -1,16 +1,23 @@
-//! Throughput over the last minutes, from what the workers count.
+//! Throughput over the last minutes, from what the workers count, and the pace of each merge.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use shardfuse_coordinator::driver::Progress;
 use shardfuse_coordinator::hub::{self, WorkerView};
+use shardfuse_coordinator::registry::MergeId;
 use shardfuse_coordinator::schedule::WorkerId;
+
+use super::pace::Pace;
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(2);
 /// How many are kept: ten minutes.
 const KEPT: usize = 300;
+/// Spans that a rate is taken over. Workers tell what they did every five seconds by default: a single span would show nothing, or
+/// all of it at once.
+const SMOOTHED: usize = 5;
 
 /// Bytes read and written by all workers in one span of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,37 +32,51 @@ pub struct Sample {
 
 /// The last samples.
 #[derive(Debug, Default)]
-pub struct Samples(Mutex<VecDeque<Sample>>);
+pub struct Samples {
+    throughput: Mutex<VecDeque<Sample>>,
+    pace: Mutex<Pace>,
+}
 
 impl Samples {
-    /// Begins to sample a hub's workers, until the hub ends.
+    /// Begins to sample a hub's workers and merges, until the hub ends.
     pub fn start(hub: hub::Handle) -> Arc<Samples> {
         let samples = Arc::new(Samples::default());
         let kept = Arc::clone(&samples);
         tokio::spawn(async move {
             let mut every = tokio::time::interval(EVERY);
             let mut counts = Counts::default();
+            let mut recent = Recent::default();
             let mut last = Instant::now();
             loop {
                 every.tick().await;
                 let Ok(workers) = hub.workers().await else { return };
+                let Ok(census) = hub.census().await else { return };
                 let now = Instant::now();
-                let (read, written) = counts.since(&workers);
-                let span = now.duration_since(last).as_secs_f64().max(0.1);
+                kept.pace().note(now, census.active.into_iter().map(|(id, p)| (id, p.bytes_done)));
+                let (read, written) = recent.rates(counts.since(&workers), now.duration_since(last));
                 last = now;
-                kept.add(Sample { at: now, read: read as f64 / span, written: written as f64 / span });
+                kept.add(Sample { at: now, read, written });
             }
         });
         samples
     }
 
-    /// The samples, the oldest first.
+    /// Seconds to the end of a merge, at the rate of the last minute; none while nothing moves.
+    pub fn seconds_left(&self, id: &MergeId, progress: &Progress) -> Option<f64> {
+        self.pace().seconds(id, progress.bytes_total.saturating_sub(progress.bytes_done))
+    }
+
+    /// The samples of throughput, the oldest first.
     pub fn all(&self) -> Vec<Sample> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.throughput.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, sample: Sample) {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.throughput.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == KEPT {
             samples.pop_front();
         }
@@ -78,5 +99,38 @@ impl Counts {
         }
         self.0 = workers.iter().map(|worker| (worker.id, (worker.bytes_read, worker.bytes_put))).collect();
         (read, written)
+    }
+}
+
+/// The last spans: bytes read, bytes written, seconds.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<(u64, u64, f64)>);
+
+impl Recent {
+    /// Takes what was read and written in a span, and gives both a second over the last of them.
+    fn rates(&mut self, (read, written): (u64, u64), span: Duration) -> (f64, f64) {
+        if self.0.len() == SMOOTHED {
+            self.0.pop_front();
+        }
+        self.0.push_back((read, written, span.as_secs_f64()));
+        let seconds = self.0.iter().map(|s| s.2).sum::<f64>().max(0.1);
+        let sum = |of: fn(&(u64, u64, f64)) -> u64| self.0.iter().map(of).sum::<u64>() as f64 / seconds;
+        (sum(|s| s.0), sum(|s| s.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_now_and_then_is_a_rate_all_the_time() {
+        let mut recent = Recent::default();
+        let span = Duration::from_secs(2);
+        // Every five seconds, which is in the second or third span from one telling to the next.
+        let told = [0, 50, 0, 50, 0, 0, 50, 0, 50, 0, 0, 50, 0, 50, 0];
+        let shown: Vec<f64> = told.into_iter().map(|bytes| recent.rates((bytes, 2 * bytes), span).0).collect();
+        assert!(shown[5..].iter().all(|rate| *rate == 10.0), "{shown:?}");
+        assert_eq!(recent.rates((50, 100), span).1, 30.0);
     }
 }

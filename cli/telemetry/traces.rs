@@ -1,5 +1,6 @@
 //! Traces over OTLP (gRPC), where the environment names a collector by OpenTelemetry's own variables.
 
+use opentelemetry::KeyValue;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -16,6 +17,8 @@ pub fn provider() -> Result<Option<SdkTracerProvider>, ExporterBuildError> {
     let exporter = SpanExporter::builder().with_tonic().build()?;
     // A merge is one trace across processes: its context travels with each assignment.
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-    let resource = Resource::builder().with_service_name("shardfuse").build();
+    // Which process it is, OTEL_RESOURCE_ATTRIBUTES says: service.instance.id.
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let resource = Resource::builder().with_service_name("shardfuse").with_attribute(version).build();
     Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
 }

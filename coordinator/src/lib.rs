@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod clean;
+pub mod counters;
 pub mod driver;
 mod equal;
 mod failure;

@@ -56,7 +56,7 @@ pod() {
   local index=$1 spec=${2:-$work/merge.yaml}
   ip netns exec sfjob-"$index" env JOB_COMPLETION_INDEX="$index" SHARDFUSE_LOG=info AWS_ACCESS_KEY_ID="$SHARDFUSE_TEST_S3_KEY" \
     AWS_SECRET_ACCESS_KEY="$SHARDFUSE_TEST_S3_SECRET" AWS_ENDPOINT_URL="http://$NET.1:$PORT" AWS_ALLOW_HTTP=true AWS_REGION=us-east-1 \
-    "$binary" job --spec "$spec" --coordinator=https://merge-0.merge:7070 --listen=0.0.0.0:7070 --health=0.0.0.0:7072 \
+    "$binary" job --spec "$spec" --coordinator=https://merge-0.merge:7070 --listen=0.0.0.0:7070 --health=0.0.0.0:7072 --http=127.0.0.1:7071 \
     --memory=256MiB --grace=5s --format=json --tls-ca="$work/certs/ca.pem" --tls-cert="$work/certs/job.pem" --tls-key="$work/certs/job.key" \
     > "$work/pod-$index.out" 2>> "$work/pod-$index.log" &
   pid[$index]=$!
@@ -83,9 +83,9 @@ PYTHON
 }
 s3() { curl --silent --fail --aws-sigv4 aws:amz:us-east-1:s3 --user "$SHARDFUSE_TEST_S3_KEY:$SHARDFUSE_TEST_S3_SECRET" "$@"; }
 there() { s3 --head "http://$NET.1:$PORT/models/merged/$1" > /dev/null; }
-# Journaled receipts of parts: the merge is under way. records_over N
-records() { s3 "http://$NET.1:$PORT/models?list-type=2&prefix=merged%2F.shardfuse%2Fjournal%2F" | grep -o '<Key>' | wc -l; }
-records_over() { (($(records) > $1)); }
+# The share of the merge that is journaled, as index 0 tells in its metrics; 0 while it cannot be asked. progress_over SHARE
+progress() { ip netns exec sfjob-0 curl --silent http://127.0.0.1:7071/metrics | awk '/^shardfuse_merge_progress_ratio/ {share = $2} END {print share + 0}'; }
+progress_over() { awk -v now="$(progress)" -v before="$1" 'BEGIN {exit !(now > before)}'; }
 ready() { ip netns exec sfjob-"$1" "$binary" health --coordinator http://127.0.0.1:7072 --service ready; }
 no_success() {
   local file
@@ -98,6 +98,7 @@ main() {
   trap finish EXIT
   [[ -x $binary ]] || fail "no binary at $binary; cargo build --release, or --binary"
   ((EUID == 0)) || fail "network namespaces need root"
+  "$root/deploy/packages.sh" ip=iproute2 tc=iproute2 curl python3
   "$root/deploy/tools.sh"
   "$root/tests/services/install.sh"
   network
@@ -106,7 +107,7 @@ main() {
   source "$work/env"
   "$binary" certs --out "$work/certs" --host merge-0.merge --quiet
   python3 "$here/model.py" "$work/model" > /dev/null
-  local file records
+  local file share
   for file in base/{model-00001-of-00002.safetensors,model-00002-of-00002.safetensors,model.safetensors.index.json,config.json} \
     lora/{adapter_model.safetensors,adapter_config.json}; do
     s3 -T "$work/model/$file" "http://$NET.1:$PORT/models/$file"
@@ -128,17 +129,17 @@ main() {
   pod 2
   sleep 1
   pod 0
-  wait_for 120 "the first receipts" records_over 0
+  wait_for 120 "the first part" progress_over 0
   wait_for 30 "a worker to be ready" ready 1
+  share=$(progress)
   signal 0 TERM
   ends 0 4 Ignore
   no_success "index 0 was interrupted"
   if ! lives 1 || ! lives 2; then fail "a worker ended with index 0"; fi
 
   say "index 0 again; a worker is interrupted, another killed, both start again"
-  records=$(records)
   pod 0
-  wait_for 120 "more receipts" records_over "$records"
+  wait_for 120 "more parts" progress_over "$share"
   signal 1 TERM
   ends 1 4 Ignore
   signal 2 KILL

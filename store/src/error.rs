@@ -40,6 +40,21 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether the store did its work and said how things are: nothing is there, or something is already. Callers ask in
+    /// order to hear that; it is no fault of the store.
+    pub fn is_answer(self) -> bool {
+        match self {
+            Self::NotFound
+            | Self::AlreadyExists
+            | Self::Changed
+            | Self::ShortRead
+            | Self::NoSuchUpload
+            | Self::InvalidPart
+            | Self::Unsupported => true,
+            Self::Permission | Self::NoSpace | Self::Transient | Self::Permanent => false,
+        }
+    }
+
     /// Whether the same call may succeed later with nothing changed by us.
     pub fn is_transient(self) -> bool {
         self == Self::Transient
@@ -104,6 +119,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    throttled: bool,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -117,6 +133,7 @@ impl Error {
             message: message.into(),
             hint: None,
             retry_after: None,
+            throttled: false,
             source: None,
         }
     }
@@ -140,6 +157,18 @@ impl Error {
     pub fn with_retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
         self
+    }
+
+    /// The same error, of a store that turned the call away because there were too many.
+    #[must_use]
+    pub fn as_throttled(mut self) -> Self {
+        self.throttled = true;
+        self
+    }
+
+    /// Whether the store turned the call away because there were too many.
+    pub fn is_throttled(&self) -> bool {
+        self.throttled || self.retry_after.is_some()
     }
 
     /// How long the store asked to be left alone, if it did.

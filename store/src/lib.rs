@@ -25,6 +25,7 @@ pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod copy;
+pub mod counted;
 pub mod digest;
 pub mod error;
 pub mod fault;
@@ -48,6 +49,7 @@ mod token;
 
 pub use allow::Allow;
 pub use config::Config;
+pub use counted::Counted;
 pub use error::{Error, ErrorKind, Result};
 pub use http::{Token, Web};
 pub use hub::Hub;

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Config;
+use crate::counted::Counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{self, Web};
 use crate::hub::Hub;
@@ -58,15 +59,15 @@ impl Stores {
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
         let environment = Environment::of_process();
         let web: Arc<dyn Store> = match http::tokens(&config, |name| environment.get(name).map(str::to_owned)) {
-            Ok(tokens) => Arc::new(Retrying::new(Arc::new(Web::new(tokens)))),
+            Ok(tokens) => tried(Web::new(tokens)),
             Err(e) => Arc::new(Refused::new(e.kind(), e.chain())),
         };
         let buckets = Buckets { config, environment, connections, open: Mutex::default() };
         Self {
-            files: Arc::new(Local::new()),
+            files: Arc::new(Counted::new(Arc::new(Local::new()))),
             objects: Objects::Buckets(Arc::new(buckets)),
             web,
-            hub: Arc::new(Retrying::new(Arc::new(Hub::from_env()))),
+            hub: tried(Hub::from_env()),
             rate: None,
         }
     }
@@ -119,6 +120,11 @@ impl Stores {
     }
 }
 
+/// A store over a network: what may pass is tried again, and each try is counted.
+fn tried(store: impl Store) -> Arc<dyn Store> {
+    Arc::new(Retrying::new(Arc::new(Counted::new(Arc::new(store)))))
+}
+
 impl Buckets {
     fn open(&self, at: &Location) -> Arc<dyn Store> {
         let found = self.config.find(at);
@@ -130,7 +136,7 @@ impl Buckets {
                 Err(e) => return Arc::new(Refused::new(e.kind(), e.chain())),
             };
             match made {
-                Ok(bucket) => Arc::new(Retrying::new(Arc::new(bucket))),
+                Ok(bucket) => tried(bucket),
                 Err(e) => Arc::new(Refused::new(e.kind(), e.message())),
             }
         };

@@ -10,8 +10,8 @@
 //! and looks. It never answers that it was first when it was not.
 //!
 //! Reads give up their buffer with an error, so a repeated one takes new memory. `shardfuse_store_retries_total` counts
-//! by `store`, `operation`, and `reason` (the beginning of what went wrong: `throttled` where the store asked for a
-//! pause, `failed` else).
+//! by `store`, `operation`, and `reason` (the beginning of what went wrong: `throttled` where the store had too many
+//! calls, `failed` else).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 
+use crate::counted;
 use crate::error::{Error, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -57,8 +58,8 @@ impl Retrying {
             .when(|e: &Error| e.kind().is_transient())
             .adjust(|e: &Error, pause| pause.map(|pause| adjusted(e, pause)))
             .notify(|e: &Error, pause: Duration| {
-                let reason = if e.retry_after().is_some() { "throttled" } else { "failed" };
-                let store = at.scheme().name();
+                let reason = if e.is_throttled() { "throttled" } else { "failed" };
+                let store = counted::name(at);
                 metrics::counter!("shardfuse_store_retries_total", "store" => store, "operation" => operation, "reason" => reason)
                     .increment(1);
                 tracing::info!(location = %at, operation, error = %e.chain(), pause_ms = pause.as_millis() as u64, "trying again");

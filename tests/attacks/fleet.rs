@@ -109,10 +109,16 @@ impl Fleet {
 
     /// A coordinator that may use these folders; waits until it serves.
     pub fn coordinator(&mut self, allow: &[&str]) {
+        self.coordinator_with(allow, &[]);
+    }
+
+    /// The same with more flags.
+    pub fn coordinator_with(&mut self, allow: &[&str], more: &[&str]) {
         let mut args: Vec<String> = ["coordinator", "--listen"].map(str::to_owned).into();
         args.extend([format!("127.0.0.1:{}", self.port), "--state".into(), self.url("state")]);
         args.extend(self.tls("tls", "coordinator"));
         args.extend(self.allow(allow));
+        args.extend(more.iter().map(|flag| (*flag).to_owned()));
         self.start("coordinator", args);
         let deadline = Instant::now() + PATIENCE;
         while !self.client("health", "submitter", &[]).status.success() {
@@ -124,10 +130,16 @@ impl Fleet {
 
     /// A worker that may use these folders.
     pub fn worker(&mut self, name: &str, allow: &[&str]) {
+        self.worker_with(name, allow, &[]);
+    }
+
+    /// The same with more flags.
+    pub fn worker_with(&mut self, name: &str, allow: &[&str], more: &[&str]) {
         let mut args: Vec<String> = ["worker", "--coordinator"].map(str::to_owned).into();
         args.extend([self.coordinator_url(), "--memory".into(), "32MiB".into()]);
         args.extend(self.tls("tls", "worker"));
         args.extend(self.allow(allow));
+        args.extend(more.iter().map(|flag| (*flag).to_owned()));
         self.start(name, args);
     }
 

@@ -187,3 +187,23 @@ fn who_stops_watching_stops_nothing() {
     assert!(text(&ended.stderr).contains("the merge goes on"), "{}", text(&ended.stderr));
     assert_ne!(get(&fleet, &id)["state"], "cancelled");
 }
+
+#[test]
+fn a_merge_that_was_done_is_looked_at_again_where_its_inputs_may_have_changed() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    fleet.worker("worker", &ALLOW);
+    let merge = |more: &[&str]| {
+        let done = submit(&fleet, "outputs/seven", &[&["--wait", "--quiet"], more].concat());
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+        crate::output::files(&fleet.path("outputs/seven"))
+    };
+    let first = merge(&[]);
+    assert!(merge(&["--force"]) == first, "nothing changed, so nothing is made");
+    // Another adapter under the same name, as training leaves it.
+    crate::fixture::lora(&fleet.path("models/lora"), &crate::fixture::Model::SMALL, 4, "another");
+    assert!(merge(&[]) == first, "done is done");
+    let second = merge(&["--force"]);
+    assert!(second != first, "the new adapter was not merged");
+    crate::output::assert_same(&alone(&fleet), &fleet.path("outputs/seven"));
+}

@@ -12,6 +12,7 @@ mod fixture;
 mod fleet;
 mod formats;
 mod kill;
+mod metrics;
 mod output;
 mod refusals;
 mod remote_inputs;

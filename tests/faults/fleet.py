@@ -58,7 +58,9 @@ class Fleet:
 
     LEASE = 2.0
 
-    def __init__(self, binary: Path, folder: Path, state: str, allow: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, binary: Path, folder: Path, state: str, allow: list[str], environment: dict[str, str], more: tuple[str, ...] = ()
+    ) -> None:
         self.binary, self.folder, self.state, self.allow = binary, folder, state, allow
         self.environment = {**os.environ, **environment, "SHARDFUSE_LOG": "info,shardfuse_worker=debug"}
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ class Fleet:
         flags = [flag for prefix in allow for flag in ("--allow", prefix)]
         self.coordinator = Process(
             "coordinator",
-            [str(binary), "coordinator", "--listen", f"127.0.0.1:{self.port}", "--state", state, "--lease", "2s", *flags],
+            [str(binary), "coordinator", "--listen", f"127.0.0.1:{self.port}", "--state", state, "--lease", "2s", *flags, *more],
             folder / "coordinator.log",
             self.environment,
         )

@@ -8,6 +8,7 @@
 mod actions;
 mod aside;
 mod assignment;
+pub mod counted;
 mod finish;
 mod layers;
 mod progress;

@@ -1,6 +1,7 @@
 //! How far a merge is, for those who watch it.
 
-use super::Driver;
+use super::{Driver, counted};
+use crate::schedule::Retries;
 
 /// How far a merge is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Progress {
     pub demand: u32,
     /// Attempts that had to be made again.
     pub retries: u64,
+    /// The same by what ended the attempt before.
+    pub retries_by: Retries,
     /// Leases that ran out.
     pub expired: u64,
     /// Second attempts at tasks that were slow.
@@ -47,6 +50,7 @@ impl Driver {
             workers: u32::try_from(p.workers).unwrap_or(u32::MAX),
             demand: self.schedule.demand(),
             retries: counters.retries,
+            retries_by: counters.retries_by,
             expired: counters.expired,
             repeated: counters.speculated,
             late: counters.duplicates + counters.stale,
@@ -56,6 +60,9 @@ impl Driver {
         };
         self.progress.send_if_modified(|shown| {
             let changed = *shown != now;
+            if changed {
+                counted::count(shown, &now);
+            }
             *shown = now;
             changed
         });

@@ -18,7 +18,7 @@ use super::merges::{Merge, Phase, Running};
 use super::saving::{Saving, Waiter};
 use super::sessions::Worker;
 use super::share::Deal;
-use super::view::{Stage, View};
+use super::view::View;
 use super::{Command, Farewell, Options, stopped};
 use crate::driver::{Input, Notice, Summary};
 use crate::registry::{Ended, MergeId, Outcome, Record, Registry};
@@ -117,6 +117,7 @@ impl Hub {
                 let (now, lease) = (Instant::now(), self.options.limits.lease);
                 _ = reply.send(self.workers.iter().map(|(id, w)| w.view(*id, now, lease)).collect());
             }
+            Command::Census(reply) => _ = reply.send(self.census()),
             Command::Layers(id, reply) => {
                 // A driver whose inbox is full, or that has ended, drops the question, which answers it.
                 if let Some(running) = self.merges.get_mut(&id).and_then(Merge::running_mut) {
@@ -323,23 +324,13 @@ impl Hub {
         self.forget_silent(now).await;
         self.deal().await;
         self.note_waiting(now);
-        let mut stages: BTreeMap<&'static str, u32> = BTreeMap::new();
-        let all = [Stage::Queued, Stage::Planning, Stage::Running, Stage::Publishing];
-        stages.extend(all.map(|s| (s.as_str(), 0)));
         for merge in self.merges.values_mut() {
             if let Some(running) = merge.running_mut() {
                 let progress = running.progress.borrow().clone();
                 merge.progress = progress;
             }
             merge.refresh();
-            *stages.entry(merge.stage().as_str()).or_default() += 1;
         }
-        for (stage, count) in stages {
-            metrics::gauge!("shardfuse_merges", "stage" => stage).set(count);
-        }
-        let lease = self.options.limits.lease;
-        metrics::gauge!("shardfuse_workers")
-            .set(self.workers.values().filter(|w| w.is_able(now, lease)).count() as f64);
         let unsaved: Vec<MergeId> =
             self.merges.iter().filter(|(_, m)| !m.saving.is_written()).map(|(id, _)| id.clone()).collect();
         for id in unsaved {

@@ -23,6 +23,7 @@
 //! has not ended, and each merge goes on from its own journal.
 
 mod actor;
+mod census;
 mod dealing;
 pub mod device;
 mod lifecycle;
@@ -49,6 +50,7 @@ use crate::registry::{MergeId, Registry};
 use crate::schedule::{Limits, WorkerId};
 use crate::service::ToWorker;
 
+pub use census::Census;
 pub use device::Device;
 pub(crate) use lifecycle::plan;
 pub use view::{Stage, View, WorkerView};
@@ -155,6 +157,7 @@ enum Command {
     Get(MergeId, oneshot::Sender<Option<watch::Receiver<View>>>),
     List(usize, oneshot::Sender<Vec<View>>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
+    Census(oneshot::Sender<Census>),
     Layers(MergeId, oneshot::Sender<Option<Grid>>),
     Cancel(MergeId, bool, oneshot::Sender<Result<Option<View>>>),
     Join(Box<v1::Hello>, mpsc::Sender<ToWorker>, oneshot::Sender<Session>),
@@ -220,6 +223,11 @@ impl Handle {
     /// Workers, by number.
     pub async fn workers(&self) -> Result<Vec<WorkerView>> {
         self.ask(Command::Workers).await
+    }
+
+    /// Merges in numbers.
+    pub async fn census(&self) -> Result<Census> {
+        self.ask(Command::Census).await
     }
 
     /// The layer set of a merge that runs; `None` for any other.

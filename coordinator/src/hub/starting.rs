@@ -31,7 +31,8 @@ impl Hub {
         let id = MergeId::of(&submission.spec);
         let known = self.merges.get(&id);
         let as_it_is = known.is_some_and(|merge| match &merge.phase {
-            Phase::Ended(ended) => ended.outcome == Outcome::Done && !submission.restart,
+            // Its inputs may have changed since: with `force` they are looked at, and the same again ends at once.
+            Phase::Ended(ended) => ended.outcome == Outcome::Done && !submission.restart && !submission.force,
             Phase::Queued | Phase::Active(_) => true,
         });
         if as_it_is {
@@ -109,7 +110,7 @@ impl Hub {
     }
 
     /// The class of the first worker that has a merge's device; `None` while there is none.
-    fn first_class(&self, id: &MergeId) -> Option<String> {
+    pub(super) fn first_class(&self, id: &MergeId) -> Option<String> {
         let record = &self.merges.get(id)?.record;
         if record.cancel.is_some() || Device::parse(&record.device) == Ok(Device::Cpu) {
             return Some(Device::Cpu.as_str().to_owned());

@@ -34,6 +34,17 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of a merge's life.
+    pub const ALL: [Stage; 7] = [
+        Stage::Queued,
+        Stage::Planning,
+        Stage::Running,
+        Stage::Publishing,
+        Stage::Done,
+        Stage::Failed,
+        Stage::Cancelled,
+    ];
+
     /// Whether nothing more will happen by itself.
     pub fn has_ended(self) -> bool {
         matches!(self, Stage::Done | Stage::Failed | Stage::Cancelled)
@@ -105,4 +116,19 @@ pub struct WorkerView {
     pub bytes_read: u64,
     /// Bytes of its memory budget in use.
     pub memory_used: u64,
+}
+
+impl WorkerView {
+    /// What [`Self::state`] may say.
+    pub const STATES: [&'static str; 4] = ["ready", "busy", "draining", "lost"];
+
+    /// What it is at, as metrics and pages show it.
+    pub fn state(&self) -> &'static str {
+        match (self.present, self.draining, self.running) {
+            (false, ..) => "lost",
+            (true, true, _) => "draining",
+            (true, false, 0) => "ready",
+            (true, false, _) => "busy",
+        }
+    }
 }

@@ -109,6 +109,7 @@ fn build_tasks(specs: &[TaskSpec]) -> Result<Vec<Task>, InvalidSchedule> {
             begun: 0,
             failures: 0,
             last_failure: String::new(),
+            ended_by: None,
         });
     }
     for (task, dependents) in tasks.iter_mut().zip(dependents) {

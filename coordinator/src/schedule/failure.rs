@@ -1,5 +1,6 @@
 //! Attempts that end without their task being done, and what follows for the task.
 
+use super::cause::Cause;
 use super::task::{Attempt, Reporter};
 use super::worker::Presence;
 use super::{AbortReason, Action, Epoch, ErrorKind, Schedule, TaskId, WorkerId};
@@ -99,6 +100,7 @@ impl Schedule {
             out.push(Action::Revoke { worker, task: id, epoch });
         }
         let task = &mut self.tasks[id.0 as usize];
+        task.ended_by = Some(Cause::of(why));
         if why.counts() {
             task.failures += 1;
             task.last_failure = why.message(worker);

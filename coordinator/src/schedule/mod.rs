@@ -51,6 +51,7 @@
 
 mod action;
 mod build;
+mod cause;
 mod event;
 mod failure;
 mod finish;
@@ -76,6 +77,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use action::{AbortReason, Action, Outcome};
+pub use cause::Retries;
 pub use event::{ErrorKind, Event};
 pub use id::{Epoch, Piece, TaskId, WorkerId};
 pub use invalid::InvalidSchedule;

@@ -75,7 +75,7 @@ impl Schedule {
         if task.begin(attempt).is_err() {
             return false;
         }
-        let affinity = task.affinity;
+        let (affinity, ended_by) = (task.affinity, task.ended_by);
         self.running.insert(id);
         self.ready.remove(id, affinity);
         self.ready.attempt_began(affinity);
@@ -86,7 +86,10 @@ impl Schedule {
         if repeats {
             self.counters.speculated += 1;
         } else {
-            self.counters.retries += u64::from(earlier > 0);
+            if let Some(cause) = ended_by {
+                self.counters.retries += 1;
+                self.counters.retries_by.note(cause);
+            }
             self.progress.waiting -= 1;
             self.progress.running += 1;
         }

@@ -1,5 +1,7 @@
 //! How far a merge is, and what was counted on the way.
 
+use super::Retries;
+
 /// How far a merge is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -37,6 +39,8 @@ pub struct Counters {
     pub expired: u64,
     /// Attempts at tasks whose earlier attempts had all ended.
     pub retries: u64,
+    /// The same by what ended the attempt before.
+    pub retries_by: Retries,
     /// Attempts that repeat a slow one.
     pub speculated: u64,
     /// Events that fit nothing: an unknown worker or piece, or the merge had ended.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::cause::Cause;
 use super::pieces::Pieces;
 use super::{Epoch, Piece, TaskId, WorkerId};
 
@@ -105,6 +106,8 @@ pub(super) struct Task {
     pub(super) failures: u32,
     /// What ended the last of those.
     pub(super) last_failure: String,
+    /// What ended the last attempt that left it unfinished.
+    pub(super) ended_by: Option<Cause>,
 }
 
 impl Task {

@@ -28,7 +28,11 @@ pub(crate) fn refusal(at: &Location, status: StatusCode) -> Error {
         ErrorKind::Changed => format!("is no longer what it was ({status})"),
         _ => format!("the server answers {status}"),
     };
-    Error::new(kind, at, message)
+    let error = Error::new(kind, at, message);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => error.as_throttled(),
+        _ => error,
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::pending::Pending;
 use super::wire::{Connections, Connector};
 use super::{Bucket, Login, profile};
 use crate::config::{Credentials, Entry};
+use crate::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::{Location, Scheme};
 
@@ -61,7 +62,7 @@ pub(crate) fn connect(
     env: &Environment,
     connections: &Connections,
 ) -> Result<Bucket> {
-    let connector = connections.connector(at.scheme().name());
+    let connector = connections.connector(counted::name(at));
     match at.scheme() {
         Scheme::S3 => s3(at, entry, env, connector),
         Scheme::Gs => google(at, entry, env, connector),

@@ -73,7 +73,18 @@ fn refused(at: &Location, doing: &str, answer: Answer) -> Error {
         Some(pause) => error.with_retry_after(pause),
         None => error,
     };
+    let error = match is_throttled(&answer) {
+        true => error.as_throttled(),
+        false => error,
+    };
     error.with_source(answer)
+}
+
+/// Whether there were too many requests.
+fn is_throttled(answer: &Answer) -> bool {
+    let code = answer.code.as_deref().unwrap_or_default();
+    let status = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    status || matches!(code, "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "ServerBusy" | "TooManyRequests")
 }
 
 /// The kind of a refusal. The code says more than the status; only where there is none, or one that nobody knows, does

@@ -41,6 +41,12 @@ impl Budget {
         self.bytes().saturating_sub(self.permits.available_permits() as u64 * UNIT)
     }
 
+    /// Bytes of buffers that wait to be lent again.
+    pub fn idle(&self) -> u64 {
+        let free = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        free.iter().map(|b| b.capacity() as u64).sum()
+    }
+
     /// Waits for so many bytes; one that asks for more than there is gets all of it and so runs alone.
     pub async fn take(&self, bytes: u64) -> Share {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.units);

@@ -42,6 +42,11 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         Cache { slots: Mutex::new(Slots { by_key: HashMap::new(), clock: 0, bytes: 0 }), limit }
     }
 
+    /// Bytes that are kept or being loaded.
+    pub fn bytes(&self) -> u64 {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
     /// The value of a key. The first to ask loads it while the others wait; if that fails or is given up, the next one
     /// tries. Room for `bytes` is made before loading begins.
     pub async fn get(

@@ -29,6 +29,7 @@ mod flow;
 mod gauge;
 mod gpu;
 mod inputs;
+mod level;
 mod measured;
 mod part;
 mod permit;
@@ -41,6 +42,7 @@ use budget::{Budget, Share};
 use factors::Factors;
 use flow::Flow;
 use inputs::Inputs;
+use level::{Level, OneOf};
 use measured::{Gains, Norms};
 use threads::Threads;
 
@@ -98,6 +100,7 @@ pub struct Shared {
     threads: Threads,
     bytes_read: Arc<AtomicU64>,
     bytes_put: AtomicU64,
+    used: Level,
 }
 
 impl Shared {
@@ -120,7 +123,7 @@ impl Shared {
     }
 
     /// Waits until a piece may begin: its attempt is not held, and its memory is there.
-    async fn admit(&self, gate: &Gate, need: u64, piece: &str) -> Result<Share, Failure> {
+    async fn admit(&self, gate: &Gate, need: u64, piece: &str) -> Result<(Share, OneOf), Failure> {
         let most = (2 * self.memory).max(TOLERATED);
         if need > most {
             let failure = Failure::local(format!("{piece} takes {need} bytes of memory, this worker gives {most}"));
@@ -128,35 +131,25 @@ impl Shared {
         }
         loop {
             gate.passed().await;
-            let queue = Queued::new();
+            let waiting = OneOf::waiting();
             let share = self.budget.take(need).await;
-            drop(queue);
+            drop(waiting);
             // It may have been held while it waited; the memory is for others then.
             if gate.is_open() {
-                metrics::gauge!("shardfuse_memory_used_bytes").set(self.used() as f64);
-                return Ok(share);
+                self.used.show(self.memory_used());
+                return Ok((share, OneOf::in_flight()));
             }
         }
     }
 
-    fn used(&self) -> u64 {
+    /// Bytes that parts and loading hold.
+    fn lent(&self) -> u64 {
         self.budget.in_use() + self.loading.in_use()
     }
-}
 
-/// A piece that waits for memory, as the metrics count it: also where the wait is given up.
-struct Queued;
-
-impl Queued {
-    fn new() -> Self {
-        metrics::gauge!("shardfuse_queue_depth").increment(1.0);
-        Queued
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        metrics::gauge!("shardfuse_queue_depth").decrement(1.0);
+    /// Bytes of the budget in use: what parts and loading hold, factors that are kept, and buffers that wait to be lent.
+    fn memory_used(&self) -> u64 {
+        self.lent() + self.budget.idle() + self.loading.idle() + self.factors.bytes() + self.gains.bytes()
     }
 }
 
@@ -183,7 +176,7 @@ impl Pipeline {
     ) -> Result<Self, Failure> {
         // A GPU's page-locked memory is a part of the budget, up to half of it.
         let memory = memory.saturating_sub(device.host_bytes()).max(memory / 2);
-        metrics::gauge!("shardfuse_memory_budget_bytes").set(memory as f64);
+        level::begin(memory, &device);
         let shared = Shared {
             stores,
             allow,
@@ -200,6 +193,7 @@ impl Pipeline {
             threads: Threads::new(threads)?,
             bytes_read: Arc::default(),
             bytes_put: AtomicU64::new(0),
+            used: Level::new("shardfuse_memory_used_bytes"),
         };
         Ok(Pipeline { shared: Arc::new(shared) })
     }
@@ -309,10 +303,12 @@ impl Work for Pipeline {
     }
 
     fn usage(&self) -> Usage {
+        let memory_used = self.shared.memory_used();
+        self.shared.used.show(memory_used);
         Usage {
             bytes_put: self.shared.bytes_put.load(Ordering::Relaxed),
             bytes_read: self.shared.bytes_read.load(Ordering::Relaxed),
-            memory_used: self.shared.used(),
+            memory_used,
         }
     }
 

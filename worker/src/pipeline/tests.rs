@@ -132,7 +132,7 @@ impl Bench {
         let pipeline = Pipeline::new(stores, memory, threads, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(10_000);
         pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
-        assert_eq!(pipeline.shared.used(), 0, "every share is given back");
+        assert_eq!(pipeline.shared.lent(), 0, "every share is given back");
         drop(send);
         let mut count = 0;
         while done.recv().await.is_some() {

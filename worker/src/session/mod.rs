@@ -368,7 +368,6 @@ impl<W: Work> Session<W> {
 
     fn heartbeat(&self) -> from_worker::Message {
         let Usage { bytes_put, bytes_read, memory_used } = self.work.usage();
-        metrics::gauge!("shardfuse_memory_used_bytes").set(memory_used as f64);
         let running = self.ledger.alive().map(Into::into).collect();
         from_worker::Message::Heartbeat(v1::Heartbeat { running, bytes_put, bytes_read, memory_used })
     }

@@ -135,7 +135,7 @@ impl Seen {
             Some(Outcome::Aborted(AbortReason::Exhausted { .. })) => self.exhausted += 1,
         }
         self.set_aside += u32::from(world.model.somebody_is_set_aside());
-        let Counters { accepted, duplicates, disagreeing, stale, expired, retries, speculated, ignored } =
+        let Counters { accepted, duplicates, disagreeing, stale, expired, retries, speculated, ignored, retries_by: _ } =
             world.schedule.counters();
         let counts = [accepted, duplicates, disagreeing, stale, expired, retries, speculated, ignored];
         for (seen, count) in self.counted.iter_mut().zip(counts) {

@@ -142,6 +142,7 @@ impl Model {
         prop_assert_eq!((progress.waiting + progress.running + progress.done) as usize, self.specs.len());
         let done = (0..).map(TaskId).take(self.specs.len()).filter(|id| self.is_done(*id)).count();
         prop_assert_eq!(progress.done as usize, done);
+        prop_assert_eq!(counters.retries_by.total(), counters.retries);
         prop_assert_eq!(counters.accepted, (self.accepted.len() - self.journaled) as u64);
         let counted = (counters.duplicates, counters.stale, counters.expired);
         prop_assert_eq!(counted, (self.duplicates, self.stale, self.expired));

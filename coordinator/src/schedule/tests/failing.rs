@@ -176,3 +176,25 @@ fn the_error_that_used_up_the_attempts_is_named_even_if_a_worker_that_leaves_end
     };
     assert_eq!(message, "reset");
 }
+
+#[test]
+fn retries_are_counted_by_what_ended_the_attempt_before() {
+    let retried =
+        |bench: &Bench| -> Vec<_> { bench.schedule.counters().retries_by.iter().filter(|(_, n)| *n > 0).collect() };
+    let mut bench = Bench::new(tasks(1, 1));
+    bench.join(1, 1);
+    bench.fail(1, 0, 1, ErrorKind::Transient, "reset");
+    assert_eq!(retried(&bench), [], "it rests, and is not made again yet");
+    rest(&mut bench, &[1]);
+    assert_eq!(retried(&bench), [("transient", 1)]);
+    bench.fail(1, 0, 2, ErrorKind::WorkerLocal, "no memory");
+    rest(&mut bench, &[1]);
+    bench.leave(1);
+    bench.join(2, 1);
+    bench.pass(LEASE);
+    bench.join(3, 1);
+    bench.tick();
+    let expected = [("transient", 1), ("worker_local", 1), ("worker_lost", 1), ("worker_left", 1)];
+    assert_eq!(retried(&bench), expected);
+    assert_eq!(bench.schedule.counters().retries, 4);
+}

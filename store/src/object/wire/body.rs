@@ -1,4 +1,4 @@
-//! Bodies that are counted, and whose standstill is noticed.
+//! Bodies whose standstill is noticed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,12 +69,11 @@ impl Progress {
 pub(super) struct Sent {
     body: HttpRequestBody,
     progress: Arc<Progress>,
-    store: &'static str,
 }
 
 impl Sent {
-    pub(super) fn new(body: HttpRequestBody, progress: Arc<Progress>, store: &'static str) -> Self {
-        Self { body, progress, store }
+    pub(super) fn new(body: HttpRequestBody, progress: Arc<Progress>) -> Self {
+        Self { body, progress }
     }
 }
 
@@ -85,14 +84,10 @@ impl Body for Sent {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                metrics::counter!("shardfuse_store_sent_bytes_total", "store" => self.store).increment(bytes as u64);
-                match self.body.is_end_stream() {
-                    true => self.progress.finish(),
-                    false => self.progress.step(),
-                }
-            }
+            Poll::Ready(Some(Ok(_))) => match self.body.is_end_stream() {
+                true => self.progress.finish(),
+                false => self.progress.step(),
+            },
             Poll::Ready(None) => self.progress.finish(),
             _ => {}
         }
@@ -112,14 +107,13 @@ impl Body for Sent {
 pub(super) struct Received {
     body: reqwest::Body,
     seen: Seen,
-    store: &'static str,
     patience: Duration,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Received {
-    pub(super) fn new(body: reqwest::Body, seen: Seen, store: &'static str, patience: Duration) -> Self {
-        Self { body, seen, store, patience, alarm: Box::pin(sleep(patience)) }
+    pub(super) fn new(body: reqwest::Body, seen: Seen, patience: Duration) -> Self {
+        Self { body, seen, patience, alarm: Box::pin(sleep(patience)) }
     }
 
     fn break_off(&self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
@@ -135,9 +129,6 @@ impl Body for Received {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                metrics::counter!("shardfuse_store_received_bytes_total", "store" => self.store)
-                    .increment(bytes as u64);
                 let next = Instant::now() + self.patience;
                 self.alarm.as_mut().reset(next);
                 Poll::Ready(Some(Ok(frame)))

@@ -1,15 +1,15 @@
 //! The HTTP client under every object store: what it sees decides what an error is.
 //!
 //! `object_store` tells apart only a few status codes. This client stands below it, sees status and error code of every
-//! answer, and leaves them where the call can pick them up ([`Seen`]). It also counts requests and bytes, and notices
+//! answer, and leaves them where the call can pick them up ([`Seen`]). It also counts requests, which is what a store
+//! bills, and notices
 //! transfers that stand still: time is allowed for each step of progress, not for the whole, so a part of any size may
 //! take as long as it moves.
 //!
 //! | metric | labels |
 //! |---|---|
-//! | `shardfuse_store_requests_total` | `store`, `method`, `status` (the number, or `broken`) |
-//! | `shardfuse_store_request_seconds` (until the answer begins) | `store`, `method` |
-//! | `shardfuse_store_sent_bytes_total`, `shardfuse_store_received_bytes_total` | `store` |
+//! | `shardfuse_store_http_requests_total` | `store`, `method`, `status` (the number, or `broken`) |
+//! | `shardfuse_store_http_seconds` (until the answer begins) | `store`, `method` |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Connections {
     }
 
     /// The connector for one store, whose name the metrics bear.
-    pub(super) fn connector(&self, store: &'static str) -> Connector {
+    pub(super) fn connector(&self, store: String) -> Connector {
         Connector { connections: self.clone(), store }
     }
 }
@@ -84,13 +84,13 @@ impl Connections {
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     connections: Connections,
-    store: &'static str,
+    store: String,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
-        Ok(HttpClient::new(Wire { connections: self.connections.clone(), store: self.store, allow_http }))
+        Ok(HttpClient::new(Wire { connections: self.connections.clone(), store: self.store.clone(), allow_http }))
     }
 }
 
@@ -98,7 +98,7 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct Wire {
     connections: Connections,
-    store: &'static str,
+    store: String,
     allow_http: bool,
 }
 
@@ -113,9 +113,9 @@ impl HttpService for Wire {
             Ok(response) => response.status().as_u16().to_string(),
             Err(_) => "broken".to_owned(),
         };
-        let labels = [("store", self.store.to_owned()), ("method", method.to_string())];
-        metrics::histogram!("shardfuse_store_request_seconds", &labels).record(started.elapsed().as_secs_f64());
-        metrics::counter!("shardfuse_store_requests_total", "store" => self.store, "method" => method.to_string(), "status" => status)
+        let labels = [("store", self.store.clone()), ("method", method.to_string())];
+        metrics::histogram!("shardfuse_store_http_seconds", &labels).record(started.elapsed().as_secs_f64());
+        metrics::counter!("shardfuse_store_http_requests_total", "store" => self.store.clone(), "method" => method.to_string(), "status" => status)
             .increment(1);
         result.map_err(|broken| {
             let error = HttpError::new(HttpErrorKind::Interrupted, broken.clone());
@@ -137,7 +137,7 @@ impl Wire {
         *request.headers_mut() = parts.headers;
         let progress = Arc::new(Progress::begin());
         if body.content_length() > 0 {
-            *request.body_mut() = Some(reqwest::Body::wrap(Sent::new(body, Arc::clone(&progress), self.store)));
+            *request.body_mut() = Some(reqwest::Body::wrap(Sent::new(body, Arc::clone(&progress))));
         } else {
             progress.finish();
         }
@@ -152,7 +152,7 @@ impl Wire {
         let response: http::Response<reqwest::Body> = response.map_err(Broken::of)?.into();
         let (parts_of, body) = response.into_parts();
         let wait = if building { patience.completion } else { patience.body };
-        let body = HttpResponseBody::new(Received::new(body, seen.clone(), self.store, wait));
+        let body = HttpResponseBody::new(Received::new(body, seen.clone(), wait));
         // What a POST answers is short, and may be an error in spite of its status.
         if parts_of.status.is_success() && parts.method != Method::POST {
             return Ok(HttpResponse::from_parts(parts_of, body));

@@ -76,7 +76,8 @@ async fn exchange(method: Method, url: &str, body: Bytes) -> Outcome {
     let short = Duration::from_millis(200);
     let patience = Patience { body: short, answer: short, completion: short };
     let connections = Connections::new(patience).unwrap();
-    let client = connections.connector("s3").connect(&ClientOptions::new().with_allow_http(true)).unwrap();
+    let client =
+        connections.connector("s3://bucket".to_owned()).connect(&ClientOptions::new().with_allow_http(true)).unwrap();
     let pieces: object_store::PutPayload =
         (0..body.len()).step_by(65536).map(|at| body.slice(at..at + 65536)).collect();
     let mut request = HttpRequest::new(pieces.into());

@@ -1,0 +1,53 @@
+//! Why attempts are made again, counted.
+
+use super::ErrorKind;
+use super::failure::End;
+
+/// What ended the attempt before one that is made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Transient,
+    WorkerLocal,
+    Stale,
+    LeaseExpired,
+    WorkerLost,
+    WorkerLeft,
+}
+
+impl Cause {
+    pub(super) fn of(end: &End) -> Cause {
+        match end {
+            End::Failed { kind: ErrorKind::WorkerLocal, .. } => Cause::WorkerLocal,
+            End::Failed { kind: ErrorKind::Stale, .. } => Cause::Stale,
+            // A permanent failure ends the merge: nothing is made again after it.
+            End::Failed { kind: ErrorKind::Transient | ErrorKind::Permanent, .. } => Cause::Transient,
+            End::Expired => Cause::LeaseExpired,
+            End::Lost => Cause::WorkerLost,
+            End::Left => Cause::WorkerLeft,
+        }
+    }
+}
+
+/// Attempts that were made again, by what ended the one before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retries([u64; 6]);
+
+impl Retries {
+    /// The names, as metrics show them.
+    pub const KINDS: [&'static str; 6] =
+        ["transient", "worker_local", "stale", "lease_expired", "worker_lost", "worker_left"];
+
+    pub(super) fn note(&mut self, cause: Cause) {
+        self.0[cause as usize] += 1;
+    }
+
+    /// Each kind and how often, in the order of [`Self::KINDS`].
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        Self::KINDS.into_iter().zip(self.0)
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
