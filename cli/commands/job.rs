@@ -41,7 +41,8 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
     let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
     let health = Health::listen(args.health.as_deref()).await?;
     // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
-    let device = Device::open(settings.device).map_err(|f| f.error)?.into_iter().next().unwrap_or(Device::Cpu);
+    let devices = Device::open(settings.device, settings::limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
+    let device = devices.into_iter().next().unwrap_or(Device::Cpu);
     let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), settings.memory, settings.threads, device)
         .map_err(|f| f.error)?;
     info!(index = args.index, "a pod of a merge");

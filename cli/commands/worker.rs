@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::args::Worker;
 use crate::net::{Health, Target};
 use crate::report::internal;
-use crate::{memory, signal, size};
+use crate::{memory, settings, signal, size};
 
 /// Works until the coordinator says stop, or until it is told to leave.
 pub async fn run(args: Worker) -> Result<()> {
@@ -39,7 +39,7 @@ pub async fn run(args: Worker) -> Result<()> {
             args.access.open()?.with_write_limit(rate)
         }
     };
-    let devices = Device::open(args.device).map_err(|f| f.error)?;
+    let devices = Device::open(args.device, settings::limits(&args.gpu, memory)?).map_err(|f| f.error)?;
     let (stores, name) = (Arc::new(stores), args.name.unwrap_or_else(host_name));
     // Each device has a pipeline and a session of its own, and an even share.
     let count = devices.len();

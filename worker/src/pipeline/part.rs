@@ -190,7 +190,7 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         let raw = bytes.slice((start.start - read.start) as usize..(start.end - read.start) as usize);
         match (&t.recipe, steps) {
             (Recipe::Fuse(fuse), Some(Loaded::Gpu(loaded))) => {
-                metrics::counter!("shardfuse_worker_fused_bytes_total", "device" => "cuda").increment(raw.len() as u64);
+                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cuda").increment(raw.len() as u64);
                 let sink = Sink { out, target, skip: skip_of(t, &range) };
                 let done = gpu::fuse(shared, inputs, t, fuse, loaded, raw, sink, &mut seen).await;
                 out = done.map_err(|wrong| Blame::new(t, fuse).wrong(fuse, wrong))?;
