@@ -43,6 +43,9 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
     // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
     let devices = Device::open(settings.device, settings::limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
     let device = devices.into_iter().next().unwrap_or(Device::Cpu);
+    if args.http.http.is_some() {
+        Device::observe(std::slice::from_ref(&device));
+    }
     let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), settings.memory, settings.threads, device)
         .map_err(|f| f.error)?;
     info!(index = args.index, "a pod of a merge");

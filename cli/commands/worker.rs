@@ -48,6 +48,9 @@ pub async fn run(args: Worker) -> Result<()> {
     let slots = args.slots.unwrap_or((memory / (8 * DEFAULT_PART_SIZE)).clamp(2, 16) as u32);
     let told = told_to_leave(notice, grace).boxed().shared();
     crate::http::serve(&args.http, None).await?;
+    if args.http.http.is_some() {
+        Device::observe(&devices);
+    }
     let health = Health::listen(args.health.as_deref()).await?;
     let mut workers = JoinSet::new();
     for (number, device) in devices.into_iter().enumerate() {

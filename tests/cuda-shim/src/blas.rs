@@ -177,10 +177,12 @@ fn columns(
     (b, ldb): (&[f32], usize),
     (c, ldc): (&mut [f32], usize),
 ) {
+    let backwards = settings::backwards() != 0;
     for j in 0..n {
         let column = &mut c[j * ldc..][..m];
         column.fill(0.0);
         for l in 0..k {
+            let l = if backwards { k - 1 - l } else { l };
             let factor = b[j * ldb + l];
             if transposed {
                 for (i, sum) in column.iter_mut().enumerate() {

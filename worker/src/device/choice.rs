@@ -63,6 +63,15 @@ impl Device {
         }
     }
 
+    /// Keeps metrics of the GPUs among these up to date while they are in use.
+    pub fn observe(devices: &[Device]) {
+        let gpus = devices.iter().filter_map(|device| match device {
+            Device::Cpu => None,
+            Device::Cuda(gpu) => Some(Arc::clone(gpu)),
+        });
+        cuda::observe(&gpus.collect::<Vec<_>>());
+    }
+
     /// Opens what was asked for: one device at least, all of one class. Waits for the devices.
     pub fn open(choice: Choice, limits: Limits) -> Result<Vec<Device>, Failure> {
         let number = match choice {

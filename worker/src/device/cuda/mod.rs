@@ -20,6 +20,7 @@ mod engine;
 mod job;
 mod kernels;
 mod memory;
+mod nvml;
 mod open;
 mod probe;
 mod right;
@@ -39,6 +40,7 @@ use tokio::sync::{MutexGuard, mpsc, oneshot};
 
 pub use job::{Done, Gain, Program, Sink, Step, Wrong};
 pub use memory::Buffer;
+pub use nvml::observe;
 pub use open::{Limits, open};
 pub use right::{Key, Right};
 pub use tiling::{Tiling, Way, of_original};
