@@ -156,6 +156,14 @@ impl Job {
         }
     }
 
+    /// Rounds the factors to so many bits of fraction, as the inputs of tensor cores are.
+    pub fn shorten_factors(&mut self, fraction: u32) {
+        let lost = 23 - fraction;
+        for value in self.steps.iter_mut().flat_map(|s| s.left.iter_mut().chain(&mut s.right)) {
+            *value = f32::from_bits((value.to_bits() + (1 << (lost - 1))) >> lost << lost);
+        }
+    }
+
     /// What the definition makes of it.
     pub fn expected(&self) -> Vec<u8> {
         let Shape { cols, rank, .. } = self.shape;
