@@ -1,10 +1,10 @@
-"""Fleets whose workers fuse on GPUs, over the stand-in driver: processes on loopback.
+"""Several GPUs, over the stand-in driver: in one process, and in fleets of processes on loopback.
 
     fleets.py BINARY LIBRARIES
 
 LIBRARIES is the folder with the stand-in. Two GPU workers give the bytes of one process; a CPU worker has no share in a
 merge of a GPU class, nor the other way round; a worker whose device dies or hangs says so and leaves, and the other one
-finishes. Needs the standard library only.
+finishes. The same for two devices of one process. Needs the standard library only.
 """
 
 import json
@@ -23,8 +23,9 @@ import model
 from fleet import Fleet, Process, free_port
 
 model.LAYERS = 2
-PART = "1MiB"
-# The self-test takes 54 launches; these are some tiles after it.
+PART = "512KiB"
+# Launches of the self-test, and some tiles after it.
+SELF_TEST = 54
 LATER = "80"
 
 
@@ -65,9 +66,16 @@ class Stage:
         self.base, self.lora = model.make(scratch / "model")
         self.count = 0
         self.whole = self.output("one-process")
-        command = [str(binary), "merge", "--base", str(self.base), "--lora", str(self.lora), "--output", str(self.whole)]
-        environment = os.environ | {"LD_LIBRARY_PATH": str(libraries)}
-        subprocess.run([*command, "--part-size", PART, "--device", "cuda", "--quiet"], check=True, env=environment)
+        self.merge(self.whole)
+
+    def merge(self, output: Path, *more: str, **environment: str) -> str:
+        """Merges in one process; what it says on stderr."""
+        places = ["--base", str(self.base), "--lora", str(self.lora), "--output", str(output)]
+        command = [str(self.binary), "merge", *places, "--part-size", PART, "--device", "cuda", "--quiet", *more]
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(self.libraries), "NO_COLOR": "1", **environment}
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stderr
 
     def output(self, name: str) -> Path:
         return self.scratch / name
@@ -91,6 +99,9 @@ class Stage:
         assert view["state"] == "done", view
         manifest = json.loads((output / "shardfuse.json").read_text())
         assert manifest["device_class"].split(":")[0] == class_, manifest["device_class"]
+        self.same(output)
+
+    def same(self, output: Path) -> None:
         names = sorted(path.name for path in self.whole.glob("*.safetensors"))
         assert names, "there are weights"
         for name in names:
@@ -116,6 +127,20 @@ def two_gpus(stage: Stage) -> None:
             assert 100 << 20 < used < 1 << 30, used
     finally:
         fleet.close()
+
+
+def two_devices(stage: Stage, name: str, says: str, *more: str, **fault: str) -> None:
+    """Two devices of one process have a pipeline each; one that is lost leaves its share to the other."""
+    output, counts = stage.output(name), stage.scratch / f"{name}.log"
+    # The least memory for two: no device can take on all of the tasks at once.
+    least = ("--memory", "161MiB", *more)
+    said = stage.merge(output, *least, CUDA_SHIM_DEVICES="2", CUDA_SHIM_LOG=str(counts), CUDA_SHIM_FAULTY_DEVICE="1", **fault)
+    assert not says or any(says in line and "GPU 1" in line for line in said.splitlines()), said
+    stage.same(output)
+    launches = dict(re.findall(r"^launches on (\d): (\d+)$", counts.read_text(), re.MULTILINE))
+    assert len(launches) == 2, launches
+    for device, count in launches.items():
+        assert int(count) > SELF_TEST, f"device {device} had no share: {launches}"
 
 
 def mixed(stage: Stage) -> None:
@@ -167,6 +192,17 @@ def main() -> int:
         for name, run in (
             ("two GPU workers give the bytes of one process", lambda: two_gpus(stage)),
             ("device classes do not mix", lambda: mixed(stage)),
+            ("two devices of one process share a merge", lambda: two_devices(stage, "two", "")),
+            (
+                "two devices of one process, one dies",
+                lambda: two_devices(stage, "two-dies", "illegal memory access", CUDA_SHIM_ILLEGAL_AT=LATER),
+            ),
+            (
+                # What hangs near the end is done again by the other one before anybody's patience is over, and the process
+                # ends without waiting for the device.
+                "two devices of one process, one hangs",
+                lambda: two_devices(stage, "two-hangs", "", CUDA_SHIM_HANG_AT=LATER),
+            ),
             (
                 "a worker whose device dies leaves, the other finishes",
                 lambda: lost(stage, "dies", "illegal memory access", CUDA_SHIM_ILLEGAL_AT=LATER),
@@ -178,10 +214,10 @@ def main() -> int:
         ):
             try:
                 run()
-                print(f"ok   fleet: {name}", flush=True)
+                print(f"ok   {name}", flush=True)
             except Exception as error:
                 failed += 1
-                print(f"FAIL fleet: {name}: {error!r}", flush=True)
+                print(f"FAIL {name}: {error!r}", flush=True)
     return 1 if failed else 0
 
 

@@ -29,6 +29,7 @@ mod selftest;
 mod tiling;
 mod trouble;
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,6 +65,15 @@ pub struct Stages {
     pub copy_out: Duration,
 }
 
+/// What is given back at the end.
+#[derive(Debug)]
+struct Held {
+    rights: Rights,
+    /// Factors come over a stream of their own; they are there before anybody knows of them.
+    uploads: Arc<CudaStream>,
+    card: Arc<Card>,
+}
+
 /// A GPU in use.
 #[derive(Debug)]
 pub struct Gpu {
@@ -71,10 +81,7 @@ pub struct Gpu {
     label: String,
     uuid: String,
     host_bytes: u64,
-    card: Arc<Card>,
-    /// Factors come over a stream of their own; they are there before anybody knows of them.
-    uploads: Arc<CudaStream>,
-    rights: Rights,
+    held: ManuallyDrop<Held>,
     making_room: tokio::sync::Mutex<()>,
     orders: mpsc::UnboundedSender<Order>,
     state: Arc<State>,
@@ -108,13 +115,13 @@ impl Gpu {
 
     /// A right factor that is on the device.
     pub fn right(&self, key: &Key) -> Option<Arc<Right>> {
-        self.rights.get(key)
+        self.held.rights.get(key)
     }
 
     /// Keeps a right factor that was uploaded.
     pub fn keep(&self, key: Key, buffer: Buffer, transposed: bool, zero: bool) -> Arc<Right> {
         let right = Arc::new(Right::new(buffer, transposed, zero));
-        self.rights.put(key, &right);
+        self.held.rights.put(key, &right);
         right
     }
 
@@ -129,14 +136,14 @@ impl Gpu {
     pub fn room(&self, bytes: u64) -> Result<Option<Buffer>, Failure> {
         loop {
             let waits = self.state.running.load(Ordering::Acquire) > 0;
-            if self.rights.has_room(bytes) {
+            if self.held.rights.has_room(bytes) {
                 match self.allocate(bytes) {
                     Ok(buffer) => return Ok(Some(buffer)),
                     Err(Trouble::Full) => {}
                     Err(lost) => return Err(self.state.lose(&lost)),
                 }
             }
-            if self.rights.evict() {
+            if self.held.rights.evict() {
                 continue;
             }
             if waits {
@@ -146,7 +153,7 @@ impl Gpu {
             return match self.allocate(bytes) {
                 Ok(buffer) => Ok(Some(buffer)),
                 Err(Trouble::Full) => {
-                    let free = self.card.context().mem_get_info().map_or(0, |(free, _)| free);
+                    let free = self.held.card.context().mem_get_info().map_or(0, |(free, _)| free);
                     Err(Failure::local(format!(
                         "{} has {free} bytes of memory free, a factor needs {bytes}",
                         self.label
@@ -164,7 +171,7 @@ impl Gpu {
     }
 
     fn allocate(&self, bytes: u64) -> Result<Buffer, Trouble> {
-        Ok(Buffer::new(&self.card, usize::try_from(bytes).map_err(|_| Trouble::Full)?)?)
+        Ok(Buffer::new(&self.held.card, usize::try_from(bytes).map_err(|_| Trouble::Full)?)?)
     }
 
     /// Copies values into a factor's memory, from the `offset`th value on. It is there when this returns, which takes as
@@ -177,7 +184,7 @@ impl Gpu {
     }
 
     fn upload(&self, buffer: &Buffer, offset: u64, values: &[f32]) -> Result<(), Trouble> {
-        Ok(buffer.load_now(offset as usize * 4, values, &self.uploads)?)
+        Ok(buffer.load_now(offset as usize * 4, values, &self.held.uploads)?)
     }
 
     /// Hands a job over. What comes back is for [`Self::answer`].
@@ -222,10 +229,16 @@ impl Gpu {
 }
 
 impl Drop for Gpu {
+    /// Giving back waits for the device, and one that hangs may not be known to: a thread of its own does it, and whoever
+    /// ends meanwhile does not wait.
     fn drop(&mut self) {
-        if self.card.is_silent() {
-            // Giving a stream back waits for it. It keeps the context too.
-            std::mem::forget(Arc::clone(&self.uploads));
+        // SAFETY: it is taken once, and not used after this.
+        let held = unsafe { ManuallyDrop::take(&mut self.held) };
+        if held.card.is_silent() {
+            std::mem::forget(held);
+        } else {
+            // Where there is no thread to be had, it is given back here.
+            let _ = std::thread::Builder::new().name("cuda-close".into()).spawn(move || drop(held));
         }
     }
 }

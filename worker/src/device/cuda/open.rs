@@ -1,5 +1,6 @@
 //! Opening devices: probe, context, streams, memory, a self-test.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc as sync};
@@ -14,7 +15,7 @@ use super::engine::{self, Stages, State};
 use super::right::Rights;
 use super::ring::{Ring, SLOT_BYTES};
 use super::trouble::Trouble;
-use super::{Gpu, probe, selftest};
+use super::{Gpu, Held, probe, selftest};
 
 /// The oldest architecture that the kernels are compiled for: Volta. Pascal has no independent threads and its support
 /// ends with CUDA 12.
@@ -146,9 +147,7 @@ fn one(number: u32, host: u64, patience: Duration) -> Result<Gpu, String> {
         label,
         uuid,
         host_bytes,
-        card,
-        uploads,
-        rights: Rights::new(limit),
+        held: ManuallyDrop::new(Held { rights: Rights::new(limit), uploads, card }),
         making_room: tokio::sync::Mutex::new(()),
         orders,
         state,
