@@ -209,7 +209,7 @@ def main() -> int:
             ),
             (
                 "a worker whose device hangs leaves, the other finishes",
-                lambda: lost(stage, "hangs", "it hangs", "--gpu-patience", "15s", CUDA_SHIM_HANG_AT=LATER),
+                lambda: lost(stage, "hangs", "it hangs", "--gpu-patience", "20s", CUDA_SHIM_HANG_AT=LATER),
             ),
         ):
             try:

@@ -111,11 +111,11 @@ fault CUDA_SHIM_MEMORY=$((16 << 20)) -- "a device that is too small" 2 "memory i
 fault CUDA_SHIM_ILLEGAL_AT=3 -- "an illegal address in the self-test" 2 "illegal" --device cuda
 # The self-test is done after 54 launches and 27 copies to the device.
 fault CUDA_SHIM_ILLEGAL_AT=70 -- "an illegal address on the way" 1 "illegal memory access" --device cuda
-fault CUDA_SHIM_HANG_AT=3 -- "a device that hangs in the self-test" 2 "hang" --device cuda --gpu-patience 5s
-fault CUDA_SHIM_HANG_AT=3 -- "a device that hangs in the self-test, auto: the CPU" 0 "" --device auto --gpu-patience 5s
-fault CUDA_SHIM_HANG_AT=70 -- "a kernel that never ends" 1 "it hangs" --device cuda --gpu-patience 5s
-fault CUDA_SHIM_HANG_COPY_AT=28 -- "a factor that never arrives" 1 "it hangs" --device cuda --gpu-patience 5s
-fault CUDA_SHIM_HANG_COPY_AT=40 -- "weights that never arrive" 1 "it hangs" --device cuda --gpu-patience 5s
+fault CUDA_SHIM_HANG_AT=3 -- "a device that hangs in the self-test" 2 "hang" --device cuda --gpu-patience 10s
+fault CUDA_SHIM_HANG_AT=3 -- "a device that hangs in the self-test, auto: the CPU" 0 "" --device auto --gpu-patience 10s
+fault CUDA_SHIM_HANG_AT=70 -- "a kernel that never ends" 1 "it hangs" --device cuda --gpu-patience 10s
+fault CUDA_SHIM_HANG_COPY_AT=28 -- "a factor that never arrives" 1 "it hangs" --device cuda --gpu-patience 10s
+fault CUDA_SHIM_HANG_COPY_AT=40 -- "weights that never arrive" 1 "it hangs" --device cuda --gpu-patience 10s
 
 # Page-locked memory is a part of --memory: as many buffers as fit, and a refusal that says the least.
 small=(--device cuda --part-size 4KiB)
