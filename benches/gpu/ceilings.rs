@@ -86,8 +86,8 @@ impl Ceilings {
         let load = time(&stream, times, || one.load());
         let store = time(&stream, times, || one.store());
         let (from, to) = (one.there, other.there);
-        // SAFETY: both have this length and stay.
         let within = time(&stream, times, || {
+            // SAFETY: both have this length and stay.
             unsafe { result::memcpy_dtod_async(to, from, BYTES, stream.cu_stream()) }.expect("a copy");
         });
         let began = std::time::Instant::now();
