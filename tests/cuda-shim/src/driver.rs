@@ -10,8 +10,8 @@ use crate::kernels::{self, Launch};
 use crate::settings::COPIES;
 use crate::streams::{Event, Stream, sticky};
 use crate::{
-    ILLEGAL_ADDRESS, INVALID_DEVICE, INVALID_VALUE, NEVER, NO_DEVICE, NOT_FOUND, NOT_READY, OK, OUT_OF_MEMORY, Status, memory,
-    settings,
+    ILLEGAL_ADDRESS, INVALID_DEVICE, INVALID_VALUE, NEVER, NO_DEVICE, NOT_FOUND, NOT_READY, OK, OUT_OF_MEMORY, Status,
+    memory, settings,
 };
 
 /// Functions of a dead context answer with what it died of.

@@ -41,8 +41,10 @@ impl Stream {
                         if status == ILLEGAL_ADDRESS {
                             STICKY[device].store(status, Ordering::SeqCst);
                         }
-                        while status == NEVER {
-                            std::thread::park();
+                        if status == NEVER {
+                            loop {
+                                std::thread::park();
+                            }
                         }
                     }
                     Message::Flush(done) => {
