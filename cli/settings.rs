@@ -7,9 +7,9 @@ use shardfuse_merge::plan::recipe::DoraNorm;
 use shardfuse_merge::plan::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
-use shardfuse_worker::device::Choice;
+use shardfuse_worker::device::{Choice, Limits};
 
-use crate::args::Spec;
+use crate::args::{Gpu, Spec};
 use crate::{memory, size};
 
 /// A merge as it will be run.
@@ -164,6 +164,15 @@ impl Settings {
         }
         Ok(Settings { spec, memory, threads, device })
     }
+}
+
+/// What GPUs may take of a budget, and how long they may be silent.
+pub fn limits(args: &Gpu, memory: u64) -> Result<Limits> {
+    let patience = size::parse_time("--gpu-patience", &args.gpu_patience)?;
+    if patience.is_zero() {
+        return Err(Error::new(Kind::Usage, "--gpu-patience is 0"));
+    }
+    Ok(Limits { memory, patience })
 }
 
 /// The merge that a coordinator is asked for: every place as a URL. What a spec file says of memory, threads and device is for

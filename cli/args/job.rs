@@ -56,5 +56,7 @@ pub struct Job {
     #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", env = "SHARDFUSE_DEVICE")]
     pub device: String,
     #[command(flatten)]
+    pub gpu: super::Gpu,
+    #[command(flatten)]
     pub http: super::Http,
 }

@@ -44,6 +44,8 @@ pub struct Merge {
     #[arg(long, value_name = "auto|cpu|cuda[:N]")]
     pub device: Option<String>,
     #[command(flatten)]
+    pub gpu: super::Gpu,
+    #[command(flatten)]
     pub stores: StoresFile,
     /// Let a fleet merge: submit to this coordinator and follow the merge to its end. URLs as for submit
     #[arg(long, value_name = "URL", help_heading = "Fleet")]

@@ -46,6 +46,8 @@ pub struct Worker {
     /// What fuses: cpu, cuda (every usable GPU), cuda:N (one of them), or auto (the GPUs, else the CPU)
     #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
     pub device: Choice,
+    #[command(flatten)]
+    pub gpu: super::Gpu,
     /// Leave as on SIGTERM when the cloud announces that it takes this machine back: aws, gcp, azure, or a URL that
     /// answers 200 once it does
     #[arg(long, value_name = "aws|gcp|azure|URL")]

@@ -43,7 +43,11 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
     let http = Http::bind(&args.http).await?;
     let health = Health::listen(args.health.as_deref()).await?;
     // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
-    let device = Device::open(settings.device).map_err(|f| f.error)?.into_iter().next().unwrap_or(Device::Cpu);
+    let devices = Device::open(settings.device, settings::limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
+    let device = devices.into_iter().next().unwrap_or(Device::Cpu);
+    if args.http.http.is_some() {
+        Device::observe(std::slice::from_ref(&device));
+    }
     let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), settings.memory, settings.threads, device)
         .map_err(|f| f.error)?;
     info!(index = args.index, "a pod of a merge");

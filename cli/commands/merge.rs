@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{plan, print, print_json, submit};
 use crate::args::{Format, Global, Merge};
-use crate::settings::Settings;
+use crate::settings::{Settings, limits};
 use crate::{local, progress, size};
 
 /// How often a merge begins, if the store loses parts that it had taken.
@@ -34,7 +34,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
         Some(rate) => args.stores.open()?.with_write_limit(rate),
         None => args.stores.open()?,
     });
-    let devices = Device::open(settings.device).map_err(|f| f.error)?;
+    let devices = Device::open(settings.device, limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
     let class = devices.first().map_or(CPU_CLASS, Device::class);
     let inventory = inspect(&stores, &settings.spec).await?;
     let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;

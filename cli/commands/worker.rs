@@ -19,7 +19,7 @@ use crate::args::Worker;
 use crate::http::Http;
 use crate::net::{Health, Target};
 use crate::report::internal;
-use crate::{memory, signal, size};
+use crate::{memory, settings, signal, size};
 
 /// Works until the coordinator says stop, or until it is told to leave.
 pub async fn run(args: Worker) -> Result<()> {
@@ -40,7 +40,7 @@ pub async fn run(args: Worker) -> Result<()> {
             args.access.open()?.with_write_limit(rate)
         }
     };
-    let devices = Device::open(args.device).map_err(|f| f.error)?;
+    let devices = Device::open(args.device, settings::limits(&args.gpu, memory)?).map_err(|f| f.error)?;
     let (stores, name) = (Arc::new(stores), args.name.unwrap_or_else(host_name));
     // Each device has a pipeline and a session of its own, and an even share.
     let count = devices.len();
@@ -50,6 +50,9 @@ pub async fn run(args: Worker) -> Result<()> {
     let told = told_to_leave(notice, grace).boxed().shared();
     let http = Http::bind(&args.http).await?;
     http.serve(None);
+    if args.http.http.is_some() {
+        Device::observe(&devices);
+    }
     let health = Health::listen(args.health.as_deref()).await?;
     let mut workers = JoinSet::new();
     for (number, device) in devices.into_iter().enumerate() {

@@ -3,8 +3,10 @@
 #
 #   tests/cuda/run.sh [BINARY]        default: target/release/shardfuse
 #
-# Builds the stand-in (outside the checkout), runs the golden conformance set with --device cuda, holds the bytes against
-# the CPU's, and lets each fault happen once. Needs cargo, a C++ compiler and the Python of tests/conformance/setup.sh.
+# Holds the PTX that is checked in against a fresh build, builds the stand-in (outside the checkout), runs the golden
+# conformance set with --device cuda, holds the bytes against the CPU's, lets each fault happen once, runs fleets whose
+# workers have GPUs, and the suite and the bench for a real card. Needs cargo, a C++ compiler and the Python of
+# tests/conformance/setup.sh. The compiler of the PTX is downloaded once (about 100 MB, to ~/.cache/shardfuse/cuda).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$here/../..
@@ -16,15 +18,18 @@ export PYTHONDONTWRITEBYTECODE=1
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-library() { # FOLDER FEATURES...: the stand-in under both names
+library() { # FOLDER FEATURES...: the stand-in under its three names
   (cd "$here/../cuda-shim" && CARGO_TARGET_DIR=$target cargo build --quiet "${@:2}")
   mkdir -p "$scratch/$1"
   cp "$target/debug/libcuda_shim.so" "$scratch/$1/libcuda.so.1"
   ln -s libcuda.so.1 "$scratch/$1/libcublas.so.12"
+  ln -s libcuda.so.1 "$scratch/$1/libnvidia-ml.so.1"
 }
 library old --features without-gemm
 library lib
 mkdir "$scratch/alone" && cp "$scratch/lib/libcuda.so.1" "$scratch/alone/"
+# The least memory that one tile under way takes: half of it is page-locked.
+least=81MiB
 
 wrapper=$scratch/shardfuse
 printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@" --device cuda\n' "$scratch/lib" "$binary" > "$wrapper"
@@ -34,6 +39,8 @@ failed=0
 say() { # NAME CONDITION...
   if "${@:2}"; then echo "ok   $1"; else echo "FAIL $1"; failed=1; fi
 }
+
+say "the PTX is what kernels.cu compiles to, and assembles for every architecture" "$root/worker/src/device/cuda/build-ptx.sh"
 
 echo "the golden set, every piece of queued work delayed:"
 CUDA_SHIM_DELAY_US=300 "$python" "$root/tests/conformance/shared_set.py" "$golden" "$wrapper" > "$scratch/golden.log" || failed=1
@@ -54,8 +61,8 @@ for case in dora-bf16 dora-conv1d dora-embedding conv2d embedding all-linear com
   merge "$case" "$scratch/cpu" --device cpu
   merge "$case" "$scratch/gpu" --device cuda
   say "$case: the bytes of the CPU" same "$scratch/cpu" "$scratch/gpu"
-  merge "$case" "$scratch/other" --device cuda --part-size 4KiB --memory 16MiB --threads 1
-  say "$case: the same with parts of 4 KiB, 16 MiB of memory, one thread" same "$scratch/gpu" "$scratch/other"
+  merge "$case" "$scratch/other" --device cuda --part-size 4KiB --memory $least --threads 1
+  say "$case: the same with parts of 4 KiB, the least memory, one thread" same "$scratch/gpu" "$scratch/other"
   CUDA_SHIM_MEMORY=$((130 << 20)) merge "$case" "$scratch/other" --device cuda
   say "$case: the same on a device with room for one slot" same "$scratch/gpu" "$scratch/other"
   for stream in 0 1 2 3; do
@@ -65,8 +72,8 @@ for case in dora-bf16 dora-conv1d dora-embedding conv2d embedding all-linear com
 done
 
 # Killed a few times on the way, then finished.
-args=(all-linear "$scratch/killed" --device cuda --part-size 4KiB --memory 16MiB)
-merge all-linear "$scratch/whole" --device cuda --part-size 4KiB --memory 16MiB
+args=(all-linear "$scratch/killed" --device cuda --part-size 4KiB --memory $least)
+merge all-linear "$scratch/whole" --device cuda --part-size 4KiB --memory $least
 for after in 0.3 0.5 0.7 0.9; do
   (cd "$golden/all-linear" && mapfile -t a < <("$python" -c 'import json; print(*json.load(open("case.json"))["args"], sep="\n")') &&
     CUDA_SHIM_DELAY_US=3000 LD_LIBRARY_PATH=$scratch/lib timeout -s KILL "$after" "$binary" merge "${a[@]}" \
@@ -79,7 +86,7 @@ say "the same after kills" same "$scratch/whole" "$scratch/killed"
 ends() { # NAME CODE PATTERN OPTIONS...: exit code and message
   local code=0 text
   text=$(timeout 120 env "${ENVIRONMENT[@]}" bash -c "$(declare -f merge); merge \"\$@\"" - all-linear "$scratch/fault" "${@:4}") || code=$?
-  if [ "$code" = "$2" ] && grep -q "$3" <<< "$text"; then echo "ok   $1"; else echo "FAIL $1: exit $code: $text"; failed=1; fi
+  if [ "$code" = "$2" ] && grep -q -e "$3" <<< "$text"; then echo "ok   $1"; else echo "FAIL $1: exit $code: $text"; failed=1; fi
 }
 export scratch golden python binary
 export LIBRARY
@@ -93,7 +100,6 @@ LIBRARY=$scratch/lib
 fault CUDA_SHIM_DEVICES=0 -- "no device" 2 "finds no device" --device cuda
 fault CUDA_SHIM_DEVICES=0 -- "no device, auto: the CPU" 0 "" --device auto
 fault CUDA_SHIM_DEVICES=2 -- "a device that is not there" 2 "no device 5" --device cuda:5
-fault CUDA_SHIM_DEVICES=2 -- "two devices" 0 "" --device cuda
 fault CUDA_SHIM_DRIVER=11080 -- "an old driver" 2 "for CUDA 11.8" --device cuda
 fault CUDA_SHIM_CAPABILITY=61 -- "an old card" 2 "capability 6.1" --device cuda
 fault CUDA_SHIM_CUBLAS=130000 -- "another cuBLAS" 2 "version 13" --device cuda
@@ -103,8 +109,35 @@ fault NVIDIA_TF32_OVERRIDE=1 -- "an override of the arithmetic" 2 "NVIDIA_TF32_O
 fault CUDA_SHIM_GEMM_LAUNCH=13 -- "a cuBLAS that fails" 2 "cuBLAS answers" --device cuda
 fault CUDA_SHIM_MEMORY=$((16 << 20)) -- "a device that is too small" 2 "memory is full" --device cuda
 fault CUDA_SHIM_ILLEGAL_AT=3 -- "an illegal address in the self-test" 2 "illegal" --device cuda
-# The self-test is done after 54 launches.
+# The self-test is done after 54 launches and 27 copies to the device.
 fault CUDA_SHIM_ILLEGAL_AT=70 -- "an illegal address on the way" 1 "illegal memory access" --device cuda
+fault CUDA_SHIM_HANG_AT=3 -- "a device that hangs in the self-test" 2 "hang" --device cuda --gpu-patience 10s
+fault CUDA_SHIM_HANG_AT=3 -- "a device that hangs in the self-test, auto: the CPU" 0 "" --device auto --gpu-patience 10s
+fault CUDA_SHIM_HANG_AT=70 -- "a kernel that never ends" 1 "it hangs" --device cuda --gpu-patience 10s
+fault CUDA_SHIM_HANG_COPY_AT=28 -- "a factor that never arrives" 1 "it hangs" --device cuda --gpu-patience 10s
+fault CUDA_SHIM_HANG_COPY_AT=40 -- "weights that never arrive" 1 "it hangs" --device cuda --gpu-patience 10s
+
+# Page-locked memory is a part of --memory: as many buffers as fit, and a refusal that says the least.
+small=(--device cuda --part-size 4KiB)
+fault A=1 -- "too little memory for one buffer" 2 "--memory 81MiB is the smallest" "${small[@]}" --memory 80MiB
+fault CUDA_SHIM_DEVICES=2 -- "too little memory for one buffer each" 2 "--memory 161MiB is the smallest" "${small[@]}" --memory 160MiB
+for buffers in 1:81 1:160 2:161 3:300 4:321 4:512; do
+  fault SHARDFUSE_LOG=shardfuse_worker=debug NO_COLOR=1 -- "${buffers#*:} MiB: ${buffers%:*} buffers" 0 "slots=${buffers%:*}" \
+    "${small[@]}" --memory "${buffers#*:}MiB"
+done
+
+# What has no path on the device is fused on the CPU, and that is said once for all tensors like it: here, too many steps.
+many=()
+for i in $(seq 63); do
+  # The same folder twice would be one adapter of twice the weight.
+  cp -r "$golden/all-linear/adapter" "$scratch/adapter-$i"
+  many+=(--lora "$scratch/adapter-$i")
+done
+said=$(SHARDFUSE_LOG=shardfuse_worker=info NO_COLOR=1 merge all-linear "$scratch/gpu" --device cuda "${many[@]}" | grep "no path for this" || true)
+merge all-linear "$scratch/cpu" --device cpu "${many[@]}"
+say "64 adapters: the bytes of the CPU" same "$scratch/cpu" "$scratch/gpu"
+once() { [ "$(grep -c "64 steps, more than 63" <<< "$said")" = 1 ]; }
+say "64 adapters: the CPU takes over, and says so once" once
 # The first are the ring's and its slots', then come those of the self-test, then factors.
 for k in $(seq 1 45); do
   code=0
@@ -120,9 +153,29 @@ LIBRARY=$scratch/old
 fault A=1 -- "a library without a function" 2 "no cublasGemmEx" --device cuda
 LIBRARY=$scratch/alone
 fault A=1 -- "a driver without cuBLAS" 2 "libcublas.so.12 cannot be loaded" --device cuda
-LIBRARY=$scratch/none
+LIBRARY=$scratch/none # no such folder
 fault A=1 -- "no driver" 2 "libcuda.so.1 cannot be loaded" --device cuda
 fault A=1 -- "no driver, auto: the CPU" 0 "" --device auto
+
+python3 "$here/fleets.py" "$binary" "$scratch/lib" || failed=1
+
+# The suite and the bench for a real card, as programs: their figures here are a CPU's and mean nothing.
+card() { # NAME PATTERN COMMAND...
+  local text code=0
+  text=$(cd "$root" && LD_LIBRARY_PATH=$scratch/lib "${@:3}" 2>&1) || code=$?
+  if [ "$code" = 0 ] && grep -q -e "$2" <<< "$text"; then echo "ok   $1"; else echo "FAIL $1: exit $code: $text"; failed=1; fi
+}
+card "the suite for a card" "4 passed" cargo test --quiet -p shardfuse-worker --test gpu -- --ignored gpu
+# Summed in another order, as a card does: the largest differences are within their bounds, and are not 0.
+backwards() {
+  CUDA_SHIM_BACKWARDS=1 cargo test --quiet -p shardfuse-worker --test gpu -- --ignored gpu --nocapture --test-threads 1 |
+    tee "$scratch/ulp" && awk '$2 == "F32" && $7 > 0 { n++ } END { exit n < 10 }' "$scratch/ulp"
+}
+export -f backwards && export scratch
+card "the suite for a card, products summed in another order" "4 passed" bash -o pipefail -c backwards
+card "the bench for a card" "TFLOP/s" cargo bench --quiet --profile dev -p shardfuse-worker --bench gpu -- 4
+card "no device: the bench says so" "no device: the NVIDIA driver finds no device" \
+  bash -c '! CUDA_SHIM_DEVICES=0 cargo bench --quiet --profile dev -p shardfuse-worker --bench gpu -- 4'
 
 tail -1 "$scratch/golden.log"
 [ "$failed" = 0 ] && echo "all as described"

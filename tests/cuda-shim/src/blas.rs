@@ -61,7 +61,7 @@ pub unsafe extern "C" fn cublasSetStream_v2(at: *mut c_void, on: *mut c_void) ->
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cublasSetWorkspace_v2(at: *mut c_void, workspace: *mut c_void, bytes: usize) -> Status {
-    if !memory::on_device(workspace as u64, bytes as u64) || workspace as usize % 256 != 0 {
+    if !memory::on_device(workspace as u64, bytes as u64) || !(workspace as usize).is_multiple_of(256) {
         return INVALID_VALUE;
     }
     // SAFETY: it is one of `cublasCreate_v2`'s.
@@ -126,7 +126,8 @@ pub unsafe extern "C" fn cublasGemmEx(
         return INVALID_VALUE;
     }
     let (m, n, k, lda, ldb, ldc) = (m as usize, n as usize, k as usize, lda as usize, ldb as usize, ldc as usize);
-    let extent = |ld: usize, rows: usize, cols: usize| if cols == 0 { 0 } else { (((cols - 1) * ld + rows) * 4) as u64 };
+    let extent =
+        |ld: usize, rows: usize, cols: usize| if cols == 0 { 0 } else { (((cols - 1) * ld + rows) * 4) as u64 };
     let a_bytes = if trans_a == 0 { extent(lda, m, k) } else { extent(lda, k, m) };
     let (b_bytes, c_bytes) = (extent(ldb, k, n), extent(ldc, m, n));
     // SAFETY: the stream is live.
@@ -151,12 +152,7 @@ pub unsafe extern "C" fn cublasGemmEx(
 
 /// One chain of fused multiply-adds an element, over k in increasing order, as the CPU kernels have it.
 #[cfg(not(feature = "without-gemm"))]
-fn product(
-    (m, n, k): (usize, usize, usize),
-    a: (&[f32], usize, bool),
-    b: (&[f32], usize),
-    c: (&mut [f32], usize),
-) {
+fn product((m, n, k): (usize, usize, usize), a: (&[f32], usize, bool), b: (&[f32], usize), c: (&mut [f32], usize)) {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("fma") && std::is_x86_feature_detected!("avx2") {
         #[target_feature(enable = "avx2,fma")]
@@ -177,10 +173,12 @@ fn columns(
     (b, ldb): (&[f32], usize),
     (c, ldc): (&mut [f32], usize),
 ) {
+    let backwards = settings::backwards() != 0;
     for j in 0..n {
         let column = &mut c[j * ldc..][..m];
         column.fill(0.0);
         for l in 0..k {
+            let l = if backwards { k - 1 - l } else { l };
             let factor = b[j * ldb + l];
             if transposed {
                 for (i, sum) in column.iter_mut().enumerate() {

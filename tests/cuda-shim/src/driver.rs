@@ -7,9 +7,11 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernels::{self, Launch};
+use crate::settings::COPIES;
 use crate::streams::{Event, Stream, sticky};
 use crate::{
-    ILLEGAL_ADDRESS, INVALID_DEVICE, INVALID_VALUE, NO_DEVICE, NOT_FOUND, NOT_READY, OK, OUT_OF_MEMORY, Status, memory, settings,
+    ILLEGAL_ADDRESS, INVALID_DEVICE, INVALID_VALUE, NEVER, NO_DEVICE, NOT_FOUND, NOT_READY, OK, OUT_OF_MEMORY, Status,
+    memory, settings,
 };
 
 /// Functions of a dead context answer with what it died of.
@@ -17,7 +19,7 @@ macro_rules! driver {
     ($($name:ident($($arg:ident: $type:ty),*) $body:block)*) => { $(
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($arg: $type),*) -> Status {
-            let dead = sticky();
+            let dead = sticky(current());
             if dead != OK {
                 return dead;
             }
@@ -28,8 +30,8 @@ macro_rules! driver {
     )* };
 }
 
-/// Streams that live.
-static STREAMS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// Streams that live, with their devices.
+static STREAMS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 thread_local!(static CURRENT: Cell<*mut c_void> = const { Cell::new(std::ptr::null_mut()) });
 
@@ -38,6 +40,15 @@ const CONTEXT: usize = 0x1000;
 
 fn current() -> usize {
     (CURRENT.get() as usize).saturating_sub(CONTEXT)
+}
+
+/// Waits for all that is queued on the current device.
+fn finish() {
+    let all = STREAMS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for (_, handle) in all.into_iter().filter(|(device, _)| *device == current()) {
+        // SAFETY: it is in the list, so it lives.
+        unsafe { stream(handle as *mut c_void) }.flush();
+    }
 }
 
 pub(crate) unsafe fn stream<'a>(handle: *mut c_void) -> &'a Stream {
@@ -89,13 +100,12 @@ driver! {
         *context = (CONTEXT + device as usize) as *mut c_void;
         OK
     }
-    cuDevicePrimaryCtxRelease_v2(_device: c_int) { settings::log(); OK }
+    cuDevicePrimaryCtxRelease_v2(_device: c_int) { OK }
     cuCtxGetCurrent(context: *mut *mut c_void) { *context = CURRENT.get(); OK }
     cuCtxSetCurrent(context: *mut c_void) { CURRENT.set(context); OK }
     cuCtxSynchronize() {
-        let all = STREAMS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.into_iter().for_each(|s| { stream(s as *mut c_void).flush(); });
-        sticky()
+        finish();
+        sticky(current())
     }
     cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
         let (f, t) = memory::info(current());
@@ -107,8 +117,7 @@ driver! {
     }
     // As the driver's: it waits for all that is queued.
     cuMemFree_v2(at: u64) {
-        let all = STREAMS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.into_iter().for_each(|s| { stream(s as *mut c_void).flush(); });
+        finish();
         memory::free(at)
     }
     cuMemHostAlloc(at: *mut *mut c_void, bytes: usize, _flags: c_uint) {
@@ -116,12 +125,17 @@ driver! {
     }
     cuMemFreeHost(at: *mut c_void) { memory::unpin(at as u64) }
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, on: *mut c_void) {
-        let (from, n) = (from as u64, bytes as u64);
+        let (from, n, device) = (from as u64, bytes as u64, stream(on).device);
+        let due = move || settings::is_due(&COPIES, device, settings::hang_copy_at());
         if memory::is_pinned(from, n) {
-            stream(on).push(Box::new(move || copy(to, from, n, || memory::on_device(to, n) && memory::is_pinned(from, n))))
+            stream(on).push(Box::new(move || {
+                if due() { NEVER } else { copy(to, from, n, || memory::on_device(to, n) && memory::is_pinned(from, n)) }
+            }))
         } else {
             let taken = std::slice::from_raw_parts(from as *const u8, bytes).to_vec();
-            stream(on).push(Box::new(move || copy(to, taken.as_ptr() as u64, n, || memory::on_device(to, n))))
+            stream(on).push(Box::new(move || {
+                if due() { NEVER } else { copy(to, taken.as_ptr() as u64, n, || memory::on_device(to, n)) }
+            }))
         }
     }
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, on: *mut c_void) {
@@ -147,13 +161,13 @@ driver! {
         }))
     }
     cuStreamCreate(handle: *mut *mut c_void, _flags: c_uint) {
-        *handle = Box::into_raw(Box::new(Stream::new())).cast();
-        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).push(*handle as usize);
+        *handle = Box::into_raw(Box::new(Stream::new(current()))).cast();
+        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).push((current(), *handle as usize));
         OK
     }
     cuStreamDestroy_v2(handle: *mut c_void) {
         stream(handle).flush();
-        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).retain(|s| *s != handle as usize);
+        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).retain(|s| s.1 != handle as usize);
         drop(Box::from_raw(handle.cast::<Stream>()));
         OK
     }
@@ -172,10 +186,12 @@ driver! {
     cuEventSynchronize(handle: *mut c_void) {
         let e = event(handle);
         e.wait(e.latest());
-        sticky()
+        sticky(current())
     }
     cuEventQuery(handle: *mut c_void) { if event(handle).is_passed() { OK } else { NOT_READY } }
-    cuEventElapsedTime(milliseconds: *mut f32, _from: *mut c_void, _to: *mut c_void) { *milliseconds = 0.001; OK }
+    cuEventElapsedTime(milliseconds: *mut f32, from: *mut c_void, to: *mut c_void) {
+        match event(from).until(&event(to)) { Some(time) => { *milliseconds = time; OK } None => NOT_READY }
+    }
     cuModuleLoadData(module: *mut *mut c_void, image: *const c_char) {
         // PTX is text that begins with a comment or a directive.
         let text = CStr::from_ptr(image).to_bytes();
@@ -200,7 +216,10 @@ driver! {
             return INVALID_VALUE;
         }
         match Launch::new((function as usize).wrapping_sub(0x3000), gx, bx, args.cast_const().cast()) {
-            Some(launch) => stream(on).push(Box::new(move || launch.run())),
+            Some(launch) => {
+                let device = stream(on).device;
+                stream(on).push(Box::new(move || launch.run(device)))
+            }
             None => INVALID_VALUE,
         }
     }

@@ -1,10 +1,9 @@
 //! Our kernels by name: what they take, which memory they touch, and how they run on the host.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::sync::atomic::Ordering;
 
 use crate::settings::{self, LAUNCHES};
-use crate::{ILLEGAL_ADDRESS, OK, Status, memory};
+use crate::{ILLEGAL_ADDRESS, NEVER, OK, Status, memory};
 
 unsafe extern "C" {
     fn shim_kernel(kernel: c_int, blocks: c_uint, threads: c_uint, args: *const *const c_void);
@@ -69,9 +68,13 @@ impl Launch {
         }
     }
 
-    pub(crate) fn run(self) -> Status {
-        let nth = LAUNCHES.fetch_add(1, Ordering::SeqCst) + 1;
-        if nth == settings::illegal_at() || !self.touches().iter().all(|(at, bytes)| memory::on_device(*at, *bytes)) {
+    pub(crate) fn run(self, device: usize) -> Status {
+        // Counted once for both.
+        let illegal = settings::illegal_at();
+        if settings::is_due(&LAUNCHES, device, illegal.max(settings::hang_at())) {
+            return if illegal > 0 { ILLEGAL_ADDRESS } else { NEVER };
+        }
+        if !self.touches().iter().all(|(at, bytes)| memory::on_device(*at, *bytes)) {
             return ILLEGAL_ADDRESS;
         }
         let args: Vec<*const c_void> = self.args.iter().map(|a| (&raw const *a).cast()).collect();

@@ -8,12 +8,14 @@
 //! | `kernels` | our kernels by name |
 //! | `driver` | the functions of libcuda.so.1 |
 //! | `blas` | those of libcublas.so.12 |
+//! | `nvml` | those of libnvidia-ml.so.1 |
 
 #[cfg_attr(feature = "without-gemm", allow(dead_code, unused_imports, reason = "they are the product's"))]
 mod blas;
 mod driver;
 mod kernels;
 mod memory;
+mod nvml;
 #[cfg_attr(feature = "without-gemm", allow(dead_code, reason = "one of them is the product's"))]
 mod settings;
 mod streams;
@@ -29,3 +31,5 @@ const INVALID_DEVICE: Status = 101;
 const NOT_FOUND: Status = 500;
 const NOT_READY: Status = 600;
 const ILLEGAL_ADDRESS: Status = 700;
+/// What work answers that is never done.
+const NEVER: Status = -1;

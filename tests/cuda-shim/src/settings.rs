@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Devices at the most.
+pub(crate) const DEVICES: usize = 8;
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
@@ -28,25 +31,46 @@ settings! {
     fail_alloc = "CUDA_SHIM_FAIL_ALLOC", 0;
     fail_alloc_from = "CUDA_SHIM_FAIL_ALLOC_FROM", u64::MAX;
     illegal_at = "CUDA_SHIM_ILLEGAL_AT", 0;
+    /// The k-th launch, or copy to the device, never ends.
+    hang_at = "CUDA_SHIM_HANG_AT", 0;
+    hang_copy_at = "CUDA_SHIM_HANG_COPY_AT", 0;
+    /// The device whose launches and copies count for the three above; `u64::MAX`: every one.
+    faulty_device = "CUDA_SHIM_FAULTY_DEVICE", u64::MAX;
+    /// Products are summed from the last rank to the first.
+    backwards = "CUDA_SHIM_BACKWARDS", 0;
+    temperature = "CUDA_SHIM_TEMPERATURE", 41;
     wrong_bits = "CUDA_SHIM_WRONG_BITS", 0;
     gemm_launch = "CUDA_SHIM_GEMM_LAUNCH", 0;
 }
 
 /// What was counted.
 pub(crate) static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-pub(crate) static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+/// Launches and copies to a device, by device.
+pub(crate) static LAUNCHES: [AtomicU64; DEVICES] = [const { AtomicU64::new(0) }; DEVICES];
+pub(crate) static COPIES: [AtomicU64; DEVICES] = [const { AtomicU64::new(0) }; DEVICES];
 pub(crate) static PRODUCTS: AtomicU64 = AtomicU64::new(0);
 
+/// Counts one more on a device; whether it is the one that is to fail.
+pub(crate) fn is_due(counts: &[AtomicU64; DEVICES], device: usize, at: u64) -> bool {
+    let nth = counts[device].fetch_add(1, Ordering::SeqCst) + 1;
+    nth == at && (faulty_device() == u64::MAX || faulty_device() == device as u64)
+}
+
+/// When the process ends, of whatever it used.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = log;
+
 /// Writes the counts where they are asked for.
-pub(crate) fn log() {
+extern "C" fn log() {
     if let Some(path) = std::env::var_os("CUDA_SHIM_LOG") {
         let count = |c: &AtomicU64| c.load(Ordering::SeqCst);
-        let text = format!(
-            "allocations {}\nlaunches {}\nproducts {}\n",
-            count(&ALLOCATIONS),
-            count(&LAUNCHES),
-            count(&PRODUCTS)
-        );
+        let mut text = format!("allocations {}\nproducts {}\n", count(&ALLOCATIONS), count(&PRODUCTS));
+        for device in 0..(devices() as usize).min(DEVICES) {
+            text += &format!("launches on {device}: {}\n", count(&LAUNCHES[device]));
+            text += &format!("copies to {device}: {}\n", count(&COPIES[device]));
+        }
+        #[allow(clippy::disallowed_methods, reason = "the stand-in knows no store")]
         let _ = std::fs::write(path, text);
     }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::Instant;
 
-use crate::{ILLEGAL_ADDRESS, OK, Status, settings};
+use crate::settings::DEVICES;
+use crate::{ILLEGAL_ADDRESS, NEVER, OK, Status, settings};
 
-/// The error that the context died of.
-static STICKY: AtomicI32 = AtomicI32::new(OK);
+/// The error that each device's context died of.
+static STICKY: [AtomicI32; DEVICES] = [const { AtomicI32::new(OK) }; DEVICES];
 
-pub(crate) fn sticky() -> Status {
-    STICKY.load(Ordering::SeqCst)
+pub(crate) fn sticky(device: usize) -> Status {
+    STICKY[device].load(Ordering::SeqCst)
 }
 
 pub(crate) type Work = Box<dyn FnOnce() -> Status + Send>;
@@ -22,10 +24,11 @@ enum Message {
 /// A thread that does what is queued, in order.
 pub(crate) struct Stream {
     queue: Mutex<mpsc::Sender<Message>>,
+    pub(crate) device: usize,
 }
 
 impl Stream {
-    pub(crate) fn new() -> Stream {
+    pub(crate) fn new(device: usize) -> Stream {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let (queue, messages) = mpsc::channel();
@@ -36,7 +39,12 @@ impl Stream {
                         settings::delay(number, n as u64);
                         let status = work();
                         if status == ILLEGAL_ADDRESS {
-                            STICKY.store(status, Ordering::SeqCst);
+                            STICKY[device].store(status, Ordering::SeqCst);
+                        }
+                        if status == NEVER {
+                            loop {
+                                std::thread::park();
+                            }
                         }
                     }
                     Message::Flush(done) => {
@@ -45,7 +53,7 @@ impl Stream {
                 }
             }
         });
-        Stream { queue: Mutex::new(queue) }
+        Stream { queue: Mutex::new(queue), device }
     }
 
     fn send(&self, message: Message) {
@@ -54,7 +62,8 @@ impl Stream {
 
     /// Queues work that is dropped if the context is dead by then.
     pub(crate) fn push(&self, work: Work) -> Status {
-        self.send(Message::Work(Box::new(move || if sticky() == OK { work() } else { OK })));
+        let device = self.device;
+        self.send(Message::Work(Box::new(move || if sticky(device) == OK { work() } else { OK })));
         OK
     }
 
@@ -68,7 +77,7 @@ impl Stream {
         let (done, wait) = mpsc::channel();
         self.send(Message::Flush(done));
         let _ = wait.recv();
-        sticky()
+        sticky(self.device)
     }
 }
 
@@ -77,6 +86,8 @@ impl Stream {
 pub(crate) struct Event {
     counts: Mutex<(u64, u64)>,
     passed: Condvar,
+    /// When it was passed last.
+    at: Mutex<Option<Instant>>,
 }
 
 impl Event {
@@ -88,6 +99,7 @@ impl Event {
         };
         let event = Arc::clone(self);
         stream.push_always(Box::new(move || {
+            *event.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             let mut counts = event.counts.lock().unwrap_or_else(PoisonError::into_inner);
             counts.1 = counts.1.max(record);
             event.passed.notify_all();
@@ -105,6 +117,12 @@ impl Event {
         while counts.1 < record {
             counts = self.passed.wait(counts).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Milliseconds from this event to another, if both were passed.
+    pub(crate) fn until(&self, other: &Event) -> Option<f32> {
+        let at = |event: &Event| *event.at.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(at(other)?.saturating_duration_since(at(self)?).as_secs_f32() * 1e3)
     }
 
     pub(crate) fn is_passed(&self) -> bool {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use shardfuse_merge::Kind;
 use tracing::info;
 
-use super::{CPU_CLASS, cuda};
+use super::CPU_CLASS;
+use super::cuda::{self, Limits};
 use crate::Failure;
 
 /// What was asked for.
@@ -62,14 +63,23 @@ impl Device {
         }
     }
 
+    /// Keeps metrics of the GPUs among these up to date while they are in use.
+    pub fn observe(devices: &[Device]) {
+        let gpus = devices.iter().filter_map(|device| match device {
+            Device::Cpu => None,
+            Device::Cuda(gpu) => Some(Arc::clone(gpu)),
+        });
+        cuda::observe(&gpus.collect::<Vec<_>>());
+    }
+
     /// Opens what was asked for: one device at least, all of one class. Waits for the devices.
-    pub fn open(choice: Choice) -> Result<Vec<Device>, Failure> {
+    pub fn open(choice: Choice, limits: Limits) -> Result<Vec<Device>, Failure> {
         let number = match choice {
             Choice::Cpu => return Ok(vec![Device::Cpu]),
             Choice::Auto => None,
             Choice::Cuda(number) => number,
         };
-        match (cuda::open(number), choice) {
+        match (cuda::open(number, limits), choice) {
             (Ok(gpus), _) => {
                 for gpu in &gpus {
                     info!(device = gpu.label(), class = gpu.class(), "fusing on a GPU");

@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod cuda;
 
 pub use choice::{Choice, Device};
+pub use cuda::Limits;
 
 /// The class of a CPU.
 pub const CPU_CLASS: &str = "cpu";

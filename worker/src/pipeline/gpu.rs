@@ -153,7 +153,7 @@ pub async fn fuse(
     let program = Program { tiling, rows, from: fuse.start.dtype, to: placed.dtype, steps };
     let answer = gpu.submit(raw, program, sink);
     drop(bringing);
-    answer.await.unwrap_or_else(|_| Err(Wrong::Failed(Failure::local(format!("{} does not answer", gpu.label())))))
+    gpu.answer(answer).await
 }
 
 fn key(inputs: &Inputs, delta: &LowRank) -> Result<Key, Failure> {
@@ -194,7 +194,7 @@ async fn bring(
         // Another part brought it meanwhile.
         return Ok(right);
     }
-    let mut buffer = gpu.room(delta.rank * cols * 4).await?;
+    let mut buffer = room(shared, gpu, delta.rank * cols * 4).await?;
     let mut zero = true;
     let (lines, width) = stored(delta, cols);
     let step = if whole.is_some() { lines } else { (CHUNK / (4 * width)).clamp(1, lines) };
@@ -213,6 +213,19 @@ async fn bring(
         zero &= all_zero;
     }
     Ok(gpu.keep(key, buffer, delta.right.transposed, zero))
+}
+
+/// Memory on the device for a factor. Allocating and freeing wait for the device, so a compute thread does both.
+async fn room(shared: &Shared, gpu: &Arc<Gpu>, bytes: u64) -> Result<cuda::Buffer, Failure> {
+    loop {
+        // Taken before the look, so that no end of a job is missed in between.
+        let ended = gpu.ended();
+        let device = Arc::clone(gpu);
+        match shared.compute(move |_| device.room(bytes)).await? {
+            Some(buffer) => return Ok(buffer),
+            None => ended.await,
+        }
+    }
 }
 
 /// A stored right factor: its lines, and the values of each.

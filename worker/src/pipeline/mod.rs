@@ -174,8 +174,8 @@ impl Pipeline {
         threads: usize,
         device: Device,
     ) -> Result<Self, Failure> {
-        // A GPU's page-locked memory is a part of the budget, up to half of it.
-        let memory = memory.saturating_sub(device.host_bytes()).max(memory / 2);
+        // A GPU's page-locked memory is a part of the budget; it was opened with half of it at the most.
+        let memory = memory.saturating_sub(device.host_bytes());
         level::begin(memory, &device);
         let shared = Shared {
             stores,

@@ -27,7 +27,8 @@
 //! goes on where it stood. A put that is late writes the bytes that are there anyway.
 //!
 //! **Leaving.** Told to, the worker says so, hands back what waits for a slot, finishes what runs, and ends the session once
-//! every receipt is acknowledged. When the grace is over, what still runs is handed back as well.
+//! every receipt is acknowledged. When the grace is over, what still runs is handed back as well. A worker whose device is lost
+//! leaves in the same way, without a grace, and ends with what happened to the device.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -192,9 +193,11 @@ impl<W: Work> Session<W> {
         let mut beat_due = false;
         let mut grace: Option<Instant> = None;
         let mut over = false;
+        let mut dead: Option<Error> = None;
         loop {
             if self.leaving {
-                return self.farewell(said).await;
+                let left = self.farewell(said).await;
+                return dead.map_or(left, Err);
             }
             let outbound = self.outbound.clone();
             let room = async {
@@ -212,7 +215,7 @@ impl<W: Work> Session<W> {
             tokio::select! {
                 message = said.recv() => match message {
                     None => return Err(Error::new(Kind::Internal, "the link to the coordinator ended")),
-                    Some(Said::End(error)) => return Err(error),
+                    Some(Said::End(error)) => return Err(dead.unwrap_or(error)),
                     Some(Said::Down) => {
                         metrics::gauge!("shardfuse_connected").set(0.0);
                         self.outbound = None;
@@ -227,12 +230,18 @@ impl<W: Work> Session<W> {
                         self.step(Event::Opened);
                     }
                     Some(Said::Message(message)) => match *message {
-                        to_worker::Message::Stop(stop) => return Ok(stop.reason),
+                        to_worker::Message::Stop(stop) => return dead.map_or(Ok(stop.reason), Err),
                         message => self.told(message),
                     },
                 },
-                // Every task would fail here now: the worker leaves, and its tasks go elsewhere.
-                failure = lost.as_mut() => return Err(failure.error),
+                // Every task would fail here now: the worker hands them back and leaves.
+                failure = lost.as_mut(), if dead.is_none() => {
+                    warn!(error = %failure.error, "leaving: the device is lost");
+                    dead = Some(failure.error);
+                    over = true;
+                    grace = Some(Instant::now());
+                    self.step(Event::GraceOver);
+                }
                 Some(piece) = pieces.recv() => self.finished(piece),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     // Pieces that the work sent before it ended are known before the end is.

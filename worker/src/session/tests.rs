@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hyper_util::rt::TokioIo;
 use shardfuse_proto::v1::work_server;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -164,7 +164,10 @@ fn assign(task: u32) -> v1::Assign {
 
 /// Work that does what the test says.
 #[derive(Clone)]
-struct Scripted(mpsc::UnboundedSender<Job>);
+struct Scripted {
+    jobs: mpsc::UnboundedSender<Job>,
+    device: watch::Sender<Option<Failure>>,
+}
 
 /// Work that was begun.
 struct Job {
@@ -179,13 +182,18 @@ impl Work for Scripted {
         "cpu".into()
     }
 
+    async fn lost(&self) -> Failure {
+        let lost = self.device.subscribe().wait_for(Option::is_some).await.unwrap().clone();
+        lost.unwrap()
+    }
+
     fn usage(&self) -> Usage {
         Usage { bytes_put: 1, bytes_read: 2, memory_used: 3 }
     }
 
     async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
         let (end, ended) = oneshot::channel();
-        let sent = self.0.send(Job { task: assignment.task, done, gate, end });
+        let sent = self.jobs.send(Job { task: assignment.task, done, gate, end });
         assert!(sent.is_ok(), "the test listens");
         ended.await.unwrap_or(Ok(()))
     }
@@ -225,6 +233,8 @@ struct Stage {
     shutdown: Option<oneshot::Sender<Duration>>,
     /// Cuts connections, and lets so many tries fail.
     network: Arc<Network>,
+    /// What happened to the device.
+    device: watch::Sender<Option<Failure>>,
 }
 
 #[derive(Default)]
@@ -278,8 +288,10 @@ fn stage_refusing(slots: u32, refusals: u32, code: Code) -> Stage {
             Err(_) => std::future::pending().await,
         }
     };
-    let worker = tokio::spawn(drive(connect, Retry::Forever, Scripted(jobs_in), options, shutdown_told));
-    Stage { sessions, jobs, worker, shutdown: Some(shutdown), network }
+    let device = watch::Sender::new(None);
+    let work = Scripted { jobs: jobs_in, device: device.clone() };
+    let worker = tokio::spawn(drive(connect, Retry::Forever, work, options, shutdown_told));
+    Stage { sessions, jobs, worker, shutdown: Some(shutdown), network, device }
 }
 
 fn stage(slots: u32) -> Stage {
@@ -298,6 +310,21 @@ impl Stage {
 
     async fn job(&mut self) -> Job {
         self.jobs.recv().await.expect("work is begun")
+    }
+
+    /// A session in which the worker works on task 1.
+    async fn at_work(&mut self) -> (Peer, Job) {
+        let (peer, alive) = self.session().await;
+        assert!(alive.is_empty(), "a new worker has nothing");
+        peer.assign(1).await;
+        (peer, self.job().await)
+    }
+
+    /// Cuts the session; so many tries for another one fail.
+    fn cut(&self, peer: Peer, tries: u32) {
+        self.network.unreachable.store(tries, Ordering::Relaxed);
+        self.network.cut();
+        drop(peer);
     }
 
     fn leave(&mut self) {
@@ -319,9 +346,7 @@ async fn after_a_cut_only_what_was_not_acknowledged_is_said_again() {
     // The acknowledgement has arrived when what was sent behind it has.
     peer.assign(6).await;
     let other = stage.job().await;
-    stage.network.unreachable.store(3, Ordering::Relaxed);
-    stage.network.cut();
-    drop(peer);
+    stage.cut(peer, 3);
     // While nobody is there, work goes on and ends.
     job.piece(2).await;
     job.end(Ok(()));
@@ -339,13 +364,9 @@ async fn after_a_cut_only_what_was_not_acknowledged_is_said_again() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_counts_no_more_is_dropped_with_its_receipts() {
     let mut stage = stage(1);
-    let (peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
+    let (peer, job) = stage.at_work().await;
     // Away for longer than the lease: nothing new is begun, and what was under way is finished.
-    stage.network.unreachable.store(20, Ordering::Relaxed);
-    stage.network.cut();
-    drop(peer);
+    stage.cut(peer, 20);
     job.held().await;
     job.piece(0).await;
 
@@ -362,12 +383,8 @@ async fn an_attempt_that_counts_no_more_is_dropped_with_its_receipts() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_still_counts_goes_on_after_a_long_absence() {
     let mut stage = stage(1);
-    let (peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
-    stage.network.unreachable.store(20, Ordering::Relaxed);
-    stage.network.cut();
-    drop(peer);
+    let (peer, job) = stage.at_work().await;
+    stage.cut(peer, 20);
     job.held().await;
     let (_peer, alive) = stage.session().await;
     assert_eq!(alive, [1]);
@@ -377,9 +394,7 @@ async fn an_attempt_that_still_counts_goes_on_after_a_long_absence() {
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_that_takes_no_heartbeats_loses_the_lease() {
     let mut stage = stage(1);
-    let (peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
+    let (peer, job) = stage.at_work().await;
     // The connection stands, and nobody reads: heartbeats fill its buffers until it takes no more.
     job.held().await;
     assert!(!stage.worker.is_finished());
@@ -408,9 +423,7 @@ async fn a_revocation_stops_the_work() {
 #[tokio::test(start_paused = true)]
 async fn failures_and_panics_are_told_and_the_worker_goes_on() {
     let mut stage = stage(1);
-    let (mut peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
+    let (mut peer, job) = stage.at_work().await;
     job.piece(0).await;
     job.end(Err(Failure::permanent(Kind::NonFinite, "tensor x: NaN")));
     assert_eq!(peer.piece().await, (1, 0), "its pieces come first");
@@ -454,9 +467,7 @@ async fn who_leaves_finishes_what_runs_and_hands_back_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn after_the_grace_what_runs_is_handed_back() {
     let mut stage = stage(1);
-    let (mut peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
+    let (mut peer, job) = stage.at_work().await;
     let asked = Instant::now();
     stage.leave();
     assert!(matches!(peer.said().await, from_worker::Message::Draining(_)));
@@ -471,18 +482,43 @@ async fn after_the_grace_what_runs_is_handed_back() {
 #[tokio::test(start_paused = true)]
 async fn who_leaves_while_nobody_is_there_waits_for_the_grace_and_no_longer() {
     let mut stage = stage(1);
-    let (peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
-    stage.network.unreachable.store(u32::MAX, Ordering::Relaxed);
-    stage.network.cut();
-    drop(peer);
+    let (peer, job) = stage.at_work().await;
+    stage.cut(peer, u32::MAX);
     job.piece(0).await;
     job.end(Ok(()));
     let asked = Instant::now();
     stage.leave();
     stage.worker.await.unwrap().unwrap();
     assert!((GRACE..=GRACE + 2 * FAREWELL).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_its_device_hands_everything_back_and_ends_with_what_happened() {
+    let mut stage = stage(1);
+    let (mut peer, job) = stage.at_work().await;
+    peer.assign(2).await;
+    job.piece(0).await;
+    assert_eq!(peer.piece().await, (1, 0));
+    peer.until_alive(&[1, 2]).await;
+    let asked = Instant::now();
+    stage.device.send_replace(Some(Failure::local("GPU 0 failed")));
+    assert!(matches!(peer.said().await, from_worker::Message::Draining(_)));
+    let (first, second) = (peer.failed().await, peer.failed().await);
+    assert_eq!((first.0, first.1), (1, v1::ErrorKind::Stale));
+    assert_eq!((second.0, second.1), (2, v1::ErrorKind::Stale));
+    job.aborted().await;
+    assert!(peer.farewell().await, "the session ends in order");
+    assert_eq!(stage.worker.await.unwrap().unwrap_err().message(), "GPU 0 failed");
+    assert!(asked.elapsed() <= 2 * FAREWELL, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_its_device_while_nobody_is_there_ends_too() {
+    let mut stage = stage(1);
+    let (peer, _job) = stage.at_work().await;
+    stage.cut(peer, u32::MAX);
+    stage.device.send_replace(Some(Failure::local("GPU 0 failed")));
+    assert_eq!(stage.worker.await.unwrap().unwrap_err().message(), "GPU 0 failed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -521,9 +557,10 @@ async fn one_session_is_all_for_a_local_merge() {
     let network = Arc::new(Network::default());
     let way = Arc::clone(&network);
     let options = Options { worker_id: 77, name: "local".into(), memory: 1, slots: 1 };
-    let (jobs_in, _jobs) = mpsc::unbounded_channel();
+    let (jobs, _jobs) = mpsc::unbounded_channel();
+    let work = Scripted { jobs, device: watch::Sender::new(None) };
     let connect = move || Arc::clone(&way).connect(service.clone());
-    let worker = tokio::spawn(drive(connect, Retry::Never, Scripted(jobs_in), options, std::future::pending()));
+    let worker = tokio::spawn(drive(connect, Retry::Never, work, options, std::future::pending()));
     let peer = sessions.recv().await.unwrap();
     peer.welcome().await;
     network.cut();
@@ -534,9 +571,7 @@ async fn one_session_is_all_for_a_local_merge() {
 #[tokio::test(start_paused = true)]
 async fn what_no_message_holds_is_a_failure_and_no_broken_session() {
     let mut stage = stage(1);
-    let (mut peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
+    let (mut peer, job) = stage.at_work().await;
     job.piece_with(0, Some(v1::piece_done::Result::Sums(vec![0; MAX_MESSAGE]))).await;
     let (task, kind, message) = peer.failed().await;
     assert_eq!((task, kind), (1, v1::ErrorKind::Permanent));
@@ -549,9 +584,7 @@ async fn what_no_message_holds_is_a_failure_and_no_broken_session() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_large_costs_the_session_and_not_the_worker() {
     let mut stage = stage(1);
-    let (peer, _) = stage.session().await;
-    peer.assign(1).await;
-    let job = stage.job().await;
+    let (peer, job) = stage.at_work().await;
     let mut huge = assign(2);
     huge.attempt.as_mut().unwrap().merge = "m".repeat(MAX_MESSAGE + 1);
     peer.send(to_worker::Message::Assign(huge)).await;

@@ -18,6 +18,7 @@ use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
 use super::Trouble;
+use super::card::Card;
 use super::memory::Buffer;
 
 /// What NVIDIA recommends for the largest cards. Fixed: it is a part of what decides the bits.
@@ -45,8 +46,8 @@ pub(super) struct Matrix {
 
 impl Blas {
     /// A handle for a stream.
-    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self, Trouble> {
-        let workspace = Buffer::new(stream.context(), WORKSPACE)?;
+    pub(super) fn new(card: &Arc<Card>, stream: &CudaStream) -> Result<Self, Trouble> {
+        let workspace = Buffer::new(card, WORKSPACE)?;
         let handle = result::create_handle()?;
         let blas = Blas { handle, workspace };
         // SAFETY: the handle was just made; the workspace lives as long as it does, and so does the stream (the ring owns

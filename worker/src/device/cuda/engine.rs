@@ -3,7 +3,7 @@
 //! So no task and no compute thread ever waits for the device; a part waits in a channel, and reading, hashing and
 //! uploading of other parts go on.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +11,9 @@ use bytes::Bytes;
 use shardfuse_merge::DtypeExt;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::card::Card;
 use super::job::{Done, Gain, Program, Sink, Wrong};
-use super::ring::{Ring, Slot};
+use super::ring::{Ring, Slot, Took};
 use super::tiling::Tile;
 use super::trouble::Trouble;
 use crate::Failure;
@@ -35,12 +36,25 @@ pub(super) struct Order {
 pub(super) struct State {
     /// For messages.
     pub label: String,
+    /// For metrics: the number.
+    pub number: u32,
     /// Why the device is not used any more.
     pub lost: watch::Sender<Option<Arc<str>>>,
     /// Jobs that were handed over and are not answered.
     pub running: AtomicUsize,
     /// A job was answered.
     pub ended: Notify,
+    /// What the stages of all tiles took, in nanoseconds.
+    pub stages: Stages,
+}
+
+/// Sums over all tiles.
+#[derive(Debug, Default)]
+pub(super) struct Stages {
+    pub tiles: AtomicU64,
+    pub load: AtomicU64,
+    pub fuse: AtomicU64,
+    pub store: AtomicU64,
 }
 
 impl State {
@@ -54,6 +68,20 @@ impl State {
             first
         });
         self.failure().unwrap_or_else(|| Failure::local(trouble.to_string()))
+    }
+
+    fn count(&self, took: &Took) {
+        self.stages.tiles.fetch_add(1, Ordering::Relaxed);
+        let stages = [
+            ("copy_in", took.load, &self.stages.load),
+            ("compute", took.fuse, &self.stages.fuse),
+            ("copy_out", took.store, &self.stages.store),
+        ];
+        for (stage, time, sum) in stages {
+            sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+            let labels = [("device", self.number.to_string()), ("stage", stage.to_owned())];
+            metrics::histogram!("shardfuse_gpu_stage_seconds", &labels).record(time.as_secs_f64());
+        }
     }
 
     /// The failure of a device that is lost.
@@ -107,8 +135,9 @@ struct InFlight {
     tile: Tile,
 }
 
-/// Starts the threads. They end when `orders` is closed.
+/// Starts the threads. They end when `orders` is closed; those of a device that does not answer never do.
 pub(super) fn start(
+    card: Arc<Card>,
     ring: Ring,
     slots: Vec<Slot>,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -119,13 +148,22 @@ pub(super) fn start(
     for slot in slots {
         let _ = to_free.send(slot);
     }
-    let drain_state = Arc::clone(&state);
-    std::thread::Builder::new().name("cuda-out".into()).spawn(move || drain(&in_flight, &to_free, &drain_state))?;
-    std::thread::Builder::new().name("cuda-in".into()).spawn(move || feed(&ring, orders, &free, &to_drain, &state))?;
+    let (drain_card, drain_state) = (Arc::clone(&card), Arc::clone(&state));
+    let drain = move || drain(&drain_card, &in_flight, &to_free, &drain_state);
+    std::thread::Builder::new().name("cuda-out".into()).spawn(drain)?;
+    let feed = move || {
+        feed(&card, &ring, orders, &free, &to_drain, &state);
+        if card.is_silent() {
+            // Streams and handles of a device that does not answer cannot be given back either.
+            std::mem::forget(ring);
+        }
+    };
+    std::thread::Builder::new().name("cuda-in".into()).spawn(feed)?;
     Ok(())
 }
 
 fn feed(
+    card: &Card,
     ring: &Ring,
     mut orders: mpsc::UnboundedReceiver<Order>,
     free: &sync::Receiver<Slot>,
@@ -147,7 +185,13 @@ fn feed(
                 }
                 None => {
                     stage(&mut slot, &ticket.program, &tile, &raw);
-                    ring.queue(&mut slot, &ticket.program, &tile).err().map(|t| Wrong::Failed(refused(ring, state, &t)))
+                    card.begin();
+                    let queued = ring.queue(&mut slot, &ticket.program, &tile);
+                    queued.err().map(|trouble| {
+                        let failure = refused(ring, state, &trouble);
+                        card.end();
+                        Wrong::Failed(failure)
+                    })
                 }
             };
             if let Some(wrong) = stop {
@@ -161,7 +205,9 @@ fn feed(
         }
     }
     // What is under way reads and writes the ring's memory.
-    let _ = ring.settle();
+    if !card.is_silent() {
+        let _ = card.during(|| ring.settle());
+    }
 }
 
 /// Work that was queued in part must end before its slot is used again.
@@ -196,14 +242,19 @@ fn stage(slot: &mut Slot, program: &Program, tile: &Tile, raw: &[u8]) {
     }
 }
 
-fn drain(in_flight: &sync::Receiver<InFlight>, to_free: &sync::Sender<Slot>, state: &Arc<State>) {
+fn drain(card: &Card, in_flight: &sync::Receiver<InFlight>, to_free: &sync::Sender<Slot>, state: &State) {
     while let Ok(InFlight { slot, ticket, tile }) = in_flight.recv() {
-        match slot.stored.synchronize() {
-            Err(e) => ticket.fail(Wrong::Failed(state.lose(&e.into()))),
-            Ok(()) => match judge(&slot, &ticket.program, &tile) {
-                Some(wrong) => ticket.fail(wrong),
-                None => deliver(&slot, &ticket, &tile),
-            },
+        let done = slot.done();
+        card.end();
+        match done {
+            Err(trouble) => ticket.fail(Wrong::Failed(state.lose(&trouble))),
+            Ok(took) => {
+                state.count(&took);
+                match judge(&slot, &ticket.program, &tile) {
+                    Some(wrong) => ticket.fail(wrong),
+                    None => deliver(&slot, &ticket, &tile),
+                }
+            }
         }
         let _ = to_free.send(slot);
     }

@@ -6,25 +6,28 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use cudarc::driver::CudaStream;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::CUdeviceptr;
-use cudarc::driver::{CudaContext, CudaStream};
 
-/// Device memory. Freeing it waits for the device, so nothing that is under way loses it.
+use super::card::Card;
+
+/// Device memory. Freeing it waits for the device, so nothing that is under way loses it; it is not freed where the device
+/// does not answer any more.
 #[derive(Debug)]
 pub struct Buffer {
     at: CUdeviceptr,
     bytes: usize,
-    context: Arc<CudaContext>,
+    card: Arc<Card>,
 }
 
 impl Buffer {
     /// So many bytes, with arbitrary content, aligned to 256.
-    pub(super) fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
-        context.bind_to_thread()?;
+    pub(super) fn new(card: &Arc<Card>, bytes: usize) -> Result<Self, DriverError> {
+        card.context().bind_to_thread()?;
         // SAFETY: the context is current; the memory is not read before it is written.
-        let at = unsafe { result::malloc_sync(bytes.max(256)) }?;
-        Ok(Buffer { at, bytes, context: Arc::clone(context) })
+        let at = card.during(|| unsafe { result::malloc_sync(bytes.max(256)) })?;
+        Ok(Buffer { at, bytes, card: Arc::clone(card) })
     }
 
     /// Its length in bytes.
@@ -64,10 +67,13 @@ impl Buffer {
     /// Copies from ordinary memory to `offset`, in the order of the stream. When it returns, `from` is no more needed: the
     /// driver has taken it.
     pub(super) fn load_now(&self, offset: usize, from: &[f32], stream: &CudaStream) -> Result<(), DriverError> {
-        self.context.bind_to_thread()?;
-        // SAFETY: the range lies within the allocation. The stream is synchronised before `from` can be given back.
-        unsafe { result::memcpy_htod_async(self.at(offset, size_of_val(from)), from, stream.cu_stream()) }?;
-        stream.synchronize()
+        self.card.context().bind_to_thread()?;
+        let to = self.at(offset, size_of_val(from));
+        self.card.during(|| {
+            // SAFETY: the range lies within the allocation. The stream is synchronised before `from` can be given back.
+            unsafe { result::memcpy_htod_async(to, from, stream.cu_stream()) }?;
+            stream.synchronize()
+        })
     }
 
     /// Copies the first bytes to page-locked memory, in the order of the stream.
@@ -80,10 +86,13 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.card.is_silent() {
+            return;
+        }
         // A device that is gone has nothing left to free, and says so: that is no news here.
-        let _ = self.context.bind_to_thread();
+        let _ = self.card.context().bind_to_thread();
         // SAFETY: the address is `new`'s and is freed once.
-        let _ = unsafe { result::free_sync(self.at) };
+        let _ = self.card.during(|| unsafe { result::free_sync(self.at) });
     }
 }
 
@@ -98,7 +107,7 @@ impl Plain for f32 {}
 pub(super) struct Pinned<T> {
     at: *mut T,
     len: usize,
-    context: Arc<CudaContext>,
+    card: Arc<Card>,
 }
 
 // SAFETY: it owns its memory, as a `Box<[T]>` does.
@@ -106,13 +115,13 @@ unsafe impl<T: Send> Send for Pinned<T> {}
 
 impl<T: Plain> Pinned<T> {
     /// So many values, all bytes zero. Cached, since the host reads it too.
-    pub(super) fn new(context: &Arc<CudaContext>, len: usize) -> Result<Self, DriverError> {
-        context.bind_to_thread()?;
+    pub(super) fn new(card: &Arc<Card>, len: usize) -> Result<Self, DriverError> {
+        card.context().bind_to_thread()?;
         // SAFETY: the context is current.
         let at = unsafe { result::malloc_host(len.max(1) * size_of::<T>(), 0) }?.cast::<T>();
         // SAFETY: the allocation has this length, and page-aligned memory is aligned for `T`.
         unsafe { at.write_bytes(0, len) };
-        Ok(Pinned { at, len, context: Arc::clone(context) })
+        Ok(Pinned { at, len, card: Arc::clone(card) })
     }
 }
 
@@ -132,7 +141,10 @@ impl<T> Pinned<T> {
 
 impl<T> Drop for Pinned<T> {
     fn drop(&mut self) {
-        let _ = self.context.bind_to_thread();
+        if self.card.is_silent() {
+            return;
+        }
+        let _ = self.card.context().bind_to_thread();
         // SAFETY: the address is `new`'s and is freed once.
         let _ = unsafe { result::free_host(self.at.cast::<c_void>()) };
     }

@@ -11,13 +11,16 @@
 //! (`tiling`, `blas`). The libraries are loaded when a device is opened; a program without them runs on the CPU.
 //!
 //! Errors: memory that is full makes room (idle factors go, then other parts are waited for). Any other error stays with a
-//! CUDA context for good, so the device is lost: its tasks fail as this worker's own, and [`Gpu::lost`] ends the worker.
+//! CUDA context for good, so the device is lost: its tasks fail as this worker's own, and [`Gpu::lost`] ends the worker. So
+//! is one that hangs (`card`).
 
 mod blas;
+mod card;
 mod engine;
 mod job;
 mod kernels;
 mod memory;
+mod nvml;
 mod open;
 mod probe;
 mod right;
@@ -26,23 +29,50 @@ mod selftest;
 mod tiling;
 mod trouble;
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use cudarc::driver::{CudaContext, CudaStream};
+use cudarc::driver::CudaStream;
+use tokio::sync::futures::Notified;
 use tokio::sync::{MutexGuard, mpsc, oneshot};
 
 pub use job::{Done, Gain, Program, Sink, Step, Wrong};
 pub use memory::Buffer;
-pub use open::open;
+pub use nvml::observe;
+pub use open::{Limits, open};
 pub use right::{Key, Right};
 pub use tiling::{Tiling, Way, of_original};
 
 use crate::Failure;
+use card::Card;
 use engine::{Order, State};
 use right::Rights;
 use trouble::Trouble;
+
+/// Time on the device by stage, each on a stream of its own: together more than has passed where they overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stages {
+    /// Tiles that went through.
+    pub tiles: u64,
+    /// Copies to the device.
+    pub copy_in: Duration,
+    /// The arithmetic.
+    pub compute: Duration,
+    /// Copies back.
+    pub copy_out: Duration,
+}
+
+/// What is given back at the end.
+#[derive(Debug)]
+struct Held {
+    rights: Rights,
+    /// Factors come over a stream of their own; they are there before anybody knows of them.
+    uploads: Arc<CudaStream>,
+    card: Arc<Card>,
+}
 
 /// A GPU in use.
 #[derive(Debug)]
@@ -51,10 +81,7 @@ pub struct Gpu {
     label: String,
     uuid: String,
     host_bytes: u64,
-    context: Arc<CudaContext>,
-    /// Factors come over a stream of their own; they are there before anybody knows of them.
-    uploads: Arc<CudaStream>,
-    rights: Rights,
+    held: ManuallyDrop<Held>,
     making_room: tokio::sync::Mutex<()>,
     orders: mpsc::UnboundedSender<Order>,
     state: Arc<State>,
@@ -71,6 +98,11 @@ impl Gpu {
         &self.label
     }
 
+    /// The number by which CUDA counts it.
+    pub fn number(&self) -> u32 {
+        self.state.number
+    }
+
     /// The device's UUID as NVML writes it.
     pub fn uuid(&self) -> &str {
         &self.uuid
@@ -83,13 +115,13 @@ impl Gpu {
 
     /// A right factor that is on the device.
     pub fn right(&self, key: &Key) -> Option<Arc<Right>> {
-        self.rights.get(key)
+        self.held.rights.get(key)
     }
 
     /// Keeps a right factor that was uploaded.
     pub fn keep(&self, key: Key, buffer: Buffer, transposed: bool, zero: bool) -> Arc<Right> {
         let right = Arc::new(Right::new(buffer, transposed, zero));
-        self.rights.put(key, &right);
+        self.held.rights.put(key, &right);
         right
     }
 
@@ -99,30 +131,47 @@ impl Gpu {
         self.making_room.lock().await
     }
 
-    /// Memory for a factor of so many bytes. Where there is none, idle factors go first; then running jobs are waited for.
-    pub async fn room(&self, bytes: u64) -> Result<Buffer, Failure> {
+    /// Memory for a factor of so many bytes, out of the budget that the device's free memory gave. Where there is none, idle
+    /// factors go first. `None` if a running job must be waited for ([`Self::ended`]). May wait for the device.
+    pub fn room(&self, bytes: u64) -> Result<Option<Buffer>, Failure> {
         loop {
-            // Registered before the look, so that no end of a job is missed in between.
-            let ended = self.state.ended.notified();
-            match self.allocate(bytes) {
-                Ok(buffer) => return Ok(buffer),
-                Err(Trouble::Full) if self.rights.evict() => {}
-                Err(Trouble::Full) if self.state.running.load(Ordering::Acquire) > 0 => ended.await,
+            let waits = self.state.running.load(Ordering::Acquire) > 0;
+            if self.held.rights.has_room(bytes) {
+                match self.allocate(bytes) {
+                    Ok(buffer) => return Ok(Some(buffer)),
+                    Err(Trouble::Full) => {}
+                    Err(lost) => return Err(self.state.lose(&lost)),
+                }
+            }
+            if self.held.rights.evict() {
+                continue;
+            }
+            if waits {
+                return Ok(None);
+            }
+            // All of it is for this part: the budget gives way, the device does not.
+            return match self.allocate(bytes) {
+                Ok(buffer) => Ok(Some(buffer)),
                 Err(Trouble::Full) => {
-                    let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
-                    return Err(Failure::local(format!(
+                    let free = self.held.card.context().mem_get_info().map_or(0, |(free, _)| free);
+                    Err(Failure::local(format!(
                         "{} has {free} bytes of memory free, a factor needs {bytes}",
                         self.label
                     ))
-                    .hint("another program uses the device, or it is too small for these ranks: --device cpu"));
+                    .hint("another program uses the device, or it is too small for these ranks: --device cpu"))
                 }
-                Err(lost) => return Err(self.state.lose(&lost)),
-            }
+                Err(lost) => Err(self.state.lose(&lost)),
+            };
         }
     }
 
+    /// Resolves when a job ends from now on, also before it is first polled.
+    pub fn ended(&self) -> Notified<'_> {
+        self.state.ended.notified()
+    }
+
     fn allocate(&self, bytes: u64) -> Result<Buffer, Trouble> {
-        Ok(Buffer::new(&self.context, usize::try_from(bytes).map_err(|_| Trouble::Full)?)?)
+        Ok(Buffer::new(&self.held.card, usize::try_from(bytes).map_err(|_| Trouble::Full)?)?)
     }
 
     /// Copies values into a factor's memory, from the `offset`th value on. It is there when this returns, which takes as
@@ -135,10 +184,10 @@ impl Gpu {
     }
 
     fn upload(&self, buffer: &Buffer, offset: u64, values: &[f32]) -> Result<(), Trouble> {
-        Ok(buffer.load_now(offset as usize * 4, values, &self.uploads)?)
+        Ok(buffer.load_now(offset as usize * 4, values, &self.held.uploads)?)
     }
 
-    /// Hands a job over. The answer comes when all of it is done.
+    /// Hands a job over. What comes back is for [`Self::answer`].
     pub fn submit(&self, raw: Bytes, program: Program, sink: Sink) -> oneshot::Receiver<Done> {
         let (reply, answer) = oneshot::channel();
         self.state.running.fetch_add(1, Ordering::AcqRel);
@@ -148,10 +197,48 @@ impl Gpu {
         answer
     }
 
+    /// Waits until all of a job is done, or the device is lost.
+    pub async fn answer(&self, answer: oneshot::Receiver<Done>) -> Done {
+        tokio::select! {
+            biased;
+            done = answer => {
+                done.unwrap_or_else(|_| Err(Wrong::Failed(Failure::local(format!("{} does not answer", self.label)))))
+            }
+            failure = self.lost() => Err(Wrong::Failed(failure)),
+        }
+    }
+
+    /// What the stages of all tiles so far took on the device.
+    pub fn stages(&self) -> Stages {
+        let stages = &self.state.stages;
+        let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        Stages {
+            tiles: stages.tiles.load(Ordering::Relaxed),
+            copy_in: time(&stages.load),
+            compute: time(&stages.fuse),
+            copy_out: time(&stages.store),
+        }
+    }
+
     /// Waits until the device fails for good; the failure says how.
     pub async fn lost(&self) -> Failure {
         let mut lost = self.state.lost.subscribe();
         let _ = lost.wait_for(Option::is_some).await;
         self.state.failure().unwrap_or_else(|| Failure::local(format!("{} is gone", self.label)))
+    }
+}
+
+impl Drop for Gpu {
+    /// Giving back waits for the device, and one that hangs may not be known to: a thread of its own does it, and whoever
+    /// ends meanwhile does not wait.
+    fn drop(&mut self) {
+        // SAFETY: it is taken once, and not used after this.
+        let held = unsafe { ManuallyDrop::take(&mut self.held) };
+        if held.card.is_silent() {
+            std::mem::forget(held);
+        } else {
+            // Where there is no thread to be had, it is given back here.
+            let _ = std::thread::Builder::new().name("cuda-close".into()).spawn(move || drop(held));
+        }
     }
 }

@@ -43,11 +43,12 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Rights {
     kept: Mutex<Kept>,
+    /// Bytes that all of them may take.
     limit: u64,
 }
 
 impl Rights {
-    /// A cache of so many bytes.
+    /// Room for so many bytes.
     pub(super) fn new(limit: u64) -> Self {
         Rights { kept: Mutex::default(), limit }
     }
@@ -62,6 +63,12 @@ impl Rights {
         })
     }
 
+    /// Whether so many bytes more are within the limit.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.bytes.saturating_add(bytes) <= self.limit
+    }
+
     pub(super) fn put(&self, key: Key, right: &Arc<Right>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.clock += 1;
@@ -70,22 +77,22 @@ impl Rights {
         if let Some((old, _)) = kept.factors.insert(key, (Arc::clone(right), now)) {
             kept.bytes -= old.buffer.bytes() as u64;
         }
-        while kept.bytes > self.limit && kept.evict() {}
     }
 
-    /// Frees the factor that was idle for the longest time. False if none is idle.
+    /// Frees the factor that was idle for the longest time. False if none is idle. Waits for the device.
     pub(super) fn evict(&self) -> bool {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).evict()
+        // Freed once the lock is given back: nobody who only looks for a factor waits for the device.
+        let idle = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take_idle();
+        idle.is_some()
     }
 }
 
 impl Kept {
-    fn evict(&mut self) -> bool {
+    fn take_idle(&mut self) -> Option<Arc<Right>> {
         let idle = self.factors.iter().filter(|(_, (right, _))| Arc::strong_count(right) == 1);
-        let Some(oldest) = idle.min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone()) else { return false };
-        if let Some((right, _)) = self.factors.remove(&oldest) {
-            self.bytes -= right.buffer.bytes() as u64;
-        }
-        true
+        let oldest = idle.min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone())?;
+        let (right, _) = self.factors.remove(&oldest)?;
+        self.bytes -= right.buffer.bytes() as u64;
+        Some(right)
     }
 }

@@ -8,20 +8,24 @@
 //!
 //! A slot holds what one tile needs in each direction. On a stream things happen in order; between them there are two
 //! dependencies a tile, said with two events: computing waits for the load, storing waits for the computing. A slot is
-//! lent again only after the host has seen its third event, `stored`, so nothing in it is overwritten early. The fp32
+//! lent again only after the host has seen the last event, the end of storing, so nothing in it is overwritten early. The fp32
 //! weights and the delta are used by the compute stream alone, in order: there is one of each.
 //!
-//! The number of slots follows from the device's free memory and is otherwise without effect: tiles have the same shape
-//! with one slot as with four.
+//! The number of slots follows from the device's free memory and the host's budget and is otherwise without effect: tiles
+//! have the same shape with one slot as with four.
+//!
+//! Each stage is timed on the device, between two events of its own stream: what a tile waits for is not in it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cudarc::driver::sys::CUevent_flags;
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
+use cudarc::driver::{CudaEvent, CudaStream};
 use shardfuse_merge::DtypeExt;
 use shardfuse_merge::fuse::norm::LANES;
 
 use super::blas::Blas;
+use super::card::Card;
 use super::job::{Gain, Program};
 use super::kernels::{Encoded, Extent, Kernels};
 use super::memory::{Buffer, Pinned};
@@ -50,29 +54,64 @@ pub(super) struct Slot {
     side_there: Buffer,
     out_there: Buffer,
     status_there: Buffer,
-    loaded: CudaEvent,
-    fused: CudaEvent,
-    /// All of the tile's work is done.
-    pub stored: CudaEvent,
+    load: Stage,
+    fuse: Stage,
+    store: Stage,
+}
+
+/// One stage of a tile: where it begins and ends on its stream.
+#[derive(Debug)]
+struct Stage {
+    began: CudaEvent,
+    ended: CudaEvent,
+}
+
+impl Stage {
+    fn new(card: &Card) -> Result<Self, Trouble> {
+        let timed = || card.context().new_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        Ok(Stage { began: timed()?, ended: timed()? })
+    }
+
+    fn took(&self) -> Result<Duration, Trouble> {
+        Ok(Duration::from_secs_f32(self.began.elapsed_ms(&self.ended)?.max(0.0) / 1e3))
+    }
+}
+
+/// How long each stage of a tile took on the device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Took {
+    /// To the device.
+    pub load: Duration,
+    /// The arithmetic.
+    pub fuse: Duration,
+    /// Back.
+    pub store: Duration,
 }
 
 impl Slot {
-    fn new(context: &Arc<CudaContext>) -> Result<Self, Trouble> {
+    fn new(card: &Arc<Card>) -> Result<Self, Trouble> {
         let status = STATUS * size_of::<u64>();
+        // The host sleeps until the last event, and does not spin.
+        let done = card.context().new_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC))?;
         Ok(Slot {
-            raw_there: Buffer::new(context, WIDEST)?,
-            side_there: Buffer::new(context, SIDE as usize * 4)?,
-            out_there: Buffer::new(context, WIDEST)?,
-            status_there: Buffer::new(context, status)?,
-            raw: Pinned::new(context, WIDEST)?,
-            side: Pinned::new(context, SIDE as usize)?,
-            out: Pinned::new(context, WIDEST)?,
-            status: Pinned::new(context, STATUS)?,
-            loaded: context.new_event(None)?,
-            fused: context.new_event(None)?,
-            // The host sleeps until this one, and does not spin.
-            stored: context.new_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC))?,
+            raw_there: Buffer::new(card, WIDEST)?,
+            side_there: Buffer::new(card, SIDE as usize * 4)?,
+            out_there: Buffer::new(card, WIDEST)?,
+            status_there: Buffer::new(card, status)?,
+            raw: Pinned::new(card, WIDEST)?,
+            side: Pinned::new(card, SIDE as usize)?,
+            out: Pinned::new(card, WIDEST)?,
+            status: Pinned::new(card, STATUS)?,
+            load: Stage::new(card)?,
+            fuse: Stage::new(card)?,
+            store: Stage { ended: done, ..Stage::new(card)? },
         })
+    }
+
+    /// Waits until all of the tile's work is done.
+    pub(super) fn done(&self) -> Result<Took, Trouble> {
+        self.store.ended.synchronize()?;
+        Ok(Took { load: self.load.took()?, fuse: self.fuse.took()?, store: self.store.took()? })
     }
 }
 
@@ -92,29 +131,29 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Streams, kernels, cuBLAS and the compute stream's memory.
-    pub(super) fn new(context: &Arc<CudaContext>) -> Result<Self, Trouble> {
-        let compute = context.new_stream()?;
+    pub(super) fn new(card: &Arc<Card>) -> Result<Self, Trouble> {
+        let compute = card.context().new_stream()?;
         Ok(Ring {
-            copy_in: context.new_stream()?,
-            copy_out: context.new_stream()?,
-            kernels: Kernels::load(context)?,
-            blas: Blas::new(&compute)?,
-            w: Buffer::new(context, WIDEST)?,
-            delta: Buffer::new(context, WIDEST)?,
-            lanes: Buffer::new(context, TALLEST as usize * LANES * size_of::<f64>())?,
-            gains: Buffer::new(context, TALLEST as usize * size_of::<f32>())?,
+            copy_in: card.context().new_stream()?,
+            copy_out: card.context().new_stream()?,
+            kernels: Kernels::load(&compute)?,
+            blas: Blas::new(card, &compute)?,
+            w: Buffer::new(card, WIDEST)?,
+            delta: Buffer::new(card, WIDEST)?,
+            lanes: Buffer::new(card, TALLEST as usize * LANES * size_of::<f64>())?,
+            gains: Buffer::new(card, TALLEST as usize * size_of::<f32>())?,
             compute,
         })
     }
 
-    /// As many slots as the device has room for; one at least.
-    pub(super) fn slots(&self, context: &Arc<CudaContext>) -> Result<Vec<Slot>, Trouble> {
-        let (free, _) = context.mem_get_info()?;
+    /// As many slots as the device has room for and `host` bytes hold; one at least.
+    pub(super) fn slots(card: &Arc<Card>, host: u64) -> Result<Vec<Slot>, Trouble> {
+        let (free, _) = card.context().mem_get_info()?;
         // A quarter of what is free: the rest is for factors, and for the kernels that cuBLAS loads when it needs them.
-        let count = (free as u64 / 4 / SLOT_BYTES).clamp(1, MOST_SLOTS);
+        let count = (free as u64 / 4).min(host) / SLOT_BYTES;
         let mut slots = Vec::new();
-        for _ in 0..count {
-            match Slot::new(context) {
+        for _ in 0..count.clamp(1, MOST_SLOTS) {
+            match Slot::new(card) {
                 Ok(slot) => slots.push(slot),
                 Err(Trouble::Full) if !slots.is_empty() => break,
                 Err(trouble) => return Err(trouble),
@@ -137,19 +176,22 @@ impl Ring {
         let out_bytes = n * program.to.bytes().unwrap_or(0) as usize;
         let words = 1 + program.steps.len();
 
+        slot.load.began.record(&self.copy_in)?;
         slot.raw_there.load(&slot.raw, 0..raw_bytes, &self.copy_in)?;
         slot.side_there.load(&slot.side, 0..program.tiling.end(), &self.copy_in)?;
         slot.status_there.fill(0xFF, words * size_of::<u64>(), &self.copy_in)?;
-        slot.loaded.record(&self.copy_in)?;
+        slot.load.ended.record(&self.copy_in)?;
 
-        self.compute.wait(&slot.loaded)?;
+        self.compute.wait(&slot.load.ended)?;
+        slot.fuse.began.record(&self.compute)?;
         self.fuse(slot, program, tile, extent, (raw_bytes, out_bytes))?;
-        slot.fused.record(&self.compute)?;
+        slot.fuse.ended.record(&self.compute)?;
 
-        self.copy_out.wait(&slot.fused)?;
+        self.copy_out.wait(&slot.fuse.ended)?;
+        slot.store.began.record(&self.copy_out)?;
         slot.out_there.store(&mut slot.out, out_bytes, &self.copy_out)?;
         slot.status_there.store(&mut slot.status, words, &self.copy_out)?;
-        slot.stored.record(&self.copy_out)?;
+        slot.store.ended.record(&self.copy_out)?;
         Ok(())
     }
 
@@ -162,7 +204,7 @@ impl Ring {
         extent: Extent,
         (raw_bytes, out_bytes): (usize, usize),
     ) -> Result<(), Trouble> {
-        let (stream, kernels, cols) = (&*self.compute, &self.kernels, program.tiling.cols() as usize);
+        let (kernels, cols) = (&self.kernels, program.tiling.cols() as usize);
         let whole = (tile.whole.end - tile.whole.start) as usize;
         let (n, rows) = (extent.rows as usize * cols, extent.rows as usize);
         let w = self.w.at(0, n * 4);
@@ -173,7 +215,7 @@ impl Ring {
         let raw = Encoded { at: slot.raw_there.at(0, raw_bytes), dtype: program.from };
         let word = |i: usize| slot.status_there.at(i * size_of::<u64>(), size_of::<u64>());
 
-        kernels.decode(stream, raw, w, extent)?;
+        kernels.decode(raw, w, extent)?;
         for (i, step) in program.steps.iter().enumerate() {
             let (left_at, gains_at) = program.tiling.side(i);
             let rank = step.rank as usize;
@@ -182,27 +224,27 @@ impl Ring {
             // factor, which the program keeps alive); only the compute stream writes to the delta, in order.
             unsafe { self.blas.product(all, left, step.right.matrix(), (whole, rank, cols)) }?;
             if let Some(Gain::Rows { of_original: true, .. }) = &step.gain {
-                kernels.lanes_of_original(stream, raw, (delta, step.scale), lanes, extent)?;
+                kernels.lanes_of_original(raw, (delta, step.scale), lanes, extent)?;
             }
-            kernels.add(stream, w, delta, step.scale, extent)?;
+            kernels.add(w, delta, step.scale, extent)?;
             match &step.gain {
                 None => {}
                 Some(Gain::Columns(_)) => {
-                    kernels.scale_columns(stream, w, slot.side_there.at(gains_at * 4, cols * 4), extent)?;
+                    kernels.scale_columns(w, slot.side_there.at(gains_at * 4, cols * 4), extent)?;
                 }
                 Some(Gain::Rows { of_original, .. }) => {
                     if !of_original {
-                        kernels.lanes_of_standing(stream, w, lanes, extent)?;
+                        kernels.lanes_of_standing(w, lanes, extent)?;
                     }
                     let magnitudes = slot.side_there.at(gains_at * 4, rows * 4);
                     let gains = self.gains.at(0, rows * 4);
-                    kernels.row_gains(stream, lanes, magnitudes, gains, extent.rows, word(1 + i))?;
-                    kernels.scale_rows(stream, w, gains, extent)?;
+                    kernels.row_gains(lanes, magnitudes, gains, extent.rows, word(1 + i))?;
+                    kernels.scale_rows(w, gains, extent)?;
                 }
             }
         }
         let out = Encoded { at: slot.out_there.at(0, out_bytes), dtype: program.to };
-        kernels.encode(stream, w, out, extent, word(0))?;
+        kernels.encode(w, out, extent, word(0))?;
         Ok(())
     }
 

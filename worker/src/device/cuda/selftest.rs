@@ -76,13 +76,12 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
         steps: vec![step(0.25, None), step(scale, gain)],
     };
     let sink = Sink { target: 0..raw.len(), out: vec![0; raw.len()], skip: 0 };
-    let reply = gpu.submit(raw.into(), program, sink);
-    match reply.blocking_recv() {
-        Ok(Ok(out)) if out == expected => Ok(()),
-        Ok(Ok(_)) => Err(format!("a known fusion in {dtype} comes out with wrong bits")),
-        Ok(Err(Wrong::Failed(failure))) => Err(failure.error.message().to_owned()),
-        Ok(Err(other)) => Err(format!("a known fusion in {dtype} fails: {other:?}")),
-        Err(_) => Err("the device's threads ended".to_owned()),
+    let answer = gpu.submit(raw.into(), program, sink);
+    match futures::executor::block_on(gpu.answer(answer)) {
+        Ok(out) if out == expected => Ok(()),
+        Ok(_) => Err(format!("a known fusion in {dtype} comes out with wrong bits")),
+        Err(Wrong::Failed(failure)) => Err(failure.error.message().to_owned()),
+        Err(other) => Err(format!("a known fusion in {dtype} fails: {other:?}")),
     }
 }
 

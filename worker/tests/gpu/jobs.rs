@@ -1,0 +1,270 @@
+//! Jobs for a GPU with what the CPU's definition makes of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shardfuse_merge::Dtype;
+use shardfuse_merge::fuse::{self, norm, reference};
+use shardfuse_merge::plan::inventory::{ObjectId, Source};
+use shardfuse_merge::plan::recipe::{self, DoraNorm, Factor, Fuse, LowRank, MeasureId, Norm, Op};
+use shardfuse_worker::device::cuda::{Done, Gain, Gpu, Program, Right, Sink, Step, Tiling, Way};
+
+/// What is done to a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Lora,
+    /// The right factor is stored the other way round.
+    Transposed,
+    /// Two adapters, one after the other.
+    TwoLoras,
+    DoraStanding,
+    DoraOriginal,
+    DoraColumns,
+}
+
+pub const KINDS: [Kind; 6] =
+    [Kind::Lora, Kind::Transposed, Kind::TwoLoras, Kind::DoraStanding, Kind::DoraOriginal, Kind::DoraColumns];
+
+impl Kind {
+    fn steps(self) -> usize {
+        // The norm of the start differs from that of what stands after one step only.
+        if matches!(self, Kind::TwoLoras | Kind::DoraOriginal) { 2 } else { 1 }
+    }
+
+    fn dora(self) -> Option<(Norm, DoraNorm)> {
+        match self {
+            Kind::Lora | Kind::Transposed | Kind::TwoLoras => None,
+            Kind::DoraStanding => Some((Norm::Rows, DoraNorm::Standing)),
+            Kind::DoraOriginal => Some((Norm::Rows, DoraNorm::Original)),
+            Kind::DoraColumns => Some((Norm::Measured(MeasureId(0)), DoraNorm::Standing)),
+        }
+    }
+}
+
+/// The shape of a weight and the rank of each delta.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub rows: usize,
+    pub cols: usize,
+    pub rank: usize,
+}
+
+/// A job over a whole tensor.
+pub struct Job {
+    pub kind: Kind,
+    pub from: Dtype,
+    pub to: Dtype,
+    pub shape: Shape,
+    raw: Bytes,
+    steps: Vec<Delta>,
+    /// A magnitude a row, or the gain of each column.
+    magnitudes: Vec<f32>,
+    tiling: Tiling,
+}
+
+struct Delta {
+    /// [rows, rank].
+    left: Vec<f32>,
+    /// [rank, cols].
+    right: Vec<f32>,
+    scale: f32,
+}
+
+/// A splitmix generator: the same job every time.
+struct Random(u64);
+
+impl Random {
+    /// In [-1, 1), with 24 bits.
+    fn value(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn values(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.value()).collect()
+    }
+}
+
+impl Job {
+    /// A job whose weights are 0.5 to 1 in size and whose deltas are below a quarter in all, so that no result is much
+    /// smaller than what it is made of: a difference in ulp then means something.
+    pub fn new(kind: Kind, from: Dtype, to: Dtype, shape: Shape, seed: u64) -> Job {
+        let Shape { rows, cols, rank } = shape;
+        let mut random = Random(seed);
+        let weights: Vec<f32> =
+            random.values(rows * cols).iter().map(|v| v.signum() * (0.5 + 0.499 * v.abs())).collect();
+        let scale = 0.25 / (rank * kind.steps()) as f32;
+        let steps = (0..kind.steps()).map(|_| Delta {
+            left: random.values(rows * rank),
+            right: random.values(rank * cols),
+            scale,
+        });
+        let steps = steps.collect();
+        let magnitudes = match kind.dora() {
+            None => Vec::new(),
+            Some((Norm::Rows, _)) => {
+                let about = 0.75 * (cols as f32).sqrt();
+                random.values(rows).iter().map(|v| about * (1.0 + 0.3 * v)).collect()
+            }
+            Some((Norm::Measured(_), _)) => random.values(cols).iter().map(|v| 1.0 + 0.3 * v).collect(),
+        };
+        Job::of(kind, (from, to), shape, &weights, steps, magnitudes)
+    }
+
+    /// Weights that are only converted: the delta is zero.
+    pub fn conversion(from: Dtype, to: Dtype, cols: usize, weights: &[f32]) -> Job {
+        let shape = Shape { rows: weights.len() / cols, cols, rank: 1 };
+        let zero = Delta { left: vec![0.0; shape.rows], right: vec![0.0; cols], scale: 1.0 };
+        Job::of(Kind::Lora, (from, to), shape, weights, vec![zero], Vec::new())
+    }
+
+    fn of(
+        kind: Kind,
+        (from, to): (Dtype, Dtype),
+        shape: Shape,
+        weights: &[f32],
+        steps: Vec<Delta>,
+        magnitudes: Vec<f32>,
+    ) -> Job {
+        let mut raw = vec![0; weights.len() * fuse::convert::width(from)];
+        fuse::encode(from, weights, &mut raw);
+        let Way::Device(tiling) = Way::of(&recipe(kind, from, shape), to, shape.rows as u64, shape.cols as u64) else {
+            panic!("{kind:?} of {shape:?} has a path on the device");
+        };
+        Job { kind, from, to, shape, raw: raw.into(), steps, magnitudes, tiling }
+    }
+
+    /// Sets one weight.
+    pub fn set(&mut self, row: usize, col: usize, value: f32) {
+        let (at, width) = (row * self.shape.cols + col, fuse::convert::width(self.from));
+        let mut raw = self.raw.to_vec();
+        fuse::encode(self.from, &[value], &mut raw[at * width..(at + 1) * width]);
+        self.raw = raw.into();
+    }
+
+    /// Makes a row zero, its delta too.
+    pub fn clear(&mut self, row: usize) {
+        for col in 0..self.shape.cols {
+            self.set(row, col, 0.0);
+        }
+        for step in &mut self.steps {
+            step.left[row * self.shape.rank..(row + 1) * self.shape.rank].fill(0.0);
+        }
+    }
+
+    /// Rounds the factors to so many bits of fraction, as the inputs of tensor cores are.
+    pub fn shorten_factors(&mut self, fraction: u32) {
+        let lost = 23 - fraction;
+        for value in self.steps.iter_mut().flat_map(|s| s.left.iter_mut().chain(&mut s.right)) {
+            *value = f32::from_bits((value.to_bits() + (1 << (lost - 1))) >> lost << lost);
+        }
+    }
+
+    /// What the definition makes of it.
+    pub fn expected(&self) -> Vec<u8> {
+        let Shape { cols, rank, .. } = self.shape;
+        let mut w = vec![0.0; self.raw.len() / fuse::convert::width(self.from)];
+        fuse::decode(self.from, &self.raw, &mut w);
+        let start = w.clone();
+        for delta in &self.steps {
+            reference::low_rank(&mut w, cols, &delta.left, &delta.right, rank, delta.scale);
+        }
+        let last = self.steps.last().expect("a job has a step");
+        match self.kind.dora() {
+            None => {}
+            Some((Norm::Measured(_), _)) => reference::scale_columns(&mut w, cols, &self.magnitudes),
+            Some((Norm::Rows, of)) => {
+                let mut normed = w.clone();
+                if of == DoraNorm::Original {
+                    normed = start;
+                    reference::low_rank(&mut normed, cols, &last.left, &last.right, rank, last.scale);
+                }
+                for (i, row) in w.chunks_exact_mut(cols).enumerate() {
+                    let squares = norm::row_squares(&normed[i * cols..(i + 1) * cols]);
+                    reference::scale_row(row, norm::dora_gain(self.magnitudes[i], squares).expect("a row has a norm"));
+                }
+            }
+        }
+        let mut out = vec![0; w.len() * fuse::convert::width(self.to)];
+        assert_eq!(fuse::encode(self.to, &w, &mut out), None, "the test's values fit");
+        out
+    }
+
+    /// The right factors, brought to the device once.
+    pub fn bring(&self, gpu: &Gpu) -> Vec<Arc<Right>> {
+        let bring = |delta: &Delta| {
+            let transposed = self.kind == Kind::Transposed;
+            let Shape { cols, rank, .. } = self.shape;
+            let stored = if transposed {
+                (0..cols * rank).map(|i| delta.right[i % rank * cols + i / rank]).collect()
+            } else {
+                delta.right.clone()
+            };
+            let buffer = loop {
+                let ended = gpu.ended();
+                match gpu.room(stored.len() as u64 * 4).expect("the device works") {
+                    Some(buffer) => break buffer,
+                    None => futures::executor::block_on(ended),
+                }
+            };
+            gpu.put(&buffer, 0, &stored).expect("the device works");
+            // Keys are never looked up here; each is another one.
+            let key = (format!("{:p}", delta.right.as_ptr()).into(), "".into(), 0);
+            gpu.keep(key, buffer, transposed, false)
+        };
+        self.steps.iter().map(bring).collect()
+    }
+
+    /// Hands some rows over; what comes back is for `Gpu::answer`.
+    pub fn submit(&self, gpu: &Gpu, rights: &[Arc<Right>], rows: Range<u64>) -> tokio::sync::oneshot::Receiver<Done> {
+        let Shape { cols, rank, .. } = self.shape;
+        let (first, last) = (rows.start as usize, rows.end as usize);
+        let cover = self.tiling.cover(&rows);
+        let steps = self.steps.iter().zip(rights).enumerate().map(|(i, (delta, right))| {
+            let gain = match self.kind.dora() {
+                Some(_) if i + 1 < self.steps.len() => None,
+                None => None,
+                Some((Norm::Measured(_), _)) => Some(Gain::Columns(Arc::new(self.magnitudes.clone()))),
+                Some((Norm::Rows, of)) => Some(Gain::Rows {
+                    magnitudes: self.magnitudes[first..last].to_vec(),
+                    of_original: of == DoraNorm::Original,
+                }),
+            };
+            let left = delta.left[cover.start as usize * rank..cover.end as usize * rank].to_vec();
+            Step { left, right: Arc::clone(right), rank: rank as u64, scale: delta.scale, gain }
+        });
+        let width = cols * fuse::convert::width(self.from);
+        let program =
+            Program { tiling: self.tiling.clone(), rows, from: self.from, to: self.to, steps: steps.collect() };
+        let len = (last - first) * cols * fuse::convert::width(self.to);
+        let sink = Sink { out: vec![0; len], target: 0..len, skip: 0 };
+        gpu.submit(self.raw.slice(first * width..last * width), program, sink)
+    }
+
+    /// Fuses some rows and waits.
+    pub fn run(&self, gpu: &Gpu, rights: &[Arc<Right>], rows: Range<u64>) -> Done {
+        futures::executor::block_on(gpu.answer(self.submit(gpu, rights, rows)))
+    }
+}
+
+fn recipe(kind: Kind, dtype: Dtype, shape: Shape) -> Fuse {
+    let source = |shape: Vec<u64>| Source { object: ObjectId(0), name: "t".into(), dtype, shape, offset: 0 };
+    let (rows, cols, rank) = (shape.rows as u64, shape.cols as u64, shape.rank as u64);
+    let delta = || LowRank {
+        left: Factor { source: source(vec![rows, rank]), transposed: false },
+        right: Factor { source: source(vec![rank, cols]), transposed: kind == Kind::Transposed },
+        rank,
+        scale: 1.0,
+    };
+    let mut ops: Vec<Op> = (0..kind.steps()).map(|_| Op::Add(delta())).collect();
+    if let Some((norm, of)) = kind.dora() {
+        ops.pop();
+        ops.push(Op::Dora { delta: delta(), magnitude: source(vec![rows]), norm, of });
+    }
+    let steps = ops.into_iter().map(|op| recipe::Step { adapter: 0, op }).collect();
+    Fuse { start: source(vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
+}
