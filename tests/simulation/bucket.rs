@@ -40,13 +40,16 @@ pub struct Bucket {
     state: Mutex<State>,
 }
 
+/// What is done when it arrives.
+type Arrival = Box<dyn FnOnce(&Memory) + Send>;
+
 struct State {
     now: Duration,
     rng: Rng,
     usual: Weather,
     unusual: BTreeMap<String, Weather>,
     /// What is on its way, by the time of its arrival and the order in which it was sent.
-    coming: BTreeMap<(Duration, u64), Box<dyn FnOnce(&Memory) + Send>>,
+    coming: BTreeMap<(Duration, u64), Arrival>,
     calls: u64,
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use shardfuse_store::Location;
 use shardfuse_store::memory::Memory;
-use shardfuse_store::{Location, Store};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::bucket::{Bucket, Weather};
@@ -68,8 +68,7 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
     // One alone gets no help from a second attempt.
     let workers = *rng.pick(&[1, 2, 3, 3]);
     let memory = Memory::new().with_small_parts();
-    let put: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(model::put(&memory as &dyn Store));
-    futures::executor::block_on(put);
+    futures::executor::block_on(model::put(&memory));
     let usual = Weather { latency, slow_parts: (0, 0), errors };
     let bucket = Bucket::new(memory, Arc::clone(&laws), Rng::of(seed, "bucket"), usual);
     let fleet = Fleet::new(Arc::clone(&bucket), Arc::clone(&laws), workers);
