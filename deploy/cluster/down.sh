@@ -42,6 +42,11 @@ main() {
   end etcd etcd
   # Secrets and shared namespaces that the kubelet and containerd mounted.
   awk -v d="$CLUSTER_DIR/" 'index($2, d) == 1 {print $2}' /proc/mounts | sort -r | while read -r mount; do umount -l "$mount" || true; done
+  # Networks of pods that were still there.
+  if [[ -f $CLUSTER_DIR/netns-before ]]; then
+    { find /run/netns -name "cni-*" -printf "%f\n" 2> /dev/null || true; } | { grep -vxFf "$CLUSTER_DIR/netns-before" || true; } |
+      while read -r name; do ip netns delete "$name" 2> /dev/null || rm -f "/run/netns/$name"; done
+  fi
   ip link delete sfkube0 2> /dev/null || true
   rm -rf "$CLUSTER_DIR"
 }

@@ -33,6 +33,8 @@ main() {
   "$here/down.sh"
   mkdir -p "$CLUSTER_DIR"/{cni,certs}
   local d=$CLUSTER_DIR
+  # What is there already is not the cluster's, and stays when it goes.
+  find /run/netns -name "cni-*" -printf "%f\n" > "$d/netns-before" 2> /dev/null || true
 
   say "network $NET.0/24 on $BRIDGE"
   ip link add "$BRIDGE" type bridge

@@ -232,7 +232,10 @@ impl Handle {
 
     /// The layer set of a merge that runs; `None` for any other.
     pub async fn layers(&self, id: MergeId) -> Result<Option<Grid>> {
-        self.ask(|reply| Command::Layers(id, reply)).await
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Layers(id, reply)).await.map_err(|_| stopped())?;
+        // A driver that ends in this moment drops the question: the merge does not run any more.
+        Ok(answer.await.unwrap_or(None))
     }
 
     /// Stops a merge, and with `discard` also removes what is there of it. `None` for a merge that is not known.
