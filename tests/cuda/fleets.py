@@ -144,10 +144,14 @@ def two_devices(stage: Stage, name: str, says: str, *more: str, **fault: str) ->
 
 
 def mixed(stage: Stage) -> None:
-    """Classes never mix within a merge: whoever is of another one has no share in it."""
+    """Classes never mix within a merge: whoever is of another one has no share in it. There is no NVML here."""
+    bare = stage.scratch / "without-nvml"
+    bare.mkdir()
+    for name in ("libcuda.so.1", "libcublas.so.12"):
+        (bare / name).symlink_to(stage.libraries / name)
     fleet = stage.fleet()
     try:
-        cpu, gpu = Worker(fleet, "cpu"), Worker(fleet, "cuda")
+        cpu, gpu = Worker(fleet, "cpu"), Worker(fleet, "cuda", LD_LIBRARY_PATH=str(bare))
         cpu.joined(), gpu.joined()
         for device, at_work, idle in (("cuda", gpu, cpu), ("cpu", cpu, gpu)):
             before = [worker.metric("shardfuse_put_bytes_total") or 0 for worker in (at_work, idle)]
@@ -156,7 +160,10 @@ def mixed(stage: Stage) -> None:
             after = [worker.metric("shardfuse_put_bytes_total") or 0 for worker in (at_work, idle)]
             assert after[0] > before[0], f"the {device} worker did it"
             assert after[1] == before[1], f"{idle.process.name} took part in a merge of class {device}"
-        assert cpu.metric("shardfuse_gpu_temperature_celsius") is None, "a CPU worker knows of no card"
+        for worker in (cpu, gpu):
+            assert worker.metric("shardfuse_gpu_temperature_celsius") is None, "no NVML, no figures"
+            assert "NVML" not in worker.log(), worker.log()
+        assert gpu.metric("shardfuse_gpu_stage_seconds_count") and not cpu.metric("shardfuse_gpu_stage_seconds_count")
     finally:
         fleet.close()
 
