@@ -134,7 +134,8 @@ def two_devices(stage: Stage, name: str, says: str, *more: str, **fault: str) ->
     output, counts = stage.output(name), stage.scratch / f"{name}.log"
     # The least memory for two: no device can take on all of the tasks at once.
     least = ("--memory", "161MiB", *more)
-    said = stage.merge(output, *least, CUDA_SHIM_DEVICES="2", CUDA_SHIM_LOG=str(counts), CUDA_SHIM_FAULTY_DEVICE="1", **fault)
+    devices = {"CUDA_SHIM_DEVICES": "2", "CUDA_SHIM_FAULTY_DEVICE": "1", "CUDA_SHIM_LOG": str(counts)}
+    said = stage.merge(output, *least, **devices, **fault)
     assert not says or any(says in line and "GPU 1" in line for line in said.splitlines()), said
     stage.same(output)
     launches = dict(re.findall(r"^launches on (\d): (\d+)$", counts.read_text(), re.MULTILINE))
@@ -144,11 +145,16 @@ def two_devices(stage: Stage, name: str, says: str, *more: str, **fault: str) ->
 
 
 def mixed(stage: Stage) -> None:
-    """Classes never mix within a merge: whoever is of another one has no share in it."""
+    """Classes never mix within a merge: whoever is of another one has no share in it. There is no NVML here."""
+    bare = stage.scratch / "without-nvml"
+    bare.mkdir()
+    for name in ("libcuda.so.1", "libcublas.so.12"):
+        (bare / name).symlink_to(stage.libraries / name)
     fleet = stage.fleet()
     try:
-        cpu, gpu = Worker(fleet, "cpu"), Worker(fleet, "cuda")
-        cpu.joined(), gpu.joined()
+        cpu, gpu = Worker(fleet, "cpu"), Worker(fleet, "cuda", LD_LIBRARY_PATH=str(bare))
+        cpu.joined()
+        gpu.joined()
         for device, at_work, idle in (("cuda", gpu, cpu), ("cpu", cpu, gpu)):
             before = [worker.metric("shardfuse_put_bytes_total") or 0 for worker in (at_work, idle)]
             output = stage.output(f"mixed-{device}")
@@ -156,7 +162,11 @@ def mixed(stage: Stage) -> None:
             after = [worker.metric("shardfuse_put_bytes_total") or 0 for worker in (at_work, idle)]
             assert after[0] > before[0], f"the {device} worker did it"
             assert after[1] == before[1], f"{idle.process.name} took part in a merge of class {device}"
-        assert cpu.metric("shardfuse_gpu_temperature_celsius") is None, "a CPU worker knows of no card"
+        for worker in (cpu, gpu):
+            assert worker.metric("shardfuse_gpu_temperature_celsius") is None, "no NVML, no figures"
+            complaints = [line for line in worker.log().splitlines() if " WARN " in line and "figures" in line]
+            assert not complaints, complaints
+        assert gpu.metric("shardfuse_gpu_stage_seconds_count") and not cpu.metric("shardfuse_gpu_stage_seconds_count")
     finally:
         fleet.close()
 
@@ -167,7 +177,8 @@ def lost(stage: Stage, name: str, says: str, *more: str, **fault: str) -> None:
     try:
         bad = Worker(fleet, "cuda", *more, **fault)
         good = Worker(fleet, "cuda")
-        bad.joined(), good.joined()
+        bad.joined()
+        good.joined()
         output = stage.output(name)
         merge = stage.submit(fleet, output, "cuda")
         code = bad.process.popen.wait(120)
@@ -198,8 +209,8 @@ def main() -> int:
                 lambda: two_devices(stage, "two-dies", "illegal memory access", CUDA_SHIM_ILLEGAL_AT=LATER),
             ),
             (
-                # What hangs near the end is done again by the other one before anybody's patience is over, and the process
-                # ends without waiting for the device.
+                # What hangs near the end is done again by the other one before anybody's patience is over, and the
+                # process ends without waiting for the device.
                 "two devices of one process, one hangs",
                 lambda: two_devices(stage, "two-hangs", "", CUDA_SHIM_HANG_AT=LATER),
             ),
