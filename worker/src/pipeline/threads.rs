@@ -87,13 +87,13 @@ mod tests {
                     squares.iter_mut().enumerate().collect(),
                     || (),
                     |(), (i, square)| {
-                        *square = i * i;
+                        *square = i * i + 1;
                         Ok(())
                     },
                 )?;
                 Ok(squares)
             });
-            assert_eq!(squares.await.unwrap(), (0..100).map(|i| i * i).collect::<Vec<_>>(), "{count} threads");
+            assert_eq!(squares.await.unwrap(), (0..100).map(|i| i * i + 1).collect::<Vec<_>>(), "{count} threads");
         }
     }
 
