@@ -77,7 +77,7 @@ impl Web {
                 }
             }
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {}
-            status => return Err(status::refusal(at, status)),
+            status => return Err(status::refusal(at, status, answer.headers())),
         }
         let answer = self.ask(at, Method::GET, HeaderMap::from_iter([span::ask(at, 0, 1)?])).await?.response;
         let headers = answer.headers().clone();
@@ -87,7 +87,7 @@ impl Web {
                 let unknown = || Error::new(ErrorKind::Unsupported, at, "the server does not tell its length");
                 Ok((headers, size.ok_or_else(unknown)?))
             }
-            status => Err(status::refusal(at, status)),
+            status => Err(status::refusal(at, status, &headers)),
         }
     }
 }
@@ -120,7 +120,7 @@ impl ReadOnly for Web {
         let answer = self.ask(at, Method::GET, headers).await?.response;
         let status = answer.status();
         if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
-            return Err(status::refusal(at, status));
+            return Err(status::refusal(at, status, answer.headers()));
         }
         let span = Span::of(at, status, answer.headers())?;
         match &version {

@@ -45,6 +45,6 @@ pub(super) fn refusal(at: &Location, place: Place<'_>, token: bool, status: Stat
         }
         (_, StatusCode::FORBIDDEN) => error(ErrorKind::Permission, format!("{place} may not be read ({status})"))
             .with_hint(format!("the model is private, or its terms are not accepted: {TOKEN}")),
-        _ => status::refusal(at, status),
+        _ => status::refusal(at, status, headers),
     }
 }
