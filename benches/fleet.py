@@ -6,8 +6,9 @@
 Each worker runs in a network namespace of its own, whose link is limited to `--rate` MB/s in each direction (tbf on both
 ends of a veth pair); an S3 server (SeaweedFS, started by tests/services) and the coordinator are reached over a bridge.
 For each number of workers the same merge runs into a fresh prefix of the same server, and the time from submission to
-publication is taken from the coordinator's own record. Printed: the times, their ratio, and the bytes that the links
-carried by the kernel's own counters, which show that the network was the limit. Needs root, iproute2 and the tbf queue.
+publication is taken. Printed: what one link carries at the most (curl, four downloads and four uploads at once), the
+times, their ratio, and what each link carried by the kernel's own counters. The closer the latter is to the former, the
+more the network was the limit. Needs root, curl, iproute2 and the tbf queue.
 """
 
 import argparse
@@ -70,6 +71,29 @@ class Network:
             if line.startswith("sfbench-w"):
                 sh(f"ip netns del {line.split()[0]}", check=False)
         sh(f"ip link del {BRIDGE}", check=False)
+
+
+def ceiling(options: argparse.Namespace, s3: S3, environment: dict[str, str]) -> float:
+    """MB/s in each direction at once that a link carries for a program that does nothing else."""
+    blob = options.work / "blob"
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(os.urandom(1 << 20) * max(1, options.rate * 5 // 4))
+    s3.put(BUCKET, "blob", blob.read_bytes())
+    with ExitStack() as stack:
+        network = Network(1, options.rate, stack)
+        sign = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{environment['AWS_ACCESS_KEY_ID']}:{environment['AWS_SECRET_ACCESS_KEY']}"]
+        curl = ["ip", "netns", "exec", network.names[0], "curl", "-sf", *sign, "-o", "/dev/null"]
+        url = f"{environment['AWS_ENDPOINT']}/{BUCKET}/"
+        before, began = network.carried()[0], time.monotonic()
+        down = [subprocess.Popen([*curl, f"{url}blob"]) for _ in range(4)]
+        up = [subprocess.Popen([*curl, "-T", str(blob), f"{url}blob-{number}"]) for number in range(4)]
+        if any([process.wait() for process in down + up]):
+            sys.exit("curl failed")
+        took, after = time.monotonic() - began, network.carried()[0]
+    blob.unlink()
+    for key in ("blob", *(f"blob-{number}" for number in range(4))):
+        s3.delete(BUCKET, key)
+    return min(a - b for a, b in zip(after, before)) / took / 1e6
 
 
 def measure(options: argparse.Namespace, workers: int, s3: S3, environment: dict[str, str], turn: str) -> tuple[float, list[tuple[int, int]]]:
@@ -142,6 +166,7 @@ def main() -> None:
     counts = [int(count) for count in options.workers.split(",")]
     size = sum(file.stat().st_size for file in options.base.iterdir())
     print(f"base {size / 1e6:.0f} MB, links of {options.rate} MB/s in each direction")
+    print(f"a link carries {ceiling(options, s3, environment):.1f} MB/s in each direction at once", flush=True)
     for turn in range(options.rounds):
         times = {}
         for workers in counts:
