@@ -11,7 +11,7 @@ use crate::registry::MergeId;
 pub struct Census {
     /// How many there are of each stage, every stage named. Ended ones count as long as they are remembered.
     pub stages: Vec<(Stage, u32)>,
-    /// Those that run or are published, and how far they are: never more than may be active at a time.
+    /// Those that run or are published, and how far they are: about as many as may be active at a time.
     pub active: Vec<(MergeId, Progress)>,
     /// Queued ones that cannot be planned before the first worker of their device joins.
     pub without_class: u32,

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use super::actor::{Hub, clock};
 use super::device::Device;
@@ -89,7 +90,13 @@ impl Hub {
         if self.stopping.is_some() {
             return;
         }
-        let mut active = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_))).count();
+        let (now, lease) = (Instant::now(), self.options.limits.lease);
+        let has_workers = |class: &str| self.workers.values().any(|w| w.class == class && w.is_able(now, lease));
+        // One that has no workers for a while gives its place to those that have.
+        let stuck = |m: &Merge| m.waiting.as_ref().is_some_and(|waiting| waiting.said);
+        let all = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_)));
+        let (all, stuck) = all.fold((0, 0), |(all, still), m| (all + 1, still + usize::from(stuck(m))));
+        let mut active = all - stuck;
         let ready = |m: &Merge| matches!(m.phase, Phase::Queued) && m.saving.is_written();
         let mut queued: Vec<(Reverse<i32>, u64, MergeId)> = self
             .merges
@@ -98,14 +105,19 @@ impl Hub {
             .map(|(id, m)| (Reverse(m.record.priority), m.arrival, id.clone()))
             .collect();
         queued.sort();
+        let mut begin = Vec::new();
         for (_, _, id) in queued {
             if active >= self.options.max_active {
-                return;
+                break;
             }
-            if let Some(class) = self.first_class(&id) {
-                self.begin(&id, class, None, None);
+            let Some(class) = self.first_class(&id) else { continue };
+            if active + stuck < self.options.max_active || has_workers(&class) {
+                begin.push((id, class));
                 active += 1;
             }
+        }
+        for (id, class) in begin {
+            self.begin(&id, class, None, None);
         }
     }
 

@@ -79,6 +79,29 @@ async fn merges_beyond_the_limit_wait_for_their_turn() {
 }
 
 #[tokio::test]
+async fn a_merge_without_workers_gives_its_place_to_one_that_has_some() {
+    let fixture = Fixture::new();
+    let hub = fixture.hub(Options { max_active: 1, ..Options::default() }).await;
+    let (stuck, _) = hub.submit(fixture.submission("a")).await.unwrap();
+    wait_for(&hub, &stuck.id, Stage::Running).await;
+    let (second, _) = hub.submit(fixture.submission("b")).await.unwrap();
+    let cuda = Submission { device: Some(Device::Cuda), ..fixture.submission("c") };
+    let (served, _) = hub.submit(cuda).await.unwrap();
+    let gpu = Worker::of_class(&hub, &fixture.stores, 1, "cuda:sm90:132:12.8.4", 2).await;
+    let gpu = tokio::spawn(gpu.serve());
+    assert_eq!(wait_for(&hub, &served.id, Stage::Done).await.stage, Stage::Done);
+    assert_eq!(wait(&hub, &stuck.id, |_| true).await.stage, Stage::Running);
+    assert_eq!(wait(&hub, &second.id, |_| true).await.stage, Stage::Queued, "it would wait for the same workers");
+
+    let cpu = tokio::spawn(Worker::join(&hub, &fixture.stores, 2, 4).await.serve());
+    for id in [&stuck.id, &second.id] {
+        assert_eq!(wait_for(&hub, id, Stage::Done).await.stage, Stage::Done);
+    }
+    gpu.abort();
+    cpu.abort();
+}
+
+#[tokio::test]
 async fn a_worker_that_is_set_aside_leaves_the_merge_to_the_others() {
     let fixture = Fixture::new();
     let limits = Limits { worker_strikes: 1, retry_delay: Duration::from_millis(10), ..Limits::default() };
