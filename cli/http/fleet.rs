@@ -1,7 +1,7 @@
 //! A coordinator's merges and workers as gauges.
 //!
 //! They are written down when they are fetched, and not kept: a merge's series go when it ends, and those of workers that
-//! left go with them. No more merges are active at a time than the coordinator allows, so labels stay few.
+//! left go with them. About as many merges are active at a time as the coordinator allows, so labels stay few.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
