@@ -10,6 +10,7 @@ use tracing::warn;
 use super::actor::Hub;
 use super::device::Device;
 use super::merges::{Phase, Waiting};
+use super::sessions::able_classes;
 use super::share;
 use crate::driver::Input;
 use crate::schedule::WorkerId;
@@ -59,8 +60,7 @@ impl Hub {
     /// Notes which merges wait for a worker, and says so once.
     pub(super) fn note_waiting(&mut self, now: Instant) {
         let lease = self.options.limits.lease;
-        let able: BTreeSet<&str> =
-            self.workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect();
+        let able = able_classes(&self.workers, now, lease);
         for (id, merge) in &mut self.merges {
             let wants = match &merge.phase {
                 Phase::Queued if Device::parse(&merge.record.device) == Ok(Device::Cuda) => {

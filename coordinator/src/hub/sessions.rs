@@ -1,6 +1,6 @@
 //! Workers: they join, report, and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shardfuse_proto::v1::{self, from_worker, to_worker};
@@ -69,6 +69,11 @@ impl Worker {
             let _ = open.outbound.try_send(Ok(v1::ToWorker { message: Some(message) }));
         }
     }
+}
+
+/// The device classes of which a worker could take a task now.
+pub(super) fn able_classes(workers: &BTreeMap<WorkerId, Worker>, now: Instant, lease: Duration) -> BTreeSet<&str> {
+    workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect()
 }
 
 impl Hub {

@@ -11,6 +11,7 @@ use super::device::Device;
 use super::lifecycle::{Halt, Job, Tell};
 use super::merges::{Active, Merge, Phase};
 use super::saving::Waiter;
+use super::sessions::able_classes;
 use super::view::View;
 use super::{Adoption, Submission};
 use crate::driver::Summary;
@@ -90,13 +91,12 @@ impl Hub {
         if self.stopping.is_some() {
             return;
         }
-        let (now, lease) = (Instant::now(), self.options.limits.lease);
-        let has_workers = |class: &str| self.workers.values().any(|w| w.class == class && w.is_able(now, lease));
+        let able = able_classes(&self.workers, Instant::now(), self.options.limits.lease);
         // One that has no workers for a while gives its place to those that have.
-        let stuck = |m: &Merge| m.waiting.as_ref().is_some_and(|waiting| waiting.said);
-        let all = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_)));
-        let (all, stuck) = all.fold((0, 0), |(all, still), m| (all + 1, still + usize::from(stuck(m))));
-        let mut active = all - stuck;
+        let active = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_)));
+        let (stuck, served): (Vec<&Merge>, Vec<&Merge>) =
+            active.partition(|m| m.waiting.as_ref().is_some_and(|waiting| waiting.said));
+        let (stuck, mut active) = (stuck.len(), served.len());
         let ready = |m: &Merge| matches!(m.phase, Phase::Queued) && m.saving.is_written();
         let mut queued: Vec<(Reverse<i32>, u64, MergeId)> = self
             .merges
@@ -111,7 +111,7 @@ impl Hub {
                 break;
             }
             let Some(class) = self.first_class(&id) else { continue };
-            if active + stuck < self.options.max_active || has_workers(&class) {
+            if active + stuck < self.options.max_active || able.contains(class.as_str()) {
                 begin.push((id, class));
                 active += 1;
             }
