@@ -1,6 +1,7 @@
 //! A tensor's recipe in f64, for a batch of its rows.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use shardfuse_merge::Result;
@@ -87,17 +88,7 @@ impl<'a> Exact<'a> {
         let (stored_rows, stored_cols) = if delta.right.transposed { (cols, rank) } else { (rank, cols) };
         for (from, to) in blocks(stored_rows, stored_cols) {
             let block = self.reader.block(&delta.right.source, from, to, stored_cols).await?;
-            let (from, to) = (from as usize, to as usize);
-            if delta.right.transposed {
-                let right = transposed(&block, rank as usize);
-                for (w, left) in w.iter_mut().zip(&left) {
-                    exact::low_rank_row(&mut w[from..to], left, &right, f64::from(delta.scale));
-                }
-            } else {
-                for (w, left) in w.iter_mut().zip(&left) {
-                    exact::low_rank_row(w, &left[from..to], &block, f64::from(delta.scale));
-                }
-            }
+            add_block(w, &left, &block, from as usize..to as usize, delta);
         }
         Ok(())
     }
@@ -153,6 +144,21 @@ impl<'a> Exact<'a> {
     }
 }
 
+/// Adds what the rows `stored` of the right factor, as they are stored, give.
+fn add_block(w: &mut [Vec<f64>], left: &[Vec<f64>], block: &[f64], stored: Range<usize>, delta: &LowRank) {
+    let scale = f64::from(delta.scale);
+    if delta.right.transposed {
+        let right = transposed(block, delta.rank as usize);
+        for (w, left) in w.iter_mut().zip(left) {
+            exact::low_rank_row(&mut w[stored.clone()], left, &right, scale);
+        }
+    } else {
+        for (w, left) in w.iter_mut().zip(left) {
+            exact::low_rank_row(w, &left[stored.clone()], block, scale);
+        }
+    }
+}
+
 /// `rows` rows of `cols` values in blocks: first row, and the one behind the last.
 fn blocks(rows: u64, cols: u64) -> impl Iterator<Item = (u64, u64)> {
     let each = (BLOCK / (8 * cols).max(1)).max(1);
@@ -165,6 +171,9 @@ fn transposed(block: &[f64], cols: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use shardfuse_merge::Dtype;
+    use shardfuse_merge::plan::inventory::ObjectId;
+
     use super::*;
 
     #[test]
@@ -172,6 +181,36 @@ mod tests {
         assert_eq!(blocks(5, 1 << 19).collect::<Vec<_>>(), [(0, 2), (2, 4), (4, 5)]);
         assert_eq!(blocks(2, 1 << 30).collect::<Vec<_>>(), [(0, 1), (1, 2)]);
         assert_eq!(blocks(3, 1).collect::<Vec<_>>(), [(0, 3)]);
+    }
+
+    #[test]
+    fn block_by_block_gives_the_product_however_the_right_factor_is_stored() {
+        let (rank, cols) = (3, 4);
+        let left = vec![vec![1.0, -2.0, 0.5], vec![3.0, 0.0, 4.0]];
+        // right[k][c] = 10 k + c, row by row or column by column.
+        let by_rows: Vec<f64> = (0..rank).flat_map(|k| (0..cols).map(move |c| (10 * k + c) as f64)).collect();
+        let by_cols: Vec<f64> = (0..cols).flat_map(|c| (0..rank).map(move |k| (10 * k + c) as f64)).collect();
+        let product = |left: &[f64]| -> Vec<f64> {
+            (0..cols).map(|c| 1.0 + 2.0 * (0..rank).map(|k| left[k] * (10 * k + c) as f64).sum::<f64>()).collect()
+        };
+        let want: Vec<Vec<f64>> = left.iter().map(|l| product(l)).collect();
+        for (stored, rows, width, transposed) in [(&by_rows, rank, cols, false), (&by_cols, cols, rank, true)] {
+            let delta = low_rank(rank as u64, transposed);
+            for each in 1..=rows {
+                let mut w = vec![vec![1.0; cols]; left.len()];
+                for from in (0..rows).step_by(each) {
+                    let to = rows.min(from + each);
+                    add_block(&mut w, &left, &stored[from * width..to * width], from..to, &delta);
+                }
+                assert_eq!(w, want, "{each} rows at a time, transposed: {transposed}");
+            }
+        }
+    }
+
+    fn low_rank(rank: u64, transposed: bool) -> LowRank {
+        let source = Source { object: ObjectId(0), name: "f".into(), offset: 0, dtype: Dtype::F32, shape: vec![] };
+        let factor = |transposed| Factor { source: source.clone(), transposed };
+        LowRank { left: factor(false), right: factor(transposed), rank, scale: 2.0 }
     }
 
     #[test]
