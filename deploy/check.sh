@@ -135,9 +135,9 @@ observability() {
 
 main() {
   export TOOLS=${TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/shardfuse/deploy}
-  ./tools.sh
+  ../tests/prepare.sh ./tools.sh
   export PATH=$TOOLS/bin:$PATH
-  ./packages.sh promtool=prometheus
+  ../tests/prepare.sh ./packages.sh promtool=prometheus
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
 

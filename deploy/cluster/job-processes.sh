@@ -98,9 +98,10 @@ main() {
   trap finish EXIT
   [[ -x $binary ]] || fail "no binary at $binary; cargo build --release, or --binary"
   ((EUID == 0)) || fail "network namespaces need root"
-  "$root/deploy/packages.sh" ip=iproute2 tc=iproute2 curl python3
-  "$root/deploy/tools.sh"
-  "$root/tests/services/install.sh"
+  local prepare=$root/tests/prepare.sh
+  "$prepare" "$root/deploy/packages.sh" ip=iproute2 tc=iproute2 curl python3
+  "$prepare" "$root/deploy/tools.sh"
+  "$prepare" "$root/tests/services/install.sh"
   network
   SHARDFUSE_TEST_HOST=$NET.1 "$root/tests/services/start.sh" seaweedfs $PORT "$work/s3" > "$work/env"
   # shellcheck source=/dev/null

@@ -5,7 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 binary=$root/target/release/shardfuse
 [[ ${1:-} == --binary ]] && binary=$2
-"$root/deploy/packages.sh" podman runc strip=binutils
+"$root/tests/prepare.sh" "$root/deploy/packages.sh" podman runc strip=binutils
 export CONTAINERS_CONF=${CONTAINERS_CONF:-$root/deploy/image/containers.conf}
 fail() { echo "error: $*" >&2; exit 1; }
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 binary=${1:-$here/../../target/release/shardfuse}
-python=$("$here/setup.sh")
+python=$("$here/../prepare.sh" "$here/setup.sh")
 export PYTHONDONTWRITEBYTECODE=1
 
 "$python" "$here/check.py" --selftest "$here/golden"

@@ -13,13 +13,14 @@ root=$here/../..
 binary=$(realpath "${1:-$root/target/release/shardfuse}")
 golden=$root/tests/conformance/golden
 target=${SHARDFUSE_CUDA_SHIM_TARGET:-$HOME/.cache/shardfuse/cuda-shim}
-python=$("$root/tests/conformance/setup.sh")
+prepare=$root/tests/prepare.sh
+python=$("$prepare" "$root/tests/conformance/setup.sh")
 export PYTHONDONTWRITEBYTECODE=1
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 library() { # FOLDER FEATURES...: the stand-in under its three names
-  (cd "$here/../cuda-shim" && CARGO_TARGET_DIR=$target cargo build --quiet "${@:2}")
+  (cd "$here/../cuda-shim" && CARGO_TARGET_DIR=$target "$prepare" cargo build --quiet "${@:2}")
   mkdir -p "$scratch/$1"
   cp "$target/debug/libcuda_shim.so" "$scratch/$1/libcuda.so.1"
   ln -s libcuda.so.1 "$scratch/$1/libcublas.so.12"
@@ -165,6 +166,8 @@ card() { # NAME PATTERN COMMAND...
   text=$(cd "$root" && LD_LIBRARY_PATH=$scratch/lib "${@:3}" 2>&1) || code=$?
   if [ "$code" = 0 ] && grep -q -e "$2" <<< "$text"; then echo "ok   $1"; else echo "FAIL $1: exit $code: $text"; failed=1; fi
 }
+(cd "$root" && "$prepare" cargo test --quiet -p shardfuse-worker --test gpu --no-run)
+(cd "$root" && "$prepare" cargo bench --quiet --profile dev -p shardfuse-worker --bench gpu --no-run)
 card "the suite for a card" "4 passed" cargo test --quiet -p shardfuse-worker --test gpu -- --ignored gpu
 # Summed in another order, as a card does: the largest differences are within their bounds, and are not 0.
 backwards() {

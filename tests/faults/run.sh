@@ -30,7 +30,7 @@ finish() {
 }
 trap finish EXIT
 
-"$here/../services/install.sh"
+"$here/../prepare.sh" "$here/../services/install.sh"
 passed=0 failed=0
 # The server gives deleted bytes back late, so every few runs get a new one.
 for ((seed = first; seed < first + runs; seed += 25)); do

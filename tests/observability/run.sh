@@ -10,7 +10,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 binary=$(realpath "${1:-$root/target/release/shardfuse}")
-venv=$("$here/setup.sh")
+venv=$("$root/tests/prepare.sh" "$here/setup.sh")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -18,7 +18,7 @@ finish() {
 }
 trap finish EXIT
 
-"$here/install.sh"
+"$here/../prepare.sh" "$here/install.sh"
 offset=0
 for service in seaweedfs azurite fake-gcs rclone; do
     "$here/start.sh" "$service" $((port + offset)) "$folder/$service" >"$folder/env"
@@ -30,4 +30,5 @@ done
 # A key of the right form that nobody has.
 export SHARDFUSE_TEST_WRONG_KEY=d3Jvbmc=
 cd "$here/../.."
+tests/prepare.sh cargo test -p shardfuse-store --features conformance --test services --no-run
 cargo test -p shardfuse-store --features conformance --test services -- --ignored "$@"

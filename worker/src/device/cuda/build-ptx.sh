@@ -10,20 +10,32 @@
 # libcublas.so.12 needs anyway.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$here/../../../..
 tools=${SHARDFUSE_CUDA_TOOLS:-$HOME/.cache/shardfuse/cuda}
 old=12.0.140
 new=12.8.93 # the first that knows sm_100 and sm_120
 
-wheel() { # NAME VERSION FILE
-  [ -e "$tools/$2/$3" ] || python3 -m pip install -q --no-deps --upgrade --target "$tools/$2" "$1==$2"
+mkdir -p "$tools"
+exec 9> "$tools/.lock"
+flock 9 # two runs at once: the second waits and finds the wheels
+
+# Each wheel has a folder of its own: all of them hold `nvidia/`, and pip 23.2 replaces a top folder that is already there.
+wheel() { # NAME VERSION: prints the folder
+  local folder=$tools/$1-$2
+  if [ ! -d "$folder" ]; then
+    rm -rf "$folder.part"
+    "$root/tests/prepare.sh" python3 -m pip install -q --no-deps --target "$folder.part" "$1==$2" >&2
+    mv "$folder.part" "$folder"
+  fi
+  echo "$folder"
 }
-wheel nvidia-cuda-nvrtc-cu12 $old nvidia/cuda_nvrtc/lib/libnvrtc.so.12
-wheel nvidia-cuda-nvcc-cu12 $old nvidia/cuda_nvcc/bin/ptxas
-wheel nvidia-cuda-nvcc-cu12 $new nvidia/cuda_nvcc/bin/ptxas
+nvrtc=$(wheel nvidia-cuda-nvrtc-cu12 $old)/nvidia/cuda_nvrtc/lib/libnvrtc.so.12
+old_ptxas=$(wheel nvidia-cuda-nvcc-cu12 $old)/nvidia/cuda_nvcc/bin/ptxas
+new_ptxas=$(wheel nvidia-cuda-nvcc-cu12 $new)/nvidia/cuda_nvcc/bin/ptxas
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-python3 - "$tools/$old/nvidia/cuda_nvrtc/lib/libnvrtc.so.12" "$here/kernels.cu" "$scratch/kernels.ptx" <<'PY'
+python3 - "$nvrtc" "$here/kernels.cu" "$scratch/kernels.ptx" <<'PY'
 import ctypes
 import sys
 from pathlib import Path
@@ -62,13 +74,12 @@ if ! cmp -s "$scratch/kernels.ptx" "$here/kernels.ptx"; then
   exit 1
 fi
 
-assemble() { # VERSION ARCHITECTURES...
-  local ptxas=$tools/$1/nvidia/cuda_nvcc/bin/ptxas
-  chmod +x "$ptxas"
-  for arch in "${@:2}"; do
-    "$ptxas" --gpu-name "$arch" --warn-on-spills --output-file "$scratch/$arch.cubin" "$here/kernels.ptx"
+assemble() { # VERSION PTXAS ARCHITECTURES...
+  chmod +x "$2"
+  for arch in "${@:3}"; do
+    "$2" --gpu-name "$arch" --warn-on-spills --output-file "$scratch/$arch.cubin" "$here/kernels.ptx"
     echo "$arch: $(stat -c %s "$scratch/$arch.cubin") bytes of machine code, ptxas $1"
   done
 }
-assemble $old sm_70 sm_75 sm_80 sm_86 sm_89 sm_90
-assemble $new sm_100 sm_120
+assemble $old "$old_ptxas" sm_70 sm_75 sm_80 sm_86 sm_89 sm_90
+assemble $new "$new_ptxas" sm_100 sm_120
