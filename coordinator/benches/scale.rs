@@ -272,6 +272,9 @@ impl Store for Forgetful {
     async fn delete(&self, at: &Location) -> Result<()> {
         self.0.delete(at).await
     }
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        self.0.delete_if(at, pin).await
+    }
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         self.0.delete_tree(dir).await
     }

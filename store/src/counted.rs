@@ -130,6 +130,10 @@ impl Store for Counted {
         counted(at, "delete", self.inner.delete(at)).await
     }
 
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        counted(at, "delete_if", self.inner.delete_if(at, pin)).await
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         counted(dir, "delete_tree", self.inner.delete_tree(dir)).await
     }

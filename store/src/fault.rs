@@ -26,6 +26,7 @@ pub enum Operation {
     Create,
     Copy,
     Delete,
+    DeleteIf,
     DeleteTree,
     RemoveEmptyDir,
     Sweep,
@@ -142,6 +143,10 @@ impl Store for Faulty {
 
     async fn delete(&self, at: &Location) -> Result<()> {
         self.call(Operation::Delete, at, self.inner.delete(at)).await
+    }
+
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        self.call(Operation::DeleteIf, at, self.inner.delete_if(at, pin)).await
     }
 
     async fn delete_tree(&self, dir: &Location) -> Result<()> {

@@ -201,6 +201,16 @@ impl Store for Memory {
         Ok(())
     }
 
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        let mut state = self.state();
+        match state.pinned(at, Some(pin)) {
+            Ok(_) => _ = state.objects.remove(at),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         let mut state = self.state();
         state.objects.retain(|at, _| !at.is_within(dir));

@@ -64,6 +64,10 @@ impl<R: ReadOnly> Store for R {
         refuse(self, at)
     }
 
+    async fn delete_if(&self, at: &Location, _: &Pin) -> Result<()> {
+        refuse(self, at)
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         refuse(self, dir)
     }

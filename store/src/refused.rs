@@ -58,6 +58,10 @@ impl Store for Refused {
         self.no(at)
     }
 
+    async fn delete_if(&self, at: &Location, _: &Pin) -> Result<()> {
+        self.no(at)
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         self.no(dir)
     }

@@ -119,6 +119,10 @@ impl Store for Retrying {
         self.call(at, "delete", || self.inner.delete(at)).await
     }
 
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        self.call(at, "delete_if", || self.inner.delete_if(at, pin)).await
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         self.call(dir, "delete_tree", || self.inner.delete_tree(dir)).await
     }

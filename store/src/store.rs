@@ -108,6 +108,13 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Removes an object. That there is none is fine.
     async fn delete(&self, at: &Location) -> Result<()>;
 
+    /// Removes an object if it is still the version of `pin`; `Changed` if it is another one. That there is none is fine.
+    ///
+    /// `pin` must be that of content which nobody writes twice, since stores differ in what a pin tells apart: on S3
+    /// equal bytes have equal pins. A process that is stopped within this call removes nothing that came later, on
+    /// every store that honours the condition of a delete; on the others the look comes first and the delete at once.
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()>;
+
     /// Removes a folder with all that it holds, uploads in progress included. That there is none is fine.
     async fn delete_tree(&self, dir: &Location) -> Result<()>;
 

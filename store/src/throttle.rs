@@ -104,6 +104,10 @@ impl Store for Throttled {
         self.inner.delete(at).await
     }
 
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        self.inner.delete_if(at, pin).await
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         self.inner.delete_tree(dir).await
     }

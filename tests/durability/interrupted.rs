@@ -155,6 +155,10 @@ impl Store for Interrupted {
         self.call("delete", at, self.inner.delete(at)).await
     }
 
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        self.call("delete_if", at, self.inner.delete_if(at, pin)).await
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         self.call("delete_tree", dir, self.inner.delete_tree(dir)).await
     }

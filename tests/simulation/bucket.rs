@@ -241,6 +241,16 @@ impl Store for Access {
         .await
     }
 
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        let (here, pin) = (at.clone(), pin.clone());
+        self.call(Operation::DeleteIf, at, move |memory, laws| {
+            at_once(memory.delete_if(&here, &pin))?;
+            laws.done(memory, &Done::Removed { at: &here });
+            Ok(())
+        })
+        .await
+    }
+
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
         let here = dir.clone();
         self.call(Operation::DeleteTree, dir, move |memory, laws| {

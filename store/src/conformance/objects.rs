@@ -10,6 +10,7 @@ pub(super) async fn run(store: &Arc<dyn Store>, root: &Location) {
     atomic(store, &below(root, "atomic")).await;
     copies(&**store, &below(root, "copies")).await;
     listing(&**store, &below(root, "listing")).await;
+    conditional_deletes(&**store, &below(root, "older/config.json")).await;
     assert_ne!(store.space(root).await.unwrap(), Some(0));
     assert_ne!(store.space(&below(root, "not/there/yet")).await.unwrap(), Some(0));
     store.check_output(root).await.unwrap();
@@ -53,6 +54,20 @@ async fn copies(store: &dyn Store, root: &Location) {
     store.copy(&from, &to, Some(&pin)).await.unwrap();
     assert!(store.get(&to, 1 << 30).await.unwrap().0 == bytes);
     assert!(store.get(&from, 1 << 30).await.unwrap().0 == bytes);
+}
+
+/// Only the version that was looked at goes.
+async fn conditional_deletes(store: &dyn Store, at: &Location) {
+    store.put(at, "first".into()).await.unwrap();
+    let first = store.head(at).await.unwrap().pin;
+    store.put(at, "the second".into()).await.unwrap();
+    let second = store.head(at).await.unwrap().pin;
+    fails!(store.delete_if(at, &first).await, Changed, "delete of a version that was replaced");
+    assert_eq!(&store.get(at, 100).await.unwrap().0[..], b"the second");
+    assert_eq!(store.list(&at.parent().unwrap()).await.unwrap().len(), 1, "nothing is left beside it");
+    store.delete_if(at, &second).await.unwrap();
+    fails!(store.head(at).await, NotFound, "what was deleted");
+    store.delete_if(at, &second).await.expect("deleting what is gone is fine");
 }
 
 async fn listing(store: &dyn Store, root: &Location) {

@@ -1,7 +1,7 @@
 //! What a store that is read only refuses: every write, by the same kind.
 
 use super::{below, fails};
-use crate::id::{PartId, UploadId};
+use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::{PartSlot, Store};
 
@@ -12,6 +12,7 @@ pub(super) async fn run(store: &dyn Store, root: &Location) {
     fails!(store.create(&at, "x".into()).await, Unsupported, "create");
     fails!(store.copy(&at, &at, None).await, Unsupported, "copy");
     fails!(store.delete(&at).await, Unsupported, "delete");
+    fails!(store.delete_if(&at, &Pin::new("1")).await, Unsupported, "conditional delete");
     fails!(store.delete_tree(root).await, Unsupported, "delete of a folder");
     fails!(store.remove_empty_dir(root).await, Unsupported, "removal of a folder");
     fails!(store.sweep(root).await, Unsupported, "sweep");

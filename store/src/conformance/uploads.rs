@@ -17,6 +17,27 @@ pub(super) async fn run(store: &Arc<dyn Store>, root: &Location) {
     unknown(&**store, &below(root, "unknown")).await;
     wrong_part(&**store, &below(root, "wrong")).await;
     over_another(&**store, &below(root, "over")).await;
+    once(&**store, &below(root, "once")).await;
+    nothing(&**store, &below(root, "nothing")).await;
+}
+
+/// An upload is completed once: repeated after something newer came, it changes nothing. Publication rests on this.
+async fn once(store: &dyn Store, at: &Location) {
+    let upload = store.begin(at, 1000).await.unwrap();
+    let part = store.put_part(at, &upload, slot(0), content(9, 1000).into()).await.unwrap();
+    store.complete(at, &upload, &[(0, part.clone())], 1000).await.unwrap();
+    store.put(at, content(10, 1000).into()).await.unwrap();
+    // Of one length, so a store may take it for done.
+    let _ = store.complete(at, &upload, &[(0, part)], 1000).await;
+    assert!(store.get(at, 1000).await.unwrap().0 == content(10, 1000), "an upload was completed a second time");
+}
+
+/// An upload of one part without bytes.
+async fn nothing(store: &dyn Store, at: &Location) {
+    let upload = store.begin(at, 0).await.unwrap();
+    let part = store.put_part(at, &upload, slot(0), Vec::new().into()).await.unwrap();
+    store.complete(at, &upload, &[(0, part)], 0).await.unwrap();
+    assert_eq!(store.head(at).await.unwrap().size, 0);
 }
 
 /// A part that was never put: nothing becomes of it, and the upload can still be completed from the right ones.

@@ -4,7 +4,7 @@ use std::fs::{self, FileType};
 use std::io;
 use std::path::PathBuf;
 
-use super::{HIDDEN, TEMPORARY, UPLOADS, path};
+use super::{ASIDE, HIDDEN, TEMPORARY, UPLOADS, path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 use crate::store::Entry;
@@ -31,7 +31,7 @@ pub(super) fn list(dir: &Location) -> Result<Vec<Entry>> {
                 continue;
             };
             let uploads = name == UPLOADS && folder.file_name().is_some_and(|parent| parent == HIDDEN);
-            if uploads || name.starts_with(TEMPORARY) {
+            if uploads || name.starts_with(TEMPORARY) || name.starts_with(ASIDE) {
                 continue;
             }
             let name = format!("{prefix}{name}");

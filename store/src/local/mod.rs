@@ -14,7 +14,8 @@
 //! **Crash.** Small files are synced, renamed, and their folder is synced. Of an upload only completing syncs, once;
 //! parts put before a crash of the machine may be lost, which [`Store::boot_id`] tells. On file systems that several
 //! machines share each part is synced before it counts. Interrupted small writes leave files named
-//! `.shardfuse-tmp-*`, which no listing shows and [`Store::sweep`] removes.
+//! `.shardfuse-tmp-*`, which no listing shows and [`Store::sweep`] removes. An interrupted [`Store::delete_if`] leaves
+//! `.shardfuse-aside-<token>-<name>`, which [`Store::sweep`] gives its name back.
 //!
 //! **Retry.** Nothing here retries but interrupted system calls.
 
@@ -31,6 +32,7 @@ use crate::location::Location;
 use crate::store::{Entry, Meta, PartSlot, Store};
 use crate::token::token;
 
+mod aside;
 mod create;
 mod direct;
 mod folder;
@@ -53,6 +55,9 @@ const HIDDEN: &str = ".shardfuse";
 const UPLOADS: &str = "upload";
 /// How the names of half-written small files begin.
 const TEMPORARY: &str = ".shardfuse-tmp-";
+
+/// How the names begin that files have while [`Store::delete_if`] looks at them.
+const ASIDE: &str = ".shardfuse-aside-";
 
 /// Files on a local disk or a shared POSIX file system. The module's documentation says what holds.
 ///
@@ -157,6 +162,15 @@ impl Store for Local {
         blocking(move || {
             handles.forget(path(&at)?);
             remove::delete(&at)
+        })
+        .await
+    }
+
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        let (at, pin, handles) = (at.clone(), pin.clone(), self.handles.clone());
+        blocking(move || {
+            handles.forget(path(&at)?);
+            aside::delete_if(&at, &pin)
         })
         .await
     }

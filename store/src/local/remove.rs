@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use super::write::{dir_of, sync_folder_of};
-use super::{TEMPORARY, folder, path};
+use super::{TEMPORARY, aside, folder, path};
 use crate::error::{Error, Result};
 use crate::location::Location;
 
@@ -46,6 +46,9 @@ pub(super) fn sweep(dir: &Location) -> Result<()> {
     };
     for entry in found {
         let entry = entry.map_err(failed)?;
+        if aside::restore(&entry.path()).map_err(failed)? {
+            tracing::info!(path = %entry.path().display(), "an interrupted removal is undone");
+        }
         if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
             match fs::remove_file(entry.path()) {
                 Err(e) if !gone(&e) => return Err(failed(e)),

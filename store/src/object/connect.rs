@@ -11,6 +11,7 @@ use object_store::client::{ClientOptions, HttpConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, RetryConfig};
 
+use super::condition::Deletes;
 use super::pending::Pending;
 use super::wire::{Connections, Connector};
 use super::{Bucket, Login, profile};
@@ -164,8 +165,10 @@ fn s3(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Connec
         .build()
         .map_err(unusable(at))?;
     let login = if anonymous { Login::Anonymous } else { Login::Aws(client.credentials().clone()) };
-    let pending = Pending::S3 { signer: client.clone(), http: http.map_err(unusable(at))? };
-    Ok(bucket(at, Arc::new(client), login, pending))
+    let http = http.map_err(unusable(at))?;
+    let deletes = Deletes::Signed { signer: Arc::new(client.clone()), http: http.clone() };
+    let pending = Pending::S3 { signer: client.clone(), http };
+    Ok(bucket(at, Arc::new(client), login, pending, deletes))
 }
 
 /// The profile that the environment names, or the default one where it names no credentials at all.
@@ -271,8 +274,10 @@ fn google(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Co
     let from = (!anonymous).then(|| client.credentials().clone());
     let login = from.clone().map_or(Login::Anonymous, Login::Google);
     let address = format!("{}/{}", base.trim_end_matches('/'), at.authority());
-    let pending = Pending::Google { bucket: address, credentials: from, http: http.map_err(unusable(at))? };
-    Ok(bucket(at, Arc::new(client), login, pending))
+    let http = http.map_err(unusable(at))?;
+    let deletes = Deletes::Google { bucket: address.clone(), credentials: from.clone(), http: http.clone() };
+    let pending = Pending::Google { bucket: address, credentials: from, http };
+    Ok(bucket(at, Arc::new(client), login, pending, deletes))
 }
 
 fn azure(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Connector) -> Result<Bucket> {
@@ -328,6 +333,10 @@ fn azure(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Con
         return Err(Error::new(ErrorKind::Permanent, at, message));
     }
     let anonymous = set(AzureConfigKey::SkipSignature).as_deref() == Some("true");
+    let http = connector.connect(&match entry {
+        Some(entry) => options(entry),
+        None => ClientOptions::new().with_allow_http(env.get("AZURE_ALLOW_HTTP").is_some_and(is_true)),
+    });
     let client = builder
         .with_container_name(container)
         .with_http_connector(connector)
@@ -335,20 +344,23 @@ fn azure(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Con
         .build()
         .map_err(unusable(at))?;
     let login = if anonymous { Login::Anonymous } else { Login::Azure(client.credentials().clone()) };
-    Ok(bucket(at, Arc::new(client), login, Pending::Marked))
+    let client = Arc::new(client);
+    let deletes = Deletes::Signed { signer: client.clone(), http: http.map_err(unusable(at))? };
+    Ok(bucket(at, client, login, Pending::Marked, deletes))
 }
 
 fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y")
 }
 
-fn bucket(at: &Location, client: Arc<dyn super::Client>, login: Login, pending: Pending) -> Bucket {
+fn bucket(at: &Location, client: Arc<dyn super::Client>, login: Login, pending: Pending, deletes: Deletes) -> Bucket {
     Bucket {
         scheme: at.scheme(),
         name: at.authority().to_owned(),
         client,
         login,
         pending,
+        deletes,
         logged_in: AtomicBool::new(false),
     }
 }

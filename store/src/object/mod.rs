@@ -34,6 +34,7 @@ use crate::id::{PartId, Pin, UploadId};
 use crate::location::{Location, Scheme};
 use crate::store::{Entry, Meta, PartSlot, Store};
 
+mod condition;
 mod connect;
 mod failure;
 mod ids;
@@ -51,6 +52,7 @@ mod write;
 pub(crate) use connect::{Environment, connect};
 pub(crate) use wire::{Connections, Patience};
 
+use condition::Deletes;
 use pending::Pending;
 use wire::Seen;
 
@@ -74,6 +76,7 @@ pub(crate) struct Bucket {
     client: Arc<dyn Client>,
     login: Login,
     pending: Pending,
+    deletes: Deletes,
     /// Whether there ever were credentials.
     logged_in: AtomicBool,
 }
@@ -178,6 +181,10 @@ impl Store for Bucket {
 
     async fn delete(&self, at: &Location) -> Result<()> {
         write::delete(self, at).await
+    }
+
+    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
+        condition::delete_if(self, at, pin).await
     }
 
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
