@@ -201,6 +201,7 @@ fn plan() -> Plan {
         shards,
         indexed: true,
         sidecars: Vec::new(),
+        head_is_embedding: None,
     };
     let adapter = AdapterInventory {
         url: "s3://models/lora".into(),

@@ -2,6 +2,8 @@
 //!
 //! Defaults and meanings follow PEFT 0.21 (`LoraConfig`, `TrainableTokensConfig`).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
@@ -32,9 +34,9 @@ pub enum Tokens {
     /// None.
     None,
     /// Rows of the input embedding.
-    Input(Vec<u64>),
+    Input(Arc<[u64]>),
     /// Rows of named layers.
-    ByLayer(Vec<(String, Vec<u64>)>),
+    ByLayer(Vec<(String, Arc<[u64]>)>),
 }
 
 /// A parsed adapter configuration.
@@ -64,6 +66,9 @@ pub struct AdapterConfig {
     pub tokens: Tokens,
     /// The base that the adapter names.
     pub base_model: Option<String>,
+    /// What PEFT wrote of the layout of the weights: true if it met transformers' `Conv1D`. Only a hint, see
+    /// [`super::orientation`].
+    pub fan_in_fan_out: bool,
     /// Keys that this version does not know, in the order of the file.
     pub unknown: Vec<String>,
 }
@@ -95,6 +100,7 @@ impl AdapterConfig {
             alpha_pattern: pattern(map, "alpha_pattern")?,
             tokens: tokens(map, peft_type)?,
             base_model: text(map, "base_model_name_or_path")?.filter(|s| !s.is_empty()),
+            fan_in_fan_out: map.get("fan_in_fan_out") == Some(&Value::Bool(true)),
             unknown: map.keys().filter(|k| !KNOWN.contains(&k.as_str())).cloned().collect(),
         };
         if !config.lora_alpha.is_finite() {
@@ -201,7 +207,7 @@ fn rank(map: &Map<String, Value>, peft_type: PeftType) -> Result<u64> {
 
 fn tokens(map: &Map<String, Value>, peft_type: PeftType) -> Result<Tokens> {
     let key = if peft_type == PeftType::TrainableTokens { "token_indices" } else { "trainable_token_indices" };
-    let list = |v: &Value, of: &str| -> Result<Vec<u64>> {
+    let list = |v: &Value, of: &str| -> Result<Arc<[u64]>> {
         let items = v.as_array().ok_or_else(|| bad(format!("{of} is not a list of token ids")))?;
         let ids: Vec<u64> = items
             .iter()
@@ -211,7 +217,7 @@ fn tokens(map: &Map<String, Value>, peft_type: PeftType) -> Result<Tokens> {
         sorted.sort_unstable();
         match sorted.windows(2).find(|w| w[0] == w[1]) {
             Some(twice) => Err(bad(format!("{of} names token {} twice", twice[0]))),
-            None => Ok(ids),
+            None => Ok(ids.into()),
         }
     };
     match map.get(key) {
@@ -425,11 +431,11 @@ mod tests {
     fn token_indices_come_as_list_or_by_layer() {
         assert_eq!(
             parse(r#"{"peft_type": "LORA", "trainable_token_indices": [3, 1]}"#).unwrap().tokens,
-            Tokens::Input(vec![3, 1])
+            Tokens::Input([3, 1].into())
         );
         assert_eq!(
             parse(r#"{"peft_type": "LORA", "trainable_token_indices": {"wte": [5]}}"#).unwrap().tokens,
-            Tokens::ByLayer(vec![("wte".into(), vec![5])])
+            Tokens::ByLayer(vec![("wte".into(), [5].into())])
         );
         assert!(parse(r#"{"peft_type": "LORA", "trainable_token_indices": [3, 3]}"#).is_err());
     }

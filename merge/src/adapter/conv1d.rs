@@ -1,14 +1,17 @@
 //! Which modules are `Conv1D`, transformers' linear layer with the transposed weight [in, out].
 //!
 //! The layer's type decides the transposition, never `fan_in_fan_out` and never the shape. Conv1D exists in a few model
-//! types only [transformers 5.23, `pytorch_utils.Conv1D`].
+//! types only [transformers 5.23, `pytorch_utils.Conv1D`]. For types that are not known see [`super::orientation`].
 
 use fancy_regex::Regex;
 use serde_json::Value;
 
+use crate::plan::tie;
+
 /// Decides for the modules of one model.
 #[derive(Debug)]
 pub struct Conv1d {
+    known: bool,
     rules: Vec<(String, Regex)>,
 }
 
@@ -23,7 +26,15 @@ impl Conv1d {
     pub fn of(config: &Value) -> Conv1d {
         let mut rules = Vec::new();
         collect(config, "", &mut rules);
-        Conv1d { rules }
+        let composite = ["encoder-decoder", "vision-encoder-decoder", "speech-encoder-decoder"];
+        let class = config.get("model_type").and_then(Value::as_str);
+        let known = class.is_some_and(|c| composite.contains(&c) || tie::knows(c)) || !rules.is_empty();
+        Conv1d { known, rules }
+    }
+
+    /// Whether the model's type is one whose layers are known.
+    pub fn knows_the_model(&self) -> bool {
+        self.known
     }
 
     /// Whether the module of this path (in the base's names) is a Conv1D.

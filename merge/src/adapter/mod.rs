@@ -2,7 +2,13 @@
 
 pub mod config;
 pub mod conv1d;
+mod group;
 pub mod key;
+pub mod literal;
+pub mod orientation;
 pub mod pattern;
 pub mod rename;
 pub mod resolve;
+mod scale;
+pub mod suffix;
+mod target;

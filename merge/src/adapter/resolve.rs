@@ -3,14 +3,17 @@
 //! Tensors that are present are authoritative; the configuration gives scales and says what should be there. A tensor
 //! that nothing consumes is an error that lists every such key: PEFT does not even warn, and users lose adapters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::config::{AdapterConfig, Modules, Tokens};
+use super::config::{AdapterConfig, Tokens};
+use super::group::{Context, LoraGroup, Place};
 use super::key::{Role, classify};
-use super::pattern::{Patterns, suffix_matches};
 use super::rename::candidates;
-use crate::dtype::DtypeExt;
+use super::scale::Tables;
+use super::suffix::suffixes;
+use super::target::missing_targets;
 use crate::error::{Error, Kind, Result};
+use crate::plan::effort::Effort;
 use crate::plan::inventory::{AdapterInventory, Source};
 
 /// A low-rank pair with its scale, before it is laid onto a weight.
@@ -28,6 +31,16 @@ pub struct Pair {
     pub scale: f64,
     /// DoRA's magnitude.
     pub magnitude: Option<Source>,
+}
+
+impl Pair {
+    /// The delta's shape `[out, in]`, if it is one of a linear layer.
+    pub fn linear(&self) -> Option<[u64; 2]> {
+        match (self.a.shape.as_slice(), self.b.shape.as_slice()) {
+            ([_, inputs], [outputs, _]) if !self.embedding => Some([*outputs, *inputs]),
+            _ => None,
+        }
+    }
 }
 
 /// Why a tensor is replaced.
@@ -95,14 +108,14 @@ pub struct Resolved {
 pub trait Names {
     /// Whether the base has this tensor.
     fn has(&self, tensor: &str) -> bool;
-    /// Every tensor's name.
+    /// Every tensor's name, sorted.
     fn all(&self) -> Vec<&str>;
     /// The output embedding that shares its tensor with the input embedding.
     fn tied_head(&self) -> Option<&str>;
 }
 
 /// Resolves one adapter.
-pub fn resolve(adapter: &AdapterInventory, names: &dyn Names) -> Result<Resolved> {
+pub fn resolve(adapter: &AdapterInventory, names: &dyn Names, effort: &mut Effort) -> Result<Resolved> {
     refuse_empty(&adapter.tensors)?;
     let mut groups: BTreeMap<String, LoraGroup> = BTreeMap::new();
     let mut replaced: BTreeMap<String, Replaced> = BTreeMap::new();
@@ -156,13 +169,18 @@ pub fn resolve(adapter: &AdapterInventory, names: &dyn Names) -> Result<Resolved
             ));
         }
     }
+    let saved: HashSet<&str> = adapter.config.modules_to_save.iter().map(String::as_str).collect();
     for (tensor, r) in replaced {
-        out.edits.push(r.edit(tensor, &adapter.config)?);
+        out.edits.push(r.edit(tensor, &saved)?);
     }
     token_rows(&adapter.config, &rows, names, &mut out, &mut unmatched)?;
-    let scales = Scales::new(&adapter.config)?;
+    let tables = Tables::new(&adapter.config)?;
+    let modules: Vec<&str> = groups.keys().map(String::as_str).collect();
+    let scales = tables.scales(&modules, effort)?;
+    let context = Context { config: &adapter.config, scales: &scales, names };
     let mut owners: HashMap<String, String> = HashMap::new();
-    for (module, group) in &groups {
+    for (number, (module, group)) in groups.iter().enumerate() {
+        effort.check()?;
         let Some((tensor, base_module)) =
             locate(module, "weight", false, names).or_else(|| locate(module, "in_proj_weight", false, names))
         else {
@@ -175,7 +193,8 @@ pub fn resolve(adapter: &AdapterInventory, names: &dyn Names) -> Result<Resolved
                 format!("adapter modules {other} and {module} are both {tensor} of the base"),
             ));
         }
-        group.edits(module, &tensor, &base_module, &adapter.config, &scales, names, &mut out)?;
+        let place = Place { number, module, tensor: &tensor, base_module: &base_module };
+        group.edits(&place, &context, &mut out)?;
     }
     if !unmatched.is_empty() {
         return Err(refuse_unmatched(unmatched, adapter.tensors.len(), names));
@@ -216,11 +235,12 @@ fn refuse_empty(tensors: &[Source]) -> Result<()> {
 fn refuse_unmatched(mut keys: Vec<String>, all: usize, names: &dyn Names) -> Error {
     keys.sort();
     // A key below `experts` of a base that stacks them is not a stray: it is a kind that is not merged yet.
+    let sorted = names.all();
     let stacked = keys.iter().find_map(|k| {
         let path = k.strip_prefix("base_model.model.").unwrap_or(k);
         let experts = &path[..path.find(".experts.").map(|at| at + ".experts.".len())?];
-        let base: Vec<&str> = names.all().into_iter().filter(|n| n.starts_with(experts)).collect();
-        (!base.is_empty()).then(|| (k.clone(), base[0].to_owned()))
+        let first = sorted.get(sorted.partition_point(|n| *n < experts))?;
+        first.starts_with(experts).then(|| (k.clone(), (*first).to_owned()))
     });
     if let Some((key, base)) = stacked {
         return Error::new(
@@ -230,7 +250,7 @@ fn refuse_unmatched(mut keys: Vec<String>, all: usize, names: &dyn Names) -> Err
             ),
         );
     }
-    let example = names.all().first().map_or(String::new(), |n| format!(", such as {n}"));
+    let example = sorted.first().map_or(String::new(), |n| format!(", such as {n}"));
     Error::new(
         Kind::UnmatchedKeys,
         format!("{} of {all} adapter tensors match no tensor of the base: {}", keys.len(), keys.join(", ")),
@@ -247,10 +267,9 @@ struct Replaced<'a> {
 }
 
 impl Replaced<'_> {
-    fn edit(self, tensor: String, config: &AdapterConfig) -> Result<Edit> {
+    fn edit(self, tensor: String, modules_to_save: &HashSet<&str>) -> Result<Edit> {
         // PEFT saves a module of modules_to_save under its own name, as it does an embedding that was only resized.
-        let saved = config.modules_to_save.iter().any(|name| suffix_matches(name, &self.module));
-        let trained = saved || !tensor.ends_with("weight");
+        let trained = suffixes(&self.module).any(|name| modules_to_save.contains(name)) || !tensor.ends_with("weight");
         let (source, origin, twin) = match (self.saved, self.plain, self.base_layer) {
             (Some(saved), twin, None) => (saved, Origin::Trained, twin),
             (None, Some(plain), None) => (plain, if trained { Origin::Trained } else { Origin::Resized }, None),
@@ -271,168 +290,6 @@ impl Replaced<'_> {
     }
 }
 
-#[derive(Default)]
-struct LoraGroup<'a> {
-    a: Option<&'a Source>,
-    b: Option<&'a Source>,
-    bias: Option<&'a Source>,
-    embedding_a: Option<&'a Source>,
-    embedding_b: Option<&'a Source>,
-    magnitude: Option<&'a Source>,
-}
-
-impl LoraGroup<'_> {
-    fn tensors(&self) -> impl Iterator<Item = &Source> {
-        [self.a, self.b, self.bias, self.embedding_a, self.embedding_b, self.magnitude].into_iter().flatten()
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
-    fn edits(
-        &self,
-        module: &str,
-        tensor: &str,
-        base_module: &str,
-        config: &AdapterConfig,
-        scales: &Scales,
-        names: &dyn Names,
-        out: &mut Resolved,
-    ) -> Result<()> {
-        let (a, b, embedding) = self.pair(module)?;
-        for t in self.tensors() {
-            if !t.dtype.fusable() {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("adapter tensor {} is {}, expected F32, F16 or BF16", t.name, t.dtype.name()),
-                ));
-            }
-        }
-        if a.shape.len() < 2 || b.shape.len() < 2 {
-            return Err(Error::new(
-                Kind::ShapeMismatch,
-                format!("{} has shape {:?} and {} has shape {:?}, expected matrices", a.name, a.shape, b.name, b.shape),
-            ));
-        }
-        if a.shape.len() > 2 && a.shape[0] != b.shape[1] && a.shape[0].is_multiple_of(b.shape[1]) {
-            let (a, b) = (format!("{} of shape {:?}", a.name, a.shape), format!("{} of shape {:?}", b.name, b.shape));
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!("{a} and {b}: a convolution with groups is not supported"),
-            ));
-        }
-        if a.shape[0] != b.shape[1] {
-            return Err(Error::new(
-                Kind::RankMismatch,
-                format!(
-                    "{} has rank {} (shape {:?}), {} has rank {} (shape {:?})",
-                    a.name, a.shape[0], a.shape, b.name, b.shape[1], b.shape
-                ),
-            ));
-        }
-        let (rank, scale) = scales.of(module, a, out)?;
-        let edit = |tensor: &str, change| Edit { tensor: tensor.to_owned(), module: base_module.to_owned(), change };
-        match (config.use_dora, self.magnitude) {
-            (true, None) => {
-                return Err(Error::new(
-                    Kind::MissingTensor,
-                    format!("use_dora is true, and {module} has no lora_magnitude_vector"),
-                )
-                .hint("the adapter was saved without its magnitudes; save it again with PEFT"));
-            }
-            (false, Some(m)) => {
-                out.warnings.push(format!("{} is there although use_dora is false: merged as DoRA", m.name))
-            }
-            _ => {}
-        }
-        if let Some(bias) = self.bias {
-            if embedding || self.magnitude.is_some() {
-                let what = if embedding { "an embedding" } else { "DoRA" };
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("{} is a bias delta of {what}, which has none", bias.name),
-                ));
-            }
-            let target =
-                tensor.strip_suffix("weight").map(|t| format!("{t}bias")).filter(|t| names.has(t)).ok_or_else(
-                    || {
-                        Error::new(
-                            Kind::MissingTensor,
-                            format!("{} adds to a bias, and the base has no {base_module}.bias", bias.name),
-                        )
-                    },
-                )?;
-            out.edits.push(edit(&target, Change::Bias { source: bias.clone(), scale }));
-        }
-        let pair = Pair { a: a.clone(), b: b.clone(), embedding, rank, scale, magnitude: self.magnitude.cloned() };
-        out.edits.push(edit(tensor, Change::Pair(pair)));
-        Ok(())
-    }
-
-    fn pair(&self, module: &str) -> Result<(&Source, &Source, bool)> {
-        match (self.a, self.b, self.embedding_a, self.embedding_b) {
-            (Some(a), Some(b), None, None) => Ok((a, b, false)),
-            (None, None, Some(a), Some(b)) => Ok((a, b, true)),
-            (Some(_), Some(_), _, _) => {
-                Err(Error::new(Kind::Conflict, format!("{module} has a linear and an embedding pair")))
-            }
-            _ => {
-                let have: Vec<&str> = self.tensors().map(|t| t.name.as_str()).collect();
-                let missing = match (self.a, self.b, self.embedding_a, self.embedding_b) {
-                    (Some(_), None, ..) => "lora_B",
-                    (None, Some(_), ..) => "lora_A",
-                    (.., Some(_), None) => "lora_embedding_B",
-                    (.., None, Some(_)) => "lora_embedding_A",
-                    _ => "lora_A and lora_B",
-                };
-                Err(Error::new(Kind::IncompletePair, format!("{module} has {} and no {missing}", have.join(", "))))
-            }
-        }
-    }
-}
-
-/// Rank and alpha by module.
-struct Scales<'a> {
-    config: &'a AdapterConfig,
-    ranks: Patterns,
-    alphas: Patterns,
-}
-
-impl<'a> Scales<'a> {
-    fn new(config: &'a AdapterConfig) -> Result<Self> {
-        Ok(Scales {
-            config,
-            ranks: Patterns::compile("rank_pattern", &config.rank_pattern)?,
-            alphas: Patterns::compile("alpha_pattern", &config.alpha_pattern)?,
-        })
-    }
-
-    /// The module's rank (A's rows, which the configuration must agree with) and scale.
-    fn of(&self, module: &str, a: &Source, out: &mut Resolved) -> Result<(u64, f64)> {
-        let held = a.shape[0];
-        let ranks = self.ranks.matches(module);
-        let alphas = self.alphas.matches(module);
-        let said = ranks.first().map_or(self.config.r as f64, |(_, r)| *r);
-        // PEFT sorts the keys when it saves, so where several match, the order on disk need not be the trainer's; the
-        // tensor's own rank is the truth.
-        let agrees = said == held as f64 || (ranks.len() > 1 && ranks.iter().any(|(_, r)| *r == held as f64));
-        if !agrees {
-            let by = ranks.first().map_or("r".to_owned(), |(key, _)| format!("rank_pattern {key:?}"));
-            return Err(Error::new(
-                Kind::RankMismatch,
-                format!("{} has rank {held} (shape {:?}), adapter_config.json says {said} by {by}", a.name, a.shape),
-            ));
-        }
-        for (table, matches) in [("rank_pattern", &ranks), ("alpha_pattern", &alphas)] {
-            if matches.len() > 1 && matches.iter().any(|m| m.1 != matches[0].1) {
-                let keys: Vec<String> = matches.iter().map(|(k, v)| format!("{k:?} = {v}")).collect();
-                out.warnings.push(format!("{table}: several patterns match {module} ({}); the first one counts, and saving may have reordered them", keys.join(", ")));
-            }
-        }
-        let alpha = alphas.first().map_or(self.config.lora_alpha, |(_, v)| *v);
-        let rank = held as f64;
-        Ok((held, if self.config.use_rslora { alpha / rank.sqrt() } else { alpha / rank }))
-    }
-}
-
 fn token_rows(
     config: &AdapterConfig,
     found: &[(String, &Source)],
@@ -446,14 +303,21 @@ fn token_rows(
             "adapter_config.json names trainable tokens, and the adapter holds no trainable_tokens_delta",
         ));
     }
+    let mut by_layer: HashMap<&str, usize> = HashMap::new();
+    if let Tokens::ByLayer(layers) = &config.tokens {
+        for (number, (layer, _)) in layers.iter().enumerate() {
+            by_layer.entry(layer).or_insert(number);
+        }
+    }
     for (module, source) in found {
         let indices = match &config.tokens {
             Tokens::None => None,
             Tokens::Input(ids) => Some(ids),
             // The head of a tied model carries the rows of the embedding under its own name.
-            Tokens::ByLayer(layers) => layers
-                .iter()
-                .find(|(layer, _)| suffix_matches(layer, module))
+            Tokens::ByLayer(layers) => suffixes(module)
+                .filter_map(|name| by_layer.get(name))
+                .min()
+                .map(|number| &layers[*number])
                 .or_else(|| {
                     layers
                         .first()
@@ -482,28 +346,10 @@ fn token_rows(
             Some((tensor, module)) => out.edits.push(Edit {
                 tensor,
                 module,
-                change: Change::Rows { rows: indices.clone(), source: (*source).clone() },
+                change: Change::Rows { rows: indices.to_vec(), source: (*source).clone() },
             }),
             None => unmatched.push(source.name.clone()),
         }
     }
     Ok(())
-}
-
-/// A target that the configuration names, of which the base has modules and the adapter nothing at all.
-fn missing_targets(
-    config: &AdapterConfig,
-    groups: &BTreeMap<String, LoraGroup<'_>>,
-    names: &dyn Names,
-    out: &mut Resolved,
-) {
-    let Modules::List(list) = &config.target_modules else { return };
-    for target in list {
-        let in_base =
-            || names.all().iter().filter_map(|n| n.strip_suffix(".weight")).any(|m| suffix_matches(target, m));
-        if !groups.keys().any(|m| suffix_matches(target, m)) && in_base() && config.tokens == Tokens::None {
-            out.warnings
-                .push(format!("target_modules names {target}, the base has it, and the adapter holds nothing for it"));
-        }
-    }
 }

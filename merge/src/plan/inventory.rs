@@ -13,7 +13,7 @@ use crate::dtype::Dtype;
 pub struct ObjectId(pub u32);
 
 /// An input object and what it is held to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Object {
     /// Where it lies.
     pub url: String,
@@ -87,6 +87,9 @@ pub struct BaseInventory {
     pub indexed: bool,
     /// Files that travel.
     pub sidecars: Vec<Sidecar>,
+    /// Whether input and output embedding of the files hold the same values; `None` where nobody has to know
+    /// ([`super::tie::to_compare`]).
+    pub head_is_embedding: Option<bool>,
 }
 
 /// An adapter.

@@ -1,11 +1,16 @@
 //! The plan: spec and inventory in, every output file, recipe and task out. Pure, deterministic, immutable.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 pub mod build;
 pub mod cost;
+pub mod effort;
 pub mod grid;
 pub mod inventory;
+pub mod levels;
+pub mod limits;
 pub mod manifest;
 pub mod output;
 pub mod recipe;
@@ -19,6 +24,7 @@ mod tests;
 
 use crate::error::{Error, Kind, Result};
 use build::Equal;
+use effort::{Cancel, Effort};
 use inventory::{Inventory, Object};
 use output::Output;
 use recipe::Measure;
@@ -48,8 +54,17 @@ pub struct Plan {
 impl Plan {
     /// Plans a merge.
     pub fn new(spec: MergeSpec, inventory: &Inventory) -> Result<(Plan, Report)> {
+        Plan::until(spec, inventory, Cancel::default())
+    }
+
+    /// Plans a merge until it is cancelled.
+    ///
+    /// # Errors
+    /// What the plan refuses; [`Kind::Interrupted`] if it was cancelled.
+    pub fn until(spec: MergeSpec, inventory: &Inventory, cancel: Cancel) -> Result<(Plan, Report)> {
         spec.check()?;
-        let mut built = build::build(&spec, inventory)?;
+        let mut effort = Effort::new(cancel);
+        let mut built = build::build(&spec, inventory, &mut effort)?;
         let output = output::lay_out(&spec, inventory, &mut built)?;
         let plan = Plan {
             format: FORMAT,
@@ -59,13 +74,30 @@ impl Plan {
             measures: built.measures,
             output,
         };
+        limits::check(&plan)?;
+        effort.check()?;
         Ok((plan, built.report))
     }
 
     /// The plan as it is stored. Equal plans have equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Every map in a plan is ordered and every float is finite, so this cannot fail.
+        // Every map in a plan has texts for keys, so this cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The plan as it is stored, after it was read back: what cannot be read again must not be written.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if other bytes or another plan come back; a defect.
+    pub fn to_stored(&self) -> Result<Vec<u8>> {
+        let bytes = self.to_bytes();
+        let defect = |why: String| Error::new(Kind::Internal, format!("the plan cannot be stored: {why}"));
+        let again = Plan::from_bytes(&bytes).map_err(|e| defect(e.message().to_owned()))?;
+        match self.difference(&again) {
+            _ if again == *self => Ok(bytes),
+            Some(d) => Err(defect(format!("{} would be {} instead of {}", d.what, d.stored, d.now))),
+            None => Err(defect("it would come back changed".into())),
+        }
     }
 
     /// A stored plan.
@@ -94,8 +126,12 @@ impl Plan {
     /// The first thing in which another plan for the same output differs: the thing, theirs, ours. An input that
     /// changed comes first, since it explains the rest.
     pub fn difference(&self, stored: &Plan) -> Option<Difference> {
+        let mut by_url: HashMap<&str, &Object> = HashMap::with_capacity(stored.objects.len());
+        for object in &stored.objects {
+            by_url.entry(&object.url).or_insert(object);
+        }
         for ours in &self.objects {
-            if let Some(theirs) = stored.objects.iter().find(|o| o.url == ours.url)
+            if let Some(theirs) = by_url.get(ours.url.as_str()).copied()
                 && theirs != ours
             {
                 return Some(Difference {

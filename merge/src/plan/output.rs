@@ -1,17 +1,22 @@
 //! The files of the output: weights with their headers, index, configuration, sidecars.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::build::{Built, Slot};
+use super::build::{Built, Slot, Vocabulary};
 use super::inventory::{Inventory, ObjectId, Sidecar};
+use super::levels;
+use super::manifest::MANIFEST;
 use super::recipe::Placed;
 use super::spec::{MAX_PARTS, MergeSpec, Tokenizer};
 use crate::checkpoint::{header, index, sidecar};
 use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
+
+/// What names begin with that a merge gives to its own files in the output's folder.
+const RESERVED: &str = ".shardfuse";
 
 /// A weight file of the output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,7 +100,32 @@ pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Re
         .hint("use a larger --part-size, or a smaller --max-shard-size"));
     }
     let index = (!single).then(|| render_index(&files));
-    Ok(Output { sidecars: sidecars(spec, inventory, built), index, config: config(spec, inventory, built), files })
+    let output =
+        Output { sidecars: sidecars(spec, inventory, built), index, config: config(spec, inventory, built), files };
+    check_names(&output)?;
+    Ok(output)
+}
+
+/// Every file has a name of its own, and none has one that a merge needs for itself.
+fn check_names(output: &Output) -> Result<()> {
+    let weights = output.files.iter().map(|f| f.name.as_str());
+    let others = output.sidecars.iter().map(|(name, _)| name.as_str());
+    let index = output.index.iter().map(|(name, _)| name.as_str());
+    let mut seen = HashSet::from(["config.json", MANIFEST]);
+    for name in weights.chain(others).chain(index) {
+        if name.split('/').any(|part| part.starts_with(RESERVED)) {
+            return Err(Error::new(
+                Kind::UnsafePath,
+                format!("the base holds a file named {name}; names that begin with {RESERVED} are reserved"),
+            )
+            .hint("rename the file in the base"));
+        }
+        if !seen.insert(name) {
+            return Err(Error::new(Kind::Conflict, format!("two files of the output would have the name {name}"))
+                .hint("rename the base's files; --max-shard-size gives the weight files names of their own"));
+        }
+    }
+    Ok(())
 }
 
 fn file(name: String, slots: &[&Slot], metadata: &BTreeMap<String, String>) -> Result<OutputFile> {
@@ -171,11 +201,14 @@ fn config(spec: &MergeSpec, inventory: &Inventory, built: &Built) -> SmallFile {
     let base = &inventory.base;
     let mut value = base.config.clone();
     let before = value.clone();
-    if let Some(rows) = built.vocab_size {
-        set_nested(&mut value, "vocab_size", rows.into());
+    if let Some(Vocabulary { rows, only }) = built.vocabulary {
+        levels::set(&mut value, "vocab_size", &rows.into(), only.map(Value::from).as_ref());
     }
     if built.untied {
-        set_nested(&mut value, "tie_word_embeddings", false.into());
+        let key = "tie_word_embeddings";
+        if !levels::set_held(&mut value, key, &false.into(), None) {
+            value[key] = false.into();
+        }
     }
     let main = built.main_dtype.map(|d| spec.output_dtype(d, built.main_dtype));
     if let Some(name) = main.and_then(DtypeExt::config_name) {
@@ -192,17 +225,6 @@ fn config(spec: &MergeSpec, inventory: &Inventory, built: &Built) -> SmallFile {
     let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
     text.push('\n');
     SmallFile::Text(text)
-}
-
-/// Sets a key where the config has it: at the top, in the text sub-config, or in both; else at the top.
-fn set_nested(config: &mut Value, key: &str, value: Value) {
-    let nested = config.get("text_config").is_some_and(|t| t.get(key).is_some());
-    if nested {
-        config["text_config"][key] = value.clone();
-    }
-    if !nested || config.get(key).is_some() {
-        config[key] = value;
-    }
 }
 
 fn sidecars(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Vec<(String, SmallFile)> {
@@ -228,7 +250,7 @@ fn sidecars(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Vec<(
             files.insert(&s.name, s.object);
         }
         built.report.notes.push(format!("tokenizer files come from {whose}"));
-    } else if built.vocab_size.is_some() {
+    } else if built.vocabulary.is_some() {
         built
             .report
             .warnings

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::MAX_PART;
 use super::recipe::DoraNorm;
 use crate::dtype::{Dtype, DtypeExt};
 use crate::error::{Error, Kind, Result};
@@ -104,6 +105,12 @@ impl MergeSpec {
         if self.part_size < 1024 || !self.part_size.is_power_of_two() {
             return Err(usage(format!("a part of {} bytes is not a power of two of KiB", self.part_size))
                 .hint("such as --part-size 64MiB"));
+        }
+        if self.part_size > MAX_PART {
+            return Err(usage(format!(
+                "a part of {} bytes is too large, at most {MAX_PART} are taken",
+                self.part_size
+            )));
         }
         if self.max_shard_size == Some(0) {
             return Err(usage("--max-shard-size is 0".into()));

@@ -52,6 +52,7 @@ impl Case {
             shards: vec![shard],
             indexed: false,
             sidecars: Vec::new(),
+            head_is_embedding: Some(true),
         };
         let mut objects = vec![object("base/model.safetensors".into())];
         let mut adapters = Vec::new();

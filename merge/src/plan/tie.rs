@@ -1,9 +1,18 @@
 //! Tied embeddings: whether a model is tied, and what its two sides are called.
 //!
-//! `tie_word_embeddings` in config.json (or in its text sub-config) decides, else the class's default in transformers
-//! 5.23. Neither the lack of an lm_head tensor nor its presence is a test.
+//! `tie_word_embeddings` in config.json (at the top or in the language model's own part) decides, else the class's default
+//! in transformers 5.23. Neither the lack of an lm_head tensor nor its presence is a test; but a file that holds two
+//! different tensors is not tied, whatever its configuration says.
+
+use std::collections::HashMap;
 
 use serde_json::Value;
+
+use super::inventory::{AdapterInventory, BaseInventory, Source};
+use super::levels;
+use crate::adapter::key::classify;
+use crate::adapter::rename::candidates;
+use crate::error::{Error, Kind, Result};
 
 /// Model types whose class ties by default.
 const TIED: [&str; 47] = [
@@ -105,7 +114,7 @@ const UNTIED: [&str; 45] = [
 ];
 
 /// Input embedding and the output embedding that is its partner.
-const SIDES: [(&str, &str); 12] = [
+const SIDES: [Sides; 12] = [
     ("model.embed_tokens.weight", "lm_head.weight"),
     ("model.language_model.embed_tokens.weight", "lm_head.weight"),
     ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"),
@@ -122,8 +131,7 @@ const SIDES: [(&str, &str); 12] = [
 
 /// Whether the model is tied; `None` where neither the config nor the class tells.
 pub fn is_tied(config: &Value) -> Option<bool> {
-    let said = |c: &Value| c.get("tie_word_embeddings").and_then(Value::as_bool);
-    if let Some(tied) = said(config).or_else(|| config.get("text_config").and_then(said)) {
+    if let Some(tied) = levels::get(config, "tie_word_embeddings").and_then(Value::as_bool) {
         return Some(tied);
     }
     let class = config.get("model_type").and_then(Value::as_str)?;
@@ -134,8 +142,88 @@ pub fn is_tied(config: &Value) -> Option<bool> {
     }
 }
 
+/// Whether a model type is one of those whose class is known.
+pub fn knows(class: &str) -> bool {
+    TIED.contains(&class) || UNTIED.contains(&class)
+}
+
+/// Names of the input and the output embedding.
+pub type Sides = (&'static str, &'static str);
+
+/// How input and output embedding hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether they are one tensor; `None` where nothing tells.
+    pub tied: Option<bool>,
+    /// The configuration says that they are one, and the values of the file say that they are two. transformers 5 goes
+    /// by the values, older ones by the configuration.
+    pub config_is_wrong: bool,
+    /// The configuration says that they are one, and the user that they are two.
+    pub untied_by_request: bool,
+    /// The values of both are known to be the same or not.
+    pub compared: bool,
+}
+
+/// Decides whether a base is tied: by its values where they are known, else by `--tied`, else by its configuration.
+/// `head` tells whether the file holds the output embedding.
+///
+/// # Errors
+/// If `--tied` cannot be obeyed.
+pub fn decide(base: &BaseInventory, sides: Option<Sides>, head: bool, asked: Option<bool>) -> Result<Decision> {
+    let said = is_tied(&base.config);
+    let conflict = |why: String| Err(Error::new(Kind::Conflict, why));
+    let (input, output) = sides.unwrap_or(("the input embedding", "the output embedding"));
+    match (asked, said) {
+        (Some(true), Some(false)) => {
+            return conflict(format!(
+                "--tied true, but by config.json or its model type {input} and {output} are two tensors"
+            ))
+            .map_err(|e| e.hint("set tie_word_embeddings in the base's config.json if it is wrong"));
+        }
+        (Some(true), _) if sides.is_none() => {
+            return conflict("--tied true, but the base holds no input embedding under a name that is known".into());
+        }
+        (Some(true), _) if base.head_is_embedding == Some(false) => {
+            return conflict(format!("--tied true, but {input} and {output} hold different values in the base"))
+                .map_err(|e| e.hint("--tied false keeps both as they are"));
+        }
+        (Some(false), Some(true)) if sides.is_some() && !head => {
+            return conflict(format!(
+                "--tied false, but by config.json or its model type {output} is {input}, and the base holds no {output} of its own"
+            ));
+        }
+        _ => {}
+    }
+    let differ = base.head_is_embedding == Some(false);
+    Ok(Decision {
+        tied: if differ { Some(false) } else { asked.or(said) },
+        config_is_wrong: differ && said == Some(true) && asked.is_none(),
+        untied_by_request: asked == Some(false) && said == Some(true),
+        compared: base.head_is_embedding.is_some(),
+    })
+}
+
+/// The input and the output embedding of the base's files, if a plan has to know whether they hold the same values: the
+/// base may be tied, the files hold both, and an adapter changes one of them.
+pub fn to_compare<'a>(
+    base: &'a BaseInventory,
+    adapters: &[AdapterInventory],
+    asked: Option<bool>,
+) -> Option<(&'a Source, &'a Source)> {
+    if asked == Some(false) || is_tied(&base.config) == Some(false) {
+        return None;
+    }
+    let tensors: HashMap<&str, &Source> =
+        base.shards.iter().flat_map(|s| &s.tensors).map(|t| (t.name.as_str(), t)).collect();
+    let (input, output) = sides(&base.config, |name| tensors.contains_key(name))?;
+    let pair = (*tensors.get(input)?, *tensors.get(output)?);
+    let is_side = |module: &str| [input, output].iter().any(|side| side.strip_suffix(".weight") == Some(module));
+    let touched = |t: &Source| candidates(&classify(&t.name).module).iter().any(|module| is_side(module));
+    adapters.iter().flat_map(|a| &a.tensors).any(touched).then_some(pair)
+}
+
 /// The names of input and output embedding, from the tensors that the base holds.
-pub fn sides(config: &Value, has: impl Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+pub fn sides(config: &Value, has: impl Fn(&str) -> bool) -> Option<Sides> {
     let (input, output) = SIDES.into_iter().find(|(input, _)| has(input))?;
     let whisper = config.get("model_type").and_then(Value::as_str) == Some("whisper");
     Some((input, if whisper { "proj_out.weight" } else { output }))

@@ -1,0 +1,128 @@
+//! What a plan may say, so that no merge begins that cannot end: the bounds of the messages that workers take, and of
+//! the files that loaders read.
+
+use super::Plan;
+use super::inventory::Source;
+use super::output::OutputFile;
+use super::recipe::{Measure, Op, Recipe, Step, matrix};
+use crate::checkpoint::header;
+use crate::error::{Error, Kind, Result};
+
+/// The longest URL, in bytes. S3 keys have 1,024, doubled names and percent signs on top.
+pub const MAX_URL: usize = 8 << 10;
+/// The longest name of a tensor or merge, upload id or pin, in bytes.
+pub const MAX_NAME: usize = 16 << 10;
+/// The most dimensions of a tensor.
+pub const MAX_DIMS: usize = 16;
+/// The most bits of a tensor, counting an empty dimension as one: products of sizes are far from overflow.
+pub const MAX_BITS: u64 = 1 << 56;
+/// The largest object, in bytes: beyond what any store holds, far from overflow.
+pub const MAX_OBJECT: u64 = 1 << 50;
+/// The largest part, in bytes. Stores take 5 GiB at the most, and parts are powers of two.
+pub const MAX_PART: u64 = 4 << 30;
+/// The largest rank.
+pub const MAX_RANK: u64 = 1 << 16;
+/// The longest message between coordinator and worker, in bytes.
+pub const MAX_MESSAGE: u64 = 16 << 20;
+/// What one report or one tensor's description may take of a message, in bytes.
+const MAX_SAID: u64 = 12 << 20;
+
+/// Checks a whole plan.
+///
+/// # Errors
+/// [`Kind::Unsupported`], naming what is too large and by how much.
+pub fn check(plan: &Plan) -> Result<()> {
+    for object in &plan.objects {
+        at_most("the URL", &object.url, object.url.len() as u64, MAX_URL as u64, "bytes")?;
+        at_most("the store's pin", &object.url, object.pin.len() as u64, MAX_NAME as u64, "bytes")?;
+        at_most("the size", &object.url, object.size, MAX_OBJECT, "bytes")?;
+    }
+    for measure in &plan.measures {
+        check_measure(measure)?;
+    }
+    for file in &plan.output.files {
+        at_most("the header", &file.name, file.header_length.saturating_sub(8), header::MAX_HEADER, "bytes")?;
+        for tensor in &file.tensors {
+            check_shape(&tensor.name, &tensor.shape, tensor.dtype.bitsize() as u64)?;
+            check_source(tensor.recipe.start())?;
+            if let Recipe::Fuse(fuse) = &tensor.recipe {
+                check_steps(&tensor.name, &fuse.steps)?;
+            }
+        }
+        check_reports(file, plan.spec.part_size)?;
+    }
+    Ok(())
+}
+
+fn at_most(what: &str, name: &str, is: u64, most: u64, unit: &str) -> Result<()> {
+    match is <= most {
+        true => Ok(()),
+        false => {
+            let begin: String = name.chars().take(200).collect();
+            let dots = if begin.len() < name.len() { "..." } else { "" };
+            Err(Error::new(
+                Kind::Unsupported,
+                format!("{what} of {begin}{dots} has {is} {unit}, at most {most} are taken"),
+            ))
+        }
+    }
+}
+
+fn check_source(source: &Source) -> Result<()> {
+    check_shape(&source.name, &source.shape, source.dtype.bitsize() as u64)
+}
+
+fn check_shape(name: &str, shape: &[u64], bits: u64) -> Result<()> {
+    at_most("the name", name, name.len() as u64, MAX_NAME as u64, "bytes")?;
+    at_most("the shape", name, shape.len() as u64, MAX_DIMS as u64, "dimensions")?;
+    let bits = shape.iter().fold(bits, |n, d| n.saturating_mul((*d).max(1)));
+    at_most("the shape", name, bits, MAX_BITS, "bits")
+}
+
+fn check_steps(tensor: &str, steps: &[Step]) -> Result<()> {
+    let mut said = 0;
+    for step in steps {
+        step.op.sources().into_iter().try_for_each(check_source)?;
+        if let Some(delta) = step.op.delta() {
+            at_most("the rank", &delta.left.source.name, delta.rank, MAX_RANK, "columns")?;
+        }
+        if let Op::SetRows { rows, .. } = &step.op {
+            // A row's number takes up to ten bytes on the wire.
+            said += 10 * rows.len() as u64;
+        }
+        said += step.op.sources().iter().map(|s| s.name.len() as u64 + 200).sum::<u64>();
+    }
+    at_most("the description", tensor, said, MAX_SAID, "bytes")
+}
+
+fn check_measure(measure: &Measure) -> Result<()> {
+    check_source(&measure.start)?;
+    check_steps(&measure.tensor, &measure.steps)?;
+    // A block's report has a sum of eight bytes for each column.
+    let (_, cols) = matrix(&measure.start.shape);
+    at_most("a row", &measure.tensor, cols.saturating_mul(8), MAX_SAID, "bytes in a report of its norms")
+}
+
+/// The report of a part names the factors that were read for it.
+fn check_reports(file: &OutputFile, part_size: u64) -> Result<()> {
+    let mut said = vec![0u64; file.parts(part_size) as usize];
+    for tensor in file.tensors.iter().filter(|t| t.length > 0) {
+        let Recipe::Fuse(fuse) = &tensor.recipe else { continue };
+        let names: u64 = fuse.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.name.len() as u64 + 8).sum();
+        let parts = tensor.offset / part_size..(tensor.offset + tensor.length).div_ceil(part_size);
+        for part in &mut said[parts.start as usize..parts.end as usize] {
+            *part += names;
+        }
+    }
+    match said.iter().enumerate().find(|(_, said)| **said > MAX_SAID) {
+        None => Ok(()),
+        Some((part, said)) => Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "the names of the factors in part {part} of {} have {said} bytes, at most {MAX_SAID} are taken",
+                file.name
+            ),
+        )
+        .hint("use a smaller --part-size")),
+    }
+}
