@@ -1,0 +1,107 @@
+//! The files of the two corpora that hold messages. `cargo test --test corpora -- --ignored` writes them again.
+
+use std::path::Path;
+
+use prost::Message;
+use shardfuse_merge::Dtype;
+use shardfuse_merge::plan::inventory::{Object, ObjectId, Source};
+use shardfuse_merge::plan::recipe::{
+    DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step,
+};
+use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job, Measured};
+use shardfuse_proto::v1;
+
+fn write(target: &str, name: &str, message: &impl Message) {
+    let folder = super::corpus(target);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(Path::new(&folder).join(name), message.encode_to_vec()).unwrap();
+}
+
+fn source(name: &str, offset: u64, shape: &[u64]) -> Source {
+    Source { name: name.into(), object: ObjectId(1), offset, dtype: Dtype::BF16, shape: shape.into() }
+}
+
+fn delta() -> LowRank {
+    let factor = |source, transposed| Factor { source, transposed };
+    LowRank {
+        left: factor(source("b", 0, &[4, 2]), false),
+        right: factor(source("a", 16, &[6, 2]), true),
+        rank: 2,
+        scale: 0.5,
+    }
+}
+
+fn step(op: Op) -> Step {
+    Step { adapter: 0, op }
+}
+
+fn tensor(name: &str, offset: u64, dtype: Dtype, recipe: Recipe) -> Placed {
+    let length = 24 * if dtype == Dtype::F32 { 4 } else { 2 };
+    Placed { name: name.into(), dtype, shape: vec![4, 6], offset, length, recipe }
+}
+
+fn fill() -> Assignment {
+    let norm = Norm::Measured(MeasureId(2));
+    let steps = vec![
+        step(Op::Add(delta())),
+        step(Op::Dora { delta: delta(), magnitude: source("m", 40, &[6]), norm, of: DoraNorm::Original }),
+        step(Op::AddScaled { source: source("v", 0, &[4, 6]), scale: 2.0 }),
+        step(Op::SetRows { rows: vec![3, 1], source: source("r", 8, &[2, 6]) }),
+    ];
+    let start = source("w", 0, &[4, 6]);
+    let fuse = Fuse { start: start.clone(), start_adapter: Some(1), steps, keep_non_finite: false };
+    let tensors =
+        vec![tensor("w", 64, Dtype::F32, Recipe::Fuse(fuse)), tensor("copy", 160, Dtype::BF16, Recipe::Copy(start))];
+    Assignment {
+        merge: "m".into(),
+        task: 5,
+        epoch: 2,
+        lease_ms: 30_000,
+        objects: vec![(1, Object { url: "s3://b/base".into(), size: 1000, pin: "p".into(), seen: String::new() })],
+        job: Job::Fill(Fill {
+            url: "s3://b/out".into(),
+            upload: "u".into(),
+            size: 2048,
+            part_size: 1024,
+            parts: vec![0, 1],
+            header: ("s3://b/header".into(), 64),
+            tensors,
+            measured: vec![Measured { id: MeasureId(2), url: "s3://b/m".into(), digest: "0f".repeat(32) }],
+        }),
+    }
+}
+
+fn gauge() -> Assignment {
+    let measure = Measure {
+        tensor: "w".into(),
+        start: source("w", 0, &[4, 6]),
+        steps: vec![step(Op::Add(delta()))],
+        needs: Vec::new(),
+    };
+    Assignment { job: Job::Gauge(Gauge { measure, blocks: vec![0], measured: Vec::new() }), ..fill() }
+}
+
+#[test]
+#[ignore = "writes files of the corpora"]
+fn writes_the_messages_of_the_corpora() {
+    write("assignment", "fill", &v1::Assign::from(&fill()));
+    write("assignment", "gauge", &v1::Assign::from(&gauge()));
+    let mut beyond = v1::Assign::from(&fill());
+    beyond.objects[0].size = 10;
+    write("assignment", "beyond-the-object", &beyond);
+
+    let lora = |path: &str, weight| v1::Lora { path: path.into(), weight };
+    let spec = v1::MergeSpec {
+        base: "hf://org/model@main".into(),
+        lora: vec![lora("s3://bucket/a/", Some(0.5)), lora("https://Host.example:8443/b%20c", None)],
+        output: "abfss://c@account.dfs.core.windows.net/out".into(),
+        dtype: "bf16".into(),
+        max_shard_size: 5_000_000_000,
+        dora_norm: "original".into(),
+        tokenizer: "file:///data/tokenizer".into(),
+        tied: Some(true),
+        ..v1::MergeSpec::default()
+    };
+    write("spec", "every-field", &spec);
+    write("spec", "no-adapter", &v1::MergeSpec { lora: Vec::new(), ..spec });
+}
