@@ -14,7 +14,8 @@ pub fn holds(bytes: &[u8]) -> bool {
     if let Some(value) = &value {
         let _ = tie::is_tied(value);
         let _ = tie::sides(value, |name| name.len() % 2 == 0);
-        let _ = Conv1d::of(value).is("transformer.h.0.attn.c_attn");
+        let conv1d = Conv1d::of(value);
+        let _ = (conv1d.knows_the_model(), conv1d.is("transformer.h.0.attn.c_attn"));
     }
     let Ok(config) = within(128, bytes, || AdapterConfig::parse(bytes)) else { return false };
     assert!(config.r > 0 && config.lora_alpha.is_finite());
