@@ -92,7 +92,15 @@ pub async fn base(folder: &Folder, objects: &mut Objects) -> Result<BaseInventor
         index.check(held).map_err(|e| e.at(path))?;
     }
     let sidecars = folder.sidecars(objects, sidecar::travels).await?;
-    Ok(BaseInventory { url: path.to_owned(), config_bytes, config, shards, indexed: index.is_some(), sidecars })
+    Ok(BaseInventory {
+        url: path.to_owned(),
+        config_bytes,
+        config,
+        shards,
+        indexed: index.is_some(),
+        sidecars,
+        head_is_embedding: None,
+    })
 }
 
 /// Which files hold the weights: the single file, else those that the index names. safetensors before pickles, as
