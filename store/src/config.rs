@@ -67,6 +67,8 @@ pub struct Entry {
     pub path_style: Option<bool>,
     /// Whether the endpoint may be without encryption.
     pub allow_http: bool,
+    /// The smallest part that the service takes, in bytes, where it takes smaller ones than its protocol says.
+    pub min_part_size: Option<u64>,
     /// The Azure account, for `az://` URLs, which name only a container.
     pub account: Option<String>,
     /// Where credentials come from; the environment if nothing is said.

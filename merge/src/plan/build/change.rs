@@ -195,7 +195,7 @@ fn check_pair(pair: &Pair, slot: &Slot, columns_out: bool) -> Result<()> {
             ));
         }
         (false, 3..) => {
-            if a.shape.len() == w.len() && w[1] > 0 && a.shape[1] != w[1] && a.shape[1].is_multiple_of(w[1]) {
+            if a.shape.len() == w.len() && a.shape[1] != w[1] && a.shape[1].is_multiple_of(w[1]) {
                 return Err(Error::new(
                     Kind::Unsupported,
                     format!(
