@@ -53,14 +53,15 @@ fn a_rank_or_a_row_that_no_worker_takes_is_refused() {
         let b: &'static [u64] = Vec::leak(vec![cols, rank]);
         let base: &'static [u64] = Vec::leak(vec![2, cols]);
         let magnitude: &'static [u64] = Vec::leak(vec![cols]);
-        Case::new(json!({"model_type": "gpt2"}), &[("h.0.mlp.c_fc.weight", base)]).adapter(
+        let case = Case::new(json!({"model_type": "gpt2"}), &[("h.0.mlp.c_fc.weight", base)]).adapter(
             json!({"r": rank, "use_dora": true}),
             &[
                 ("base_model.model.h.0.mlp.c_fc.lora_A.weight", a),
                 ("base_model.model.h.0.mlp.c_fc.lora_B.weight", b),
                 ("base_model.model.h.0.mlp.c_fc.lora_magnitude_vector", magnitude),
             ],
-        )
+        );
+        Case { adjust: |spec, _| spec.part_size = 1 << 20, ..case }
     };
     pair(MAX_RANK, 4).plan().unwrap();
     assert_eq!(pair(MAX_RANK + 1, 4).refusal().0, Kind::Unsupported);

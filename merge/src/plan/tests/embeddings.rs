@@ -143,5 +143,5 @@ fn a_grown_vocabulary_is_written_where_the_language_model_has_its_own() {
 fn a_grown_embedding_that_the_configuration_does_not_know_is_refused() {
     let (kind, text) = grown(json!({"vocab_size": 11}), "odd").refusal();
     assert_eq!(kind, Kind::Unsupported);
-    assert!(text.contains("odd.model.embed_tokens.weight") && text.contains("vocab_size"), "{text}");
+    assert!(text.contains("odd.") && text.contains("vocab_size"), "{text}");
 }
