@@ -51,7 +51,8 @@ pub struct Spec {
     /// Whose tokenizer files are written: auto (the last adapter that carries one), base, or a folder
     #[arg(long, value_name = "auto|base|PATH")]
     pub tokenizer: Option<String>,
-    /// Whether input and output embedding are one tensor, for a model type that does not tell
+    /// Whether input and output embedding are one tensor, for a model type that does not tell; false keeps both of a base
+    /// that holds both
     #[arg(long, value_name = "true|false")]
     pub tied: Option<bool>,
 }

@@ -4,10 +4,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shardfuse_coordinator::{Admitted, Options, Summary, admit, inspect};
+use shardfuse_coordinator::{Admitted, Options, Summary, admit, planning};
+use shardfuse_merge::plan::manifest;
 use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
-use shardfuse_merge::plan::{Plan, manifest};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_worker::device::{CPU_CLASS, Device};
 use tokio::sync::watch;
@@ -36,9 +36,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     });
     let devices = Device::open(settings.device, limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
     let class = devices.first().map_or(CPU_CLASS, Device::class);
-    let inventory = inspect(&stores, &settings.spec).await?;
-    let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
-    drop(inventory);
+    let (plan, report) = planning::plan(&stores, &settings.spec).await?;
     if !global.quiet && global.format == Format::Text {
         eprint!("{}", plan::remarks(&report));
     }

@@ -1,7 +1,7 @@
 //! `shardfuse plan`: what a merge would do. Reads headers and configurations only.
 
-use shardfuse_coordinator::inspect;
 use shardfuse_coordinator::outline::outline;
+use shardfuse_coordinator::planning;
 use shardfuse_merge::Result;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::cost::{Cost, cost};
@@ -18,8 +18,7 @@ const MOST: usize = 12;
 /// Plans and prints.
 pub async fn run(args: args::Plan, global: &Global) -> Result<()> {
     let settings = Settings::new(args.spec, None)?;
-    let inventory = inspect(&args.stores.open()?, &settings.spec).await?;
-    let (plan, report) = Plan::new(settings.spec.clone(), &inventory)?;
+    let (plan, report) = planning::plan(&args.stores.open()?, &settings.spec).await?;
     let cost = cost(&plan);
     if global.format == Format::Json {
         return print_json(&outline(&plan, &report, cost, Some(settings.memory)));

@@ -168,7 +168,7 @@ impl Admission<'_> {
                 // Noted before the plan is there: only what was asked for is cleared away, also after a kill.
                 state.put(REPLACES, Bytes::from_static(b"1\n")).await?;
             }
-            if !state.create("plan", Bytes::from(self.plan.to_bytes())).await? {
+            if !state.store_plan(&self.plan).await? {
                 return Ok(None);
             }
         }

@@ -1,15 +1,17 @@
-//! Tensors that an adapter holds twice must be equal: read side by side before any work starts.
+//! Whether two tensors hold the same values: read side by side. What an adapter holds twice must be equal, which is
+//! checked before any work starts.
 
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::build::Equal;
-use shardfuse_merge::plan::inventory::Source;
+use shardfuse_merge::plan::inventory::{Object, Source};
 use shardfuse_merge::plan::recipe::matrix;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Pin, Stores};
 
 use crate::failure::{io, location};
 
-/// Bytes that are read of each side at a time.
+/// Bytes that are read of each side at first, and at a time after that.
+const FIRST: u64 = 64 << 10;
 const CHUNK: u64 = 4 << 20;
 /// A transposed comparison holds both sides; they are low-rank factors.
 const MAX_TRANSPOSED: u64 = 1 << 30;
@@ -18,9 +20,9 @@ const MAX_TRANSPOSED: u64 = 1 << 30;
 pub async fn check(stores: &Stores, plan: &Plan) -> Result<()> {
     for equal in &plan.equals {
         let same = if equal.transposed {
-            transposed(stores, plan, equal).await?
+            transposed(stores, &plan.objects, equal).await?
         } else {
-            straight(stores, plan, equal).await?
+            straight(stores, &plan.objects, &equal.left, &equal.right).await?
         };
         if !same {
             return Err(Error::new(
@@ -33,23 +35,34 @@ pub async fn check(stores: &Stores, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-async fn straight(stores: &Stores, plan: &Plan, equal: &Equal) -> Result<bool> {
-    let length = equal.left.bytes();
-    if length != equal.right.bytes() {
+/// Whether two tensors have one dtype, shape and values. Nothing is read of what tells by itself.
+pub async fn same(stores: &Stores, objects: &[Object], left: &Source, right: &Source) -> Result<bool> {
+    if (left.dtype, &left.shape) != (right.dtype, &right.shape) {
         return Ok(false);
     }
-    for at in (0..length).step_by(CHUNK as usize) {
-        let len = CHUNK.min(length - at);
-        let (a, b) =
-            futures::try_join!(read(stores, plan, &equal.left, at, len), read(stores, plan, &equal.right, at, len))?;
+    // Tensors of a PyTorch file may share their bytes.
+    Ok((left.object, left.offset) == (right.object, right.offset) || straight(stores, objects, left, right).await?)
+}
+
+async fn straight(stores: &Stores, objects: &[Object], left: &Source, right: &Source) -> Result<bool> {
+    let length = left.bytes();
+    if length != right.bytes() {
+        return Ok(false);
+    }
+    // Most that differ do so at once.
+    let (mut at, mut chunk) = (0, FIRST);
+    while at < length {
+        let len = chunk.min(length - at);
+        let (a, b) = futures::try_join!(read(stores, objects, left, at, len), read(stores, objects, right, at, len))?;
         if a != b {
             return Ok(false);
         }
+        (at, chunk) = (at + len, CHUNK);
     }
     Ok(true)
 }
 
-async fn transposed(stores: &Stores, plan: &Plan, equal: &Equal) -> Result<bool> {
+async fn transposed(stores: &Stores, objects: &[Object], equal: &Equal) -> Result<bool> {
     let length = equal.left.bytes();
     if length > MAX_TRANSPOSED {
         return Err(Error::new(
@@ -57,8 +70,10 @@ async fn transposed(stores: &Stores, plan: &Plan, equal: &Equal) -> Result<bool>
             format!("{} has {length} bytes, too many to compare with its transpose", equal.left.name),
         ));
     }
-    let (a, b) =
-        futures::try_join!(read(stores, plan, &equal.left, 0, length), read(stores, plan, &equal.right, 0, length))?;
+    let (a, b) = futures::try_join!(
+        read(stores, objects, &equal.left, 0, length),
+        read(stores, objects, &equal.right, 0, length)
+    )?;
     let (rows, cols) = matrix(&equal.left.shape);
     let size = equal.left.dtype.bytes().unwrap_or(1) as usize;
     let (rows, cols) = (rows as usize, cols as usize);
@@ -66,8 +81,8 @@ async fn transposed(stores: &Stores, plan: &Plan, equal: &Equal) -> Result<bool>
     Ok((0..rows).all(|i| (0..cols).all(|j| element(&a, i * cols + j) == element(&b, j * rows + i))))
 }
 
-async fn read(stores: &Stores, plan: &Plan, source: &Source, at: u64, len: u64) -> Result<Vec<u8>> {
-    let object = &plan.objects[source.object.0 as usize];
+async fn read(stores: &Stores, objects: &[Object], source: &Source, at: u64, len: u64) -> Result<Vec<u8>> {
+    let object = &objects[source.object.0 as usize];
     let place = location(&object.url)?;
     let store = stores.open(&place);
     store.read(&place, source.offset + at, vec![0; len as usize], Some(&Pin::new(&object.pin))).await.map_err(io)

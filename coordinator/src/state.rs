@@ -134,6 +134,18 @@ impl State {
         }
     }
 
+    /// Stores a plan; false if another one is there. What cannot be read again is not written.
+    pub async fn store_plan(&self, plan: &Plan) -> Result<bool> {
+        let bytes = plan.to_stored()?;
+        if bytes.len() as u64 > MAX_OBJECT {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("the plan has {} bytes, at most {MAX_OBJECT} can be stored and read again", bytes.len()),
+            ));
+        }
+        self.create("plan", bytes.into()).await
+    }
+
     /// The stored plan.
     pub async fn plan(&self) -> Result<Option<Plan>> {
         match self.get("plan").await? {

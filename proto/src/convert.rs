@@ -2,6 +2,7 @@
 //! bounds is an error that names it.
 
 use shardfuse_merge::plan::inventory::{Object, ObjectId, Source};
+use shardfuse_merge::plan::limits::{MAX_BITS, MAX_DIMS};
 use shardfuse_merge::plan::recipe::{
     DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step,
 };
@@ -11,7 +12,10 @@ use shardfuse_merge::{Dtype, DtypeExt};
 use crate::v1;
 
 mod bounds;
+mod pieces;
 mod spec;
+
+pub use pieces::{Gather, split};
 
 /// A message that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +30,6 @@ impl std::fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 type Result<T> = std::result::Result<T, Malformed>;
-
-/// Dimensions of a tensor on the wire, at the most.
-const MAX_DIMS: usize = 16;
 
 fn need<T>(field: Option<T>, name: &str) -> Result<T> {
     field.ok_or_else(|| Malformed(format!("{name} is missing")))
@@ -46,7 +47,7 @@ fn adapter(number: u32) -> Result<u16> {
 /// makes the whole of it small.
 fn shape(dims: Vec<u64>, dtype: Dtype, name: &str) -> Result<Vec<u64>> {
     let bits = dims.iter().try_fold(dtype.bitsize() as u64, |n, d| n.checked_mul((*d).max(1)));
-    if dims.len() > MAX_DIMS || bits.is_none_or(|b| b > 1 << 56) {
+    if dims.len() > MAX_DIMS || bits.is_none_or(|b| b > MAX_BITS) {
         return Err(Malformed(format!("tensor {name} has the shape {dims:?}")));
     }
     Ok(dims)
@@ -219,6 +220,7 @@ impl From<&Assignment> for v1::Assign {
                 header_length: f.header.1,
                 tensors: f.tensors.iter().map(Into::into).collect(),
                 measured: f.measured.iter().map(Into::into).collect(),
+                tensors_to_follow: 0,
             }),
             Job::Gauge(g) => Wire::Gauge(v1::Gauge {
                 tensor: g.measure.tensor.clone(),
@@ -246,6 +248,9 @@ impl TryFrom<v1::Assign> for Assignment {
         use v1::assign::Job as Wire;
         let attempt = need(a.attempt, "attempt")?;
         let job = match need(a.job, "job")? {
+            Wire::Fill(f) if f.tensors_to_follow > 0 => {
+                return Err(Malformed(format!("an assignment that lacks {} tensors", f.tensors_to_follow)));
+            }
             Wire::Fill(f) => Job::Fill(Fill {
                 url: f.url,
                 upload: f.upload,

@@ -16,5 +16,5 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardfu
 
 /// The version that both sides of a session must have.
 pub const PROTOCOL_VERSION: u32 = 1;
-/// The largest message, in bytes. Assignments are kept far below by splitting tasks.
-pub const MAX_MESSAGE: usize = 16 << 20;
+/// The largest message, in bytes. Assignments are kept far below: [`convert::split`].
+pub const MAX_MESSAGE: usize = shardfuse_merge::plan::limits::MAX_MESSAGE as usize;

@@ -67,6 +67,8 @@ pub struct Entry {
     pub path_style: Option<bool>,
     /// Whether the endpoint may be without encryption.
     pub allow_http: bool,
+    /// The smallest part that the service takes, in bytes, where it takes smaller ones than its protocol says.
+    pub min_part_size: Option<u64>,
     /// The Azure account, for `az://` URLs, which name only a container.
     pub account: Option<String>,
     /// Where credentials come from; the environment if nothing is said.
@@ -306,6 +308,8 @@ abfss://models@mine.dfs.core.windows.net: { credentials: web-identity }
     #[test]
     fn the_longest_prefix_wins() {
         let config = Config::parse(FULL).unwrap();
+        let small = Config::parse("s3://models: { min_part_size: 65536 }").unwrap();
+        assert_eq!(found(&small, "s3://models/x").unwrap().min_part_size, Some(65536));
         let base = found(&config, "s3://models/base/config.json").unwrap();
         assert_eq!(base.region.as_deref(), Some("eu-central-1"));
         assert_eq!(found(&config, "s3://models/open/x").unwrap().credentials, Some(Credentials::Anonymous));

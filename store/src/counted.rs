@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 /// What may come of a call.
 const OUTCOMES: [&str; 3] = ["ok", "throttled", "error"];
@@ -83,6 +83,10 @@ fn moved(at: &Location, direction: Direction, bytes: usize) {
 
 #[async_trait]
 impl Store for Counted {
+    fn limits(&self, at: &Location) -> Limits {
+        self.inner.limits(at)
+    }
+
     async fn resolve(&self, at: &Location) -> Result<Location> {
         counted(at, "resolve", self.inner.resolve(at)).await
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 /// The operations of a [`Store`]. [`Store::get`] counts as the head and the read that it consists of.
 #[allow(missing_docs, reason = "each is the method of its name")]
@@ -113,6 +113,10 @@ impl Faulty {
 
 #[async_trait]
 impl Store for Faulty {
+    fn limits(&self, at: &Location) -> Limits {
+        self.inner.limits(at)
+    }
+
     async fn resolve(&self, at: &Location) -> Result<Location> {
         self.call(Operation::Resolve, at, self.inner.resolve(at)).await
     }

@@ -24,7 +24,7 @@ use crate::counted;
 use crate::error::{Error, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 use crate::token::random;
 
 /// The longest pause that a store's wish is granted.
@@ -77,6 +77,10 @@ fn adjusted(error: &Error, pause: Duration) -> Duration {
 
 #[async_trait]
 impl Store for Retrying {
+    fn limits(&self, at: &Location) -> Limits {
+        self.inner.limits(at)
+    }
+
     async fn resolve(&self, at: &Location) -> Result<Location> {
         self.call(at, "resolve", || self.inner.resolve(at)).await
     }

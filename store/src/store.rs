@@ -50,6 +50,22 @@ pub struct PartSlot {
     pub offset: u64,
 }
 
+/// What a store takes of one object that is written in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The smallest part in bytes; only the last may be smaller.
+    pub min_part: u64,
+    /// The largest part in bytes.
+    pub max_part: u64,
+    /// The most parts.
+    pub max_parts: u64,
+}
+
+impl Limits {
+    /// None but the numbers' own.
+    pub const NONE: Limits = Limits { min_part: 0, max_part: u64::MAX, max_parts: u64::MAX };
+}
+
 /// Bytes at a URL. The module's documentation says what holds for every operation.
 #[async_trait]
 pub trait Store: Send + Sync + Debug + 'static {
@@ -59,6 +75,12 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// Most stores have none, and return the location as it is. A decorator passes it on.
     async fn resolve(&self, at: &Location) -> Result<Location> {
         Ok(at.clone())
+    }
+
+    /// What may be written in parts at a place. A decorator passes it on.
+    fn limits(&self, at: &Location) -> Limits {
+        let _ = at;
+        Limits::NONE
     }
 
     /// Size and version of an object; `NotFound` if there is none.

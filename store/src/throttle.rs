@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 /// A store that takes at most so many bytes of parts a second, over all uploads and callers together.
 #[derive(Debug)]
@@ -63,6 +63,10 @@ impl Rate {
 
 #[async_trait]
 impl Store for Throttled {
+    fn limits(&self, at: &Location) -> Limits {
+        self.inner.limits(at)
+    }
+
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
         tokio::time::sleep_until(self.rate.book(bytes.len())).await;
         self.inner.put_part(at, upload, part, bytes).await

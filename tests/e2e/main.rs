@@ -20,4 +20,5 @@ mod resume;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod tool;
+mod unloadable;
 mod worker;

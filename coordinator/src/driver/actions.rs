@@ -1,8 +1,8 @@
 //! Doing what the schedule says.
 
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_proto::trace;
 use shardfuse_proto::v1::{self, to_worker};
+use shardfuse_proto::{convert, trace};
 use tracing::{Span, debug, info, warn};
 
 use super::{Driver, Notice};
@@ -21,7 +21,8 @@ impl Driver {
                         metrics::counter!("shardfuse_assignments_total").increment(1);
                         let mut assign = v1::Assign::from(&assignment);
                         assign.trace_context = trace::context_of(&Span::current());
-                        self.send(worker, to_worker::Message::Assign(assign));
+                        // In one go: nothing else is said of the attempt before it is whole.
+                        convert::split(assign).into_iter().for_each(|message| self.send(worker, message));
                     }
                     Err(e) => return Some(Err(e)),
                 }

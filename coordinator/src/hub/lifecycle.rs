@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::Manifest;
-use shardfuse_merge::plan::report::Report as PlanReport;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::device::{self, Device};
@@ -19,7 +16,7 @@ use crate::admit::{self, Admitted, Ready};
 use crate::clean::{self, discard};
 use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
 use crate::failure::{io, location};
-use crate::inspect;
+use crate::planning::plan;
 use crate::registry::MergeId;
 use crate::state::State;
 
@@ -267,18 +264,6 @@ pub(crate) fn urls(spec: &MergeSpec) -> impl Iterator<Item = &str> {
     };
     let ends = [spec.base.as_str(), spec.output.as_str()];
     ends.into_iter().chain(spec.lora.iter().map(|l| l.path.as_str())).chain(tokenizer)
-}
-
-/// Reads the headers and plans.
-pub(crate) async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, PlanReport)> {
-    let inventory = inspect(stores, spec).await?;
-    let spec = spec.clone();
-    // A runtime of one thread is a simulation's: it gets the plan on that thread, where everything has its order.
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return Plan::new(spec, &inventory);
-    }
-    let planning = tokio::task::spawn_blocking(move || Plan::new(spec, &inventory));
-    planning.await.map_err(|e| Error::new(Kind::Internal, format!("planning broke off: {e}")))?
 }
 
 /// Names a run in attempts. A claim's token is drawn anew for each, so no two runs have one name, also where a merge was

@@ -52,7 +52,6 @@ use crate::service::ToWorker;
 
 pub use census::Census;
 pub use device::Device;
-pub(crate) use lifecycle::plan;
 pub use view::{Stage, View, WorkerView};
 
 /// Messages that may wait for the hub. Who sends more waits, and so does its connection.

@@ -1,4 +1,7 @@
-//! Reads headers and configurations of base and adapters into an inventory. Never tensor data.
+//! Reads headers and configurations of base and adapters into an inventory. Tensor data is read only to compare the two
+//! embeddings of a base that says that it is tied and holds both.
+
+use std::collections::HashMap;
 
 use futures::{StreamExt, TryStreamExt};
 use shardfuse_merge::adapter::config::AdapterConfig;
@@ -6,9 +9,11 @@ use shardfuse_merge::checkpoint::index::Index;
 use shardfuse_merge::checkpoint::sidecar;
 use shardfuse_merge::plan::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
 use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::plan::tie;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
+use crate::equal;
 use crate::failure::join;
 
 mod folder;
@@ -26,16 +31,17 @@ const CONCURRENT: usize = 16;
 #[derive(Debug, Default)]
 pub struct Objects {
     list: Vec<Object>,
+    numbers: HashMap<Object, ObjectId>,
 }
 
 impl Objects {
     /// Notes an object; one that is noted twice keeps its number.
     pub fn add(&mut self, object: Object) -> ObjectId {
-        let at = self.list.iter().position(|o| *o == object).unwrap_or_else(|| {
-            self.list.push(object);
-            self.list.len() - 1
-        });
-        ObjectId(at as u32)
+        let next = ObjectId(self.list.len() as u32);
+        *self.numbers.entry(object).or_insert_with_key(|object| {
+            self.list.push(object.clone());
+            next
+        })
     }
 
     /// The name of the file that an object is.
@@ -47,11 +53,15 @@ impl Objects {
 /// Reads what the spec names.
 pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     let mut objects = Objects::default();
-    let base = base(&Folder::open(stores, &spec.base).await?, &mut objects).await?;
+    let mut base = base(&Folder::open(stores, &spec.base).await?, &mut objects).await?;
     let mut adapters = Vec::with_capacity(spec.lora.len());
     for lora in &spec.lora {
         let read = async { adapter(&Folder::open(stores, &lora.path).await?, &mut objects).await };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
+    }
+    let twins = tie::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
+    if let Some((input, output)) = twins {
+        base.head_is_embedding = Some(equal::same(stores, &objects.list, &input, &output).await?);
     }
     let tokenizer = match &spec.tokenizer {
         Tokenizer::Folder(path) => {

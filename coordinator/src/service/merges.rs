@@ -15,8 +15,9 @@ use tonic::{Code, Request, Response, Status};
 use super::role::{Role, require};
 use super::spec::spec;
 use super::status::{failure, status, with_code};
-use crate::hub::{Device, Handle, Stage, Submission, View, plan};
+use crate::hub::{Device, Handle, Stage, Submission, View};
 use crate::outline::outline;
+use crate::planning::plan;
 use crate::registry::MergeId;
 
 /// Plans that are made at a time for those who only ask what a merge would do.

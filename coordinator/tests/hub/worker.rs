@@ -85,6 +85,7 @@ impl Worker {
                 self.revoked.push(attempt);
             }
             to_worker::Message::Stop(_) => self.stopped = true,
+            to_worker::Message::MoreTensors(_) => panic!("these assignments fit into one message"),
         }
     }
 

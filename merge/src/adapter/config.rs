@@ -439,4 +439,12 @@ mod tests {
         );
         assert!(parse(r#"{"peft_type": "LORA", "trainable_token_indices": [3, 3]}"#).is_err());
     }
+
+    #[test]
+    fn trainable_tokens_are_a_kind_with_rows_by_layer() {
+        let config =
+            parse(r#"{"peft_type": "TRAINABLE_TOKENS", "target_modules": ["a", "b"], "token_indices": [7]}"#).unwrap();
+        assert_eq!(config.peft_type, PeftType::TrainableTokens);
+        assert_eq!(config.tokens, Tokens::ByLayer(vec![("a".into(), [7].into()), ("b".into(), [7].into())]));
+    }
 }

@@ -243,16 +243,35 @@ mod tests {
     }
 
     #[test]
-    fn one_plans_expressions_share_their_steps_and_the_result_is_the_same_each_time() {
-        let table: Vec<_> = (0..MAX_EXPRESSIONS).map(|i| (format!("(?!x{i}).*"), 1.0)).collect();
-        let modules: Vec<String> = (0..20_000).map(|i| format!("model.layers.{i}.q_proj")).collect();
+    fn the_expressions_of_a_plan_share_their_steps_and_run_out_at_the_same_one_each_time() {
+        let table: Vec<_> = (0..100).map(|i| (format!("(?!x{i}).*"), 1.0)).collect();
+        let modules: Vec<String> = (0..50).map(|i| format!("model.layers.{i}.q_proj")).collect();
         let modules: Vec<&str> = modules.iter().map(String::as_str).collect();
-        let run = || {
-            let patterns = Patterns::new("rank_pattern", &table).unwrap();
-            patterns.matches(&modules, &mut Effort::new(Cancel::default())).unwrap_err().to_string()
-        };
-        let refusal = run();
-        assert!(refusal.contains("steps in all") && refusal.contains("rank_pattern"), "{refusal}");
-        assert_eq!(refusal, run());
+        let patterns = Patterns::new("rank_pattern", &table).unwrap();
+        let run = |steps| patterns.matches(&modules, &mut Effort::of_steps(steps));
+        assert!(run(10_000_000).is_ok());
+        let refusal = run(1_000_000).unwrap_err();
+        assert_eq!(refusal.kind(), Kind::BadConfig);
+        assert!(refusal.message().contains("steps in all") && refusal.message().contains("(?!x"), "{refusal}");
+        assert_eq!(refusal.message(), run(1_000_000).unwrap_err().message());
+    }
+
+    #[test]
+    fn plain_names_take_steps_in_proportion_to_the_modules() {
+        let names: Vec<String> = (0..5_000).map(|i| format!("model.layers.{i}.q_proj")).collect();
+        let table: Vec<_> = names.iter().map(|n| (n.clone(), 1.0)).collect();
+        let modules: Vec<&str> = names.iter().map(String::as_str).collect();
+        let patterns = Patterns::new("rank_pattern", &table).unwrap();
+        let found = patterns.matches(&modules, &mut Effort::of_steps(40 * 5_000)).unwrap();
+        assert!(found.iter().zip(&names).all(|(m, n)| m.len() == 1 && m[0].0 == n));
+    }
+
+    #[test]
+    fn a_cancelled_plan_stops_between_two_matches() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let patterns = Patterns::new("rank_pattern", &[("x*".into(), 1.0)]).unwrap();
+        let error = patterns.matches(&["x"], &mut Effort::new(cancel)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Interrupted);
     }
 }

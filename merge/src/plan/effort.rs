@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 
 /// Steps that all patterns of one plan may take together. A step is one character that is compared, or one time that
 /// the engine goes back; a few seconds at the most.
-pub const PATTERN_STEPS: u64 = 300_000_000;
+pub const PATTERN_STEPS: u64 = 100_000_000;
 
 /// Says that nobody wants the plan any more. Clones are one flag.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,12 @@ impl Effort {
     /// All the work of a plan, until it is cancelled.
     pub fn new(cancel: Cancel) -> Effort {
         Effort { cancel, pattern_steps: PATTERN_STEPS }
+    }
+
+    /// The same with other bounds.
+    #[cfg(test)]
+    pub(crate) fn of_steps(pattern_steps: u64) -> Effort {
+        Effort { cancel: Cancel::default(), pattern_steps }
     }
 
     /// # Errors

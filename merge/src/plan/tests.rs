@@ -27,12 +27,21 @@ struct Case {
     adapters: Vec<(Value, Shapes)>,
     weights: Vec<f64>,
     dora_norm: DoraNorm,
+    /// Changes what is planned at last.
+    adjust: fn(&mut MergeSpec, &mut Inventory),
 }
 
 impl Case {
     fn new(config: Value, base: &[(&'static str, &[u64])]) -> Case {
         let base = base.iter().map(|(n, s)| (*n, s.to_vec())).collect();
-        Case { config, base, adapters: Vec::new(), weights: Vec::new(), dora_norm: DoraNorm::Standing }
+        Case {
+            config,
+            base,
+            adapters: Vec::new(),
+            weights: Vec::new(),
+            dora_norm: DoraNorm::Standing,
+            adjust: |_, _| (),
+        }
     }
 
     fn adapter(mut self, config: Value, tensors: &[(&'static str, &[u64])]) -> Case {
@@ -42,6 +51,11 @@ impl Case {
     }
 
     fn plan(&self) -> Result<(Plan, Report)> {
+        let (spec, inventory) = self.inputs()?;
+        Plan::new(spec, &inventory)
+    }
+
+    fn inputs(&self) -> Result<(MergeSpec, Inventory)> {
         let object = |url: String| Object { url, size: 1 << 30, pin: "p".into(), seen: "s".into() };
         let tensors = self.base.iter().map(|(n, s)| source(0, n, s)).collect();
         let shard = Shard { name: "model.safetensors".into(), metadata: BTreeMap::new(), tensors };
@@ -69,7 +83,7 @@ impl Case {
             objects.push(object(format!("adapter{i}/adapter_model.safetensors")));
         }
         let lora = self.weights.iter().enumerate().map(|(i, w)| LoraSpec { path: format!("adapter{i}"), weight: *w });
-        let spec = MergeSpec {
+        let mut spec = MergeSpec {
             base: "base".into(),
             lora: lora.collect(),
             output: "out".into(),
@@ -81,7 +95,9 @@ impl Case {
             tokenizer: Tokenizer::Auto,
             tied: None,
         };
-        Plan::new(spec, &Inventory { objects, base, adapters, tokenizer: None })
+        let mut inventory = Inventory { objects, base, adapters, tokenizer: None };
+        (self.adjust)(&mut spec, &mut inventory);
+        Ok((spec, inventory))
     }
 
     fn recipe(&self, name: &str) -> Recipe {
@@ -102,6 +118,11 @@ impl Case {
         (error.kind(), error.message().to_owned())
     }
 }
+
+mod bounds;
+mod embeddings;
+mod layout;
+mod transposed;
 
 const LLAMA: &str = "llama";
 

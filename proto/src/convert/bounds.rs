@@ -5,25 +5,15 @@ use std::collections::{HashMap, HashSet};
 
 use shardfuse_merge::DtypeExt;
 use shardfuse_merge::plan::inventory::{Object, Source};
+use shardfuse_merge::plan::limits::{MAX_NAME, MAX_OBJECT, MAX_PART, MAX_RANK, MAX_URL};
 use shardfuse_merge::plan::recipe::{LowRank, Norm, Op, Placed, Recipe, Step, matrix};
+use shardfuse_merge::plan::spec::MAX_PARTS;
 use shardfuse_merge::plan::task::{Assignment, BLOCK_ROWS, Fill, Gauge, Job, Measured};
 
 use super::{Malformed, Result};
 
-/// The longest URL, in bytes. S3 keys have 1,024, doubled names and percent signs on top.
-const MAX_URL: usize = 8 << 10;
-/// The longest name of a tensor or merge, upload id or pin, in bytes.
-const MAX_NAME: usize = 16 << 10;
-/// The largest object, in bytes: beyond what any store holds, far from overflow.
-const MAX_OBJECT: u64 = 1 << 50;
-/// The largest part, in bytes. Stores take 5 GiB at the most, and parts are powers of two.
-const MAX_PART: u64 = 4 << 30;
-/// Parts of a file, as stores limit them.
-const MAX_PARTS: u64 = 10_000;
 /// The largest header of an output file, in bytes.
 const MAX_HEADER: u64 = 256 << 20;
-/// The largest rank.
-const MAX_RANK: u64 = 1 << 16;
 /// The longest lease.
 const MAX_LEASE_MS: u64 = 24 * 3600 * 1000;
 /// Hexadecimal digits of a BLAKE3 digest.

@@ -64,12 +64,14 @@ pub(crate) fn connect(
     connections: &Connections,
 ) -> Result<Bucket> {
     let connector = connections.connector(counted::name(at));
-    match at.scheme() {
+    let mut bucket = match at.scheme() {
         Scheme::S3 => s3(at, entry, env, connector),
         Scheme::Gs => google(at, entry, env, connector),
         Scheme::Azure => azure(at, entry, env, connector),
         other => Err(Error::new(ErrorKind::Unsupported, at, format!("{other}:// is no object storage"))),
-    }
+    }?;
+    bucket.min_part = entry.and_then(|entry| entry.min_part_size);
+    Ok(bucket)
 }
 
 /// Trying again is up to the caller, who knows what may be repeated.
@@ -361,6 +363,7 @@ fn bucket(at: &Location, client: Arc<dyn super::Client>, login: Login, pending: 
         login,
         pending,
         deletes,
+        min_part: None,
         logged_in: AtomicBool::new(false),
     }
 }

@@ -32,7 +32,7 @@ use object_store::{ObjectStore, PutPayload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::{Location, Scheme};
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 mod condition;
 mod connect;
@@ -77,6 +77,8 @@ pub(crate) struct Bucket {
     login: Login,
     pending: Pending,
     deletes: Deletes,
+    /// The smallest part that the service takes, where its settings say so.
+    min_part: Option<u64>,
     /// Whether there ever were credentials.
     logged_in: AtomicBool,
 }
@@ -154,6 +156,17 @@ fn payload(bytes: &Bytes) -> PutPayload {
 
 #[async_trait]
 impl Store for Bucket {
+    fn limits(&self, _: &Location) -> Limits {
+        let limits = match self.scheme {
+            // https://learn.microsoft.com/rest/api/storageservices/understanding-block-blobs: 50,000 blocks of 4,000 MiB.
+            Scheme::Azure => Limits { min_part: 0, max_part: 4_000 << 20, max_parts: 50_000 },
+            // https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, and the same for Google's XML interface
+            // (https://cloud.google.com/storage/quotas): 10,000 parts of 5 MiB to 5 GiB.
+            _ => Limits { min_part: 5 << 20, max_part: 5 << 30, max_parts: 10_000 },
+        };
+        Limits { min_part: self.min_part.unwrap_or(limits.min_part), ..limits }
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         read::head(self, at).await
     }

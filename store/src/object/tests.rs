@@ -38,6 +38,22 @@ fn environment(port: u16) -> Environment {
 }
 
 #[tokio::test]
+async fn a_bucket_takes_the_parts_of_its_protocol_unless_its_settings_say_smaller() {
+    let env = environment(closed());
+    let limits = |place: &str, settings: &str| {
+        let (at, config) = (at(place), Config::parse(settings).unwrap());
+        let entry = config.find(&at).map(|(_, entry)| entry);
+        connect(&at, entry, &env, &connections()).unwrap().limits(&at)
+    };
+    let s3 = Limits { min_part: 5 << 20, max_part: 5 << 30, max_parts: 10_000 };
+    assert_eq!(limits("s3://bucket/x", "{}"), s3);
+    assert_eq!(limits("gs://bucket/x", "{}"), s3);
+    assert_eq!(limits("az://bucket/x", "{}"), Limits { min_part: 0, max_part: 4_000 << 20, max_parts: 50_000 });
+    let small = "s3://bucket: { endpoint: https://localhost, min_part_size: 1024 }";
+    assert_eq!(limits("s3://bucket/x", small), Limits { min_part: 1024, ..s3 });
+}
+
+#[tokio::test]
 async fn no_secret_is_shown() {
     let env = environment(closed());
     for place in ["s3://bucket/x", "gs://bucket/x", "az://bucket/x"] {

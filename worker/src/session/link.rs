@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use shardfuse_merge::{Error, Kind};
+use shardfuse_proto::convert::Gather;
 use shardfuse_proto::v1::{self, from_worker, to_worker, work_client::WorkClient};
 use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
 use tokio::sync::mpsc;
@@ -156,15 +157,22 @@ async fn session(channel: Channel, hello: &v1::Hello, said: &mpsc::Sender<Said>)
     if said.send(Said::Up { outbound, heartbeat }).await.is_err() {
         return after(Lost::Unheard);
     }
+    let mut gather = Gather::default();
     loop {
         let message = match inbound.next().await {
             None => return after(Lost::ForNow(ended())),
             Some(Err(status)) => return after(refusal(&status)),
-            Some(Ok(v1::ToWorker { message })) => message,
+            Some(Ok(v1::ToWorker { message: None })) => {
+                warn!("a message without content");
+                continue;
+            }
+            Some(Ok(v1::ToWorker { message: Some(message) })) => gather.take(message),
         };
         match message {
-            None => warn!("a message without content"),
-            Some(message) => {
+            // The rest of an assignment is on its way.
+            Ok(None) => {}
+            Err(malformed) => return after(Lost::ForNow(io(malformed.to_string()))),
+            Ok(Some(message)) => {
                 if said.send(Said::Message(Box::new(message))).await.is_err() {
                     return after(Lost::Unheard);
                 }

@@ -313,7 +313,8 @@ impl<W: Work> Session<W> {
                 self.step(Event::Acknowledged { attempt: attempt.into(), piece });
             }
             to_worker::Message::Revoke(_) | to_worker::Message::Ack(_) => warn!("a message that names no attempt"),
-            to_worker::Message::Welcome(_) | to_worker::Message::Stop(_) => {}
+            // The link puts assignments together.
+            to_worker::Message::Welcome(_) | to_worker::Message::Stop(_) | to_worker::Message::MoreTensors(_) => {}
         }
     }
 

@@ -199,3 +199,17 @@ impl<'a> Heap<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heap_takes_so_many_values_and_no_more() {
+        let mut heap = Heap::default();
+        heap.spend(MAX_VALUES - 2).unwrap();
+        heap.spend(2).unwrap();
+        assert!(heap.spend(1).is_err());
+        assert!(Heap::default().spend(MAX_VALUES + 1).is_err());
+    }
+}

@@ -16,8 +16,9 @@ impl Builder<'_> {
                 format!("adapter tensor {} is {}, expected F32, F16 or BF16", source.name, source.dtype.name()),
             ));
         }
-        let embedding =
-            self.sides.is_some_and(|(i, o)| slot.name == i || slot.name == o) || slot.name.contains("embed");
+        let embedding = self.sides.is_some_and(|(i, o)| slot.name == i || slot.name == o)
+            || slot.name.contains("embed")
+            || slot.name.ends_with("lm_head.weight");
         let fits = source.shape.len() == slot.shape.len() && source.shape.get(1..) == slot.shape.get(1..);
         let grows = embedding && fits && source.shape.first() >= slot.shape.first();
         if source.shape != slot.shape && !grows {
@@ -99,7 +100,11 @@ impl Builder<'_> {
 
     pub(super) fn pair(&mut self, at: usize, number: u16, weight: f64, module: &str, pair: Pair) -> Result<()> {
         let slot = &self.slots[at];
-        let columns_out = pair.embedding || self.conv1d.is(module);
+        let columns_out = pair.embedding
+            || match pair.linear() {
+                Some(delta) => self.orientation.transposed(&self.conv1d, (module, delta, &slot.shape))?,
+                None => self.conv1d.is(module),
+            };
         check_pair(&pair, slot, columns_out)?;
         // By columns: W is [in, out], so delta = (B @ A)^T = A^T @ B^T.
         let (left, right) = if columns_out { (pair.a, pair.b) } else { (pair.b, pair.a) };
@@ -195,7 +200,7 @@ fn check_pair(pair: &Pair, slot: &Slot, columns_out: bool) -> Result<()> {
             ));
         }
         (false, 3..) => {
-            if a.shape.len() == w.len() && w[1] > 0 && a.shape[1] != w[1] && a.shape[1].is_multiple_of(w[1]) {
+            if a.shape.len() == w.len() && a.shape[1] != w[1] && a.shape[1].is_multiple_of(w[1]) {
                 return Err(Error::new(
                     Kind::Unsupported,
                     format!(

@@ -1,0 +1,136 @@
+//! From a spec to a plan that the output's store can take.
+
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::effort::Cancel;
+use shardfuse_merge::plan::report::Report;
+use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::{Limits, Stores};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::failure::location;
+use crate::inspect;
+
+/// Reads what the spec names and plans. Dropping the future ends the work as well.
+///
+/// # Errors
+/// What cannot be read, what the plan refuses, and what the output's store does not take.
+pub async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, Report)> {
+    let inventory = inspect(stores, spec).await?;
+    let (plan, report) = {
+        let spec = spec.clone();
+        // A runtime of one thread is a simulation's: it gets the plan on that thread, where everything has its order.
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            Plan::new(spec, &inventory)?
+        } else {
+            let wanted = Wanted(Cancel::default());
+            let cancel = wanted.0.clone();
+            let planning = tokio::task::spawn_blocking(move || Plan::until(spec, &inventory, cancel));
+            planning.await.map_err(|e| Error::new(Kind::Internal, format!("planning broke off: {e}")))??
+        }
+    };
+    let output = location(&plan.spec.output)?;
+    check_parts(&plan, stores.open(&output).limits(&output))?;
+    Ok((plan, report))
+}
+
+/// Cancels a plan when nobody waits for it any more.
+struct Wanted(Cancel);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Holds the parts of every file against what the output's store takes.
+fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
+    let size = plan.spec.part_size;
+    let refuse = |what: String, hint: &str| Err(Error::new(Kind::Usage, what).hint(hint));
+    for file in &plan.output.files {
+        let parts = u64::from(file.parts(size));
+        let name = &file.name;
+        // The last part, which may be the only one, can be of any size.
+        if parts > 1 && size < limits.min_part {
+            return refuse(
+                format!(
+                    "{name} would have {parts} parts of {size} bytes, the output's store takes parts of {} bytes at the least",
+                    limits.min_part
+                ),
+                "use a larger --part-size; for a service that takes smaller parts, min_part_size in the --stores file says so",
+            );
+        }
+        if size.min(file.size) > limits.max_part {
+            return refuse(
+                format!(
+                    "{name} would have parts of {size} bytes, the output's store takes parts of {} bytes at the most",
+                    limits.max_part
+                ),
+                "use a smaller --part-size",
+            );
+        }
+        if parts > limits.max_parts {
+            return refuse(
+                format!("{name} would have {parts} parts, the output's store takes {} at the most", limits.max_parts),
+                "use a larger --part-size, or a smaller --max-shard-size",
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shardfuse_merge::plan::output::{Output, OutputFile, SmallFile};
+
+    /// A plan of one file.
+    fn of(size: u64, part_size: u64) -> Plan {
+        let spec: MergeSpec = serde_json::from_value(serde_json::json!({
+            "base": "b", "lora": [], "output": "s3://b/out", "part_size": part_size
+        }))
+        .unwrap();
+        let file = OutputFile {
+            name: "model.safetensors".into(),
+            size,
+            header_length: 8,
+            metadata: Default::default(),
+            tensors: Vec::new(),
+        };
+        let output =
+            Output { files: vec![file], sidecars: Vec::new(), index: None, config: SmallFile::Text(String::new()) };
+        Plan { format: 1, spec, objects: Vec::new(), equals: Vec::new(), measures: Vec::new(), output }
+    }
+
+    #[test]
+    fn parts_that_the_store_does_not_take_are_refused_with_both_sizes() {
+        const MIB: u64 = 1 << 20;
+        let s3 = Limits { min_part: 5 * MIB, max_part: 16 * MIB, max_parts: 10 };
+        for (size, part, refused) in [
+            (8 * MIB, 8 * MIB, None),
+            (4 * MIB, 4 * MIB, None),
+            (5 * MIB, 4 * MIB, Some("at the least")),
+            (80 * MIB, 8 * MIB, None),
+            (81 * MIB, 8 * MIB, Some("11 parts")),
+            (16 * MIB, 32 * MIB, None),
+            (17 * MIB, 32 * MIB, Some("at the most")),
+        ] {
+            match (check_parts(&of(size, part), s3), refused) {
+                (Ok(()), None) => {}
+                (Err(e), Some(text)) => {
+                    assert!(e.kind() == Kind::Usage && e.message().contains(text), "{size} {part}: {e}");
+                    assert!(e.message().contains("model.safetensors"), "{e}");
+                }
+                (result, _) => panic!("{size} in parts of {part}: {result:?}"),
+            }
+            check_parts(&of(size, part), Limits::NONE).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_plan_that_nobody_waits_for_is_cancelled() {
+        let cancel = Cancel::default();
+        drop(Wanted(cancel.clone()));
+        assert_eq!(cancel.check().unwrap_err().kind(), Kind::Interrupted);
+    }
+}
