@@ -28,8 +28,8 @@ done
 
 [[ $("$tools/bin/cargo-fuzz" fuzz --version 2> /dev/null || true) == "cargo-fuzz $VERSION" ]] ||
   ../tests/prepare.sh cargo install --quiet --locked --force --root "$tools" "cargo-fuzz@$VERSION"
-fuzz() { PATH=$tools/bin:$PATH cargo fuzz "$@"; }
-../tests/prepare.sh fuzz build --sanitizer none
+fuzz=(env "PATH=$tools/bin:$PATH" cargo fuzz)
+../tests/prepare.sh "${fuzz[@]}" build --sanitizer none
 
 mkdir -p found
 printf '%-12s %12s %10s %8s %8s\n' target executions "a second" edges files > found/table
@@ -37,7 +37,7 @@ failed=0
 for target in "${targets[@]}"; do
   mkdir -p "found/$target"
   log=found/$target.log
-  if ! fuzz run --sanitizer none "$target" "found/$target" "corpus/$target" -- \
+  if ! "${fuzz[@]}" run --sanitizer none "$target" "found/$target" "corpus/$target" -- \
     -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 > "$log" 2>&1; then
     tail -n 40 "$log" >&2
     echo "error: $target breaks its property; the log is fuzz/$log" >&2
