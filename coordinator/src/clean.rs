@@ -10,8 +10,12 @@ use shardfuse_store::{Location, Stores, UploadId};
 
 use crate::admit::Ready;
 use crate::failure::{io, join};
-use crate::journal::{History, Record, Writer};
-use crate::state::{Standing, State, Taken, now};
+use crate::journal::{self, History, Record, Writer};
+use crate::state::{Standing, State, now};
+
+pub(crate) mod remove;
+
+pub(crate) use remove::discard;
 
 /// For how many seconds after its last record a coordinator is taken to be at work, unless it wrote that it stopped. Far
 /// longer than a part takes, and than clocks of two machines differ.
@@ -76,10 +80,12 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     found.quiet = (!history.closed).then(|| now().saturating_sub(history.last));
     let name = |file: &u32| plan.output.files.get(*file as usize).map(|f| (f.name.clone(), f.size));
     found.unknown = history.unknown.iter().filter_map(|f| name(f).map(|n| n.0)).collect();
-    for (file, id) in &history.uploads {
-        let Some((file, size)) = name(file) else { continue };
-        if store.probe(&join(output, &file)?, &UploadId::new(id)).await.map_err(io)? {
-            found.uploads.push(Upload { file, id: id.clone(), size });
+    found.unknown.extend(history.unannounced.iter().cloned());
+    let of_files =
+        history.uploads.iter().filter_map(|(file, id)| name(file).map(|(file, size)| (file, size, id.clone())));
+    for (file, size, id) in of_files.chain(history.announced.iter().cloned()) {
+        if store.probe(&join(output, &file)?, &UploadId::new(&id)).await.map_err(io)? {
+            found.uploads.push(Upload { file, id, size });
         }
     }
     let listed = store.list(output).await.map_err(io)?;
@@ -118,36 +124,6 @@ pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Le
     Ok(found)
 }
 
-/// Removes a state with its uploads, whoever made it.
-///
-/// A coordinator that is still at work is told first, by an epoch above its own. The plan goes before the rest: from then
-/// on there is no merge here, and an interruption leaves objects that the next one removes.
-pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
-    if state.has("plan").await? {
-        // An epoch that this version cannot read is no reason to keep what is to go.
-        if let Ok(epochs) = state.epochs().await
-            && !epochs.iter().any(Taken::is_seal)
-        {
-            state.take_epoch("", epochs.len() as u64).await?;
-        }
-        // A plan or journal that this version cannot read names no uploads that it could drop.
-        if let Ok(Some((plan, history))) = read(state).await {
-            for (file, upload) in &history.uploads {
-                if let Some(f) = plan.output.files.get(*file as usize) {
-                    state.store.abort(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)?;
-                }
-            }
-        }
-    }
-    remove(state).await
-}
-
-/// Removes the objects of a state, the plan first.
-pub(crate) async fn remove(state: &State) -> Result<()> {
-    state.delete("plan").await?;
-    state.store.delete_tree(&state.at).await.map_err(io)
-}
-
 /// Ends a merge for good: drops its uploads and removes its state and, if the merge made it, the folder. For a merge that
 /// failed in a way that would be the same the next time, or that is cancelled.
 ///
@@ -156,14 +132,14 @@ pub(crate) async fn remove(state: &State) -> Result<()> {
 pub async fn abandon(ready: &Ready) -> Result<()> {
     let store = ready.stores.open(&ready.output);
     let sealed = ready.state.seal(&ready.claim).await?;
-    if !sealed && ready.state.standing(&ready.claim).await? == Standing::TakenOver {
+    if sealed.is_none() && ready.state.standing(&ready.claim).await? == Standing::TakenOver {
         return ready.hold().await;
     }
     for (file, upload) in ready.plan.output.files.iter().zip(&ready.uploads) {
         store.abort(&join(&ready.output, &file.name)?, upload).await.map_err(io)?;
     }
-    if sealed {
-        remove(&ready.state).await?;
+    if let Some(seal) = sealed {
+        remove::sealed(&ready.state, &seal).await?;
         if ready.made_folder {
             store.remove_empty_dir(&ready.output).await.map_err(io)?;
         }
@@ -180,8 +156,17 @@ pub async fn displaced(ready: &Ready) -> Option<Error> {
             // Best effort: the failure to tell is the other one.
             let _ = ready.state.store.abort(&at, upload).await;
         }
+        let _ = forget(ready).await;
     }
     ready.hold().await.err().filter(|e| e.kind() == Kind::OutputBusy)
+}
+
+/// Removes what this coordinator wrote into its journal after the state was gone: nobody would read it.
+async fn forget(ready: &Ready) -> Result<()> {
+    let (state, store) = (&ready.state, &ready.state.store);
+    store.delete_tree(&state.place(&journal::folder(&ready.claim))?).await.map_err(io)?;
+    store.remove_empty_dir(&state.place(journal::FOLDER)?).await.map_err(io)?;
+    store.remove_empty_dir(&state.at).await.map_err(io)
 }
 
 /// Writes down that a coordinator stops in order, so that nobody takes it to be at work. What is finished stays.
