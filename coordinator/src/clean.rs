@@ -6,7 +6,7 @@ use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::MANIFEST;
 use shardfuse_merge::plan::task::tasks;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Location, Stores, UploadId};
+use shardfuse_store::{ErrorKind, Location, Stores, UploadId};
 
 use crate::admit::Ready;
 use crate::failure::{io, join};
@@ -48,6 +48,8 @@ pub struct Leftovers {
     /// Files of the merge that are at their place already, without a manifest: publication was interrupted, or they are
     /// older files of the same names. They stay.
     pub in_place: Vec<String>,
+    /// Tombstones of an interrupted publication: files of an older output of which nothing else is left.
+    pub tombstones: Vec<String>,
     /// Seconds since a coordinator last wrote something; `None` if the last one stopped in order.
     pub quiet: Option<u64>,
 }
@@ -67,6 +69,7 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     let mut found = Leftovers {
         state: !objects.is_empty(),
         objects: (objects.len() as u64, objects.iter().map(|o| o.size).sum()),
+        tombstones: remove::tombstones(&*store, output).await?.into_iter().map(|(name, _)| name).collect(),
         ..Leftovers::default()
     };
     let (plan, history) = match read(&state).await {
@@ -117,6 +120,13 @@ pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Le
     let state = State::of(Arc::clone(&store), output)?;
     if found.state {
         discard(&state, output).await?;
+    }
+    for (name, pin) in remove::tombstones(&*store, output).await? {
+        match store.delete_if(&join(output, &name)?, &pin).await {
+            // A merge that began meanwhile has put something else there.
+            Err(e) if e.kind() != ErrorKind::Changed => return Err(io(e)),
+            _ => {}
+        }
     }
     // On a file system: what interrupted small writes left, and the folder itself if it is empty now.
     store.sweep(output).await.map_err(io)?;

@@ -4,7 +4,10 @@
 //! for which file, so no two are equal: a store that tells versions apart by their bytes tells it from every other.
 
 use bytes::Bytes;
+use shardfuse_merge::Result;
+use shardfuse_store::{ErrorKind, Location, Store};
 
+use crate::failure::io;
 use crate::state::Claim;
 
 /// How a tombstone begins.
@@ -25,6 +28,19 @@ pub fn render(claim: &Claim, file: &str) -> Bytes {
 /// Whether these are the bytes of a tombstone, whoever put it there.
 pub fn is_tombstone(bytes: &[u8]) -> bool {
     bytes.starts_with(BEGIN.as_bytes())
+}
+
+/// Whether a tombstone is at this place.
+///
+/// # Errors
+/// If the place cannot be read.
+pub async fn is_at(store: &dyn Store, at: &Location) -> Result<bool> {
+    match store.get(at, LONGEST).await {
+        Ok((bytes, _)) => Ok(is_tombstone(&bytes)),
+        // Not there, or too long for one.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Permanent) => Ok(false),
+        Err(e) => Err(io(e)),
+    }
 }
 
 #[cfg(test)]

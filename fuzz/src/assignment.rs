@@ -13,9 +13,8 @@ const TIMES: usize = 512;
 
 /// See the module.
 pub fn holds(bytes: &[u8]) -> bool {
-    let assignment = within(TIMES, bytes, || {
-        v1::Assign::decode(bytes).ok().and_then(|wire| Assignment::try_from(wire).ok())
-    });
+    let assignment =
+        within(TIMES, bytes, || v1::Assign::decode(bytes).ok().and_then(|wire| Assignment::try_from(wire).ok()));
     let Some(assignment) = assignment else { return false };
     let inside = |source: &Source| {
         let object = assignment.objects.iter().find(|(id, _)| *id == source.object.0);

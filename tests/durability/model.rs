@@ -79,7 +79,7 @@ impl Place {
             dora_norm: DoraNorm::Standing,
             partial_weight: false,
             tokenizer: Tokenizer::Auto,
-            tied: Some(false),
+            tied: None,
         }
     }
 

@@ -43,7 +43,7 @@ pub fn spec() -> MergeSpec {
         dora_norm: DoraNorm::Standing,
         partial_weight: false,
         tokenizer: Tokenizer::Auto,
-        tied: Some(false),
+        tied: None,
     }
 }
 

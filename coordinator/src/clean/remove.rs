@@ -14,13 +14,14 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Result;
-use shardfuse_store::{Location, Pin, UploadId};
+use shardfuse_store::{ErrorKind, Location, Pin, Store, UploadId};
 
 use super::read;
 use crate::failure::{io, join};
 use crate::journal::{self, History};
 use crate::publish;
-use crate::state::{Claim, State, Taken};
+use crate::state::{Claim, STATE, State, Taken};
+use crate::tombstone;
 
 /// Objects that are looked at or removed at a time.
 const CONCURRENT: usize = 16;
@@ -98,6 +99,27 @@ async fn remove(state: &State, seal: Option<&Claim>) -> Result<()> {
         state.delete_if(name, pin).await?;
     }
     state.store.remove_empty_dir(&state.at).await.map_err(io)
+}
+
+/// The tombstones in an output, with their versions.
+pub(super) async fn tombstones(store: &dyn Store, output: &Location) -> Result<Vec<(String, Pin)>> {
+    let listed = store.list(output).await.map_err(io)?;
+    let small =
+        listed.into_iter().filter(|e| e.size <= tombstone::LONGEST && !e.name.starts_with(&format!("{STATE}/")));
+    stream::iter(small)
+        .map(|entry| async move {
+            match store.get(&join(output, &entry.name)?, tombstone::LONGEST).await {
+                Ok((bytes, meta)) if tombstone::is_tombstone(&bytes) => Ok(Some((entry.name, meta.pin))),
+                Ok(_) => Ok(None),
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(io(e)),
+            }
+        })
+        .buffered(CONCURRENT)
+        .boxed()
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await
 }
 
 /// The number of an epoch object.
