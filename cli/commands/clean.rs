@@ -18,7 +18,7 @@ pub async fn run(args: args::Clean, global: &Global) -> Result<()> {
     let output = Location::parse(&args.output, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
     let stores = args.stores.open()?;
     let found = clean::survey(&stores, &output).await?;
-    if found.state && !args.dry_run && !args.yes {
+    if (found.state || !found.tombstones.is_empty()) && !args.dry_run && !args.yes {
         eprint!("{}", text(&output, &found, true));
         confirm(&output)?;
     }
@@ -56,13 +56,14 @@ fn as_json(output: &Location, found: &Leftovers, dry_run: bool) -> serde_json::V
         found.uploads.iter().map(|u| json!({ "file": u.file, "upload": u.id, "bytes": u.size })).collect();
     json!({
         "output": output.to_string(),
-        "removed": !dry_run && found.state,
+        "removed": !dry_run && (found.state || !found.tombstones.is_empty()),
         "state_objects": found.objects.0,
         "state_bytes": found.objects.1,
         "uploads": uploads,
         "unknown_uploads": if hides_uploads(output) { json!(found.unknown) } else { json!([]) },
         "unreadable": found.unreadable,
         "published_files": found.in_place,
+        "tombstones": found.tombstones,
         "quiet_seconds": found.quiet,
         "busy": found.busy(),
     })
@@ -70,11 +71,16 @@ fn as_json(output: &Location, found: &Leftovers, dry_run: bool) -> serde_json::V
 
 /// What is there (`planned`), or what was removed.
 fn text(output: &Location, found: &Leftovers, planned: bool) -> String {
-    if !found.state {
-        return format!("{output} holds no unfinished merge\n");
-    }
     let verb = if planned { "to remove" } else { "removed" };
-    let mut out = format!("{verb}: {} objects of state, {}\n", found.objects.0, show(found.objects.1));
+    let tombstones: String = found
+        .tombstones
+        .iter()
+        .map(|name| format!("{verb}: {name}, which an interrupted publication left in the place of an older file\n"))
+        .collect();
+    if !found.state {
+        return format!("{tombstones}{output} holds no unfinished merge\n");
+    }
+    let mut out = tombstones + &format!("{verb}: {} objects of state, {}\n", found.objects.0, show(found.objects.1));
     for upload in &found.uploads {
         out += &format!("{verb}: the upload {} of {}, {} when whole\n", upload.id, upload.file, show(upload.size));
     }

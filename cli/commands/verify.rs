@@ -5,7 +5,7 @@ use std::future::ready;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_coordinator::inspect::{self, read_weights};
-use shardfuse_coordinator::publish;
+use shardfuse_coordinator::{publish, tombstone};
 use shardfuse_merge::checkpoint::index::Index;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::{MANIFEST, Manifest, ManifestFile};
@@ -27,10 +27,14 @@ pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
     let output = Location::parse(&args.output, &here).map_err(io)?;
     let stores = args.stores.open()?;
     let store = stores.open(&output);
-    let manifest = publish::manifest(&*store, &output).await?.ok_or_else(|| {
-        Error::new(Kind::MissingFile, format!("{output} has no {MANIFEST} that can be read"))
-            .hint("only a finished output of shardfuse merge can be verified")
-    })?;
+    let Some(manifest) = publish::manifest(&*store, &output).await? else {
+        return Err(match tombstone::is_at(&*store, &output.join(MANIFEST).map_err(io)?).await? {
+            true => Error::new(Kind::MissingFile, format!("{output} is being replaced by a merge that has not ended"))
+                .hint("let it end, or run the same merge again"),
+            false => Error::new(Kind::MissingFile, format!("{output} has no {MANIFEST} that can be read"))
+                .hint("only a finished output of shardfuse merge can be verified"),
+        });
+    };
     let mut problems = files(&stores, &output, &manifest).await?;
     problems.extend(index(&stores, &output, &manifest).await?);
     let sampled = match args.sample {

@@ -15,7 +15,7 @@ use crate::clean::{self, discard};
 use crate::failure::{io, location};
 use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Writer};
-use crate::state::{Claim, STATE, Standing, State, Taken};
+use crate::state::{Claim, STATE, Standing, State, Taken, token};
 use crate::{equal, publish};
 
 mod open;
@@ -166,7 +166,8 @@ impl Admission<'_> {
             self.options.restart = false;
             if !foreign.is_empty() {
                 // Noted before the plan is there: only what was asked for is cleared away, also after a kill.
-                state.put(REPLACES, Bytes::from_static(b"1\n")).await?;
+                // Never the same bytes twice: whoever removes an earlier state late takes nothing of this one.
+                state.put(REPLACES, Bytes::from(format!("{}\n", token()))).await?;
             }
             if !state.store_plan(&self.plan).await? {
                 return Ok(None);
@@ -243,6 +244,7 @@ impl Admission<'_> {
     async fn open(&self, claim: Claim, made_folder: bool) -> Result<Ready> {
         let tasks = tasks(&self.plan);
         let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
+        publish::drop_all(&*self.state.store, &self.output, &history.announced).await?;
         let mut journal = Writer::new(self.state.clone(), claim.clone());
         let opening = open::Opening {
             state: &self.state,

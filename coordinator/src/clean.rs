@@ -6,12 +6,16 @@ use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::MANIFEST;
 use shardfuse_merge::plan::task::tasks;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Location, Stores, UploadId};
+use shardfuse_store::{ErrorKind, Location, Stores, UploadId};
 
 use crate::admit::Ready;
 use crate::failure::{io, join};
-use crate::journal::{History, Record, Writer};
-use crate::state::{Standing, State, Taken, now};
+use crate::journal::{self, History, Record, Writer};
+use crate::state::{Standing, State, now};
+
+pub(crate) mod remove;
+
+pub(crate) use remove::discard;
 
 /// For how many seconds after its last record a coordinator is taken to be at work, unless it wrote that it stopped. Far
 /// longer than a part takes, and than clocks of two machines differ.
@@ -44,6 +48,8 @@ pub struct Leftovers {
     /// Files of the merge that are at their place already, without a manifest: publication was interrupted, or they are
     /// older files of the same names. They stay.
     pub in_place: Vec<String>,
+    /// Tombstones of an interrupted publication: files of an older output of which nothing else is left.
+    pub tombstones: Vec<String>,
     /// Seconds since a coordinator last wrote something; `None` if the last one stopped in order.
     pub quiet: Option<u64>,
 }
@@ -63,6 +69,7 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     let mut found = Leftovers {
         state: !objects.is_empty(),
         objects: (objects.len() as u64, objects.iter().map(|o| o.size).sum()),
+        tombstones: remove::tombstones(&*store, output).await?.into_iter().map(|(name, _)| name).collect(),
         ..Leftovers::default()
     };
     let (plan, history) = match read(&state).await {
@@ -76,10 +83,12 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     found.quiet = (!history.closed).then(|| now().saturating_sub(history.last));
     let name = |file: &u32| plan.output.files.get(*file as usize).map(|f| (f.name.clone(), f.size));
     found.unknown = history.unknown.iter().filter_map(|f| name(f).map(|n| n.0)).collect();
-    for (file, id) in &history.uploads {
-        let Some((file, size)) = name(file) else { continue };
-        if store.probe(&join(output, &file)?, &UploadId::new(id)).await.map_err(io)? {
-            found.uploads.push(Upload { file, id: id.clone(), size });
+    found.unknown.extend(history.unannounced.iter().cloned());
+    let of_files =
+        history.uploads.iter().filter_map(|(file, id)| name(file).map(|(file, size)| (file, size, id.clone())));
+    for (file, size, id) in of_files.chain(history.announced.iter().cloned()) {
+        if store.probe(&join(output, &file)?, &UploadId::new(&id)).await.map_err(io)? {
+            found.uploads.push(Upload { file, id, size });
         }
     }
     let listed = store.list(output).await.map_err(io)?;
@@ -112,40 +121,17 @@ pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Le
     if found.state {
         discard(&state, output).await?;
     }
+    for (name, pin) in remove::tombstones(&*store, output).await? {
+        match store.delete_if(&join(output, &name)?, &pin).await {
+            // A merge that began meanwhile has put something else there.
+            Err(e) if e.kind() != ErrorKind::Changed => return Err(io(e)),
+            _ => {}
+        }
+    }
     // On a file system: what interrupted small writes left, and the folder itself if it is empty now.
     store.sweep(output).await.map_err(io)?;
     store.remove_empty_dir(output).await.map_err(io)?;
     Ok(found)
-}
-
-/// Removes a state with its uploads, whoever made it.
-///
-/// A coordinator that is still at work is told first, by an epoch above its own. The plan goes before the rest: from then
-/// on there is no merge here, and an interruption leaves objects that the next one removes.
-pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
-    if state.has("plan").await? {
-        // An epoch that this version cannot read is no reason to keep what is to go.
-        if let Ok(epochs) = state.epochs().await
-            && !epochs.iter().any(Taken::is_seal)
-        {
-            state.take_epoch("", epochs.len() as u64).await?;
-        }
-        // A plan or journal that this version cannot read names no uploads that it could drop.
-        if let Ok(Some((plan, history))) = read(state).await {
-            for (file, upload) in &history.uploads {
-                if let Some(f) = plan.output.files.get(*file as usize) {
-                    state.store.abort(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)?;
-                }
-            }
-        }
-    }
-    remove(state).await
-}
-
-/// Removes the objects of a state, the plan first.
-pub(crate) async fn remove(state: &State) -> Result<()> {
-    state.delete("plan").await?;
-    state.store.delete_tree(&state.at).await.map_err(io)
 }
 
 /// Ends a merge for good: drops its uploads and removes its state and, if the merge made it, the folder. For a merge that
@@ -156,14 +142,14 @@ pub(crate) async fn remove(state: &State) -> Result<()> {
 pub async fn abandon(ready: &Ready) -> Result<()> {
     let store = ready.stores.open(&ready.output);
     let sealed = ready.state.seal(&ready.claim).await?;
-    if !sealed && ready.state.standing(&ready.claim).await? == Standing::TakenOver {
+    if sealed.is_none() && ready.state.standing(&ready.claim).await? == Standing::TakenOver {
         return ready.hold().await;
     }
     for (file, upload) in ready.plan.output.files.iter().zip(&ready.uploads) {
         store.abort(&join(&ready.output, &file.name)?, upload).await.map_err(io)?;
     }
-    if sealed {
-        remove(&ready.state).await?;
+    if let Some(seal) = sealed {
+        remove::sealed(&ready.state, &seal).await?;
         if ready.made_folder {
             store.remove_empty_dir(&ready.output).await.map_err(io)?;
         }
@@ -180,8 +166,17 @@ pub async fn displaced(ready: &Ready) -> Option<Error> {
             // Best effort: the failure to tell is the other one.
             let _ = ready.state.store.abort(&at, upload).await;
         }
+        let _ = forget(ready).await;
     }
     ready.hold().await.err().filter(|e| e.kind() == Kind::OutputBusy)
+}
+
+/// Removes what this coordinator wrote into its journal after the state was gone: nobody would read it.
+async fn forget(ready: &Ready) -> Result<()> {
+    let (state, store) = (&ready.state, &ready.state.store);
+    store.delete_tree(&state.place(&journal::folder(&ready.claim))?).await.map_err(io)?;
+    store.remove_empty_dir(&state.place(journal::FOLDER)?).await.map_err(io)?;
+    store.remove_empty_dir(&state.at).await.map_err(io)
 }
 
 /// Writes down that a coordinator stops in order, so that nobody takes it to be at work. What is finished stays.

@@ -12,10 +12,13 @@ use shardfuse_merge::plan::task::{Task, Work};
 use shardfuse_merge::{Error, Kind, Result};
 use tracing::warn;
 
-use crate::state::{Claim, State, now};
+use crate::state::{Claim, State, Taken, now};
 
 /// Records that are read at a time: as many at first, and at the most.
 const AHEAD: (usize, usize) = (2, 64);
+
+/// The folder of the journals, below the state.
+pub(crate) const FOLDER: &str = "journal";
 
 /// A finished piece, as it is journaled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,16 @@ pub enum Record {
         #[serde(default)]
         device_class: Option<String>,
     },
+    /// Uploads of these files of publication are about to begin, as with `Opening`.
+    Announcing {
+        /// Files, by their names in the output.
+        files: Vec<String>,
+    },
+    /// Uploads of files of publication (name, length in bytes, upload id), before any of them is completed.
+    Announced {
+        /// The uploads.
+        uploads: Vec<(String, u64, String)>,
+    },
     /// Pieces finished.
     Pieces(Vec<PieceRecord>),
     /// The store does not make a file of the parts that it took: they count for nothing, and its upload is dropped.
@@ -99,6 +112,10 @@ pub struct History {
     pub pieces: HashMap<(u32, u32), PieceRecord>,
     /// Files of which an upload may have begun whose id nobody knows.
     pub unknown: BTreeSet<u32>,
+    /// Uploads that a publication announced, whatever became of them: name, length in bytes, and id.
+    pub announced: Vec<(String, u64, String)>,
+    /// Files of publication of which an upload may have begun whose id nobody knows.
+    pub unannounced: BTreeSet<String>,
     /// When a coordinator last wrote something, in seconds since 1970.
     pub last: u64,
     /// Whether the last coordinator stopped in order.
@@ -123,11 +140,21 @@ impl History {
         Ok(history)
     }
 
+    /// What the journals of these epochs announce, whatever the plan: name, length and id of each upload.
+    pub(crate) async fn announced(state: &State, epochs: &[Taken]) -> Result<Vec<(String, u64, String)>> {
+        let mut history = History::default();
+        for (epoch, taken) in (1..).zip(epochs).filter(|(_, taken)| !taken.is_seal()) {
+            history.read_one(state, &Claim { epoch, token: taken.token.clone() }, &[]).await?;
+        }
+        Ok(history.announced)
+    }
+
     /// Reads one journal until a record is missing, several records ahead.
     async fn read_one(&mut self, state: &State, claim: &Claim, tasks: &[Task]) -> Result<()> {
         let (mut ahead, most) = AHEAD;
         let mut first = 0u64;
         let mut opening = BTreeSet::new();
+        let mut announcing = BTreeSet::new();
         loop {
             let names = (first..first + ahead as u64).map(|seq| name(claim, seq));
             let mut found =
@@ -140,11 +167,14 @@ impl History {
                     }
                     // What this coordinator did not write down before it ended, nobody will.
                     self.unknown.append(&mut opening);
+                    self.unannounced.append(&mut announcing);
                     return Ok(());
                 };
                 self.last = self.last.max(entry.at);
                 match &entry.record {
                     Record::Opening { files } => opening.extend(files),
+                    Record::Announcing { files } => announcing.extend(files.iter().cloned()),
+                    Record::Announced { uploads } => uploads.iter().for_each(|(file, ..)| _ = announcing.remove(file)),
                     Record::Opened { uploads, .. } => uploads.iter().for_each(|(file, _)| _ = opening.remove(file)),
                     _ => {}
                 }
@@ -158,7 +188,7 @@ impl History {
     fn take(&mut self, record: Record, tasks: &[Task]) {
         self.closed = matches!(record, Record::Closed {});
         match record {
-            Record::Opening { .. } | Record::Closed {} => {}
+            Record::Opening { .. } | Record::Announcing { .. } | Record::Closed {} => {}
             Record::Opened { boot, uploads, device_class } => {
                 self.boot = boot;
                 self.device_class = device_class.or(self.device_class.take());
@@ -169,6 +199,7 @@ impl History {
                     self.uploads.insert(file, upload);
                 }
             }
+            Record::Announced { uploads } => self.announced.extend(uploads),
             Record::Pieces(pieces) => self.pieces.extend(pieces.into_iter().map(|p| ((p.task, p.piece), p))),
             Record::Dropped { file } => self.forget(file, tasks),
             Record::Lost { pieces } => pieces.iter().for_each(|key| _ = self.pieces.remove(key)),
@@ -217,8 +248,13 @@ impl Writer {
     }
 }
 
+/// The folder of a coordinator's journal, below the state. Its name is this coordinator's alone.
+pub(crate) fn folder(claim: &Claim) -> String {
+    format!("{FOLDER}/{}-{}", claim.epoch, claim.token)
+}
+
 fn name(claim: &Claim, seq: u64) -> String {
-    format!("journal/{}-{}/{seq}", claim.epoch, claim.token)
+    format!("{}/{seq}", folder(claim))
 }
 
 fn render(entry: &Entry) -> Bytes {

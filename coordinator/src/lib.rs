@@ -20,6 +20,7 @@ pub mod registry;
 pub mod schedule;
 pub mod service;
 pub mod state;
+pub mod tombstone;
 
 pub use admit::{Admitted, Options, admit};
 pub use driver::{Progress, Summary};

@@ -18,6 +18,9 @@ use crate::driver::Input;
 use crate::journal::{PieceRecord, Record, Writer};
 use crate::state::State;
 
+#[cfg(test)]
+mod orders;
+
 /// Pieces in one journal object, at the most: about 300 kB, and more only by the names of factors.
 const BATCH: usize = 1024;
 /// How long receipts gather for one object: so many times what the last object took to write, and never longer than the
@@ -57,11 +60,10 @@ impl Persister {
     pub fn start(state: State, journal: Writer, plan: &Plan, tasks: &[Task], mailbox: mpsc::Sender<Input>) -> Self {
         let (items, receive) = mpsc::unbounded_channel();
         let (fail, failure) = watch::channel(None);
-        let measuring = Measuring::new(state, plan, tasks);
+        let mut log = Journaled { journal, measuring: Measuring::new(state, plan, tasks) };
         let task = tokio::spawn(async move {
-            let mut journal = journal;
-            match write(receive, &mut journal, measuring, mailbox).await {
-                Ok(()) => Some(journal),
+            match write(receive, &mut log, mailbox, &Tokio).await {
+                Ok(()) => Some(log.journal),
                 Err(e) => {
                     fail.send_replace(Some(e));
                     None
@@ -104,11 +106,60 @@ impl Persister {
     }
 }
 
+/// Where pieces are written down.
+trait Log {
+    /// Writes a batch. When this returns, a coordinator that recovers finds all of it.
+    async fn write(&mut self, batch: Vec<Item>) -> Result<Persisted>;
+}
+
+/// The journal, with the sums of measured blocks beside it.
+struct Journaled {
+    journal: Writer,
+    measuring: Measuring,
+}
+
+impl Log for Journaled {
+    async fn write(&mut self, batch: Vec<Item>) -> Result<Persisted> {
+        let mut persisted = Persisted::default();
+        for item in batch {
+            if let Some(sums) = item.sums {
+                persisted.measured.extend(self.measuring.take(item.record.task, item.record.piece, sums).await?);
+            }
+            persisted.pieces.push(item.record);
+        }
+        for pieces in persisted.pieces.chunks(BATCH) {
+            self.journal.append(Record::Pieces(pieces.to_vec())).await?;
+        }
+        Ok(persisted)
+    }
+}
+
+/// What the writer runs on: tokio, or in a test a scheduler that tries many orders.
+trait Runtime {
+    /// Waits until `more` ends, but not longer than this.
+    async fn wait(&self, most: Duration, more: impl Future<Output = ()> + Send);
+
+    /// Does something beside.
+    fn beside(&self, work: impl Future<Output = ()> + Send + 'static);
+}
+
+struct Tokio;
+
+impl Runtime for Tokio {
+    async fn wait(&self, most: Duration, more: impl Future<Output = ()> + Send) {
+        let _ = tokio::time::timeout(most, more).await;
+    }
+
+    fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
+    }
+}
+
 async fn write(
     mut items: mpsc::UnboundedReceiver<Item>,
-    journal: &mut Writer,
-    mut measuring: Measuring,
+    log: &mut impl Log,
     mailbox: mpsc::Sender<Input>,
+    runtime: &impl Runtime,
 ) -> Result<()> {
     let mut batch = Vec::new();
     let mut took = Duration::ZERO;
@@ -116,24 +167,17 @@ async fn write(
         let (times, most) = GATHER;
         // Ends early when there is nobody left to send: then the end of the merge waits for this.
         let gather = async { while batch.len() < BATCH && items.recv_many(&mut batch, BATCH).await > 0 {} };
-        let _ = tokio::time::timeout((times * took).min(most), gather).await;
-        let mut persisted = Persisted::default();
-        for item in batch.drain(..) {
-            if let Some(sums) = item.sums {
-                persisted.measured.extend(measuring.take(item.record.task, item.record.piece, sums).await?);
-            }
-            persisted.pieces.push(item.record);
-        }
+        runtime.wait((times * took).min(most), gather).await;
         let began = Instant::now();
-        for pieces in persisted.pieces.chunks(BATCH) {
-            journal.append(Record::Pieces(pieces.to_vec())).await?;
-        }
+        let persisted = log.write(std::mem::take(&mut batch)).await?;
         took = began.elapsed();
         // The driver may have ended already: then the journal is all that counts.
         let _ = mailbox.try_send(Input::Persisted(persisted)).map_err(|e| match e {
             mpsc::error::TrySendError::Full(input) => {
                 let mailbox = mailbox.clone();
-                tokio::spawn(async move { mailbox.send(input).await });
+                runtime.beside(async move {
+                    let _ = mailbox.send(input).await;
+                });
             }
             mpsc::error::TrySendError::Closed(_) => {}
         });

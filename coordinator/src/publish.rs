@@ -1,13 +1,14 @@
 //! Publishing: the output becomes visible in an order that never shows a loadable half.
 //!
-//! With `--force` the old manifest, index and config.json go first. Then the weights are completed, then come sidecars,
-//! index, config.json and, last, the manifest `shardfuse.json`. A loader such as transformers fails on the folder until
-//! config.json is there, at every step. Each step can be done again: a coordinator that is killed in the middle
-//! publishes once more from the start. Then the state goes.
+//! With `--force` tombstones take the places of the old manifest, index and config.json first ([`older`]). Then the
+//! weights are completed, then come sidecars, index, config.json and, last, the manifest `shardfuse.json`. A loader such
+//! as transformers fails on the folder until config.json is there, at every step. Each step can be done again: a
+//! coordinator that is killed in the middle publishes once more from the start. Then the state goes.
 //!
-//! **Two coordinators.** The epoch is looked at again before anything is cleared, before each file is completed, before
-//! config.json and before the manifest; and the state is sealed by the epoch above before it goes, so that of two which come
-//! to the end together one is told so (`output_busy`).
+//! **Two coordinators.** Every file, of whatever size, comes into its place by the completion of an upload that the
+//! journal names ([`announce`]); a later coordinator drops those of earlier ones. So what a coordinator still does that
+//! was stopped for long, at whatever step, changes nothing. The state is sealed by the epoch above before it goes, so
+//! that of two which come to the end together one is told so (`output_busy`).
 //!
 //! **Whose file.** What a store says of a completion may be lost, and a file of the same length may have been there before.
 //! A completion that did not visibly put a new object in place is believed only after the file was read and held against
@@ -20,19 +21,26 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::checkpoint::sidecar;
 use shardfuse_merge::plan::inventory::ObjectId;
 use shardfuse_merge::plan::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::output::SmallFile;
 use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, digest};
+use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, UploadId, digest};
 use tracing::warn;
 
 use crate::admit::Ready;
 use crate::clean::remove;
-use crate::failure::{io, join, location};
+use crate::failure::{io, join};
 use crate::journal::{PieceRecord, Record, Writer};
+use crate::state::Claim;
+
+mod announce;
+mod older;
+
+pub(crate) use announce::drop_all;
+
+use announce::Publication;
 
 /// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
@@ -76,46 +84,81 @@ pub async fn publish(
     let store = ready.stores.open(&ready.output);
     let store = &*store;
     ready.hold().await?;
-    let (plan, output) = (&ready.plan, &ready.output);
-    if ready.replaces {
-        clear(ready, store).await?;
-    }
-    let mut files = complete_all(ready, store, pieces, journal).await?;
-    for (name, file) in &plan.output.sidecars {
-        files.push(small(ready, store, name, file).await?);
-    }
-    if let Some((name, text)) = &plan.output.index {
-        files.push(small(ready, store, name, &SmallFile::Text(text.clone())).await?);
-    }
-    ready.hold().await?;
-    files.push(small(ready, store, "config.json", &plan.output.config).await?);
-    let manifest = Manifest {
+    let mut publication = Publication::new(ready, store, journal);
+    let made_by = format!("shardfuse {}", env!("CARGO_PKG_VERSION"));
+    let published = make_visible(&mut publication, pieces, |files| Manifest {
         format: FORMAT,
-        made_by: format!("shardfuse {}", env!("CARGO_PKG_VERSION")),
+        made_by,
         plan: ready.digest.clone(),
         device_class: device_class.to_owned(),
-        spec: plan.spec.clone(),
-        inputs: plan.objects.clone(),
+        spec: ready.plan.spec.clone(),
+        inputs: ready.plan.objects.clone(),
         files,
         notes,
+    })
+    .await;
+    let manifest = match published {
+        Ok(manifest) => manifest,
+        Err(e) => {
+            publication.drop_announced().await;
+            return Err(e);
+        }
     };
-    let mut text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
-    text.push(b'\n');
-    ready.hold().await?;
-    store.put(&join(output, MANIFEST)?, Bytes::from(text)).await.map_err(io)?;
-    if !ready.state.seal(&ready.claim).await? {
+    let seal = ready.state.seal(&ready.claim).await?;
+    if seal.is_none() {
         ready.hold().await?;
     }
     // The output is whole and sealed: what cannot be removed now is no failure of the merge.
-    if let Err(error) = tidy(ready, store).await {
-        warn!(%output, %error, "published; what is left of the state goes with the next run, or with shardfuse clean");
+    if let Err(error) = tidy(ready, store, seal.as_ref()).await {
+        warn!(output = %ready.output, %error, "published; what is left of the state goes with the next run, or with shardfuse clean");
     }
     Ok(manifest)
 }
 
+/// Everything that a reader sees, in its order.
+async fn make_visible(
+    publication: &mut Publication<'_>,
+    pieces: &BTreeMap<(u32, u32), PieceRecord>,
+    manifest: impl FnOnce(Vec<ManifestFile>) -> Manifest,
+) -> Result<Manifest> {
+    let ready = publication.ready;
+    if ready.replaces {
+        older::take_away(publication).await?;
+    }
+    let mut files = complete_all(ready, publication.store, pieces, publication.journal).await?;
+    let output = &ready.plan.output;
+    let index = output.index.as_ref().map(|(name, text)| (name.as_str(), SmallFile::Text(text.clone())));
+    let sidecars = output.sidecars.iter().map(|(name, file)| (name.as_str(), file.clone()));
+    let small: Vec<(&str, SmallFile)> = sidecars.chain(index).chain([("config.json", output.config.clone())]).collect();
+    let sized: Vec<(&str, u64)> = small.iter().map(|(name, file)| (*name, size(ready, file))).collect();
+    for (announced, (name, file)) in publication.announce(&sized).await?.iter().zip(&small) {
+        if *name == "config.json" {
+            ready.hold().await?;
+        }
+        files.push(publication.small(announced, file).await?);
+    }
+    let manifest = manifest(files);
+    let mut text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+    text.push(b'\n');
+    for announced in publication.announce(&[(MANIFEST, text.len() as u64)]).await? {
+        publication.put(&announced, Bytes::copy_from_slice(&text)).await?;
+    }
+    Ok(manifest)
+}
+
+/// The length of a small file, in bytes.
+fn size(ready: &Ready, file: &SmallFile) -> u64 {
+    match file {
+        SmallFile::Text(text) => text.len() as u64,
+        SmallFile::Copy(ObjectId(id)) => ready.plan.objects[*id as usize].size,
+    }
+}
+
 /// Removes the state, and what a killed run left of a file on its way.
-async fn tidy(ready: &Ready, store: &dyn Store) -> Result<()> {
-    remove(&ready.state).await?;
+async fn tidy(ready: &Ready, store: &dyn Store, seal: Option<&Claim>) -> Result<()> {
+    if let Some(seal) = seal {
+        remove::sealed(&ready.state, seal).await?;
+    }
     store.sweep(&ready.output).await.map_err(io)
 }
 
@@ -174,29 +217,48 @@ async fn complete_one(ready: &Ready, store: &dyn Store, number: u32, parts: &[&P
     let hash = blake3::Hash::from_bytes(digest::combine(&cvs));
     let ids: Vec<(u32, PartId)> = parts.iter().map(|p| (p.piece, PartId::new(&p.store_id))).collect();
     ready.hold().await?;
-    let before = find(store, &at).await?;
-    let told = store.complete(&at, &ready.uploads[number as usize], &ids, file.size).await;
+    Ok(match settle(store, &at, &ready.uploads[number as usize], &ids, (file.size, hash)).await? {
+        None => Completed::Whole(ManifestFile {
+            name: file.name.clone(),
+            size: file.size,
+            blake3: hash.to_hex().to_string(),
+        }),
+        Some(why) => Completed::Dropped(why),
+    })
+}
+
+/// Completes an upload to a file of this size and digest, and looks at what is in place then. Returns why it cannot be
+/// made of these parts, if so.
+async fn settle(
+    store: &dyn Store,
+    at: &Location,
+    upload: &UploadId,
+    ids: &[(u32, PartId)],
+    (size, hash): (u64, blake3::Hash),
+) -> Result<Option<String>> {
+    let before = find(store, at).await?;
+    let told = store.complete(at, upload, ids, size).await;
     if let Err(e) = &told
         && matches!(e.kind(), ErrorKind::InvalidPart | ErrorKind::NoSuchUpload)
     {
-        return Ok(Completed::Dropped(e.chain()));
+        return Ok(Some(e.chain()));
     }
-    let after = find(store, &at).await?;
+    let after = find(store, at).await?;
     match (told, after) {
-        (Ok(()), Some(after)) if after.size == file.size && before.as_ref() != Some(&after) => {}
+        (Ok(()), Some(after)) if after.size == size && before.as_ref() != Some(&after) => {}
         // The reply may be lost, or the file have been put there by a coordinator that was killed, or not by us at all.
-        (told, Some(after)) if after.size == file.size => {
-            if hash_file(store, &at, file.size, Some(&after.pin)).await? != hash {
+        (told, Some(after)) if after.size == size => {
+            if hash_file(store, at, size, Some(&after.pin)).await? != hash {
                 told.map_err(io)?;
-                return Ok(Completed::Dropped("what is in place has another digest than they have".into()));
+                return Ok(Some("what is in place has another digest than they have".into()));
             }
         }
         (told, _) => {
             told.map_err(io)?;
-            return Ok(Completed::Dropped("the store called it complete, and it is not there".into()));
+            return Ok(Some("the store called it complete, and it is not there".into()));
         }
     }
-    Ok(Completed::Whole(ManifestFile { name: file.name.clone(), size: file.size, blake3: hash.to_hex().to_string() }))
+    Ok(None)
 }
 
 async fn find(store: &dyn Store, at: &Location) -> Result<Option<Meta>> {
@@ -205,25 +267,6 @@ async fn find(store: &dyn Store, at: &Location) -> Result<Option<Meta>> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io(e)),
     }
-}
-
-/// Takes away what a loader would still find of an older output: weights, and the vocabulary files that the new output
-/// does not write, since a loader may take a stale `tokenizer.model` beside a new `tokenizer.json`.
-async fn clear(ready: &Ready, store: &dyn Store) -> Result<()> {
-    let output = &ready.plan.output;
-    let weights = output.files.iter().map(|f| f.name.as_str());
-    let ours: Vec<&str> = weights.chain(output.sidecars.iter().map(|s| s.0.as_str())).collect();
-    let first = [MANIFEST, "model.safetensors.index.json", "pytorch_model.bin.index.json", "config.json"];
-    for name in first {
-        store.delete(&join(&ready.output, name)?).await.map_err(io)?;
-    }
-    for entry in store.list(&ready.output).await.map_err(io)? {
-        let name = entry.name.as_str();
-        if (sidecar::is_model_weight(name) || sidecar::is_vocabulary(name)) && !ours.contains(&name) {
-            store.delete(&join(&ready.output, &entry.name)?).await.map_err(io)?;
-        }
-    }
-    Ok(())
 }
 
 fn parts_of<'a>(
@@ -245,24 +288,6 @@ fn parts_of<'a>(
         }
     }
     Ok(parts)
-}
-
-async fn small(ready: &Ready, store: &dyn Store, name: &str, file: &SmallFile) -> Result<ManifestFile> {
-    let at = join(&ready.output, name)?;
-    let entry =
-        |size: u64, hash: blake3::Hash| ManifestFile { name: name.to_owned(), size, blake3: hash.to_hex().to_string() };
-    match file {
-        SmallFile::Text(text) => {
-            store.put(&at, Bytes::copy_from_slice(text.as_bytes())).await.map_err(io)?;
-            Ok(entry(text.len() as u64, blake3::hash(text.as_bytes())))
-        }
-        SmallFile::Copy(ObjectId(id)) => {
-            let object = &ready.plan.objects[*id as usize];
-            let (from, pin) = (location(&object.url)?, Pin::new(&object.pin));
-            ready.stores.copy(&from, &at, Some(&pin)).await.map_err(io)?;
-            Ok(entry(object.size, hash_file(store, &at, object.size, None).await?))
-        }
-    }
 }
 
 /// BLAKE3 of a file, as `b3sum` prints it.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Store};
+use shardfuse_store::{ErrorKind, Location, Pin, Store};
 
 use crate::failure::{io, join};
 
@@ -98,11 +98,7 @@ impl State {
 
     /// The whole of a state object, if it is there.
     pub async fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        match self.store.get(&self.place(name)?, MAX_OBJECT).await {
-            Ok((bytes, _)) => Ok(Some(bytes)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(io(e)),
-        }
+        Ok(self.held(name).await?.map(|(bytes, _)| bytes))
     }
 
     /// Whether a state object is there.
@@ -122,6 +118,23 @@ impl State {
     /// Removes a state object.
     pub async fn delete(&self, name: &str) -> Result<()> {
         self.store.delete(&self.place(name)?).await.map_err(io)
+    }
+
+    /// The whole of a state object, if it is there, and its version.
+    pub async fn held(&self, name: &str) -> Result<Option<(Bytes, Pin)>> {
+        match self.store.get(&self.place(name)?, MAX_OBJECT).await {
+            Ok((bytes, meta)) => Ok(Some((bytes, meta.pin))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    /// Removes a state object if it still is that version; a newer one stays.
+    pub async fn delete_if(&self, name: &str, pin: &Pin) -> Result<()> {
+        match self.store.delete_if(&self.place(name)?, pin).await {
+            Err(e) if e.kind() == ErrorKind::Changed => Ok(()),
+            deleted => deleted.map_err(io),
+        }
     }
 
     /// Creates a state object; false if another one is there. One of the same bytes counts as created: the reply to an
@@ -191,26 +204,30 @@ impl State {
         Ok(Claim { epoch, token: taken.token })
     }
 
-    /// Closes the state for good, in one step with the question whether a claim holds: false if it does not. Afterwards no
-    /// coordinator goes on with it, and whoever comes removes it.
-    pub async fn seal(&self, claim: &Claim) -> Result<bool> {
+    /// Closes the state for good, in one step with the question whether a claim holds, and returns the seal; `None` if the
+    /// claim does not hold. Afterwards no coordinator goes on with the state, and whoever comes removes it.
+    pub async fn seal(&self, claim: &Claim) -> Result<Option<Claim>> {
         if self.standing(claim).await? != Standing::Holds {
-            return Ok(false);
+            return Ok(None);
         }
         let seal = Taken { format: FORMAT, token: token(), plan: String::new(), at: now() };
         let name = format!("epoch/{}", claim.epoch + 1);
         if !self.create(&name, seal.render()).await? {
-            return Ok(false);
+            return Ok(None);
         }
         // Between the question and the seal another coordinator may have come, finished, and removed everything.
         // That this cannot be told changes nothing: the seal is there.
         if let Ok(taken) = self.taken(claim.epoch).await
             && taken.is_none_or(|t| t.token != claim.token)
         {
-            self.delete(&name).await?;
-            return Ok(false);
+            if let Some((found, pin)) = self.held(&name).await?
+                && found == seal.render()
+            {
+                self.delete_if(&name, &pin).await?;
+            }
+            return Ok(None);
         }
-        Ok(true)
+        Ok(Some(Claim { epoch: claim.epoch + 1, token: seal.token }))
     }
 
     /// Whether a claim still holds.
@@ -243,7 +260,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// A name that nobody else draws: the keys of the standard hasher come from the system's randomness.
-fn token() -> String {
+pub(crate) fn token() -> String {
     use std::hash::{BuildHasher, RandomState};
     format!("{:016x}", RandomState::new().hash_one(()))
 }

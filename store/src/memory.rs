@@ -6,6 +6,9 @@
 //! **Uploads** behave as on S3: a part that is put again under its number replaces the former one and has another id if
 //! its bytes differ; completing names each part by its id, and one that is not the last put is refused.
 //!
+//! **Equal bytes.** With [`Memory::with_pins_of_bytes`] a pin is made of the bytes, as the ETag is on S3: two objects of
+//! equal bytes are one version.
+//!
 //! **Crash.** Nothing survives the process; within it, an object outlives whoever wrote it.
 
 use std::collections::BTreeMap;
@@ -29,6 +32,8 @@ pub struct Memory {
     state: Mutex<State>,
     /// Whether small parts are taken, which no real store does.
     small_parts: bool,
+    /// Whether a pin is made of the bytes.
+    pins_of_bytes: bool,
 }
 
 #[derive(Default)]
@@ -59,6 +64,30 @@ impl Memory {
     #[must_use]
     pub fn with_small_parts(self) -> Self {
         Self { small_parts: true, ..self }
+    }
+
+    /// The same, whose pins tell versions apart by their bytes alone.
+    #[must_use]
+    pub fn with_pins_of_bytes(self) -> Self {
+        Self { pins_of_bytes: true, ..self }
+    }
+
+    fn pin(&self, object: &Object) -> Pin {
+        match self.pins_of_bytes {
+            true => Pin::new(part_id(&object.bytes).as_str()),
+            false => Pin::new(format!("v{}", object.version)),
+        }
+    }
+
+    fn pinned<'a>(&self, state: &'a State, at: &Location, pin: Option<&Pin>) -> Result<&'a Object> {
+        let object = state.object(at)?;
+        match pin {
+            Some(pin) if *pin != self.pin(object) => {
+                let message = format!("is version {}, expected {pin}", self.pin(object));
+                Err(Error::new(ErrorKind::Changed, at, message))
+            }
+            _ => Ok(object),
+        }
     }
 
     /// How many parts were put since the beginning, those put again included.
@@ -106,32 +135,11 @@ impl State {
         self.objects.get(at).ok_or_else(|| Error::new(ErrorKind::NotFound, at, "is not there"))
     }
 
-    fn pinned(&self, at: &Location, pin: Option<&Pin>) -> Result<&Object> {
-        let object = self.object(at)?;
-        match pin {
-            Some(pin) if *pin != object.pin() => {
-                let message = format!("is version {}, expected {pin}", object.version);
-                Err(Error::new(ErrorKind::Changed, at, message))
-            }
-            _ => Ok(object),
-        }
-    }
-
     fn upload(&mut self, at: &Location, upload: &UploadId) -> Result<&mut Upload> {
         match self.uploads.get_mut(upload.as_str()) {
             Some(found) if found.at == *at => Ok(found),
             _ => Err(Error::new(ErrorKind::NoSuchUpload, at, format!("has no upload {upload}"))),
         }
-    }
-}
-
-impl Object {
-    fn pin(&self) -> Pin {
-        Pin::new(format!("v{}", self.version))
-    }
-
-    fn meta(&self) -> Meta {
-        Meta { size: self.bytes.len() as u64, pin: self.pin() }
     }
 }
 
@@ -143,12 +151,14 @@ fn part_id(bytes: &[u8]) -> PartId {
 #[async_trait]
 impl Store for Memory {
     async fn head(&self, at: &Location) -> Result<Meta> {
-        self.state().object(at).map(Object::meta)
+        let state = self.state();
+        let object = state.object(at)?;
+        Ok(Meta { size: object.bytes.len() as u64, pin: self.pin(object) })
     }
 
     async fn read(&self, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
         let state = self.state();
-        let object = state.pinned(at, pin)?;
+        let object = self.pinned(&state, at, pin)?;
         let length = object.bytes.len();
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let Some(bytes) = start.checked_add(buf.len()).and_then(|end| object.bytes.get(start..end)) else {
@@ -191,7 +201,7 @@ impl Store for Memory {
 
     async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
         let mut state = self.state();
-        let bytes = state.pinned(from, pin)?.bytes.clone();
+        let bytes = self.pinned(&state, from, pin)?.bytes.clone();
         state.write(to, bytes);
         Ok(())
     }
@@ -203,11 +213,12 @@ impl Store for Memory {
 
     async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
         let mut state = self.state();
-        match state.pinned(at, Some(pin)) {
-            Ok(_) => _ = state.objects.remove(at),
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
+        match self.pinned(&state, at, Some(pin)) {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         }
+        state.objects.remove(at);
         Ok(())
     }
 
@@ -313,6 +324,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn does_what_every_store_does() {
         crate::conformance::run(Arc::new(Memory::new()), "s3://bucket/suite".parse().unwrap()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn it_does_so_with_pins_of_bytes() {
+        let store = Memory::new().with_pins_of_bytes();
+        crate::conformance::run(Arc::new(store), "s3://bucket/suite".parse().unwrap()).await;
     }
 
     #[tokio::test]

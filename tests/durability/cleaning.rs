@@ -99,3 +99,44 @@ fn a_restart_counts_the_room_of_the_uploads_that_it_discards() {
     let end = life(merge(full, place.spec(), restart), std::future::pending()).unwrap();
     assert_eq!(end.unwrap_err().kind(), Kind::NoSpace);
 }
+
+/// A merge over an older model, killed when its tombstones are in place, and given up: nothing of it looks like a model.
+#[test]
+fn tombstones_of_a_merge_that_is_given_up_go_with_it_and_another_merge_goes_over_them() {
+    let here = runtime();
+    let force = Options { force: true, ..plain() };
+    let mut cleaned = 0;
+    for at in (150..).step_by(3) {
+        let place = here.block_on(Place::bucket_with_pins_of_bytes());
+        here.block_on(async {
+            for name in ["config.json", "model.safetensors", "shardfuse.json"] {
+                place.store.put(&place.out().join(name).unwrap(), "{}".into()).await.unwrap();
+            }
+        });
+        let store = Interrupted::new(place.store.clone(), at, What::KillBefore);
+        if life(merge(store.clone(), place.spec(), force), store.clone().hit()).is_some() {
+            break;
+        }
+        let stores = Stores::all(place.store.clone());
+        let found = here.block_on(clean::survey(&stores, &place.out())).unwrap();
+        if found.tombstones.is_empty() {
+            continue;
+        }
+        here.block_on(async {
+            if cleaned % 2 == 0 {
+                clean::clean(&stores, &place.out(), true).await.unwrap();
+                assert!(clean::survey(&stores, &place.out()).await.unwrap().tombstones.is_empty());
+                assert!(!place.published().await.contains_key("config.json"));
+            }
+            let other = Options { restart: true, ..force };
+            let end = merge(place.store.clone(), place.other_spec(), other).await.unwrap();
+            assert!(matches!(end, End::Published { .. }), "{end:?}");
+            let published: Vec<String> = place.published().await.into_keys().collect();
+            let whole = ["config.json", "model.safetensors", "shardfuse.json", "tokenizer.json"];
+            let rest = published.iter().filter(|name| !whole.contains(&name.as_str()));
+            assert_eq!(rest.collect::<Vec<_>>(), Vec::<&String>::new(), "killed at {at}");
+        });
+        cleaned += 1;
+    }
+    assert!(cleaned > 2, "only {cleaned} kills left tombstones");
+}

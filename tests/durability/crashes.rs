@@ -6,6 +6,7 @@ use bytes::Bytes;
 use shardfuse_coordinator::Options;
 use shardfuse_coordinator::journal::History;
 use shardfuse_coordinator::state::State;
+use shardfuse_coordinator::tombstone;
 use shardfuse_merge::plan::task::{Task, Work, tasks};
 
 use crate::interrupted::{Interrupted, What};
@@ -22,7 +23,7 @@ pub async fn journaled(place: &Place) -> (BTreeSet<(String, u32)>, usize) {
         Work::Fill { file, .. } => Some((plan.output.files[file as usize].name.clone(), *piece)),
         Work::Measure { .. } => None,
     };
-    (history.pieces.keys().filter_map(part).collect(), history.unknown.len())
+    (history.pieces.keys().filter_map(part).collect(), history.unknown.len() + history.unannounced.len())
 }
 
 /// A folder or prefix with a config.json is one that a loader takes: then everything else of the model is there, whole.
@@ -33,7 +34,9 @@ pub async fn loadable_means_whole(
     what: &str,
 ) {
     let now = place.published().await;
-    if !now.contains_key("config.json") || (!old.is_empty() && old.iter().all(|(n, bytes)| now.get(n) == Some(bytes))) {
+    if now.get("config.json").is_none_or(|bytes| tombstone::is_tombstone(bytes))
+        || (!old.is_empty() && old.iter().all(|(n, bytes)| now.get(n) == Some(bytes)))
+    {
         return;
     }
     for (name, bytes) in new.iter().filter(|(n, _)| *n != "shardfuse.json") {

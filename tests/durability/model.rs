@@ -30,9 +30,18 @@ pub struct Place {
 impl Place {
     /// A bucket in memory that behaves like S3, with the model in it.
     pub async fn bucket() -> Place {
+        Place::bucket_of(Memory::new()).await
+    }
+
+    /// The same, in which equal bytes are one version, as on S3.
+    pub async fn bucket_with_pins_of_bytes() -> Place {
+        Place::bucket_of(Memory::new().with_pins_of_bytes()).await
+    }
+
+    async fn bucket_of(memory: Memory) -> Place {
         let dir = tempfile::tempdir().unwrap();
         write_model(dir.path());
-        let memory = Arc::new(Memory::new().with_small_parts());
+        let memory = Arc::new(memory.with_small_parts());
         let root: Location = "s3://bucket".parse().unwrap();
         let at = Location::at_path(dir.path()).unwrap();
         for entry in Local::new().list(&at).await.unwrap() {
@@ -70,8 +79,15 @@ impl Place {
             dora_norm: DoraNorm::Standing,
             partial_weight: false,
             tokenizer: Tokenizer::Auto,
-            tied: Some(false),
+            tied: None,
         }
+    }
+
+    /// Another merge of the model into the same output: one file of weights where the first one has two.
+    pub fn other_spec(&self) -> MergeSpec {
+        let mut spec = self.spec();
+        spec.lora.truncate(1);
+        MergeSpec { max_shard_size: Some(1 << 30), ..spec }
     }
 
     /// Everything below the output but the state.

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::laws::{Done, Laws};
+use crate::model;
 use crate::rng::Rng;
 
 /// How a host fares with the store.
@@ -31,6 +32,17 @@ pub struct Weather {
     pub slow_parts: (u64, u64),
     /// Calls in a thousand that fail, before or after what they ask is done.
     pub errors: u64,
+}
+
+/// A host that will be stopped at one of its writes that a reader sees: the write arrives when the host goes on.
+#[derive(Debug, Clone)]
+pub struct Nap {
+    /// The host.
+    pub host: String,
+    /// How many such writes pass before.
+    pub after: u64,
+    /// How long it is stopped.
+    pub lasts: Duration,
 }
 
 /// The store.
@@ -48,6 +60,9 @@ struct State {
     rng: Rng,
     usual: Weather,
     unusual: BTreeMap<String, Weather>,
+    nap: Option<Nap>,
+    /// Whether a host was stopped.
+    napped: bool,
     /// What is on its way, by the time of its arrival and the order in which it was sent.
     coming: BTreeMap<(Duration, u64), Arrival>,
     calls: u64,
@@ -55,8 +70,16 @@ struct State {
 
 impl Bucket {
     pub fn new(memory: Memory, laws: Arc<Laws>, rng: Rng, usual: Weather) -> Arc<Bucket> {
-        let state =
-            State { now: Duration::ZERO, rng, usual, unusual: BTreeMap::new(), coming: BTreeMap::new(), calls: 0 };
+        let state = State {
+            now: Duration::ZERO,
+            rng,
+            usual,
+            unusual: BTreeMap::new(),
+            nap: None,
+            napped: false,
+            coming: BTreeMap::new(),
+            calls: 0,
+        };
         Arc::new(Bucket { memory, laws, state: Mutex::new(state) })
     }
 
@@ -89,6 +112,16 @@ impl Bucket {
         }
     }
 
+    /// Plans that a host is stopped; `None` takes that back.
+    pub fn plan_nap(&self, nap: Option<Nap>) {
+        self.state.lock().unwrap().nap = nap;
+    }
+
+    /// Whether a host was stopped since this was asked last.
+    pub fn has_napped(&self) -> bool {
+        std::mem::take(&mut self.state.lock().unwrap().napped)
+    }
+
     /// Does what has arrived by now.
     pub fn advance(&self, now: Duration) {
         loop {
@@ -106,6 +139,24 @@ impl Bucket {
 
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+}
+
+impl State {
+    /// How long a host is stopped before this call arrives, if it is.
+    fn nap(&mut self, host: &str, operation: Operation, at: &Location) -> Option<Duration> {
+        let changes = matches!(
+            operation,
+            Operation::Put | Operation::Copy | Operation::Delete | Operation::DeleteIf | Operation::Complete
+        );
+        let seen = at.is_within(&model::out()) && !at.to_string().contains("/.shardfuse/");
+        let nap = self.nap.as_mut().filter(|nap| nap.host == host && changes && seen)?;
+        if nap.after > 0 {
+            nap.after -= 1;
+            return None;
+        }
+        self.napped = true;
+        self.nap.take().map(|nap| nap.lasts)
     }
 }
 
@@ -154,6 +205,7 @@ impl Access {
             if operation == Operation::PutPart {
                 there += state.rng.millis(weather.slow_parts);
             }
+            there += state.nap(&self.host, operation, at).unwrap_or_default();
             let trouble = match state.rng.chance(weather.errors) {
                 true => *state.rng.pick(&[Trouble::Lost, Trouble::Unanswered]),
                 false => Trouble::None,

@@ -19,6 +19,8 @@ pub struct Facts {
     pub epochs: u64,
     /// Second coordinators that came while the first was there.
     pub rivals: u64,
+    /// Coordinators that were stopped in publication, and went on when another one had published.
+    pub naps: u64,
     /// Workers that were told to leave.
     pub drains: u64,
     /// Coordinators that were told to stop.
@@ -39,7 +41,7 @@ pub struct Facts {
 
 impl Facts {
     /// The kinds that a campaign must have seen, each with its count.
-    pub fn kinds(&self) -> [(&'static str, u64); 14] {
+    pub fn kinds(&self) -> [(&'static str, u64); 15] {
         [
             ("crash of a coordinator", self.coordinator_crashes),
             ("crash of a worker", self.worker_crashes),
@@ -48,6 +50,7 @@ impl Facts {
             ("latency of 100 ms and more", self.slow_lines),
             ("epoch above 1", self.epochs.saturating_sub(1)),
             ("second coordinator beside the first", self.rivals),
+            ("coordinator stopped in publication", self.naps),
             ("worker told to leave", self.drains),
             ("coordinator told to stop", self.stops),
             ("part put late, its file complete", self.late_puts),

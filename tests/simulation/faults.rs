@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::debug;
 use turmoil::Sim;
 
-use crate::bucket::Weather;
+use crate::bucket::{Nap, Weather};
 use crate::fleet::{CLIENT, COORDINATORS, Fleet};
 use crate::rng::Rng;
 
@@ -20,6 +20,13 @@ const MOST: u64 = 6;
 /// How long a fault lasts, in milliseconds: a moment, or beyond a lease and the answer to a ping.
 const SHORT: (u64, u64) = (50, 8_000);
 const LONG: (u64, u64) = (20_000, 90_000);
+/// For how long a coordinator is stopped in publication, and how long it has to go on afterwards.
+const NAP: Duration = Duration::from_secs(200);
+const AWAKE: Duration = Duration::from_secs(30);
+/// Runs in a thousand in which that is sure to be tried.
+const NAPS: u64 = 400;
+/// Writes of a publication that a reader sees, about.
+const WRITES: u64 = 14;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
@@ -49,6 +56,11 @@ enum What {
     Stop,
     /// Another coordinator begins; the first one, which knows nothing of that, ends later and for good.
     Rival,
+    /// The coordinator is stopped in publication, before one of its writes arrives, until another one has done it all.
+    /// It goes on as if nothing had happened, and ends later and for good.
+    Nap {
+        after: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +100,11 @@ impl Adversary {
     pub fn new(fleet: Arc<Fleet>, mut rng: Rng) -> Adversary {
         let hosts = fleet.hosts();
         let mut planned: Vec<Fault> = (0..=rng.below(MOST)).map(|_| plan(&mut rng, &hosts)).collect();
+        if rng.chance(NAPS) {
+            // From the start, so that nothing else is in its way.
+            let what = What::Nap { after: rng.below(WRITES) };
+            planned.push(Fault { what, worker: rng.pick(&hosts).clone(), from_call: 0, lasts: NAP });
+        }
         planned.sort_by_key(|fault| std::cmp::Reverse(fault.from_call));
         Adversary { fleet, planned, present: Vec::new(), gone: Vec::new(), quiet_since: Duration::ZERO }
     }
@@ -105,6 +122,7 @@ impl Adversary {
     /// Begins and ends faults. Once the merge is done no further ones begin.
     pub fn act(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
+        self.follow_nap(now);
         let over: Vec<usize> = (0..self.present.len()).rev().filter(|i| self.present[*i].until <= now).collect();
         for i in over {
             let present = self.present.remove(i);
@@ -119,16 +137,33 @@ impl Adversary {
         }
     }
 
+    /// Moves the service once a coordinator was stopped, and forgets the plan to stop one once the merge is done.
+    fn follow_nap(&mut self, now: Duration) {
+        let Some(i) = self.present.iter().position(|p| matches!(p.fault.what, What::Nap { .. })) else { return };
+        if self.fleet.bucket.has_napped() {
+            debug!(target: "simulation", "the coordinator is stopped");
+            self.fleet.move_service();
+            self.fleet.laws.facts().rivals += 1;
+            self.fleet.laws.facts().naps += 1;
+            self.present[i].until = now + NAP + AWAKE;
+            self.gone.push(self.present[i].coordinator);
+        } else if self.gone.is_empty() && self.fleet.is_done() {
+            self.present[i].until = now;
+        }
+    }
+
     fn begin(&mut self, sim: &mut Sim<'_>, fault: Fault, now: Duration) {
         let coordinator = self.fleet.coordinator();
         let (worker, usual) = (fault.worker.as_str(), self.fleet.bucket.usual());
         let network = |what| matches!(what, What::Partition { .. } | What::Stall | What::SlowLine) || crashes(what);
         let meets = |p: &Present| {
             network(p.fault.what) && (p.fault.worker == worker || crashes_coordinator(p.fault.what))
-                || p.fault.what == What::Rival
+                || matches!(p.fault.what, What::Rival | What::Nap { .. })
         };
         let possible = match fault.what {
-            What::Rival => self.gone.is_empty() && coordinator == COORDINATORS[0] && !self.is_at_work(),
+            What::Rival | What::Nap { .. } => {
+                self.gone.is_empty() && coordinator == COORDINATORS[0] && !self.is_at_work()
+            }
             what if crashes_coordinator(what) || what == What::Stop => !self.is_at_work(),
             what if network(what) => !self.present.iter().any(meets),
             _ => true,
@@ -178,8 +213,15 @@ impl Adversary {
                 self.fleet.move_service();
                 self.fleet.laws.facts().rivals += 1;
             }
+            What::Nap { after } => {
+                self.fleet.bucket.plan_nap(Some(Nap { host: coordinator.to_owned(), after, lasts: NAP }));
+            }
         }
-        let until = now + fault.lasts;
+        let until = match fault.what {
+            // Until it was stopped, or the merge is done.
+            What::Nap { .. } => Duration::MAX,
+            _ => now + fault.lasts,
+        };
         self.present.push(Present { fault, coordinator, until });
     }
 
@@ -206,6 +248,12 @@ impl Adversary {
             What::Rival => {
                 self.crash_coordinator(sim, coordinator, false);
                 self.gone.push(coordinator);
+            }
+            What::Nap { .. } => {
+                self.fleet.bucket.plan_nap(None);
+                if self.gone.contains(coordinator) {
+                    self.crash_coordinator(sim, coordinator, false);
+                }
             }
         }
     }
@@ -242,6 +290,7 @@ impl Adversary {
 
 fn plan(rng: &mut Rng, hosts: &[String]) -> Fault {
     let quiet = rng.chance(500);
+    let after = rng.below(WRITES);
     let way = *rng.pick(&[Way::Both, Way::Both, Way::ToWorker, Way::ToCoordinator]);
     let kinds = [
         What::CrashWorker { quiet },
@@ -259,6 +308,7 @@ fn plan(rng: &mut Rng, hosts: &[String]) -> Fault {
         What::Drain,
         What::Stop,
         What::Rival,
+        What::Nap { after },
     ];
     let what = *rng.pick(&kinds);
     let range = *rng.pick(&[SHORT, LONG]);

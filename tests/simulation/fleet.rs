@@ -227,7 +227,7 @@ impl Fleet {
     async fn ask(self: &Arc<Self>) -> Result<MergeState> {
         let failed = |status: Status| Error::new(Kind::Io, format!("{status}"));
         let mut client = MergesClient::new(Arc::clone(self).connect().await?);
-        let submit = v1::SubmitRequest { spec: Some((&model::spec()).into()), ..Default::default() };
+        let submit = v1::SubmitRequest { spec: Some((&model::spec()).into()), force: true, ..Default::default() };
         // A merge that is known and has not failed is as it was.
         let answer = client.submit(submit).await.map_err(failed)?.into_inner();
         let id = answer.merge.map(|merge| merge.id).unwrap_or_default();

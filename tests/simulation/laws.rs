@@ -1,7 +1,8 @@
 //! What must hold at every moment of a run, looked at with every write that the store does and every event that the
 //! services tell, and at the end.
 //!
-//! - While `config.json` is in the output, so is everything else that the undisturbed merge publishes, byte by byte.
+//! - While `config.json` is in the output, so is everything else that the undisturbed merge publishes, byte by byte; or
+//!   all of the older model, if there was one.
 //! - Weights come into their place once, and nothing that is published goes away.
 //! - Coordinators take their epochs one after the other, and write under their own tokens.
 //! - A coordinator has two live attempts at a task at the most, on two workers, under numbers that rise.
@@ -13,6 +14,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use serde_json::Value;
+use shardfuse_coordinator::tombstone;
 use shardfuse_merge::Kind;
 use shardfuse_proto::v1::Failure;
 use shardfuse_store::memory::Memory;
@@ -37,6 +39,8 @@ type Piece = (u64, u64);
 pub struct Laws {
     /// What the undisturbed merge publishes.
     reference: BTreeMap<Location, Bytes>,
+    /// What is in the output at first.
+    older: BTreeMap<Location, Bytes>,
     seen: Mutex<Seen>,
     facts: Mutex<Facts>,
 }
@@ -71,8 +75,8 @@ struct Seen {
 pub type Fields = BTreeMap<String, String>;
 
 impl Laws {
-    pub fn new(reference: BTreeMap<Location, Bytes>) -> Laws {
-        Laws { reference, seen: Mutex::default(), facts: Mutex::default() }
+    pub fn new(reference: BTreeMap<Location, Bytes>, older: BTreeMap<Location, Bytes>) -> Laws {
+        Laws { reference, older, seen: Mutex::default(), facts: Mutex::default() }
     }
 
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
@@ -135,7 +139,7 @@ impl Laws {
             Done::Removed { at } => {
                 if at.is_within(&model::out().join(".shardfuse").expect("it is a name")) {
                     seen.state_removed(&name(at));
-                } else if self.reference.contains_key(*at) {
+                } else if self.reference.contains_key(*at) && (self.older.is_empty() || self.is_published(memory)) {
                     seen.broken.push(format!("{at} was removed"));
                 }
             }
@@ -155,18 +159,30 @@ impl Laws {
         facts.epochs = seen.highest;
     }
 
+    /// Whether the merge's manifest is there.
+    fn is_published(&self, memory: &Memory) -> bool {
+        let last = model::out().join("shardfuse.json").expect("it is a name");
+        memory.snapshot().get(&last) == self.reference.get(&last)
+    }
+
     /// Something is visible in the output that was not.
     fn visible(&self, seen: &mut Seen, memory: &Memory, at: &Location) {
         let there = memory.snapshot();
         let config = model::out().join("config.json").expect("it is a name");
-        if !there.contains_key(&config) {
+        if there.get(&config).is_none_or(|bytes| tombstone::is_tombstone(bytes)) {
+            return;
+        }
+        let manifest = model::out().join("shardfuse.json").expect("it is a name");
+        let intact = |(at, bytes): (&Location, &Bytes)| *at == manifest || there.get(at) == Some(bytes);
+        if !self.older.is_empty() && self.older.iter().all(intact) {
             return;
         }
         // The manifest comes last.
         let last = model::out().join("shardfuse.json").expect("it is a name");
         for (file, bytes) in &self.reference {
             let found = there.get(file);
-            if found != Some(bytes) && (*file != last || found.is_some()) {
+            let comes_last = *file == last && found.is_none_or(|bytes| tombstone::is_tombstone(bytes));
+            if found != Some(bytes) && !comes_last {
                 seen.broken.push(format!("with {at} written, config.json is there and {file} is not what it must be"));
             }
         }
@@ -286,6 +302,9 @@ impl Seen {
             known.insert(piece);
             self.journaled.insert(piece);
         }
+        for upload in record["announced"]["uploads"].as_array().into_iter().flatten() {
+            self.noted.insert(upload[2].as_str().unwrap_or_default().to_owned());
+        }
         for upload in record["opened"]["uploads"].as_array().into_iter().flatten() {
             self.noted.insert(upload[1].as_str().unwrap_or_default().to_owned());
         }
@@ -295,8 +314,10 @@ impl Seen {
     }
 
     fn state_removed(&mut self, name: &str) {
-        if name == "out/.shardfuse" {
-            self.epochs.clear();
+        let number = name.strip_prefix("out/.shardfuse/epoch/").and_then(|n| n.parse::<usize>().ok());
+        // They go from the last one down.
+        if number == Some(self.epochs.len()) {
+            self.epochs.pop();
         }
     }
 

@@ -43,8 +43,17 @@ pub fn spec() -> MergeSpec {
         dora_norm: DoraNorm::Standing,
         partial_weight: false,
         tokenizer: Tokenizer::Auto,
-        tied: Some(false),
+        tied: None,
     }
+}
+
+/// An older model for the output: its `config.json` is, byte by byte, that of the merge, and its files of weights and
+/// vocabulary are none that the merge writes.
+pub fn older(config: &Bytes) -> BTreeMap<Location, Bytes> {
+    let text =
+        |name: &str, text: &'static str| (out().join(name).expect("it is a name"), Bytes::from_static(text.as_bytes()));
+    let config = (out().join("config.json").expect("it is a name"), config.clone());
+    [config, text("model.safetensors", "older"), text("tokenizer.model", "older"), text("shardfuse.json", "{}")].into()
 }
 
 /// Puts the inputs in their places.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use shardfuse_store::Location;
 use shardfuse_store::memory::Memory;
+use shardfuse_store::{Location, Store as _};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::bucket::{Bucket, Weather};
@@ -57,18 +57,25 @@ pub fn run(seed: u64, shown: bool) -> Outcome {
 
 fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Outcome {
     entropy::simulate(seed);
-    let laws = Arc::new(Laws::new(reference));
+    let mut rng = Rng::of(seed, "surroundings");
+    let config = reference.get(&model::out().join("config.json").expect("it is a name")).cloned().unwrap_or_default();
+    let older = if rng.chance(500) { model::older(&config) } else { BTreeMap::new() };
+    let laws = Arc::new(Laws::new(reference, older.clone()));
     let trace = Trace::new(Arc::clone(&laws), shown);
     let layer = trace.clone().with_filter(tracing_subscriber::filter::filter_fn(Trace::takes));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
-    let mut rng = Rng::of(seed, "surroundings");
     let latency = *rng.pick(&[(1, 5), (2, 40), (20, 150)]);
     let errors = *rng.pick(&[0, 0, 5, 20]);
     // One alone gets no help from a second attempt.
     let workers = *rng.pick(&[1, 2, 3, 3]);
-    let memory = Memory::new().with_small_parts();
-    futures::executor::block_on(model::put(&memory));
+    let memory = Memory::new().with_small_parts().with_pins_of_bytes();
+    futures::executor::block_on(async {
+        model::put(&memory).await;
+        for (at, bytes) in &older {
+            memory.put(at, bytes.clone()).await.expect("the bucket takes it");
+        }
+    });
     let usual = Weather { latency, slow_parts: (0, 0), errors };
     let bucket = Bucket::new(memory, Arc::clone(&laws), Rng::of(seed, "bucket"), usual);
     let fleet = Fleet::new(Arc::clone(&bucket), Arc::clone(&laws), workers);

@@ -14,7 +14,7 @@ use crate::model;
 pub fn publishes() -> BTreeMap<Location, Bytes> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime can be started").block_on(async {
-        let memory = Arc::new(Memory::new().with_small_parts());
+        let memory = Arc::new(Memory::new().with_small_parts().with_pins_of_bytes());
         model::put(&*memory).await;
         let end = merge(memory.clone(), model::spec(), plain()).await.expect("nothing is in its way");
         assert!(matches!(end, End::Published { kept: 0, new } if new > 40), "{end:?}");

@@ -41,6 +41,16 @@ pub(super) fn nearest_existing(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
 }
 
+/// Removes the empty folders below a folder, as far as that can be done.
+pub(super) fn remove_empty_below(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_below(&entry.path());
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// Removes a folder if it is empty, and says nothing if it is not.
 pub(super) fn remove_if_empty(dir: &Path) -> io::Result<()> {
     match fs::remove_dir(dir) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use super::write::{dir_of, sync_folder_of};
-use super::{TEMPORARY, aside, folder, path};
+use super::{HIDDEN, TEMPORARY, aside, folder, path};
 use crate::error::{Error, Result};
 use crate::location::Location;
 
@@ -34,7 +34,12 @@ pub(super) fn delete_tree(dir: &Location) -> Result<()> {
 
 pub(super) fn remove_empty_dir(dir: &Location) -> Result<()> {
     dir_of(dir)?;
-    folder::remove_if_empty(path(dir)?).map_err(|e| Error::io(dir, "cannot remove the folder", e))
+    let path = path(dir)?;
+    if path.file_name().is_some_and(|name| name == HIDDEN) {
+        // Nobody but this store has folders there, which other stores do not have.
+        folder::remove_empty_below(path);
+    }
+    folder::remove_if_empty(path).map_err(|e| Error::io(dir, "cannot remove the folder", e))
 }
 
 pub(super) fn sweep(dir: &Location) -> Result<()> {

@@ -1,0 +1,128 @@
+//! Removing a state: the one that was sealed, and nothing of one that comes after it.
+//!
+//! Whoever removes a state seals it first, so that nobody goes on with it. It may be stopped then for as long as one likes,
+//! while others remove the state and begin the next merge under the same names. So it looks for its seal once it has a list
+//! of what is there, and removes what tells coordinators apart only by the version or the name that it saw: epochs and
+//! `replaces` hold a token, and so do the names of journals. Headers, measured sums and the plan itself go by their names: a
+//! merge that loses those to a late removal ends, and is begun again.
+//!
+//! The plan goes first: from then on there is no merge here, and an interruption leaves objects that the next one removes.
+//! The epochs go last, the seal before all the others, so that one that lists them late does not find its seal beside the
+//! epochs of another state.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use shardfuse_merge::Result;
+use shardfuse_store::{ErrorKind, Location, Pin, Store, UploadId};
+
+use super::read;
+use crate::failure::{io, join};
+use crate::journal::{self, History};
+use crate::publish;
+use crate::state::{Claim, STATE, State, Taken};
+use crate::tombstone;
+
+/// Objects that are looked at or removed at a time.
+const CONCURRENT: usize = 16;
+/// What is removed by its name, after the plan.
+const BY_NAME: [&str; 3] = ["header", "measured", "upload"];
+
+/// Removes a state with its uploads, whoever made it. A coordinator that is still at work is told first, by an epoch above
+/// its own.
+pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
+    let Ok(epochs) = state.epochs().await else {
+        // An epoch that this version cannot read is no reason to keep what is to go.
+        state.delete("plan").await?;
+        return state.store.delete_tree(&state.at).await.map_err(io);
+    };
+    let seal = match epochs.iter().position(Taken::is_seal) {
+        Some(at) => Some(Claim { epoch: at as u64 + 1, token: epochs[at].token.clone() }),
+        None if epochs.is_empty() && !state.has("plan").await? => None,
+        None => Some(state.take_epoch("", epochs.len() as u64).await?),
+    };
+    publish::drop_all(&*state.store, output, &History::announced(state, &epochs).await?).await?;
+    // A plan or journal that this version cannot read names no uploads that it could drop.
+    if let Ok(Some((plan, history))) = read(state).await {
+        for (file, upload) in &history.uploads {
+            if let Some(f) = plan.output.files.get(*file as usize) {
+                state.store.abort(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)?;
+            }
+        }
+    }
+    match seal {
+        Some(seal) => sealed(state, &seal).await,
+        None => remove(state, None).await,
+    }
+}
+
+/// Removes the objects of the state that has this seal. Nothing is done if the seal is gone: then so is the state.
+pub(crate) async fn sealed(state: &State, seal: &Claim) -> Result<()> {
+    remove(state, Some(seal)).await
+}
+
+/// Removes the objects of a sealed state, or without a seal what lies there without a plan and epochs.
+async fn remove(state: &State, seal: Option<&Claim>) -> Result<()> {
+    let listed = state.store.list(&state.at).await.map_err(io)?;
+    let names = listed.iter().map(|entry| entry.name.as_str());
+    let told_apart: Vec<&str> = names.clone().filter(|name| *name == "replaces" || number(name).is_some()).collect();
+    let mut held: Vec<(&str, bool, Pin)> = stream::iter(told_apart)
+        .map(|name| async move {
+            let Some((bytes, pin)) = state.held(name).await? else { return Ok(None) };
+            let token = serde_json::from_slice(&bytes).map(|taken: Taken| taken.token).ok();
+            let is_seal = seal.is_some_and(|s| number(name) == Some(s.epoch) && token.as_ref() == Some(&s.token));
+            Ok(Some((name, is_seal, pin)))
+        })
+        .buffered(CONCURRENT)
+        .boxed()
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await?;
+    let gone = match seal {
+        Some(_) => !held.iter().any(|(_, is_seal, _)| *is_seal),
+        // Somebody has begun a merge meanwhile.
+        None => state.has("plan").await? || held.iter().any(|(name, ..)| number(name).is_some()),
+    };
+    if gone {
+        return Ok(());
+    }
+    state.delete("plan").await?;
+    let journals: BTreeSet<&str> =
+        names.filter_map(|name| name.strip_prefix(journal::FOLDER)?.strip_prefix('/')?.split('/').next()).collect();
+    let journals = journals.into_iter().map(|journal| format!("{}/{journal}", journal::FOLDER));
+    for folder in BY_NAME.into_iter().map(str::to_owned).chain(journals) {
+        state.store.delete_tree(&state.place(&folder)?).await.map_err(io)?;
+    }
+    // From the seal down, `replaces` before all of them.
+    held.sort_by_key(|(name, ..)| std::cmp::Reverse(number(name).unwrap_or(u64::MAX)));
+    for (name, _, pin) in &held {
+        state.delete_if(name, pin).await?;
+    }
+    state.store.remove_empty_dir(&state.at).await.map_err(io)
+}
+
+/// The tombstones in an output, with their versions.
+pub(super) async fn tombstones(store: &dyn Store, output: &Location) -> Result<Vec<(String, Pin)>> {
+    let listed = store.list(output).await.map_err(io)?;
+    let small =
+        listed.into_iter().filter(|e| e.size <= tombstone::LONGEST && !e.name.starts_with(&format!("{STATE}/")));
+    stream::iter(small)
+        .map(|entry| async move {
+            match store.get(&join(output, &entry.name)?, tombstone::LONGEST).await {
+                Ok((bytes, meta)) if tombstone::is_tombstone(&bytes) => Ok(Some((entry.name, meta.pin))),
+                Ok(_) => Ok(None),
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(io(e)),
+            }
+        })
+        .buffered(CONCURRENT)
+        .boxed()
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await
+}
+
+/// The number of an epoch object.
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix("epoch/")?.parse().ok()
+}
