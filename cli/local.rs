@@ -37,7 +37,7 @@ pub async fn run(
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
     let part_size = ready.plan.spec.part_size;
-    let options = hub::Options { alone: true, ..hub::Options::default() };
+    let options = hub::Options { alone: true, single_coordinator: true, ..hub::Options::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
     let adoption =
         Adoption { ready, device_class: devices.first().map_or(CPU_CLASS, Device::class).to_owned(), progress };

@@ -17,9 +17,6 @@ use crate::args::{Format, Global, Merge};
 use crate::settings::{Settings, limits};
 use crate::{local, progress, size};
 
-/// How often a merge begins, if the store loses parts that it had taken.
-const ROUNDS: u32 = 3;
-
 /// Merges.
 pub async fn run(args: Merge, global: &Global) -> Result<()> {
     if let Some(coordinator) = args.coordinator.clone() {
@@ -40,25 +37,16 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     if !global.quiet && global.format == Format::Text {
         eprint!("{}", plan::remarks(&report));
     }
-    let mut options = Options { restart: args.restart, force: args.force, single_coordinator: true };
-    let mut rounds = 0;
-    loop {
-        let ready = match admit(Arc::clone(&stores), plan.clone(), class, options).await? {
-            Admitted::Ready(ready) => *ready,
-            Admitted::Finished(manifest) => return finished(&manifest, global),
-        };
-        let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
-        let shown = tokio::spawn(progress::show(receive, global.quiet));
-        let result =
-            local::run(ready, Arc::clone(&stores), settings.memory, settings.threads, devices.clone(), send).await;
-        let _ = shown.await;
-        rounds += 1;
-        match result {
-            // The same merge goes on: only what the store lost is made again.
-            Err(e) if e.kind() == Kind::PartsLost && rounds < ROUNDS => options.restart = false,
-            result => return summary(&result?, &report, started, global),
-        }
-    }
+    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
+    let ready = match admit(Arc::clone(&stores), plan, class, options).await? {
+        Admitted::Ready(ready) => *ready,
+        Admitted::Finished(manifest) => return finished(&manifest, global),
+    };
+    let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
+    let shown = tokio::spawn(progress::show(receive, global.quiet));
+    let result = local::run(ready, stores, settings.memory, settings.threads, devices, send).await;
+    let _ = shown.await;
+    summary(&result?, &report, started, global)
 }
 
 fn finished(manifest: &Manifest, global: &Global) -> Result<()> {

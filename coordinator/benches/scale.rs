@@ -297,7 +297,13 @@ impl Store for Forgetful {
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
         self.0.read_part(at, upload, offset, buf).await
     }
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         self.0.complete(at, upload, parts, size).await
     }
     async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {

@@ -1,7 +1,8 @@
 //! What coordinators write down while they work, and what a later one reads.
 //!
-//! A record carries its own digest: one that was cut off by a crash counts as missing, and so does everything behind it
-//! in that coordinator's journal, which costs the parts that it named and nothing else.
+//! A record carries its own digest. One that does not fit is read once more, since some stores mix two versions in a read
+//! that races a write. If it still does not fit, it was cut off by a crash: it counts as missing, and so does everything
+//! behind it in that coordinator's journal. That costs the parts that it named and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -157,11 +158,13 @@ impl History {
         let mut announcing = BTreeSet::new();
         loop {
             let names = (first..first + ahead as u64).map(|seq| name(claim, seq));
-            let mut found =
-                stream::iter(names).map(|name| async move { state.get(&name).await }).buffered(ahead).boxed();
-            while let Some(bytes) = found.next().await {
-                let entry = bytes?.map(|bytes| parse(&bytes));
-                let Some(Some(entry)) = entry else {
+            let mut found = stream::iter(names)
+                .map(|name| async move { state.read(&name, |bytes| parse(bytes).ok_or(())).await })
+                .buffered(ahead)
+                .boxed();
+            while let Some(entry) = found.next().await {
+                let entry = entry?;
+                let Some(Ok(entry)) = entry else {
                     if entry.is_some() {
                         warn!(state = %state.at, epoch = claim.epoch, "a damaged record: what follows it is done again");
                     }

@@ -10,9 +10,9 @@
 //! was stopped for long, at whatever step, changes nothing. The state is sealed by the epoch above before it goes, so
 //! that of two which come to the end together one is told so (`output_busy`).
 //!
-//! **Whose file.** What a store says of a completion may be lost, and a file of the same length may have been there before.
-//! A completion that did not visibly put a new object in place is believed only after the file was read and held against
-//! the digest of its parts.
+//! **Whose file.** A completion is believed if the object that is there afterwards has the length of the file and the
+//! version that the completion named. Else the answer was lost, somebody else wrote there, or the store said what is not
+//! so: then the file is read and held against the digest of its parts, and one that differs is made again.
 //!
 //! **Back to work.** If a store does not make a file of the parts that it took, those parts are journaled as worth nothing,
 //! and the end is `parts_lost`: admitted once more, the merge makes that file again under a new upload.
@@ -26,7 +26,7 @@ use shardfuse_merge::plan::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::output::SmallFile;
 use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, UploadId, digest};
+use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, UploadId, digest, settled};
 use tracing::warn;
 
 use crate::admit::Ready;
@@ -51,8 +51,9 @@ const CONCURRENT: usize = 4;
 
 /// The manifest of an output, if there is one that can be read.
 pub async fn manifest(store: &dyn Store, output: &Location) -> Result<Option<Manifest>> {
-    match store.get(&join(output, MANIFEST)?, MAX_MANIFEST).await {
-        Ok((bytes, _)) => Ok(serde_json::from_slice(&bytes).ok()),
+    let parse = |bytes: &[u8]| serde_json::from_slice(bytes);
+    match settled::read(store, &join(output, MANIFEST)?, MAX_MANIFEST, parse).await {
+        Ok(read) => Ok(read.ok()),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io(e)),
     }
@@ -236,7 +237,6 @@ async fn settle(
     ids: &[(u32, PartId)],
     (size, hash): (u64, blake3::Hash),
 ) -> Result<Option<String>> {
-    let before = find(store, at).await?;
     let told = store.complete(at, upload, ids, size).await;
     if let Err(e) = &told
         && matches!(e.kind(), ErrorKind::InvalidPart | ErrorKind::NoSuchUpload)
@@ -245,8 +245,8 @@ async fn settle(
     }
     let after = find(store, at).await?;
     match (told, after) {
-        (Ok(()), Some(after)) if after.size == size && before.as_ref() != Some(&after) => {}
-        // The reply may be lost, or the file have been put there by a coordinator that was killed, or not by us at all.
+        (Ok(Some(made)), Some(after)) if after.size == size && after.pin == made => {}
+        // The file may be there by a completion whose reply was lost, by a coordinator that was killed, or not by us at all.
         (told, Some(after)) if after.size == size => {
             if hash_file(store, at, size, Some(&after.pin)).await? != hash {
                 told.map_err(io)?;

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Stores};
+use shardfuse_store::{ErrorKind, Location, Stores, settled};
 
 use crate::failure::{io, join};
 
@@ -192,12 +192,13 @@ impl Registry {
 
     async fn get(&self, id: &MergeId) -> Result<Option<Record>> {
         let at = join(&self.at, id.as_str())?;
-        let bytes = match self.stores.open(&at).get(&at, MAX_RECORD).await {
-            Ok((bytes, _)) => bytes,
+        let store = self.stores.open(&at);
+        let read = match settled::read(&*store, &at, MAX_RECORD, |b| serde_json::from_slice::<Record>(b)).await {
+            Ok(read) => read,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io(e)),
         };
-        let record: Record = serde_json::from_slice(&bytes).map_err(|e| {
+        let record = read.map_err(|e| {
             Error::new(Kind::Io, format!("{at} is not the record of a merge: {e}"))
                 .hint("move it away to start without that merge")
         })?;
@@ -214,6 +215,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use shardfuse_merge::plan::spec::LoraSpec;
+    use shardfuse_store::Store as _;
     use shardfuse_store::memory::Memory;
 
     use super::*;
@@ -262,5 +264,21 @@ mod tests {
         assert_eq!(all, expected);
         registry.delete(&MergeId::of(&spec("s3://b/a"))).await.unwrap();
         assert_eq!(registry.all().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_torn_read_of_a_record_is_read_again_and_a_bad_record_is_named() {
+        let memory = Arc::new(Memory::new());
+        let stores = Arc::new(Stores::all(memory.clone()));
+        let registry = Registry::new(stores, &"s3://b/state".parse().unwrap()).unwrap();
+        let record = Record::new(spec("s3://b/a"), "cpu", 7, 1);
+        let id = MergeId::of(&record.spec);
+        let at: Location = format!("s3://b/state/merges/{id}").parse().unwrap();
+        // The older version is shorter: what is read of the newer one under its length is no record.
+        memory.put(&at, "{}".into()).await.unwrap();
+        memory.tear(&at, serde_json::to_vec(&record).unwrap().into());
+        assert_eq!(registry.get(&id).await.unwrap(), Some(record));
+        memory.put(&at, "{}".into()).await.unwrap();
+        assert!(registry.get(&id).await.is_err());
     }
 }

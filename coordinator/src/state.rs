@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Pin, Store};
+use shardfuse_store::{ErrorKind, Location, Pin, Store, settled};
 
 use crate::failure::{io, join};
 
@@ -101,6 +101,20 @@ impl State {
         Ok(self.held(name).await?.map(|(bytes, _)| bytes))
     }
 
+    /// A state object as `parse` reads it, if it is there. One that does not parse is read again before it counts as bad:
+    /// on some stores a read that races a write returns a mix of two versions.
+    pub async fn read<T, E>(
+        &self,
+        name: &str,
+        parse: impl Fn(&[u8]) -> std::result::Result<T, E>,
+    ) -> Result<Option<std::result::Result<T, E>>> {
+        match settled::read(&*self.store, &self.place(name)?, MAX_OBJECT, parse).await {
+            Ok(parsed) => Ok(Some(parsed)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io(e)),
+        }
+    }
+
     /// Whether a state object is there.
     pub async fn has(&self, name: &str) -> Result<bool> {
         match self.store.head(&self.place(name)?).await {
@@ -161,17 +175,15 @@ impl State {
 
     /// The stored plan.
     pub async fn plan(&self) -> Result<Option<Plan>> {
-        match self.get("plan").await? {
-            Some(bytes) => Plan::from_bytes(&bytes).map(Some),
-            None => Ok(None),
-        }
+        self.read("plan", Plan::from_bytes).await?.transpose()
     }
 
     /// What the epoch object of a number says, if it is there.
     pub async fn taken(&self, epoch: u64) -> Result<Option<Taken>> {
-        let Some(bytes) = self.get(&format!("epoch/{epoch}")).await? else { return Ok(None) };
-        let broken = |what: String| Error::new(Kind::Io, format!("{}/epoch/{epoch} {what}", self.at));
-        let taken: Taken = serde_json::from_slice(&bytes).map_err(|e| broken(format!("cannot be read: {e}")))?;
+        let Some(read) = self.read(&format!("epoch/{epoch}"), |b| serde_json::from_slice::<Taken>(b)).await? else {
+            return Ok(None);
+        };
+        let taken = read.map_err(|e| Error::new(Kind::Io, format!("{}/epoch/{epoch} cannot be read: {e}", self.at)))?;
         if taken.format != FORMAT {
             return Err(Error::new(
                 Kind::Unsupported,

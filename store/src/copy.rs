@@ -35,7 +35,7 @@ pub(crate) async fn copy(
             let bytes = read(offset).await?;
             parts.push((number, target.put_part(to, &upload, PartSlot { number, offset }, bytes).await?));
         }
-        target.complete(to, &upload, &parts, meta.size).await
+        target.complete(to, &upload, &parts, meta.size).await.map(|_| ())
     };
     let result = copied.await;
     if result.is_err()

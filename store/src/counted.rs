@@ -171,7 +171,13 @@ impl Store for Counted {
         Ok(buf)
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         counted(at, "complete", self.inner.complete(at, upload, parts, size)).await
     }
 

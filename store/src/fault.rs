@@ -181,7 +181,13 @@ impl Store for Faulty {
         self.call(Operation::ReadPart, at, self.inner.read_part(at, upload, offset, buf)).await
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         self.call(Operation::Complete, at, self.inner.complete(at, upload, parts, size)).await
     }
 

@@ -14,6 +14,7 @@
 //! | hold a fleet to some places | [`Allow`] |
 //! | say which endpoint and credentials belong to which URLs | [`Config`] |
 //! | know whether to try again, or leave it to a store | [`ErrorKind`], [`Retrying`] |
+//! | read a small object that must be whole | [`settled`] |
 //! | limit the rate of writing | [`Throttled`] |
 //! | have a store in memory for a test | [`memory::Memory`] |
 //! | make a store fail in a test | [`fault::Faulty`] |
@@ -43,6 +44,7 @@ pub mod retry;
 #[cfg(test)]
 #[path = "../../tests/servers/mod.rs"]
 mod servers;
+pub mod settled;
 pub mod store;
 pub mod throttle;
 mod token;

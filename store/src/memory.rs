@@ -9,6 +9,9 @@
 //! **Equal bytes.** With [`Memory::with_pins_of_bytes`] a pin is made of the bytes, as the ETag is on S3: two objects of
 //! equal bytes are one version.
 //!
+//! **Faults of real stores** can be asked for: a read that returns a mix of two versions ([`Memory::tear`]), and a completion
+//! that is called a success although the upload is gone ([`Memory::with_false_completions`]).
+//!
 //! **Crash.** Nothing survives the process; within it, an object outlives whoever wrote it.
 
 use std::collections::BTreeMap;
@@ -34,6 +37,8 @@ pub struct Memory {
     small_parts: bool,
     /// Whether a pin is made of the bytes.
     pins_of_bytes: bool,
+    /// Whether completing an upload that is gone is answered with success and an invented version.
+    false_completions: bool,
 }
 
 #[derive(Default)]
@@ -42,6 +47,8 @@ struct State {
     uploads: BTreeMap<String, Upload>,
     counter: u64,
     parts_put: u64,
+    /// Overwrites that the next read of an object races.
+    tears: BTreeMap<Location, Bytes>,
 }
 
 struct Object {
@@ -88,6 +95,23 @@ impl Memory {
             }
             _ => Ok(object),
         }
+    }
+
+    /// The same, which answers the completion of an upload that is gone with success, as versitygw 1.8 does.
+    #[must_use]
+    pub fn with_false_completions(self) -> Self {
+        Self { false_completions: true, ..self }
+    }
+
+    /// The next read of an object races an overwrite by these bytes: it is held to the older version's pin and length, and
+    /// returns the newer one's bytes.
+    pub fn tear(&self, at: &Location, bytes: Bytes) {
+        self.state().tears.insert(at.clone(), bytes);
+    }
+
+    /// Forgets every upload, as a bucket's rule for incomplete uploads does.
+    pub fn expire_uploads(&self) {
+        self.state().uploads.clear();
     }
 
     /// How many parts were put since the beginning, those put again included.
@@ -157,9 +181,13 @@ impl Store for Memory {
     }
 
     async fn read(&self, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        let state = self.state();
-        let object = self.pinned(&state, at, pin)?;
-        let length = object.bytes.len();
+        let mut state = self.state();
+        let mut length = self.pinned(&state, at, pin)?.bytes.len();
+        if let Some(newer) = state.tears.remove(at) {
+            length = length.min(newer.len());
+            state.write(at, newer);
+        }
+        let object = state.object(at)?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let Some(bytes) = start.checked_add(buf.len()).and_then(|end| object.bytes.get(start..end)) else {
             let message = format!("has {length} bytes, {} from {offset} on were asked for", buf.len());
@@ -260,13 +288,20 @@ impl Store for Memory {
         Err(Error::new(ErrorKind::Unsupported, at, "parts of an upload in progress cannot be read"))
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         let mut state = self.state();
         let refuse = |message: String| Err(Error::new(ErrorKind::Permanent, at, message));
         let found = match state.upload(at, upload) {
             Ok(found) => found,
             Err(gone) => match state.object(at) {
-                Ok(object) if object.bytes.len() as u64 == size => return Ok(()),
+                _ if self.false_completions => return Ok(Some(Pin::new("invented"))),
+                Ok(object) if object.bytes.len() as u64 == size => return Ok(None),
                 _ => return Err(gone),
             },
         };
@@ -291,7 +326,7 @@ impl Store for Memory {
         }
         state.uploads.remove(upload.as_str());
         state.write(at, whole.into());
-        Ok(())
+        state.object(at).map(|object| Some(self.pin(object)))
     }
 
     async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
@@ -330,6 +365,19 @@ mod tests {
     async fn it_does_so_with_pins_of_bytes() {
         let store = Memory::new().with_pins_of_bytes();
         crate::conformance::run(Arc::new(store), "s3://bucket/suite".parse().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_false_completion_names_a_version_that_is_not_there() {
+        let store = Memory::new().with_false_completions();
+        let at: Location = "s3://bucket/x".parse().unwrap();
+        store.put(&at, "older".into()).await.unwrap();
+        let upload = store.begin(&at, 5).await.unwrap();
+        let part = store.put_part(&at, &upload, PartSlot { number: 0, offset: 0 }, "newer".into()).await.unwrap();
+        store.expire_uploads();
+        let made = store.complete(&at, &upload, &[(0, part)], 5).await.unwrap();
+        assert_ne!(made, Some(store.head(&at).await.unwrap().pin));
+        assert_eq!(&store.get(&at, 9).await.unwrap().0[..], b"older");
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ impl<R: ReadOnly> Store for R {
         refuse(self, at)
     }
 
-    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<()> {
+    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<Option<Pin>> {
         refuse(self, at)
     }
 

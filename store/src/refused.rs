@@ -90,7 +90,7 @@ impl Store for Refused {
         self.no(at)
     }
 
-    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<()> {
+    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<Option<Pin>> {
         self.no(at)
     }
 

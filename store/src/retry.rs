@@ -163,7 +163,13 @@ impl Store for Retrying {
         .await
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         self.call(at, "complete", || self.inner.complete(at, upload, parts, size)).await
     }
 

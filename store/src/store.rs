@@ -168,9 +168,17 @@ pub trait Store: Send + Sync + Debug + 'static {
 
     /// Makes the upload the object at its path, in one step, from exactly these parts, in order of their numbers.
     ///
-    /// Repeating it is fine: if the upload is gone and the object has the length, that is taken for an earlier success.
-    /// Whether it is the same content, the caller knows (and compares, if somebody else could have written there).
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()>;
+    /// Returns the version that this made, after a look that it is the one at the path now. `None` means that the upload
+    /// is gone and an object of the length is there, perhaps from an earlier success: the caller compares its content.
+    ///
+    /// `NoSuchUpload` or `InvalidPart` if nothing was made of the parts, also where the store said that it was.
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>>;
 
     /// Drops the upload and its parts. That it is gone already is fine.
     async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()>;

@@ -136,7 +136,13 @@ impl Store for Throttled {
         self.inner.read_part(at, upload, offset, buf).await
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         self.inner.complete(at, upload, parts, size).await
     }
 

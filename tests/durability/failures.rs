@@ -1,5 +1,7 @@
 //! Operations that fail, each in its turn: the merge gets over it or ends with that failure, and the next run is right.
 
+use std::collections::BTreeSet;
+
 use shardfuse_coordinator::Options;
 use shardfuse_merge::Kind;
 use shardfuse_store::ErrorKind;
@@ -84,24 +86,115 @@ fn an_input_that_goes_away_during_the_run_and_comes_back_lets_the_merge_go_on() 
     }
 }
 
-/// What S3 says when a zombie's later put of the same part got another ETag.
+/// What S3 says when a zombie's later put of the same part got another ETag. The merge goes on by itself.
 #[test]
 fn parts_that_the_store_does_not_take_are_made_again() {
     let here = runtime();
     let new = undisturbed(Place::bucket);
     let place = here.block_on(Place::bucket());
-    let faulty = std::sync::Arc::new(Faulty::new(place.store.clone()));
-    faulty.plan(Operation::Complete, 2, Fault::Before(ErrorKind::InvalidPart));
-    let e = life(merge(faulty, place.spec(), plain()), std::future::pending()).unwrap().unwrap_err();
-    assert_eq!(e.kind(), Kind::PartsLost, "{e}");
     let watched = Interrupted::never(place.store.clone());
-    let end = life(merge(watched.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap();
-    assert!(matches!(end, End::Published { kept, new } if kept > 0 && new > 0), "{end:?}");
-    let puts = watched.log().puts.into_iter().map(|p| p.0);
-    let files: std::collections::BTreeSet<String> = puts.filter(|name| name.ends_with(".safetensors")).collect();
-    assert_eq!(files.len(), 1, "only one file is made again: {files:?}");
+    let faulty = std::sync::Arc::new(Faulty::new(watched.clone()));
+    faulty.plan(Operation::Complete, 2, Fault::Before(ErrorKind::InvalidPart));
+    let end = life(merge(faulty, place.spec(), plain()), std::future::pending()).unwrap().unwrap();
+    let End::Published { kept, new: again } = end else { panic!("{end:?}") };
+    assert!(kept > 0 && again > 0, "{end:?}");
+    let puts = watched.log().puts;
+    let twice: BTreeSet<&String> =
+        puts.iter().filter(|p| puts.iter().filter(|q| q == p).count() > 1).map(|p| &p.0).collect();
+    assert_eq!(twice.len(), 1, "only one file is made again: {twice:?}");
     assert_same(&place, &here.block_on(place.published()), &new, "after parts were lost");
     assert_eq!(place.memory.as_ref().unwrap().open_uploads(), 0);
+}
+
+#[test]
+fn a_store_that_never_takes_the_parts_is_given_up_after_three_rounds() {
+    let here = runtime();
+    let place = here.block_on(Place::bucket());
+    let faulty = std::sync::Arc::new(Faulty::new(place.store.clone()));
+    faulty.plan_run(Operation::Complete, 1, u64::MAX, Fault::Before(ErrorKind::InvalidPart));
+    let e = life(merge(faulty.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap_err();
+    assert_eq!((e.kind(), faulty.calls(Operation::Complete)), (Kind::PartsLost, 6), "two files, three times: {e}");
+}
+
+/// The store answers with success and the ETag of the new object; the older one of the same length is what is there.
+#[test]
+fn a_completion_that_is_called_a_success_and_is_none_does_not_publish_the_older_output() {
+    let here = runtime();
+    let new = undisturbed(Place::bucket);
+    let place = here.block_on(Place::false_bucket());
+    here.block_on(async {
+        for (name, bytes) in new.iter().filter(|(name, _)| *name != "shardfuse.json") {
+            let older = if name.ends_with(".safetensors") { vec![7; bytes.len()].into() } else { bytes.clone() };
+            place.store.put(&place.out().join(name).unwrap(), older).await.unwrap();
+        }
+    });
+    let memory = place.memory.clone().unwrap();
+    let watched = Interrupted::deed(place.store.clone(), "complete", 1, move || memory.expire_uploads());
+    let options = Options { force: true, ..plain() };
+    let end = life(merge(watched, place.spec(), options), std::future::pending()).unwrap().unwrap();
+    assert!(matches!(end, End::Published { .. }), "{end:?}");
+    assert_same(&place, &here.block_on(place.published()), &new, "after a false completion");
+}
+
+/// Uploads that a bucket's rule removes, or somebody who deletes their folder: noticed at the first put or the second, and
+/// what they held is made again, in the same run.
+#[test]
+fn uploads_that_vanish_in_mid_merge_are_noticed_within_two_puts_and_made_again() {
+    let here = runtime();
+    let new = undisturbed(Place::bucket);
+    let bucket = here.block_on(Place::bucket());
+    let memory = bucket.memory.clone().unwrap();
+    let folder = Place::folder();
+    let hidden = folder.out().local_path().unwrap().join(".shardfuse/upload");
+    let deeds: [(Place, Box<dyn FnOnce() + Send>); 2] = [
+        (bucket, Box::new(move || memory.expire_uploads())),
+        (folder, Box::new(move || std::fs::remove_dir_all(hidden).unwrap())),
+    ];
+    for (place, deed) in deeds {
+        let watched = Interrupted::deed(place.store.clone(), "put_part", 6, deed);
+        let began = std::time::Instant::now();
+        let end = life(merge(watched.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap();
+        println!("{}: {:?}, {} puts missed, {end:?}", place.root, began.elapsed(), watched.log().missed);
+        assert!(matches!(end, End::Published { .. }), "{end:?}");
+        assert!((1..=2).contains(&watched.log().missed), "{} puts met no upload", watched.log().missed);
+        assert_same(&place, &here.block_on(place.published()), &new, "after uploads vanished");
+        assert_eq!(here.block_on(place.leftovers()), Vec::<String>::new());
+    }
+}
+
+fn upload_of(place: &Place, file: &str) -> std::path::PathBuf {
+    let folder = place.out().local_path().unwrap().join(".shardfuse/upload");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(file);
+    files.into_iter().find(is).unwrap()
+}
+
+/// Somebody empties the file, or writes over its first byte, while nobody works on it.
+#[test]
+fn an_upload_that_was_cut_short_or_scribbled_over_after_a_kill_is_made_again() {
+    use std::os::unix::fs::FileExt;
+    let here = runtime();
+    let new = undisturbed(async || Place::folder());
+    let file = "model-00001-of-00002.safetensors";
+    for scribble in [false, true] {
+        let place = Place::folder();
+        // Killed when everything is journaled.
+        let store = Interrupted::of(place.store.clone(), "complete", 1, What::KillBefore);
+        assert!(life(merge(store.clone(), place.spec(), plain()), store.hit()).is_none());
+        let hidden = std::fs::File::options().write(true).open(upload_of(&place, file)).unwrap();
+        match scribble {
+            true => hidden.write_all_at(b"scribble", 0).unwrap(),
+            false => hidden.set_len(100).unwrap(),
+        }
+        let watched = Interrupted::never(place.store.clone());
+        let end = life(merge(watched.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap();
+        println!("scribble {scribble}: {end:?}");
+        assert!(matches!(end, End::Published { kept, .. } if kept > 0), "{end:?}");
+        let again = watched.log().puts;
+        assert!(again.iter().all(|(name, _)| name == file), "the other file stays: {again:?}");
+        assert_eq!(again == [(file.to_owned(), 0)], scribble, "one part if the rest is as it was: {again:?}");
+        assert_same(&place, &here.block_on(place.published()), &new, "after a scribble");
+    }
 }
 
 /// An upload that expired is not taken for completed because an older file of the same length is in its place.

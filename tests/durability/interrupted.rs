@@ -25,12 +25,15 @@ pub enum What {
     LoseInputs(ErrorKind),
     /// Nothing, but that only so many bytes are free.
     Full(u64),
+    /// What [`Interrupted::deed`] was given happens, then the operation is done.
+    Deed,
 }
 
 /// The store.
-#[derive(Debug)]
 pub struct Interrupted {
     inner: Arc<dyn Store>,
+    /// The operation that is counted; `None` for all.
+    only: Option<&'static str>,
     at: u64,
     what: What,
     calls: AtomicU64,
@@ -39,6 +42,13 @@ pub struct Interrupted {
     /// Whether the n-th operation came.
     reached: AtomicBool,
     log: Mutex<Log>,
+    deed: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Interrupted({:?} at {})", self.what, self.at)
+    }
 }
 
 /// What a store was asked.
@@ -46,14 +56,42 @@ pub struct Interrupted {
 pub struct Log {
     /// The parts that were put: file and number.
     pub puts: Vec<(String, u32)>,
+    /// How many of them met no upload.
+    pub missed: u32,
     /// The n-th operation, for messages.
     pub hit: String,
 }
 
 impl Interrupted {
     pub fn new(inner: Arc<dyn Store>, at: u64, what: What) -> Arc<Interrupted> {
+        Interrupted::build(inner, None, at, what, None)
+    }
+
+    /// One where it happens at the n-th call of one operation.
+    pub fn of(inner: Arc<dyn Store>, operation: &'static str, at: u64, what: What) -> Arc<Interrupted> {
+        Interrupted::build(inner, Some(operation), at, what, None)
+    }
+
+    /// One where a deed is done just before the n-th call of one operation.
+    pub fn deed(
+        inner: Arc<dyn Store>,
+        operation: &'static str,
+        at: u64,
+        deed: impl FnOnce() + Send + 'static,
+    ) -> Arc<Interrupted> {
+        Interrupted::build(inner, Some(operation), at, What::Deed, Some(Box::new(deed)))
+    }
+
+    fn build(
+        inner: Arc<dyn Store>,
+        only: Option<&'static str>,
+        at: u64,
+        what: What,
+        deed: Option<Box<dyn FnOnce() + Send>>,
+    ) -> Arc<Interrupted> {
         Arc::new(Interrupted {
             inner,
+            only,
             at,
             what,
             calls: AtomicU64::new(0),
@@ -61,6 +99,7 @@ impl Interrupted {
             released: watch::channel(false).0,
             reached: AtomicBool::new(false),
             log: Mutex::default(),
+            deed: Mutex::new(deed),
         })
     }
 
@@ -88,7 +127,11 @@ impl Interrupted {
     }
 
     async fn call<T>(&self, name: &str, at: &Location, inner: impl Future<Output = Result<T>>) -> Result<T> {
-        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let call = match self.only {
+            Some(only) if only != name && self.reached() => u64::MAX,
+            Some(only) if only != name => 0,
+            _ => self.calls.fetch_add(1, Ordering::SeqCst) + 1,
+        };
         if call < self.at {
             return inner.await;
         }
@@ -107,6 +150,12 @@ impl Interrupted {
             What::FailBefore(kind) if call == self.at => failed(kind),
             What::FailAfter(kind) if call == self.at => inner.await.and_then(|_| failed(kind)),
             What::FailBefore(_) | What::FailAfter(_) | What::Full(_) | What::LoseInputs(_) => inner.await,
+            What::Deed => {
+                if let Some(deed) = self.deed.lock().unwrap().take() {
+                    deed();
+                }
+                inner.await
+            }
             What::Stall => {
                 self.hit.send_replace(true);
                 let _ = self.released.subscribe().wait_for(|released| *released).await;
@@ -182,14 +231,24 @@ impl Store for Interrupted {
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
         let file = at.file_name().unwrap_or_default().to_owned();
         self.log.lock().unwrap().puts.push((file, part.number));
-        self.call("put_part", at, self.inner.put_part(at, upload, part, bytes)).await
+        let put = self.call("put_part", at, self.inner.put_part(at, upload, part, bytes)).await;
+        if put.as_ref().is_err_and(|e| e.kind() == ErrorKind::NoSuchUpload) {
+            self.log.lock().unwrap().missed += 1;
+        }
+        put
     }
 
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
         self.call("read_part", at, self.inner.read_part(at, upload, offset, buf)).await
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         self.call("complete", at, self.inner.complete(at, upload, parts, size)).await
     }
 

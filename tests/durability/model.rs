@@ -30,15 +30,20 @@ pub struct Place {
 impl Place {
     /// A bucket in memory that behaves like S3, with the model in it.
     pub async fn bucket() -> Place {
-        Place::bucket_of(Memory::new()).await
+        Place::in_memory(Memory::new()).await
     }
 
     /// The same, in which equal bytes are one version, as on S3.
     pub async fn bucket_with_pins_of_bytes() -> Place {
-        Place::bucket_of(Memory::new().with_pins_of_bytes()).await
+        Place::in_memory(Memory::new().with_pins_of_bytes()).await
     }
 
-    async fn bucket_of(memory: Memory) -> Place {
+    /// One that calls the completion of an upload that is gone a success.
+    pub async fn false_bucket() -> Place {
+        Place::in_memory(Memory::new().with_false_completions()).await
+    }
+
+    async fn in_memory(memory: Memory) -> Place {
         let dir = tempfile::tempdir().unwrap();
         write_model(dir.path());
         let memory = Arc::new(memory.with_small_parts());

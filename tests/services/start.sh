@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts one object store on 127.0.0.1 and prints, as NAME=VALUE lines, what tests need to know of it.
 #
-#   start.sh seaweedfs|azurite|fake-gcs|rclone PORT FOLDER
+#   start.sh seaweedfs|azurite|fake-gcs|rclone|versitygw PORT FOLDER
 #
 # The store keeps its data, its log and its pid in FOLDER; stop.sh FOLDER ends it. SeaweedFS also takes the seven ports
 # after PORT, listens on another address of this machine with SHARDFUSE_TEST_HOST, and has 40 volumes of
@@ -93,6 +93,15 @@ rclone)
     await signed "http://127.0.0.1:$port/"
     echo "SHARDFUSE_TEST_RCLONE_ENDPOINT=http://127.0.0.1:$port"
     echo "SHARDFUSE_TEST_RCLONE_BUCKET=models"
+    ;;
+versitygw)
+    mkdir -p "$folder/data/models"
+    ROOT_ACCESS_KEY=$key ROOT_SECRET_KEY=$secret launch "$cache/versitygw/versitygw" --port "127.0.0.1:$port" \
+        --access-log "$folder/access.log" posix "$folder/data"
+    # It wants the header that curl leaves out.
+    await signed -H "x-amz-content-sha256: UNSIGNED-PAYLOAD" "http://127.0.0.1:$port/models"
+    echo "SHARDFUSE_TEST_VERSITYGW_ENDPOINT=http://127.0.0.1:$port"
+    echo "SHARDFUSE_TEST_VERSITYGW_BUCKET=models"
     ;;
 *)
     echo "tests/services: no such service: $service" >&2

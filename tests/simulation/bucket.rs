@@ -355,15 +355,21 @@ impl Store for Access {
             .await
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         let (here, upload, parts) = (at.clone(), upload.clone(), parts.to_vec());
         self.call(Operation::Complete, at, move |memory, laws| {
             let before = at_once(memory.head(&here)).ok();
-            at_once(memory.complete(&here, &upload, &parts, size))?;
+            let made = at_once(memory.complete(&here, &upload, &parts, size))?;
             if before != at_once(memory.head(&here)).ok() {
                 laws.done(memory, &Done::Completed { at: &here });
             }
-            Ok(())
+            Ok(made)
         })
         .await
     }

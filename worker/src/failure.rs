@@ -47,7 +47,8 @@ impl From<store::Error> for Failure {
         let hint = e.hint().map(str::to_owned);
         let (retry, kind) = match e.kind() {
             ErrorKind::Transient => (v1::ErrorKind::Transient, Kind::Io),
-            ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::Io),
+            // The coordinator looks for itself: the upload is gone, or only this worker does not see it.
+            ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::PartsLost),
             ErrorKind::Permission => (v1::ErrorKind::WorkerLocal, Kind::Io),
             ErrorKind::Changed | ErrorKind::ShortRead => (v1::ErrorKind::Permanent, Kind::InputChanged),
             ErrorKind::NoSpace => (v1::ErrorKind::Permanent, Kind::NoSpace),
@@ -90,7 +91,7 @@ mod tests {
     fn the_kind_decides_who_tries_again() {
         for (kind, retry, name) in [
             (ErrorKind::Transient, v1::ErrorKind::Transient, Kind::Io),
-            (ErrorKind::NoSuchUpload, v1::ErrorKind::Stale, Kind::Io),
+            (ErrorKind::NoSuchUpload, v1::ErrorKind::Stale, Kind::PartsLost),
             (ErrorKind::Permission, v1::ErrorKind::WorkerLocal, Kind::Io),
             (ErrorKind::Changed, v1::ErrorKind::Permanent, Kind::InputChanged),
             (ErrorKind::ShortRead, v1::ErrorKind::Permanent, Kind::InputChanged),

@@ -16,6 +16,24 @@ use crate::state::State;
 
 /// Uploads that are begun, probed or journaled at a time.
 const CONCURRENT: usize = 16;
+/// Parts that are read and checked at a time after a crash.
+const RECHECKED: usize = 2;
+
+/// An upload that still counts.
+enum Live {
+    /// Parts can be put to it.
+    Open(UploadId),
+    /// A file of its length is where it was to go.
+    InPlace(UploadId),
+}
+
+impl Live {
+    fn upload(self) -> UploadId {
+        match self {
+            Live::Open(upload) | Live::InPlace(upload) => upload,
+        }
+    }
+}
 
 /// What is opened.
 pub(super) struct Opening<'a> {
@@ -31,9 +49,11 @@ impl Opening<'_> {
     /// to them is forgotten.
     pub(super) async fn uploads(&self, history: &mut History, journal: &mut Writer) -> Result<Vec<UploadId>> {
         let boot = self.state.store.boot_id(self.output).await.map_err(io)?;
-        let rebooted = history.boot.is_some() && history.boot != boot;
+        // Only parts on a file system of one machine can be lost or changed without a trace, and then the store names a
+        // boot. A coordinator that did not stop in order may have been killed together with what else wrote there.
+        let doubtful = history.boot.is_some() && (history.boot != boot || !history.closed);
         let numbers = 0..self.plan.output.files.len() as u32;
-        let live: Vec<Option<UploadId>> = stream::iter(numbers)
+        let live: Vec<Option<Live>> = stream::iter(numbers)
             .map(|file| self.live(file, history))
             .buffered(CONCURRENT)
             .boxed()
@@ -42,7 +62,7 @@ impl Opening<'_> {
         let (mut missing, mut lost) = (Vec::new(), Vec::new());
         for (file, upload) in (0u32..).zip(&live) {
             match upload {
-                Some(upload) if rebooted => lost.extend(self.recheck(file, upload, history).await?),
+                Some(Live::Open(upload)) if doubtful => lost.extend(self.recheck(file, upload, history).await?),
                 Some(_) => {}
                 None => {
                     self.forget(file, history);
@@ -51,10 +71,10 @@ impl Opening<'_> {
             }
         }
         if !lost.is_empty() {
-            // Before this boot is written down as the last one: afterwards nobody looks again.
+            // Before this boot is written down as the last one: afterwards nobody may look again.
             journal.append(Record::Lost { pieces: lost }).await?;
         }
-        let mut uploads = live;
+        let mut uploads: Vec<Option<UploadId>> = live.into_iter().map(|live| live.map(Live::upload)).collect();
         if missing.is_empty() {
             journal.append(self.opened(boot.clone(), Vec::new())).await?;
         }
@@ -83,16 +103,16 @@ impl Opening<'_> {
     }
 
     /// The upload that the journal names, if parts can still be put to it or the whole file is in place by it.
-    async fn live(&self, file: u32, history: &History) -> Result<Option<UploadId>> {
+    async fn live(&self, file: u32, history: &History) -> Result<Option<Live>> {
         let Some(id) = history.uploads.get(&file).map(UploadId::new) else { return Ok(None) };
         let (at, store) = (self.place(file)?, &*self.state.store);
         if store.probe(&at, &id).await.map_err(io)? {
-            return Ok(Some(id));
+            return Ok(Some(Live::Open(id)));
         }
         // Completed by a coordinator that was killed while it published; publication compares the bytes.
         let size = self.plan.output.files[file as usize].size;
         let in_place = self.all_done(file, history) && publish::is_published(store, &at, size).await?;
-        Ok(in_place.then_some(id))
+        Ok(in_place.then_some(Live::InPlace(id)))
     }
 
     fn forget(&self, file: u32, history: &mut History) {
@@ -140,23 +160,37 @@ impl Opening<'_> {
         of_file.all(|(task, t)| t.work.pieces().all(|piece| history.pieces.contains_key(&(task, piece))))
     }
 
-    /// After a reboot what was never synced may be lost: journaled parts are read again and held against their digests.
+    /// After a crash a part may not be what was written: what was never synced is lost with the machine, and somebody may
+    /// have written to the file. Journaled parts are read again and held against their digests.
     async fn recheck(&self, file: u32, upload: &UploadId, history: &mut History) -> Result<Vec<(u32, u32)>> {
-        let mut lost = Vec::new();
         let (at, size, part_size) =
             (self.place(file)?, self.plan.output.files[file as usize].size, self.plan.spec.part_size);
-        for key in self.parts(file, history).collect::<Vec<_>>() {
-            let offset = u64::from(key.1) * part_size;
-            let buf = vec![0; part_size.min(size - offset) as usize];
-            let intact = match self.state.store.read_part(&at, upload, offset, buf).await {
-                Ok(bytes) => digest::chaining_value(&bytes, offset, size) == *history.pieces[&key].chaining.as_bytes(),
-                Err(_) => false,
-            };
-            if !intact {
-                info!(file = %at, part = key.1, "a part did not survive the reboot and is made again");
-                history.pieces.remove(&key);
-                lost.push(key);
-            }
+        let parts: Vec<(u32, u32)> = self.parts(file, history).collect();
+        if !parts.is_empty() {
+            info!(file = %at, parts = parts.len(), "the last run did not stop in order: its parts are read and checked");
+        }
+        let pieces = &history.pieces;
+        let checked: Vec<((u32, u32), bool)> = stream::iter(parts)
+            .map(|key| {
+                let at = &at;
+                async move {
+                    let offset = u64::from(key.1) * part_size;
+                    let buf = vec![0; part_size.min(size - offset) as usize];
+                    let intact = match self.state.store.read_part(at, upload, offset, buf).await {
+                        Ok(bytes) => digest::chaining_value(&bytes, offset, size) == *pieces[&key].chaining.as_bytes(),
+                        Err(_) => false,
+                    };
+                    (key, intact)
+                }
+            })
+            .buffered(RECHECKED)
+            .boxed()
+            .collect()
+            .await;
+        let lost: Vec<(u32, u32)> = checked.into_iter().filter(|(_, intact)| !intact).map(|(key, _)| key).collect();
+        for key in &lost {
+            warn!(file = %at, part = key.1, "a part is not what was written, and is made again");
+            history.pieces.remove(key);
         }
         Ok(lost)
     }

@@ -14,6 +14,7 @@ mod layers;
 mod progress;
 mod reports;
 mod takeover;
+mod uploads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -35,6 +36,7 @@ use crate::service::ToWorker;
 
 use aside::Aside;
 pub use progress::Progress;
+use uploads::Missed;
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -85,6 +87,8 @@ pub enum Input {
     },
     /// Pieces are journaled.
     Persisted(Persisted),
+    /// Whether a file's upload, which a put missed, is there after all.
+    Looked(u32, Result<bool>),
     /// Somebody wants to see the layer set.
     Layers(oneshot::Sender<Option<Grid>>),
     /// Stop, and keep what is there.
@@ -193,6 +197,9 @@ struct Driver {
     /// The last failure of each task.
     failures: HashMap<u32, Error>,
     aside: Aside,
+    mailbox: mpsc::Sender<Input>,
+    /// The files whose uploads are looked for, with the puts that missed them.
+    looking: HashMap<u32, Vec<Missed>>,
 }
 
 impl Driver {
@@ -215,7 +222,7 @@ impl Driver {
         let first = u32::try_from(ready.epoch.saturating_sub(1) * EPOCHS + 1).map_err(|e| broken(&e))?;
         let schedule = Schedule::new(specs.collect(), setup.limits, Epoch(first), done).map_err(|e| broken(&e))?;
         let journal = ready.journal.take().ok_or_else(|| broken(&"the journal is in use"))?;
-        let persister = Persister::start(ready.state.clone(), journal, &ready.plan, &ready.tasks, mailbox);
+        let persister = Persister::start(ready.state.clone(), journal, &ready.plan, &ready.tasks, mailbox.clone());
         let pieces: BTreeMap<(u32, u32), PieceRecord> = std::mem::take(&mut ready.done).into_iter().collect();
         let measured = std::mem::take(&mut ready.measured).into_iter().map(|m| (m.id.0, m)).collect();
         let driver = Driver {
@@ -231,6 +238,8 @@ impl Driver {
             extra: None,
             failures: HashMap::new(),
             aside: Aside::new(setup.patience),
+            mailbox,
+            looking: HashMap::new(),
             setup,
             ready,
         };
@@ -262,6 +271,15 @@ impl Driver {
                     if end.is_some() {
                         return end;
                     }
+                }
+            }
+            Some(Input::Looked(file, there)) => {
+                let end = match self.looked(file, there) {
+                    Ok(events) => events.into_iter().find_map(|event| self.step(now, event)),
+                    Err(e) => Some(Err(e)),
+                };
+                if end.is_some() {
+                    return end;
                 }
             }
             Some(input) => {
@@ -298,7 +316,7 @@ impl Driver {
                 let _ = reply.send(Some(self.layers()));
                 None
             }
-            Input::Persisted(_) => None,
+            Input::Persisted(_) | Input::Looked(..) => None,
         }
     }
 

@@ -5,7 +5,7 @@ use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker};
 use tracing::debug;
 
-use super::Driver;
+use super::{Driver, Missed};
 use crate::schedule::{Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId};
 
 impl Driver {
@@ -19,7 +19,7 @@ impl Driver {
             from_worker::Message::Draining(_) => Some(Event::Draining { worker }),
             from_worker::Message::TaskFailed(failed) => {
                 let (task, epoch) = ids(&failed.attempt)?;
-                Some(self.task_failed(worker, task, epoch, failed))
+                self.task_failed(worker, task, epoch, failed)
             }
             from_worker::Message::PieceDone(done) => {
                 let (task, epoch) = ids(&done.attempt)?;
@@ -41,7 +41,7 @@ impl Driver {
         }
     }
 
-    fn task_failed(&mut self, worker: WorkerId, task: TaskId, epoch: Epoch, failed: v1::TaskFailed) -> Event {
+    fn task_failed(&mut self, worker: WorkerId, task: TaskId, epoch: Epoch, failed: v1::TaskFailed) -> Option<Event> {
         let kind = match failed.kind() {
             v1::ErrorKind::Permanent => ErrorKind::Permanent,
             v1::ErrorKind::WorkerLocal => ErrorKind::WorkerLocal,
@@ -54,11 +54,18 @@ impl Driver {
         if !failed.hint.is_empty() {
             error = error.hint(failed.hint);
         }
+        if kind == ErrorKind::Stale
+            && error.kind() == Kind::PartsLost
+            && let Some(file) = self.file_of(task)
+        {
+            self.look(file, Missed { worker, task, epoch, error });
+            return None;
+        }
         if kind == ErrorKind::WorkerLocal {
             self.aside.failed(worker, error.clone());
         }
         self.failures.insert(task.0, error);
-        Event::TaskFailed { worker, task, epoch, kind, message: failed.message }
+        Some(Event::TaskFailed { worker, task, epoch, kind, message: failed.message })
     }
 
     /// The receipt in a report; `None` if it cannot be one for this task.

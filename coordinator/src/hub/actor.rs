@@ -166,6 +166,7 @@ impl Hub {
                 info!(merge = %id, class, "the merge runs");
                 merge.device_class = Some(class.clone());
                 if let Phase::Active(active) = &mut merge.phase {
+                    active.publishing = false;
                     active.running = Some(Running {
                         label: label.clone(),
                         class: class.clone(),
@@ -174,6 +175,10 @@ impl Hub {
                         barred: Default::default(),
                     });
                 }
+                // It may have run before and lost parts: that driver's reports and slots are no more.
+                let arrival = merge.arrival;
+                self.dealt.retain(|(of, _), _| *of != arrival);
+                self.unroute(&id);
                 self.routes.insert(label, id.clone());
                 self.introduce_all(&class, &inbox).await;
                 self.deal().await;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::device::{self, Device};
 use super::{Adoption, Options};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 
 use crate::admit::{self, Admitted, Ready};
 use crate::clean::{self, discard};
@@ -19,6 +19,9 @@ use crate::failure::{io, location};
 use crate::planning::plan;
 use crate::registry::MergeId;
 use crate::state::State;
+
+/// How often a merge runs if the store loses parts that it had taken.
+const ROUNDS: u32 = 3;
 
 /// Why an active merge is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +135,51 @@ impl Job {
             None => self.open().await,
         };
         match opened {
-            Ok(opened) => self.drive(opened).await,
-            Err(Early::Finished(_)) => End::Done(None),
-            Err(Early::Halted) => self.halted(interrupted()).await,
-            Err(Early::Failed(e)) => End::Failed(e),
+            Ok(opened) => self.drive_all(opened).await,
+            Err(early) => self.early(early).await,
+        }
+    }
+
+    async fn early(&self, early: Early) -> End {
+        match early {
+            Early::Finished(_) => End::Done(None),
+            Early::Halted => self.halted(interrupted()).await,
+            Early::Failed(e) => End::Failed(e),
+        }
+    }
+
+    /// Drives a merge to its end. One that lost parts is admitted again, which begins new uploads for what was lost and
+    /// keeps the rest.
+    async fn drive_all(&mut self, mut opened: Opened) -> End {
+        for _ in 1..ROUNDS {
+            let (plan, class, progress) =
+                (Arc::clone(&opened.ready.plan), opened.class.clone(), opened.progress.clone());
+            match self.drive(opened).await {
+                End::Failed(e) if e.kind() == Kind::PartsLost && self.halt.borrow().is_none() => {
+                    warn!(merge = %self.tell.merge, error = %e, "parts are lost; the merge goes on with what is there");
+                }
+                end => return end,
+            }
+            opened = match self.reopen(&plan, class, progress).await {
+                Ok(opened) => opened,
+                Err(early) => return self.early(early).await,
+            };
+        }
+        self.drive(opened).await
+    }
+
+    /// Admits the merge again under the same plan. What the submitter allowed was done the first time.
+    async fn reopen(
+        &self,
+        plan: &Plan,
+        class: String,
+        progress: watch::Sender<Progress>,
+    ) -> std::result::Result<Opened, Early> {
+        let options =
+            admit::Options { restart: false, force: false, single_coordinator: self.options.single_coordinator };
+        match admit::admit(Arc::clone(&self.stores), plan.clone(), &class, options).await? {
+            Admitted::Finished(manifest) => Err(Early::Finished(manifest)),
+            Admitted::Ready(ready) => Ok(Opened { ready, class, progress }),
         }
     }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use shardfuse_store::Local;
+use shardfuse_store::memory::Memory;
+use shardfuse_store::{Local, Store};
 
 use super::*;
 
@@ -184,4 +185,27 @@ async fn a_long_journal_is_read_whole_and_in_order() {
     let mut epochs: Vec<u32> = history.pieces.values().map(|p| p.epoch).collect();
     epochs.sort_unstable();
     assert_eq!(epochs, [296, 297, 298, 299], "the last receipt of a part is the one that counts");
+}
+
+/// A read that races an overwrite returns one version's length and another's bytes on some stores.
+#[tokio::test]
+async fn a_torn_read_of_a_record_is_not_taken_for_the_journals_end() {
+    let memory = Arc::new(Memory::new());
+    let output = "s3://bucket/out".parse().unwrap();
+    let state = State::of(memory.clone(), &output).unwrap();
+    let mut writer = Writer::new(state.clone(), state.take_epoch(PLAN, 0).await.unwrap());
+    writer.append(opened(&[(0, "a")])).await.unwrap();
+    writer.append(Record::Pieces(vec![piece(0, 0)])).await.unwrap();
+    writer.append(Record::Pieces(vec![piece(0, 1)])).await.unwrap();
+    let second = state.place(&name(&writer.claim, 1)).unwrap();
+    let longer = render(&Entry { at: 7, record: Record::Pieces(vec![piece(0, 0), piece(0, 2)]) });
+    memory.tear(&second, longer);
+    let history = History::read(&state, PLAN, &tasks(), u64::MAX).await.unwrap();
+    assert_eq!(keys(&history), [(0, 0), (0, 1), (0, 2)]);
+    // The same for the plan and for the epochs.
+    let epoch = state.place("epoch/1").unwrap();
+    let taken = state.get("epoch/1").await.unwrap().unwrap();
+    memory.put(&epoch, taken.slice(..taken.len() - 9)).await.unwrap();
+    memory.tear(&epoch, taken);
+    assert_eq!(state.taken(1).await.unwrap().unwrap().token, writer.claim.token);
 }

@@ -177,3 +177,51 @@ async fn a_hub_that_loses_its_merge_to_another_stops_and_does_not_record_an_end(
     assert!(records[0].1.ended.is_none(), "the other one says how it ends");
     serving.abort();
 }
+
+/// Somebody deletes the folder of the uploads while a service works: the merge is not lost, and nobody has to submit it again.
+#[tokio::test]
+async fn uploads_that_vanish_are_begun_anew_by_the_hub_itself() {
+    let fixture = Fixture::new();
+    let hub = fixture.hub(Options::default()).await;
+    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
+    wait_for(&hub, &merge.id, Stage::Running).await;
+    let mut worker = Worker::join(&hub, &fixture.stores, 1, 1).await;
+    some_parts(&mut worker).await;
+    worker.until("an assignment", |w| !w.held.is_empty()).await;
+    std::fs::remove_dir_all(fixture.path("out/.shardfuse/upload")).unwrap();
+    let missed = worker.held.pop_front().unwrap();
+    let first = missed.attempt.clone().unwrap();
+    worker.fail(&missed, v1::ErrorKind::Stale, "parts_lost").await;
+    worker
+        .until("an assignment of the next round", |w| {
+            w.held.iter().any(|a| a.attempt.as_ref().unwrap().merge != first.merge)
+        })
+        .await;
+    assert_eq!(first.epoch, 1, "one put missed the upload");
+    let serving = tokio::spawn(worker.serve());
+    let view = wait_for(&hub, &merge.id, Stage::Done).await;
+    assert_eq!((view.stage, view.progress.pieces_kept), (Stage::Done, 0), "{view:?}");
+    serving.abort();
+}
+
+/// A worker that has not mounted the output: that is no reason to begin anew.
+#[tokio::test]
+async fn a_worker_that_alone_does_not_see_an_upload_is_set_aside() {
+    let fixture = Fixture::new();
+    let limits = Limits { worker_strikes: 2, ..Limits::default() };
+    let hub = fixture.hub(Options { limits, ..Options::default() }).await;
+    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
+    wait_for(&hub, &merge.id, Stage::Running).await;
+    let mut blind = Worker::join(&hub, &fixture.stores, 1, 1).await;
+    for _ in 0..2 {
+        blind.until("an assignment", |w| !w.held.is_empty()).await;
+        let assign = blind.held.pop_front().unwrap();
+        blind.fail(&assign, v1::ErrorKind::Stale, "parts_lost").await;
+    }
+    let serving = tokio::spawn(Worker::join(&hub, &fixture.stores, 2, 1).await.serve());
+    let view = wait_for(&hub, &merge.id, Stage::Done).await;
+    assert_eq!(view.stage, Stage::Done, "{view:?}");
+    blind.take();
+    assert!(blind.held.is_empty(), "nothing more is given to it");
+    serving.abort();
+}

@@ -20,13 +20,14 @@ pub(super) async fn run(store: &Arc<dyn Store>, root: &Location) {
 /// A reader sees one version or the other, whole, at any time.
 async fn atomic(store: &Arc<dyn Store>, root: &Location) {
     let at = below(root, "index.json");
-    let versions: Vec<Vec<u8>> = (0..2usize).map(|i| content(i as u64, 50_000 + 20_000 * i)).collect();
+    // Each is another one than all before it, now longer and now shorter.
+    let versions: Vec<Vec<u8>> = (0..=40usize).map(|i| content(i as u64, 50_000 + 20_000 * (i % 2))).collect();
     store.put(&at, versions[0].clone().into()).await.unwrap();
     let writer = tokio::spawn({
         let (store, at, versions) = (store.clone(), at.clone(), versions.clone());
         async move {
-            for turn in 1..=40 {
-                store.put(&at, versions[turn % 2].clone().into()).await.unwrap();
+            for version in &versions[1..] {
+                store.put(&at, version.clone().into()).await.unwrap();
             }
         }
     });
@@ -41,7 +42,7 @@ async fn atomic(store: &Arc<dyn Store>, root: &Location) {
     writer.await.unwrap();
     assert_eq!(store.list(root).await.unwrap().len(), 1, "writing leaves nothing beside the object");
     store.sweep(root).await.unwrap();
-    assert_eq!(&store.get(&at, 1 << 20).await.unwrap().0[..], versions[0]);
+    assert_eq!(&store.get(&at, 1 << 20).await.unwrap().0[..], versions[40]);
 }
 
 async fn copies(store: &dyn Store, root: &Location) {

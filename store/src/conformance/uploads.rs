@@ -103,10 +103,12 @@ async fn whole_life(store: &Arc<dyn Store>, at: &Location) {
         assert!(buf == whole[3 * PART..], "a part reads back before completion");
     }
 
-    store.complete(at, &upload, &parts, size).await.unwrap();
-    assert_eq!(store.head(at).await.unwrap().size, size);
+    let made = store.complete(at, &upload, &parts, size).await.unwrap();
+    let there = store.head(at).await.unwrap();
+    assert_eq!((made, there.size), (Some(there.pin.clone()), size), "the version that a completion names is there");
     assert!(store.get(at, 1 << 30).await.unwrap().0 == whole, "the parts lie in order of their numbers");
-    store.complete(at, &upload, &parts, size).await.expect("completing twice is fine");
+    let again = store.complete(at, &upload, &parts, size).await.expect("completing twice is fine");
+    assert!(again.is_none_or(|pin| pin == there.pin), "a repeated completion names no other version");
     assert!(!store.probe(at, &upload).await.unwrap());
 
     let late = store.put_part(at, &upload, slot(0), vec![0xBB; PART].into()).await;

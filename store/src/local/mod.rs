@@ -5,8 +5,9 @@
 //! are as fine as the kernel's clock tick (a few milliseconds): a rewrite in place, of equal length, within the tick in
 //! which the pin was taken goes unseen.
 //!
-//! **Uploads** are hidden files at full length, `.shardfuse/upload/<name>.<id>` beside their target. A part is a write
-//! at its offset. Writers hold the file's shared lock and completing takes the exclusive one, so that no late write
+//! **Uploads** are hidden files at full length, `.shardfuse/upload/<name>.<id>` beside their target. The id holds the
+//! length: a file of another one was cut short or written to by somebody, and counts as gone. A part is a write at its
+//! offset. Writers hold the file's shared lock and completing takes the exclusive one, so that no late write
 //! reaches a file that is visible already, from whatever process; where a file system has no locks, that rests on
 //! equal parts having equal bytes. Parts are written past the page cache where the file system can, so the object is not
 //! in memory when it is done.
@@ -214,13 +215,19 @@ impl Store for Local {
         blocking(move || upload::read_part(&at, &upload, offset, buf)).await
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         let (at, upload, handles) = (at.clone(), upload.clone(), self.handles.clone());
         upload::check_parts(&at, parts, size)?;
         blocking(move || {
-            upload::complete(&at, &upload, size)?;
+            let made = upload::complete(&at, &upload, size)?;
             handles.forget(path(&at)?);
-            Ok(())
+            Ok(made)
         })
         .await
     }

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::read::fill;
+use super::read::{fill, pin_of};
 use super::write::{dir_of, sync_folder_of};
 use super::{HIDDEN, UPLOADS, direct, folder, mount, path, space, stat, token};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{PartId, UploadId};
+use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::PartSlot;
 
@@ -18,14 +18,32 @@ use crate::store::PartSlot;
 /// stopped process may hold its lock forever: then the caller is told to come again, and nothing is lost.
 const PATIENCE: (u32, Duration) = (3000, Duration::from_millis(20));
 
-/// The hidden file of an upload. The id comes from journals and the wire: one of another form names no upload here.
-fn hidden(at: &Location, upload: &UploadId) -> Result<PathBuf> {
-    let id = upload.as_str();
-    if id.len() != 16 || !id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(gone(at, upload));
+/// The id of a new upload of `size` bytes: `<token>-<size>`.
+fn id(size: u64) -> UploadId {
+    UploadId::new(format!("{}-{size}", token()))
+}
+
+/// The length that an upload was begun with; `Some(None)` for one that an older version began, whose id does not hold it.
+/// Ids come from journals and the wire: one of another form names no upload here.
+fn length(upload: &UploadId) -> Option<Option<u64>> {
+    let (token, size) = match upload.as_str().split_once('-') {
+        Some((token, size)) => (token, Some(size)),
+        None => (upload.as_str(), None),
+    };
+    let hex = token.len() == 16 && token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match size {
+        _ if !hex => None,
+        None => Some(None),
+        // Only as it was written, so that one file has one name.
+        Some(text) => text.parse::<u64>().ok().filter(|size| size.to_string() == text).map(Some),
     }
+}
+
+/// The hidden file of an upload, and its length if that is known.
+fn hidden(at: &Location, upload: &UploadId) -> Result<(PathBuf, Option<u64>)> {
+    let size = length(upload).ok_or_else(|| gone(at, upload))?;
     let name = at.file_name().unwrap_or_default();
-    Ok(uploads(at)?.join(format!("{name}.{id}")))
+    Ok((uploads(at)?.join(format!("{name}.{upload}")), size))
 }
 
 fn uploads(at: &Location) -> Result<PathBuf> {
@@ -37,14 +55,23 @@ fn gone(at: &Location, upload: &UploadId) -> Error {
 }
 
 /// Opens an upload for reading and writing: some network file systems give an exclusive lock only to a writer, and a
-/// shared one only to a reader.
+/// shared one only to a reader. One that does not have its length any more is as good as gone.
 fn open(at: &Location, upload: &UploadId) -> Result<(File, PathBuf)> {
-    let hidden = hidden(at, upload)?;
-    match File::options().read(true).write(true).open(&hidden) {
-        Ok(file) => Ok((file, hidden)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(gone(at, upload)),
-        Err(e) => Err(Error::io(at, "cannot open its upload", e)),
+    let (hidden, size) = hidden(at, upload)?;
+    let file = match File::options().read(true).write(true).open(&hidden) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(gone(at, upload)),
+        Err(e) => return Err(Error::io(at, "cannot open its upload", e)),
+    };
+    match (size, stat(at, &file)?.len()) {
+        (Some(size), now) if now != size => Err(resized(at, upload, size, now)),
+        _ => Ok((file, hidden)),
     }
+}
+
+fn resized(at: &Location, upload: &UploadId, size: u64, now: u64) -> Error {
+    let message = format!("its upload {upload} has {now} bytes, not {size}: something else than shardfuse changed it");
+    Error::new(ErrorKind::NoSuchUpload, at, message)
 }
 
 /// Whether the path still names the open file.
@@ -63,8 +90,8 @@ pub(super) fn begin(at: &Location, size: u64) -> Result<UploadId> {
     drop_older(&dir, at).map_err(failed)?;
     for _ in 0..folder::ROUNDS {
         folder::make(&dir).map_err(failed)?;
-        let upload = UploadId::new(token());
-        let hidden = hidden(at, &upload)?;
+        let upload = id(size);
+        let (hidden, _) = hidden(at, &upload)?;
         match File::create_new(&hidden) {
             Ok(file) => match space::reserve(at, &file, size) {
                 Ok(()) => return Ok(upload),
@@ -160,7 +187,7 @@ pub(super) fn check_parts(at: &Location, parts: &[(u32, PartId)], size: u64) -> 
     Ok(())
 }
 
-pub(super) fn complete(at: &Location, upload: &UploadId, size: u64) -> Result<()> {
+pub(super) fn complete(at: &Location, upload: &UploadId, size: u64) -> Result<Option<Pin>> {
     let (file, hidden) = match open(at, upload) {
         Ok(open) => open,
         Err(e) if e.kind() == ErrorKind::NoSuchUpload => return completed_earlier(at, size, e),
@@ -172,7 +199,7 @@ pub(super) fn complete(at: &Location, upload: &UploadId, size: u64) -> Result<()
     }
     let length = stat(at, &file)?.len();
     if length != size {
-        return Err(Error::new(ErrorKind::Permanent, at, format!("its upload has {length} bytes, not {size}")));
+        return Err(resized(at, upload, size, length));
     }
     if let Err(e) = file.sync_all() {
         // The kernel reports a failed write-back once: a second sync would succeed without the bytes.
@@ -182,16 +209,17 @@ pub(super) fn complete(at: &Location, upload: &UploadId, size: u64) -> Result<()
     fs::rename(&hidden, path(at)?).map_err(|e| Error::io(at, "cannot move the finished upload into place", e))?;
     sync_folder_of(at)?;
     tidy(at);
-    Ok(())
+    Ok(Some(pin_of(&stat(at, &file)?)))
 }
 
 /// The upload is gone: if what is at the path has the length, then because it was completed. That may have been in a
 /// process that died before the last sync, so this syncs too.
-fn completed_earlier(at: &Location, size: u64, gone: Error) -> Result<()> {
+fn completed_earlier(at: &Location, size: u64, gone: Error) -> Result<Option<Pin>> {
     match File::open(path(at)?) {
         Ok(file) if file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == size) => {
             file.sync_all().map_err(|e| Error::io(at, "cannot sync", e))?;
-            sync_folder_of(at)
+            sync_folder_of(at)?;
+            Ok(None)
         }
         _ => Err(gone),
     }
@@ -199,7 +227,7 @@ fn completed_earlier(at: &Location, size: u64, gone: Error) -> Result<()> {
 
 pub(super) fn abort(at: &Location, upload: &UploadId) -> Result<()> {
     match hidden(at, upload) {
-        Ok(hidden) => remove_file(&hidden).map_err(|e| Error::io(at, "cannot drop its upload", e))?,
+        Ok((hidden, _)) => remove_file(&hidden).map_err(|e| Error::io(at, "cannot drop its upload", e))?,
         Err(e) if e.kind() == ErrorKind::NoSuchUpload => {}
         Err(e) => return Err(e),
     }

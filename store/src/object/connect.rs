@@ -156,6 +156,8 @@ fn s3(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Connec
     }
     let set = |key| builder.get_config_value(&key).filter(|value| !value.is_empty());
     let anonymous = set(AmazonS3ConfigKey::SkipSignature).as_deref() == Some("true");
+    let endpoint = set(AmazonS3ConfigKey::S3Endpoint).or_else(|| set(AmazonS3ConfigKey::Endpoint));
+    let amazon = endpoint.is_none_or(|endpoint| is_of(&endpoint, &["amazonaws.com", "amazonaws.com.cn"]));
     let http = connector.connect(&match entry {
         Some(entry) => options(entry),
         None => ClientOptions::new().with_allow_http(env.get("AWS_ALLOW_HTTP").is_some_and(is_true)),
@@ -170,7 +172,7 @@ fn s3(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Connec
     let http = http.map_err(unusable(at))?;
     let deletes = Deletes::Signed { signer: Arc::new(client.clone()), http: http.clone() };
     let pending = Pending::S3 { signer: client.clone(), http };
-    Ok(bucket(at, Arc::new(client), login, pending, deletes))
+    Ok(Bucket { second_look: !amazon, ..bucket(at, Arc::new(client), login, pending, deletes) })
 }
 
 /// The profile that the environment names, or the default one where it names no credentials at all.
@@ -279,7 +281,8 @@ fn google(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Co
     let http = http.map_err(unusable(at))?;
     let deletes = Deletes::Google { bucket: address.clone(), credentials: from.clone(), http: http.clone() };
     let pending = Pending::Google { bucket: address, credentials: from, http };
-    Ok(bucket(at, Arc::new(client), login, pending, deletes))
+    let second_look = !is_of(&base, &["googleapis.com"]);
+    Ok(Bucket { second_look, ..bucket(at, Arc::new(client), login, pending, deletes) })
 }
 
 fn azure(at: &Location, entry: Option<&Entry>, env: &Environment, connector: Connector) -> Result<Bucket> {
@@ -355,6 +358,16 @@ fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y")
 }
 
+/// Whether an endpoint is one of these providers' own.
+fn is_of(endpoint: &str, domains: &[&str]) -> bool {
+    let host = endpoint.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    host.is_some_and(|host| {
+        domains
+            .iter()
+            .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    })
+}
+
 fn bucket(at: &Location, client: Arc<dyn super::Client>, login: Login, pending: Pending, deletes: Deletes) -> Bucket {
     Bucket {
         scheme: at.scheme(),
@@ -364,6 +377,35 @@ fn bucket(at: &Location, client: Arc<dyn super::Client>, login: Login, pending: 
         pending,
         deletes,
         min_part: None,
+        second_look: true,
         logged_in: AtomicBool::new(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::object::Patience;
+
+    #[test]
+    fn only_amazon_and_google_themselves_are_read_without_a_second_look() {
+        let second_look = |place: &str, endpoint: Option<&str>| {
+            let at: Location = place.parse().unwrap();
+            let root = format!("{}://{}", at.scheme(), at.authority());
+            let account = if at.scheme() == Scheme::Azure { ", account: mine" } else { "" };
+            let endpoint = endpoint.map_or_else(String::new, |endpoint| format!(", endpoint: \"{endpoint}\""));
+            let config = Config::parse(&format!("{root}: {{ credentials: anonymous{account}{endpoint} }}")).unwrap();
+            let entry = config.find(&at).map(|(_, entry)| entry);
+            let connections = Connections::new(Patience::default()).unwrap();
+            connect(&at, entry, &Environment::default(), &connections).unwrap().second_look
+        };
+        assert!(!second_look("s3://b/x", None) && !second_look("gs://b/x", None));
+        assert!(!second_look("s3://b/x", Some("https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com")));
+        assert!(second_look("s3://b/x", Some("https://minio.example.com")));
+        assert!(second_look("s3://b/x", Some("https://amazonaws.com.example.com")));
+        assert!(second_look("s3://b/x", Some("https://notamazonaws.com")));
+        assert!(second_look("gs://b/x", Some("https://gcs.example.com")));
+        assert!(second_look("az://b/x", None));
     }
 }

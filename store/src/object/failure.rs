@@ -118,6 +118,7 @@ pub(super) fn kind(status: StatusCode, code: Option<&str>) -> ErrorKind {
         }
         "ExpiredToken"
         | "AccessDenied"
+        | "AuthorizationHeaderMalformed"
         | "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "AuthenticationFailed"
@@ -163,6 +164,7 @@ mod tests {
             (400, "InvalidBlockList", ErrorKind::InvalidPart),
             (400, "EntityTooSmall", ErrorKind::Permanent),
             (400, "ExpiredToken", ErrorKind::Permission),
+            (400, "AuthorizationHeaderMalformed", ErrorKind::Permission),
             (400, "RequestTimeout", ErrorKind::Transient),
             (400, "", ErrorKind::Permanent),
             (403, "SignatureDoesNotMatch", ErrorKind::Permission),

@@ -15,6 +15,11 @@ pub(super) fn is_tag(text: &str) -> bool {
     !text.is_empty() && text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
+/// Whether two texts are one ETag. Some stores leave out the quotes in one of their answers.
+pub(super) fn is_same_tag(one: &str, other: &str) -> bool {
+    one.trim_matches('"') == other.trim_matches('"')
+}
+
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

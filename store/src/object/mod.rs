@@ -1,7 +1,8 @@
 //! Object storage: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
 //!
 //! **Consistency.** The stores' own: a read after a write sees it, an object appears whole. A [`Pin`] is the ETag, and a
-//! pinned read is a conditional request. Create-if-absent is a conditional request too; a store that ignores conditions
+//! pinned read is a conditional request. Where nobody promises that all of its answer is of one version, the pin is looked
+//! at again afterwards ([`read`]). Create-if-absent is a conditional request too; a store that ignores conditions
 //! is told by [`Store::conditional_puts`], nothing else notices.
 //!
 //! **Reads** longer than [`read::RANGE`] go over several connections at a time. One whose connection breaks goes on
@@ -11,7 +12,8 @@
 //! object `.shardfuse/upload/<name>.<id>` beside the target stands for the upload, so that whoever comes late is told
 //! so; beginning another upload to the same path ends the older one. Elsewhere uploads to one path do not see each other.
 //! An upload's id also tells which version of the object was there when it began, so that one which was lost is not
-//! taken for completed because an older object of the same length is there.
+//! taken for completed because an older object of the same length is there. What a store says of a completion is held
+//! against the object that is there afterwards.
 //!
 //! **Retry.** Nothing here retries but the reads that go on; [`Retrying`](crate::Retrying) does. **Crash.** Whatever a
 //! store acknowledged is durable.
@@ -79,6 +81,8 @@ pub(crate) struct Bucket {
     deletes: Deletes,
     /// The smallest part that the service takes, where its settings say so.
     min_part: Option<u64>,
+    /// Whether the pin is looked at again after a read: nobody promises that an answer is of one version.
+    second_look: bool,
     /// Whether there ever were credentials.
     logged_in: AtomicBool,
 }
@@ -230,7 +234,13 @@ impl Store for Bucket {
         Err(Error::new(ErrorKind::Unsupported, at, "a part of an upload cannot be read back from object storage"))
     }
 
-    async fn complete(&self, at: &Location, upload: &UploadId, parts: &[(u32, PartId)], size: u64) -> Result<()> {
+    async fn complete(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        parts: &[(u32, PartId)],
+        size: u64,
+    ) -> Result<Option<Pin>> {
         upload::complete(self, at, upload, parts, size).await
     }
 

@@ -1,4 +1,8 @@
 //! Reading: ranges under a pin, straight into the caller's buffer.
+//!
+//! A pinned read is a conditional request. Amazon and Google promise that all of an answer is of one version. Other stores
+//! may begin an answer with one version's headers and fill it with the bytes of the next, so there the pin is looked at
+//! once more after each read.
 
 use futures::StreamExt;
 use futures::future::try_join_all;
@@ -59,11 +63,18 @@ pub(super) async fn read(
         fill(bucket, at, &path, start, piece, held)
     });
     match try_join_all(pieces).await {
-        Ok(_) => Ok(buf),
+        Ok(_) => match held {
+            Some(held) if bucket.second_look => match head(bucket, at).await? {
+                now if now.pin == *held => Ok(buf),
+                now if pin.is_some() => Err(changed(at, held, &now.pin)),
+                _ => Err(replaced(at)),
+            },
+            _ => Ok(buf),
+        },
         Err(e) if e.kind() == ErrorKind::Changed => match (pin, head(bucket, at).await) {
             (_, Err(e)) => Err(e),
             (Some(pin), Ok(now)) => Err(changed(at, pin, &now.pin)),
-            (None, Ok(_)) => Err(Error::new(ErrorKind::Transient, at, "was replaced while it was read")),
+            (None, Ok(_)) => Err(replaced(at)),
         },
         Err(e) => Err(e),
     }
@@ -71,6 +82,10 @@ pub(super) async fn read(
 
 fn changed(at: &Location, pin: &Pin, now: &Pin) -> Error {
     Error::new(ErrorKind::Changed, at, format!("was {pin} and is now {now}"))
+}
+
+fn replaced(at: &Location) -> Error {
+    Error::new(ErrorKind::Transient, at, "was replaced while it was read")
 }
 
 /// Fills a piece with one request, and others for the rest if that breaks off.

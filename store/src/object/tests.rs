@@ -1,3 +1,4 @@
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use super::*;
@@ -149,4 +150,44 @@ async fn an_anonymous_store_is_only_read() {
     assert_eq!(bucket.put(&at, "x".into()).await.unwrap_err().kind(), ErrorKind::Permission);
     assert_eq!(bucket.begin(&at, 1).await.unwrap_err().kind(), ErrorKind::Permission);
     assert_eq!(bucket.check_output(&at).await.unwrap_err().kind(), ErrorKind::Permission);
+}
+
+/// A server that answers a GET with the ETag "one" and then is overwritten: from then on a HEAD says "two". Returns its port.
+fn overwritten_by_a_read() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut now = "one";
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            while lines.next().unwrap().unwrap() != "" {}
+            let head = |tag: &str, status: &str| {
+                format!(
+                    "HTTP/1.1 {status}\r\nETag: \"{tag}\"\r\nLast-Modified: Sun, 29 Nov 2026 06:00:00 GMT\r\n\
+                     Content-Range: bytes 0-3/4\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+                )
+            };
+            let answer = match request.starts_with("GET ") {
+                true => head(std::mem::replace(&mut now, "two"), "206 Partial Content") + "new!",
+                false => head(now, "200 OK"),
+            };
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_read_that_races_an_overwrite_is_not_taken_for_the_version_of_its_pin() {
+    let at = at("s3://bucket/x");
+    let (env, pin) = (environment(overwritten_by_a_read()), Pin::new("\"one\""));
+    let bucket = connect(&at, None, &env, &connections()).unwrap();
+    assert_eq!(bucket.head(&at).await.unwrap().pin, pin);
+    let error = bucket.read(&at, 0, vec![0; 4], Some(&pin)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed, "{}", error.chain());
+    assert!(error.to_string().contains("was \"one\" and is now \"two\""), "{error}");
+    // Where nothing changes any more, one look is enough.
+    assert_eq!(bucket.read(&at, 0, vec![0; 4], Some(&Pin::new("\"two\""))).await.unwrap(), b"new!");
 }

@@ -6,7 +6,7 @@ use object_store::multipart::PartId as StoreId;
 use super::ids::{self, Upload};
 use super::{Bucket, Pending, marker, payload, read};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{PartId, UploadId};
+use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::PartSlot;
 use crate::token::token;
@@ -87,7 +87,7 @@ pub(super) async fn complete(
     upload: &UploadId,
     parts: &[(u32, PartId)],
     size: u64,
-) -> Result<()> {
+) -> Result<Option<Pin>> {
     let path = bucket.object(at)?;
     let ids = ids::parts(at, parts, size)?;
     let Some(written) = Upload::parse(upload) else { return Err(gone(at, upload)) };
@@ -99,21 +99,48 @@ pub(super) async fn complete(
         let named = blocks.iter().map(|id| StoreId { content_id: id.clone() }).collect();
         let request = bucket.client.complete_multipart(&path, &written.id, named);
         match bucket.call(at, &format!("cannot complete an upload of {} parts", parts.len()), request).await {
-            Ok(_) => Ok(()),
+            Ok(answer) => held(bucket, at, upload, size, answer.e_tag).await.map(Some),
             Err(e) if e.kind() == ErrorKind::NotFound => Err(gone(at, upload).with_source(e)),
             Err(e) => Err(e),
         }
     };
-    match result {
-        Err(e) if may_be_done(&e) && is_done(bucket, at, &written, &ids, size).await => {
-            tracing::debug!(location = %at, error = %e.chain(), "the upload was completed before");
-        }
+    let made = match result {
+        Err(e) if may_be_done(&e) => match done_before(bucket, at, &written, &ids, size).await {
+            Some(made) => {
+                tracing::debug!(location = %at, error = %e.chain(), "the upload was completed before");
+                made
+            }
+            None => return Err(e),
+        },
         result => result?,
-    }
+    };
     if marked && let Err(error) = marker::end(bucket, at, &written.id).await {
         tracing::warn!(location = %at, error = %error.chain(), "the mark of a completed upload is left behind");
     }
-    Ok(())
+    Ok(made)
+}
+
+/// Holds the answer to a completion against the object that is there now: its length, and the ETag that was answered.
+/// versitygw 1.8 answers with success although the upload is gone and an older object stays.
+async fn held(bucket: &Bucket, at: &Location, upload: &UploadId, size: u64, answered: Option<String>) -> Result<Pin> {
+    let called = || format!("the store called upload {upload} complete");
+    let now = match read::head(bucket, at).await {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(Error::new(ErrorKind::NoSuchUpload, at, format!("{}, and nothing is there", called())));
+        }
+        now => now?,
+    };
+    let tag = answered.as_deref().unwrap_or("none");
+    if now.size == size && ids::is_same_tag(tag, now.pin.as_str()) {
+        return Ok(now.pin);
+    }
+    let message = format!(
+        "{} with ETag {tag} and {size} bytes, and what is there has ETag {} and {} bytes",
+        called(),
+        now.pin,
+        now.size
+    );
+    Err(Error::new(ErrorKind::NoSuchUpload, at, message))
 }
 
 /// Whether a failure to complete may come from having completed before: the upload is gone, its parts are no longer
@@ -122,12 +149,21 @@ fn may_be_done(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NoSuchUpload | ErrorKind::InvalidPart | ErrorKind::Transient)
 }
 
-/// Whether what is at the path is what the upload makes: of its length, and either with the ETag that S3 gives just
-/// these parts, or newer than the upload.
-async fn is_done(bucket: &Bucket, at: &Location, upload: &Upload, parts: &[String], size: u64) -> bool {
-    let Ok(now) = read::head(bucket, at).await else { return false };
+/// What an earlier completion left at the path, if there was one: an object of the upload's length. Its version where it
+/// has the ETag that S3 gives just these parts; `Some(None)` where all that is known is that it came after the upload began.
+async fn done_before(
+    bucket: &Bucket,
+    at: &Location,
+    upload: &Upload,
+    parts: &[String],
+    size: u64,
+) -> Option<Option<Pin>> {
+    let now = read::head(bucket, at).await.ok().filter(|now| now.size == size)?;
     let tag = now.pin.as_str();
-    now.size == size && (ids::composite(parts).as_deref() == Some(tag) || upload.is_older_than(tag))
+    if ids::composite(parts).is_some_and(|ours| ids::is_same_tag(&ours, tag)) {
+        return Some(Some(now.pin));
+    }
+    upload.is_older_than(tag).then_some(None)
 }
 
 pub(super) async fn abort(bucket: &Bucket, at: &Location, upload: &UploadId) -> Result<()> {

@@ -103,3 +103,44 @@ async fn leftovers_of_interrupted_writes_are_not_listed_and_are_swept() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     store.sweep(&root.join("not-there").unwrap()).await.unwrap();
 }
+
+/// Somebody empties the file, or appends to it: whoever puts the next part hears of it, and no such file is published.
+#[tokio::test]
+async fn an_upload_that_lost_its_length_is_gone() {
+    for length in [0, 9, 11] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = Location::at_path(&dir.path().join("model.safetensors")).unwrap();
+        let store = Local::new();
+        // Over an older file of the same length.
+        store.put(&at, "older bits".into()).await.unwrap();
+        let upload = store.begin(&at, 10).await.unwrap();
+        let part = store.put_part(&at, &upload, SLOT, "0123456789".into()).await.unwrap();
+        let hidden = fs::read_dir(dir.path().join(".shardfuse/upload")).unwrap().next().unwrap().unwrap().path();
+        File::options().write(true).open(hidden).unwrap().set_len(length).unwrap();
+        assert!(!store.probe(&at, &upload).await.unwrap(), "{length} bytes");
+        let put = store.put_part(&at, &upload, SLOT, "0123456789".into()).await.unwrap_err();
+        assert_eq!(put.kind(), ErrorKind::NoSuchUpload, "{put}");
+        assert!(put.to_string().contains(&format!("has {length} bytes, not 10")), "{put}");
+        // The older file has the length: the caller is told that nothing is known of what is there.
+        assert_eq!(store.complete(&at, &upload, &[(0, part)], 10).await.unwrap(), None);
+        assert_eq!(&store.get(&at, 99).await.unwrap().0[..], b"older bits");
+        store.abort(&at, &upload).await.unwrap();
+    }
+}
+
+/// Journals of an earlier version name uploads by a token alone.
+#[tokio::test]
+async fn an_upload_of_an_earlier_version_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = Location::at_path(&dir.path().join("x")).unwrap();
+    let folder = dir.path().join(".shardfuse/upload");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("x.0123456789abcdef"), "01234").unwrap();
+    let (store, upload) = (Local::new(), UploadId::new("0123456789abcdef"));
+    assert!(store.probe(&at, &upload).await.unwrap());
+    let part = store.put_part(&at, &upload, SLOT, "56789".into()).await.unwrap();
+    store.complete(&at, &upload, &[(0, part)], 5).await.unwrap();
+    for id in ["0123456789abcdef-05", "0123456789abcdef-", "0123456789abcdef-5-5", "-5", "0123456789abcdef-+5"] {
+        assert!(!store.probe(&at, &UploadId::new(id)).await.unwrap(), "{id}");
+    }
+}
