@@ -122,7 +122,10 @@ impl Place {
 fn write_model(dir: &Path) {
     let base = dir.join("base");
     std::fs::create_dir_all(&base).unwrap();
-    write_json(&base.join("config.json"), &json!({"model_type": "gpt2", "vocab_size": ROWS, "torch_dtype": "float32"}));
+    write_json(
+        &base.join("config.json"),
+        &json!({"model_type": "gpt2", "vocab_size": ROWS, "torch_dtype": "float32", "tie_word_embeddings": false}),
+    );
     std::fs::write(base.join("tokenizer.json"), "{\"base\": true}").unwrap();
     let files = [
         ("model-00001-of-00002.safetensors", vec![("wte.weight", vec![ROWS, 8])]),
