@@ -66,7 +66,10 @@ pub async fn put(store: &dyn Store) {
 fn files() -> BTreeMap<String, Bytes> {
     let mut files = BTreeMap::new();
     let mut json = |name: &str, value: Value| _ = files.insert(name.to_owned(), Bytes::from(value.to_string()));
-    json("base/config.json", json!({"model_type": "gpt2", "vocab_size": ROWS, "torch_dtype": "float32"}));
+    json(
+        "base/config.json",
+        json!({"model_type": "gpt2", "vocab_size": ROWS, "torch_dtype": "float32", "tie_word_embeddings": false}),
+    );
     json("base/tokenizer.json", json!({"base": true}));
     let layer = |i: usize| {
         let fc = tensor(&format!("h.{i}.mlp.c_fc.weight"), Dtype::F32, &[WIDTH, 4 * WIDTH]);
