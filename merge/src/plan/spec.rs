@@ -126,3 +126,18 @@ impl MergeSpec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_weight_is_read_back_to_the_last_digit() {
+        // If the first is read one unit in the last place off, an interrupted merge with it cannot go on: its spec differs.
+        for weight in [1.7815320455759613, 0.1, 1.0 / 3.0, f64::MIN_POSITIVE, f64::MAX] {
+            let lora = LoraSpec { path: "/a".into(), weight };
+            let stored = serde_json::to_string(&lora).unwrap();
+            assert_eq!(serde_json::from_str::<LoraSpec>(&stored).unwrap(), lora, "{stored}");
+        }
+    }
+}
