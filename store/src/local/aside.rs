@@ -41,8 +41,13 @@ fn remove_this(at: &Location, file: &File) -> Result<()> {
         give_back(&aside, path(at)?).map_err(|e| Error::io(at, format!("cannot give it back from {aside:?}"), e))?;
         return Err(Error::new(ErrorKind::Changed, at, "was replaced meanwhile, and stays"));
     }
-    fs::remove_file(&aside).map_err(|e| Error::io(at, "cannot remove it", e))?;
-    sync_folder_of(at)
+    match fs::remove_file(&aside) {
+        Ok(()) => sync_folder_of(at),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::Changed, at, "got its name back meanwhile, by another process that tidied up"))
+        }
+        Err(e) => Err(Error::io(at, "cannot remove it", e)),
+    }
 }
 
 /// Whether a path names the open file.
