@@ -127,7 +127,7 @@ impl<'a> Expression<'a> {
                 Err(e) => last = Some(e),
             }
         }
-        let why = last.map(|e| e.to_string()).unwrap_or_default();
+        let why = last.unwrap_or_default();
         Err(Error::new(
             Kind::BadConfig,
             format!("{table}: {key:?} is not a regular expression, or too large a one: {why}"),
@@ -148,7 +148,7 @@ impl<'a> Expression<'a> {
             let regex = match self.compiled.entry(tries) {
                 std::collections::hash_map::Entry::Occupied(held) => held.into_mut(),
                 std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(build(self.key, self.size, tries).map_err(|e| refuse(&e.to_string()))?)
+                    place.insert(build(self.key, self.size, tries).map_err(|e| refuse(&e))?)
                 }
             };
             if let Ok(matched) = regex.is_match(module) {
@@ -159,12 +159,14 @@ impl<'a> Expression<'a> {
     }
 }
 
-fn build(key: &str, size: usize, tries: usize) -> std::result::Result<Regex, fancy_regex::Error> {
+/// The error is the engine's text.
+fn build(key: &str, size: usize, tries: usize) -> std::result::Result<Regex, String> {
     RegexBuilder::new(&format!(r"^(?:.*\.)?(?:{key})$"))
         .backtrack_limit(tries)
         .delegate_size_limit(size)
         .delegate_dfa_size_limit(CACHE)
         .build()
+        .map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
