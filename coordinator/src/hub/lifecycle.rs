@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
