@@ -166,11 +166,14 @@ impl Admission<'_> {
             self.options.restart = false;
             if !foreign.is_empty() {
                 // Noted before the plan is there: only what was asked for is cleared away, also after a kill.
-                // Never the same bytes twice: whoever removes an earlier state late takes nothing of this one.
-                state.put(REPLACES, Bytes::from(format!("{}\n", token()))).await?;
+                self.note_replaces().await?;
             }
             if !state.store_plan(&self.plan).await? {
                 return Ok(None);
+            }
+            if !foreign.is_empty() {
+                // Whoever looked before the plan was there may have taken the first note for a leftover.
+                self.note_replaces().await?;
             }
         }
         let past = epochs.len() as u64;
@@ -210,6 +213,11 @@ impl Admission<'_> {
                 Err(e)
             }
         }
+    }
+
+    /// Never the same bytes twice: whoever removes an earlier state late takes nothing of this one.
+    async fn note_replaces(&self) -> Result<()> {
+        self.state.put(REPLACES, Bytes::from(format!("{}\n", token()))).await
     }
 
     /// What other devices began has other bits.

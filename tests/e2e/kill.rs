@@ -6,6 +6,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use shardfuse_coordinator::tombstone;
+
 use crate::output::{assert_same, files};
 use crate::resume::{Case, case, journaled, wait_for};
 
@@ -140,8 +142,10 @@ fn publishing(out: &Path, old: &std::collections::BTreeMap<String, Vec<u8>>) -> 
 
 /// A folder with a config.json is the old model, untouched, or the new one, whole.
 fn loadable_means_whole(case: &Case, old: &std::collections::BTreeMap<String, Vec<u8>>) {
-    if !case.out.join("config.json").exists() {
-        return;
+    // A tombstone in its place is no JSON: a loader fails on it.
+    match std::fs::read(case.out.join("config.json")) {
+        Ok(config) if !tombstone::is_tombstone(&config) => {}
+        _ => return,
     }
     let now = files(&case.out);
     let untouched = !old.is_empty() && old.iter().all(|(name, bytes)| now.get(name) == Some(bytes));

@@ -3,8 +3,8 @@
 //! Whoever removes a state seals it first, so that nobody goes on with it. It may be stopped then for as long as one likes,
 //! while others remove the state and begin the next merge under the same names. So it looks for its seal once it has a list
 //! of what is there, and removes what tells coordinators apart only by the version or the name that it saw: epochs and
-//! `replaces` hold a token, and so do the names of journals. Headers, measured sums and the plan itself go by their names: a
-//! merge that loses those to a late removal ends, and is begun again.
+//! `replaces` hold a token, and so do the names of journals. Headers and measured sums go by their names, and where equal
+//! bytes are one version a late removal may take an equal plan: a merge that loses those ends, and is begun again.
 //!
 //! The plan goes first: from then on there is no merge here, and an interruption leaves objects that the next one removes.
 //! The epochs go last, the seal before all the others, so that one that lists them late does not find its seal beside the
@@ -65,28 +65,31 @@ pub(crate) async fn sealed(state: &State, seal: &Claim) -> Result<()> {
 async fn remove(state: &State, seal: Option<&Claim>) -> Result<()> {
     let listed = state.store.list(&state.at).await.map_err(io)?;
     let names = listed.iter().map(|entry| entry.name.as_str());
+    let plan = match state.store.head(&state.place("plan")?).await {
+        Ok(meta) => Some(meta.pin),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(io(e)),
+    };
     let told_apart: Vec<&str> = names.clone().filter(|name| *name == "replaces" || number(name).is_some()).collect();
-    let mut held: Vec<(&str, bool, Pin)> = stream::iter(told_apart)
-        .map(|name| async move {
-            let Some((bytes, pin)) = state.held(name).await? else { return Ok(None) };
-            let token = serde_json::from_slice(&bytes).map(|taken: Taken| taken.token).ok();
-            let is_seal = seal.is_some_and(|s| number(name) == Some(s.epoch) && token.as_ref() == Some(&s.token));
-            Ok(Some((name, is_seal, pin)))
-        })
+    let mut held: Vec<(&str, Pin)> = stream::iter(told_apart)
+        .map(|name| async move { Ok(state.held(name).await?.map(|(_, pin)| (name, pin))) })
         .buffered(CONCURRENT)
         .boxed()
         .try_filter_map(|found| async move { Ok(found) })
         .try_collect()
         .await?;
+    // After all the other looks: the epochs of another state come only when the seal is gone.
     let gone = match seal {
-        Some(_) => !held.iter().any(|(_, is_seal, _)| *is_seal),
+        Some(seal) => state.taken(seal.epoch).await?.is_none_or(|taken| taken.token != seal.token),
         // Somebody has begun a merge meanwhile.
-        None => state.has("plan").await? || held.iter().any(|(name, ..)| number(name).is_some()),
+        None => plan.is_some() || state.has("plan").await? || held.iter().any(|(name, _)| number(name).is_some()),
     };
     if gone {
         return Ok(());
     }
-    state.delete("plan").await?;
+    if let Some(pin) = plan {
+        state.delete_if("plan", &pin).await?;
+    }
     let journals: BTreeSet<&str> =
         names.filter_map(|name| name.strip_prefix(journal::FOLDER)?.strip_prefix('/')?.split('/').next()).collect();
     let journals = journals.into_iter().map(|journal| format!("{}/{journal}", journal::FOLDER));
@@ -94,8 +97,8 @@ async fn remove(state: &State, seal: Option<&Claim>) -> Result<()> {
         state.store.delete_tree(&state.place(&folder)?).await.map_err(io)?;
     }
     // From the seal down, `replaces` before all of them.
-    held.sort_by_key(|(name, ..)| std::cmp::Reverse(number(name).unwrap_or(u64::MAX)));
-    for (name, _, pin) in &held {
+    held.sort_by_key(|(name, _)| std::cmp::Reverse(number(name).unwrap_or(u64::MAX)));
+    for (name, pin) in &held {
         state.delete_if(name, pin).await?;
     }
     state.store.remove_empty_dir(&state.at).await.map_err(io)
