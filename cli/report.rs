@@ -20,6 +20,7 @@ fn exit_code(kind: Kind) -> u8 {
         | Kind::VerifyFailed
         | Kind::Internal => 1,
         Kind::MissingFile
+        | Kind::UnusedFile
         | Kind::BadConfig
         | Kind::BadSafetensors
         | Kind::BadIndex

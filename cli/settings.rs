@@ -44,6 +44,9 @@ struct File {
     partial_weight: bool,
     tokenizer: Option<String>,
     tied: Option<bool>,
+    extra_weights: Vec<String>,
+    #[serde(alias = "ignore_files")]
+    ignore_file: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +137,8 @@ fn understand(args: Spec) -> Result<(MergeSpec, Machine)> {
             Some(path) => Tokenizer::Folder(place(path)?),
         },
         tied: args.tied.or(file.tied),
+        extra_weights: names(args.extra_weights, file.extra_weights),
+        ignore_files: names(args.ignore_file, file.ignore_file),
     };
     spec.check()?;
     refuse_overlap(&spec)?;
@@ -219,6 +224,14 @@ fn read(path: &Path) -> Result<File> {
         .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} cannot be read: {e}", path.display())))?;
     serde_saphyr::from_str(&text)
         .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} is wrong: {e}", path.display())))
+}
+
+/// The names that were typed, else those of the file; sorted, since a plan must not depend on their order.
+fn names(typed: Vec<String>, file: Vec<String>) -> Vec<String> {
+    let mut all = if typed.is_empty() { file } else { typed };
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 fn from_file(entries: Vec<FileLora>) -> Result<Vec<LoraSpec>> {
@@ -399,5 +412,9 @@ mod tests {
             [("a", 0.5), ("c", 2.0)]
         );
         assert!(serde_saphyr::from_str::<File>("loras: [a]\n").is_err());
+        let file: File = serde_saphyr::from_str("extra_weights: [b, a]\nignore_file: [c]\n").unwrap();
+        let typed = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(Vec::new(), file.extra_weights), ["a", "b"]);
+        assert_eq!(names(typed(&["e", "d", "e"]), file.ignore_file), ["d", "e"], "flags win");
     }
 }

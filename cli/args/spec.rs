@@ -55,4 +55,12 @@ pub struct Spec {
     /// that holds both
     #[arg(long, value_name = "true|false")]
     pub tied: Option<bool>,
+    /// A weight file in an adapter's folder whose tensors replace those of the base, before any delta is added. May be
+    /// given several times
+    #[arg(long, value_name = "NAME")]
+    pub extra_weights: Vec<String>,
+    /// A file in the folder of the base or of an adapter to leave out; with / at the end, a folder. May be given several
+    /// times
+    #[arg(long, value_name = "NAME")]
+    pub ignore_file: Vec<String>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shardfuse_coordinator::inspect::{self, Folder, Objects};
+use shardfuse_merge::checkpoint::files::Asked;
 use shardfuse_merge::checkpoint::header::TensorEntry;
 use shardfuse_merge::plan::inventory::Source;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
@@ -40,20 +41,21 @@ pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
 
 async fn folder(stores: &Stores, at: &Location) -> Result<(&'static str, Value, Vec<Row>)> {
     let mut objects = Objects::default();
-    let folder = Folder::open(stores, &at.to_string()).await?;
+    let folder = Folder::open(stores, &at.to_string(), &[]).await?;
+    let asked = Asked { look: true, ..Asked::default() };
     if folder.has("adapter_config.json") {
-        let adapter = inspect::adapter(&folder, &mut objects).await?;
+        let adapter = inspect::adapter(&folder, &mut objects, &asked).await?;
         let c = &adapter.config;
         let config = json!({
             "peft_type": format!("{:?}", c.peft_type), "r": c.r, "lora_alpha": c.lora_alpha, "use_rslora": c.use_rslora, "use_dora": c.use_dora,
             "modules_to_save": c.modules_to_save, "base_model_name_or_path": c.base_model, "unknown_keys": c.unknown,
         });
-        let rows = adapter.tensors.iter().map(|t| source(t, objects.file_name(t.object))).collect();
+        let rows = adapter.all_tensors().map(|t| source(t, objects.file_name(t.object))).collect();
         return Ok(("adapter", config, rows));
     }
-    let base = inspect::base(&folder, &mut objects).await?;
+    let base = inspect::base(&folder, &mut objects, &asked).await?;
     let rows = base.shards.iter().flat_map(|s| s.tensors.iter().map(|t| source(t, &s.name))).collect();
-    Ok(("checkpoint", base.config, rows))
+    Ok(("checkpoint", shardfuse_merge::json::standard(&base.config), rows))
 }
 
 fn row(t: &TensorEntry, file: &str) -> Row {

@@ -281,6 +281,8 @@ mod tests {
             partial_weight: false,
             tokenizer: Tokenizer::Auto,
             tied: None,
+            extra_weights: Vec::new(),
+            ignore_files: Vec::new(),
         };
         let allow = named_by(&spec).unwrap();
         let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();

@@ -3,6 +3,7 @@
 use shardfuse_coordinator::outline::outline;
 use shardfuse_coordinator::planning;
 use shardfuse_merge::Result;
+use shardfuse_merge::checkpoint::files::{Fate, FileFate};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::cost::{Cost, cost};
 use shardfuse_merge::plan::report::{AdapterReport, Report};
@@ -49,11 +50,25 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String
             a.ignored.iter().map(|(key, why)| format!("adapter {}: {key}: {why}", i + 1)).collect();
         out += &list("ignored", &ignored);
     }
+    out += &list("stays", &left("base", &report.base_files));
+    for (i, a) in report.adapters.iter().enumerate() {
+        out += &list("stays", &left(&format!("adapter {}", i + 1), &a.files));
+    }
+    out += &list("stays", &left("tokenizer", &report.tokenizer_files));
     out += &list("warning", &report.warnings);
     out += &list("note", &report.notes);
     out += &format!("\n{} tensors change, {} are copied\n", report.tensors_changed, report.tensors_copied);
     let files: Vec<String> = plan.output.files.iter().map(|f| format!("{}  {}", f.name, show(f.size))).collect();
     out += &list("file", &files);
+    let carried: Vec<String> = report
+        .base_files
+        .iter()
+        .chain(report.adapters.iter().flat_map(|a| &a.files))
+        .chain(&report.tokenizer_files)
+        .filter(|f| f.fate == Fate::Travels)
+        .map(|f| format!("{}  {}", f.name, show(f.size)))
+        .collect();
+    out += &list("travels", &carried);
     out += &format!("read     {}\nwrite    {}\n", show(cost.read), show(cost.write));
     if cost.multiply_adds > 0 {
         out += &format!("fuse     {:.3} TFLOP\n", 2.0 * cost.multiply_adds as f64 / 1e12);
@@ -64,6 +79,15 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String
     );
     out += &format!("plan     {}\n", plan.digest());
     out
+}
+
+/// The files of one input that the output does not get.
+fn left(input: &str, files: &[FileFate]) -> Vec<String> {
+    let line = |f: &FileFate| {
+        let count = if f.files > 1 { format!(", {} files", f.files) } else { String::new() };
+        format!("{input}: {}  {}{count}: {}", f.name, show(f.size), f.why)
+    };
+    files.iter().filter(|f| f.fate == Fate::Stays).map(line).collect()
 }
 
 /// The adapters as a table.

@@ -6,7 +6,8 @@ use std::future::ready;
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_coordinator::inspect::{self, read_weights};
 use shardfuse_coordinator::{publish, tombstone};
-use shardfuse_merge::checkpoint::index::Index;
+use shardfuse_merge::checkpoint::index::{Index, MAX_INDEX};
+use shardfuse_merge::checkpoint::sidecar;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::{MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::{Error, Kind, Result};
@@ -94,12 +95,25 @@ async fn differs(store: &dyn Store, at: &Location, file: &ManifestFile) -> Resul
     }
 }
 
-/// Index against headers: every tensor where it is said to be, `total_size` the sum of the tensors' bytes.
+/// Index against headers: every tensor where it is said to be, `total_size` the sum of the tensors' bytes. Weight files that
+/// only travelled with the model, such as those of its sub-folders, are no part of it.
 async fn index(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<String>> {
     let mut problems = Vec::new();
+    let at = output.join(INDEX).map_err(io)?;
+    let indexed = manifest.files.iter().any(|f| f.name == INDEX);
+    let bytes = match indexed {
+        true => stores.open(&at).get(&at, MAX_INDEX).await.ok().map(|(bytes, _)| bytes),
+        false => None,
+    };
+    let parsed = bytes.as_ref().map(|bytes| Index::parse(bytes));
+    let named = match &parsed {
+        Some(Ok(index)) => index.files(),
+        _ => BTreeSet::new(),
+    };
+    let of_model = |name: &str| named.contains(name) || sidecar::is_model_weight(name);
     let mut held: Vec<(String, String)> = Vec::new();
     let mut total = 0u64;
-    for file in manifest.files.iter().filter(|f| f.name.ends_with(".safetensors")) {
+    for file in manifest.files.iter().filter(|f| f.name.ends_with(".safetensors") && of_model(&f.name)) {
         let at = output.join(&file.name).map_err(io)?;
         match read_weights(&*stores.open(&at), &at).await {
             Ok(weights) => {
@@ -109,18 +123,14 @@ async fn index(stores: &Stores, output: &Location, manifest: &Manifest) -> Resul
             Err(e) => problems.push(e.to_string()),
         }
     }
-    if !manifest.files.iter().any(|f| f.name == INDEX) {
-        return Ok(problems);
-    }
-    let at = output.join(INDEX).map_err(io)?;
-    let Ok((bytes, _)) = stores.open(&at).get(&at, 1 << 30).await else { return Ok(problems) };
-    match Index::parse(&bytes) {
+    let (Some(bytes), Some(parsed)) = (&bytes, &parsed) else { return Ok(problems) };
+    match parsed {
         Ok(parsed) => problems
             .extend(parsed.check(held.iter().map(|(f, t)| (f.as_str(), t.as_str()))).err().map(|e| e.to_string())),
         Err(e) => problems.push(e.to_string()),
     }
     let said =
-        serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|v| v["metadata"]["total_size"].as_u64());
+        serde_json::from_slice::<serde_json::Value>(bytes).ok().and_then(|v| v["metadata"]["total_size"].as_u64());
     if said != Some(total) {
         problems.push(format!("{INDEX} says total_size {said:?}, the tensors have {total} bytes"));
     }

@@ -202,13 +202,18 @@ fn plan() -> Plan {
         indexed: true,
         sidecars: Vec::new(),
         head_is_embedding: None,
+        files: Vec::new(),
+        skipped: Vec::new(),
+        listed: true,
     };
     let adapter = AdapterInventory {
         url: "s3://models/lora".into(),
         config: AdapterConfig::parse(lora.to_string().as_bytes()).unwrap(),
         tensors: factors,
+        extra: Vec::new(),
         sidecars: Vec::new(),
         skipped: Vec::new(),
+        files: Vec::new(),
     };
     let spec = MergeSpec {
         base: "s3://models/base".into(),
@@ -221,6 +226,8 @@ fn plan() -> Plan {
         partial_weight: false,
         tokenizer: Default::default(),
         tied: None,
+        extra_weights: Vec::new(),
+        ignore_files: Vec::new(),
     };
     Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None }).unwrap().0
 }

@@ -232,6 +232,8 @@ mod tests {
             partial_weight: false,
             tokenizer: Default::default(),
             tied: None,
+            extra_weights: Vec::new(),
+            ignore_files: Vec::new(),
         }
     }
 

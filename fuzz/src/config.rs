@@ -1,16 +1,16 @@
 //! An adapter's configuration is refused, or has numbers that can be computed with; how the JSON is laid out does not matter.
 //! What is asked of a base's configuration has an answer for any JSON.
 
-use serde_json::Value;
 use shardfuse_merge::adapter::config::AdapterConfig;
 use shardfuse_merge::adapter::conv1d::Conv1d;
+use shardfuse_merge::json;
 use shardfuse_merge::plan::tie;
 
 use super::memory::within;
 
 /// See the module.
 pub fn holds(bytes: &[u8]) -> bool {
-    let value = serde_json::from_slice::<Value>(bytes).ok();
+    let value = json::parse("config.json", bytes).ok();
     if let Some(value) = &value {
         let _ = tie::is_tied(value);
         let _ = tie::sides(value, |name| name.len() % 2 == 0);
@@ -23,8 +23,8 @@ pub fn holds(bytes: &[u8]) -> bool {
         assert!(number.is_finite() && *number > 0.0, "{pattern}: {number}");
     }
     if let Some(value) = value {
-        let pretty = serde_json::to_vec_pretty(&value).expect("a value can be written");
-        assert_eq!(AdapterConfig::parse(&pretty).expect("the same JSON is accepted"), config);
+        let pretty = json::render(&value);
+        assert_eq!(AdapterConfig::parse(pretty.as_bytes()).expect("the same JSON is accepted"), config);
     }
     true
 }

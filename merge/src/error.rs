@@ -11,6 +11,8 @@ use std::fmt;
 pub enum Kind {
     /// A file that the folder must hold is not there.
     MissingFile,
+    /// A file of an input that would be lost: it is neither used nor known to be superfluous, or it is not complete.
+    UnusedFile,
     /// A configuration file is not JSON, lacks a field, or contradicts itself.
     BadConfig,
     /// A safetensors header or length is wrong.
@@ -70,6 +72,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::MissingFile => "missing_file",
+            Kind::UnusedFile => "unused_file",
             Kind::BadConfig => "bad_config",
             Kind::BadSafetensors => "bad_safetensors",
             Kind::BadIndex => "bad_index",

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod dtype;
 pub mod error;
 pub mod fuse;
+pub mod json;
 pub mod plan;
 
 pub use dtype::{Dtype, DtypeExt};

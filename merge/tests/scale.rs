@@ -29,13 +29,18 @@ fn plan(base: Vec<Source>, config: Value, adapter: Vec<Source>) -> shardfuse_mer
         indexed: false,
         sidecars: Vec::new(),
         head_is_embedding: None,
+        files: Vec::new(),
+        skipped: Vec::new(),
+        listed: true,
     };
     let adapter = AdapterInventory {
         url: "adapter".into(),
         config: AdapterConfig::parse(config.to_string().as_bytes())?,
         tensors: adapter,
+        extra: Vec::new(),
         sidecars: Vec::new(),
         skipped: Vec::new(),
+        files: Vec::new(),
     };
     let spec: MergeSpec = serde_json::from_value(json!({
         "base": "base", "lora": [], "output": "out", "part_size": 64 << 20

@@ -60,5 +60,5 @@ pub use local::Local;
 pub use location::{Location, Scheme};
 pub use open::Stores;
 pub use retry::Retrying;
-pub use store::{Entry, Limits, Meta, PartSlot, Store};
+pub use store::{Entry, EntryKind, Limits, Meta, PartSlot, Store};
 pub use throttle::Throttled;

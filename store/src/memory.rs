@@ -206,7 +206,7 @@ impl Store for Memory {
             .iter()
             .filter_map(|(at, object)| {
                 let name = at.to_string().strip_prefix(&below)?.to_owned();
-                Some(Entry { name, size: object.bytes.len() as u64 })
+                Some(Entry::file(name, object.bytes.len() as u64))
             })
             .collect();
         entries.sort();

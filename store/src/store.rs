@@ -37,8 +37,28 @@ pub struct Meta {
 pub struct Entry {
     /// Path below the listed folder, with slashes; [`Location::join`] takes it.
     pub name: String,
-    /// Length in bytes.
+    /// Length in bytes; 0 for what is not a file.
     pub size: u64,
+    /// What stands under the name.
+    pub kind: EntryKind,
+}
+
+impl Entry {
+    /// A file.
+    pub fn file(name: impl Into<String>, size: u64) -> Entry {
+        Entry { name: name.into(), size, kind: EntryKind::File }
+    }
+}
+
+/// What a listing found under a name. Object stores hold files only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A file that can be read.
+    File,
+    /// Something that cannot be read, such as a link whose target is gone; the text says why and follows the name.
+    Unreadable(String),
+    /// A link to a folder that the listing holds under this other name.
+    Alias(String),
 }
 
 /// Where a part belongs: some stores go by the number, others by the offset.
@@ -114,7 +134,8 @@ pub trait Store: Send + Sync + Debug + 'static {
 
     /// Every object below a folder, at any depth, sorted by name. A folder that does not exist is empty.
     ///
-    /// Neither uploads in progress nor half-written objects are listed.
+    /// Neither uploads in progress nor half-written objects are listed. Everything else is, also what cannot be read
+    /// ([`EntryKind`]).
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>>;
 
     /// Writes an object, replacing an older one in one step. Folders on the way are made.

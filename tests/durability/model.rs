@@ -85,6 +85,8 @@ impl Place {
             partial_weight: false,
             tokenizer: Tokenizer::Auto,
             tied: None,
+            extra_weights: Vec::new(),
+            ignore_files: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod determinism;
 mod device;
+mod files;
 mod fixture;
 #[path = "../attacks/fleet.rs"]
 #[allow(dead_code, reason = "shared with the attacks, which use all of it")]

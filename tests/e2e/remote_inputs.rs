@@ -237,3 +237,62 @@ async fn verify_reads_an_output_that_is_served() {
         apart(move || fail(clean(command()).args(["verify", &url, "--quiet", "--error-format", "json"]))).await;
     assert_eq!((code, kind.as_str()), (1, "verify_failed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sub_folders_and_beside_the_adapter_are_found_on_the_hub_as_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start().await;
+    let base = Files::of_folder(&examples().join("tiny-llama"));
+    base.write("2_Dense/model.safetensors", vec![7; 70]);
+    base.write("consolidated.00.pth", vec![8; 80]);
+    hub.commit("org/base", "main", &base);
+    let adapter = Files::of_folder(&examples().join("lora-dialogue"));
+    adapter.write("optimizer.pt", vec![9; 90]);
+    hub.commit("me/dialogue", "main", &adapter);
+    adapter.write("value_head.safetensors", vec![1; 10]);
+    hub.commit("me/with-head", "main", &adapter);
+    let (root, endpoint) = (dir.path().to_owned(), hub.url().to_owned());
+    apart(move || {
+        let output = root.join("by-hub");
+        let run = |lora: &str| {
+            let mut merge = merge("hf://org/base", [lora, "hf://me/dialogue"], &output);
+            merge.env("HF_ENDPOINT", &endpoint);
+            merge
+        };
+        let (code, kind, text) = fail(&mut run("hf://me/with-head"));
+        assert!(code == 3 && kind == "unused_file" && text.contains("value_head.safetensors"), "{kind} {text}");
+        succeed(run("hf://me/with-head").args(["--ignore-file", "value_head.safetensors"]));
+        assert_eq!(std::fs::read(output.join("2_Dense/model.safetensors")).unwrap(), [7; 70]);
+        assert!(!output.join("consolidated.00.pth").exists());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_known_names_are_asked_for_where_nothing_can_be_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::of_folder(&examples());
+    files.write("lora-dialogue/new_embeddings.safetensors", vec![1; 10]);
+    files.write("lora-dialogue/custom.bin", vec![1; 10]);
+    let server = Web::start(files, Quirks::default()).await;
+    let (root, url) = (dir.path().to_owned(), server.url().to_owned());
+    apart(move || {
+        let output = root.join("by-web");
+        let at = |name: &str| format!("{url}/{name}");
+        let run = || merge(&at("tiny-llama"), [&at("lora-dialogue"), &at("dora-orders")], &output);
+        let (code, kind, text) = fail(&mut run());
+        assert!(
+            code == 3 && kind == "unused_file" && text.contains("new_embeddings.safetensors appends rows"),
+            "{text}"
+        );
+        let ignored = ["--ignore-file", "new_embeddings.safetensors"];
+        let (code, _, text) = fail(run().args(ignored).args(["--extra-weights", "absent.bin"]));
+        assert!(code == 2 && text.contains("--extra-weights names absent.bin"), "{text}");
+        // What the user names is asked for, too.
+        let (_, kind, text) = fail(run().args(ignored).args(["--extra-weights", "custom.bin"]));
+        assert!(kind == "bad_pickle" && text.contains("custom.bin"), "{kind} {text}");
+        let json = succeed(run().args(ignored).args(["--format", "json"]));
+        assert!(json.contains("only files of common names travel"), "{json}");
+    })
+    .await;
+}

@@ -44,6 +44,8 @@ pub fn spec() -> MergeSpec {
         partial_weight: false,
         tokenizer: Tokenizer::Auto,
         tied: None,
+        extra_weights: Vec::new(),
+        ignore_files: Vec::new(),
     }
 }
 

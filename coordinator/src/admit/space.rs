@@ -1,6 +1,7 @@
 //! Room for everything that is written, noticed before work starts where the store can tell.
 
 use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::output::SmallFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, UploadId};
 
@@ -12,7 +13,11 @@ use crate::state::State;
 /// Fails with `no_space` if the output cannot hold what the plan writes. What a restart discards counts as free.
 pub(super) async fn check(state: &State, output: &Location, plan: &Plan, options: Options) -> Result<()> {
     let Some(free) = state.store.space(output).await.map_err(io)? else { return Ok(()) };
-    let need: u64 = plan.output.files.iter().map(|f| f.size).sum();
+    let carried = plan.output.sidecars.iter().map(|(_, file)| match file {
+        SmallFile::Copy(id) => plan.objects[id.0 as usize].size,
+        SmallFile::Text(text) => text.len() as u64,
+    });
+    let need: u64 = plan.output.files.iter().map(|f| f.size).chain(carried).sum();
     let freed = if options.restart { occupied(state, output).await? } else { 0 };
     match free.checked_add(freed) {
         Some(room) if room < need => {

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use shardfuse_merge::checkpoint::files::{Found, What};
 use shardfuse_merge::checkpoint::{pointer, sidecar};
 use shardfuse_merge::plan::inventory::{Object, Sidecar};
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{self as store, ErrorKind, Location, Meta, Store, Stores};
+use shardfuse_store::{self as store, EntryKind, ErrorKind, Location, Meta, Store, Stores};
 
 use super::{CONCURRENT, Objects};
 use crate::failure::{io, join, location};
 
-/// The largest configuration or index that is read, in bytes.
-const MAX_CONFIG: u64 = 256 << 20;
-/// A name that no model has: who has it too answers to anything.
+/// A name that no model has: a server that has it too answers to anything.
 const NOWHERE: &str = "shardfuse-asks-for-a-file-that-is-not-there";
 
 /// A folder that is read: its store, place, and files.
@@ -25,26 +24,37 @@ pub struct Folder {
     path: String,
     /// Resolved: the commit in place of the branch.
     at: Location,
-    /// With what is known of them already.
-    files: BTreeMap<String, Option<Meta>>,
+    files: BTreeMap<String, Known>,
+    listed: bool,
+}
+
+/// What is known of a file.
+#[derive(Debug)]
+struct Known {
+    what: What,
+    size: u64,
+    /// Where the file was asked for.
+    meta: Option<Meta>,
 }
 
 impl Folder {
-    /// Finds out what a folder holds.
-    pub async fn open(stores: &Stores, path: &str) -> Result<Folder> {
+    /// Finds out what a folder holds. Where it cannot be listed, files are asked for by their names: those that models
+    /// commonly have, and `more`.
+    pub async fn open(stores: &Stores, path: &str, more: &[String]) -> Result<Folder> {
         let at = location(path)?;
         let store = stores.open(&at);
         let at = store.resolve(&at).await.map_err(io)?;
-        let files = match store.list(&at).await {
-            Ok(entries) => entries.into_iter().map(|entry| (entry.name, None)).collect(),
-            Err(e) if e.kind() == ErrorKind::Unsupported => ask(&*store, &at).await?,
+        let (files, listed) = match store.list(&at).await {
+            Ok(entries) => (entries.into_iter().map(known).collect(), true),
+            Err(e) if e.kind() == ErrorKind::Unsupported => (ask(&*store, &at, more).await?, false),
             Err(e) => return Err(io(e)),
         };
-        if files.is_empty() {
+        let folder = Folder { store, path: path.to_owned(), at, files, listed };
+        if folder.files.is_empty() {
             return Err(Error::new(Kind::MissingFile, format!("{path} is not there, or holds no files"))
                 .hint("name the folder that holds config.json or adapter_config.json"));
         }
-        Ok(Folder { store, path: path.to_owned(), at, files })
+        Ok(folder)
     }
 
     /// The folder as it was named.
@@ -62,27 +72,56 @@ impl Folder {
         &*self.store
     }
 
-    /// Whether it holds a file.
+    /// Whether its store told all files that it holds.
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Whether it holds a file of this name, or something in its place that cannot be read.
     pub fn has(&self, name: &str) -> bool {
-        self.files.contains_key(name)
+        self.files.get(name).is_some_and(|known| !matches!(known.what, What::Alias(_)))
+    }
+
+    /// All that it holds, in order of names.
+    pub fn found(&self) -> Vec<Found> {
+        let found = |(name, known): (&String, &Known)| Found {
+            name: name.clone(),
+            size: Some(known.size),
+            what: known.what.clone(),
+        };
+        self.files.iter().map(found).collect()
     }
 
     /// A whole small file and its object.
-    pub async fn read(&self, name: &str) -> Result<(Vec<u8>, Object)> {
+    ///
+    /// # Errors
+    /// `missing_file` if it is not there or cannot be read, `bad_config` (an index: `bad_index`) if it is longer than
+    /// `limit` bytes or a Git LFS pointer stands in its place.
+    pub async fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Object)> {
         let at = join(&self.at, name)?;
-        let (bytes, meta) = self.store.get(&at, MAX_CONFIG).await.map_err(|e| match e.kind() {
+        let kind = if name.ends_with(".index.json") { Kind::BadIndex } else { Kind::BadConfig };
+        if let Some(known) = self.files.get(name) {
+            if let What::Unreadable(why) = &known.what {
+                return Err(Error::new(Kind::MissingFile, format!("{at} {why}"))
+                    .hint("a download or a copy is not complete: fetch the folder again"));
+            }
+            if known.size > limit {
+                return Err(Error::new(kind, format!("{at} has {} bytes, at most {limit} are read", known.size)));
+            }
+        }
+        let (bytes, meta) = self.store.get(&at, limit).await.map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::new(Kind::MissingFile, format!("{} has no {name}", self.at)),
             _ => io(e),
         })?;
+        pointer::refuse(kind, meta.size, &bytes).map_err(|e| e.at(&at))?;
         let seen = blake3::hash(&bytes).to_hex().to_string();
         Ok((bytes.to_vec(), object(&at, meta, seen)))
     }
 
-    /// The files that are wanted, in order of their names.
-    pub async fn sidecars(&self, objects: &mut Objects, wanted: impl Fn(&str) -> bool) -> Result<Vec<Sidecar>> {
-        let wanted: Vec<_> = self.files.iter().filter(|(name, _)| wanted(name)).collect();
-        let found: Vec<Sidecar> = futures::stream::iter(wanted)
-            .map(|(name, known)| self.look_up(name, known.as_ref()))
+    /// Files that are copied as they are. A text that only stands for a file is refused.
+    pub async fn sidecars(&self, objects: &mut Objects, names: Vec<String>) -> Result<Vec<Sidecar>> {
+        let found: Vec<Sidecar> = futures::stream::iter(names)
+            .map(|name| async move { self.look_up(&name).await.map(|object| (name, object)) })
             .buffered(CONCURRENT)
             .boxed()
             .map_ok(|(name, object)| Sidecar { name, object: objects.add(object) })
@@ -91,28 +130,35 @@ impl Folder {
         Ok(found)
     }
 
-    async fn look_up(&self, name: &str, known: Option<&Meta>) -> Result<(String, Object)> {
+    async fn look_up(&self, name: &str) -> Result<Object> {
         let at = join(&self.at, name)?;
-        let meta = match known {
-            Some(meta) => meta.clone(),
+        let meta = match self.files.get(name).and_then(|known| known.meta.clone()) {
+            Some(meta) => meta,
             None => self.store.head(&at).await.map_err(io)?,
         };
-        if sidecar::is_vocabulary(name) && meta.size <= pointer::MAX_POINTER {
+        if meta.size <= pointer::MAX_POINTER {
             let start = self.store.read(&at, 0, vec![0; meta.size as usize], Some(&meta.pin)).await.map_err(io)?;
-            if pointer::is_pointer(&start) {
-                return Err(pointer::refusal(Kind::MissingFile, meta.size).at(at));
-            }
+            pointer::refuse(Kind::MissingFile, meta.size, &start).map_err(|e| e.at(&at))?;
         }
-        Ok((name.to_owned(), object(&at, meta, String::new())))
+        Ok(object(&at, meta, String::new()))
     }
+}
+
+fn known(entry: store::Entry) -> (String, Known) {
+    let what = match entry.kind {
+        EntryKind::File => What::File,
+        EntryKind::Unreadable(why) => What::Unreadable(why),
+        EntryKind::Alias(other) => What::Alias(other),
+    };
+    (entry.name, Known { what, size: entry.size, meta: None })
 }
 
 fn object(at: &Location, meta: Meta, seen: String) -> Object {
     Object { url: at.to_string(), size: meta.size, pin: meta.pin.as_str().to_owned(), seen }
 }
 
-/// Asks for every name that models commonly have.
-async fn ask(store: &dyn Store, at: &Location) -> Result<BTreeMap<String, Option<Meta>>> {
+/// Asks for every name that models commonly have, and for more.
+async fn ask(store: &dyn Store, at: &Location, more: &[String]) -> Result<BTreeMap<String, Known>> {
     if let Ok(Some(_)) = is_there(store, &join(at, NOWHERE)?).await {
         return Err(Error::new(
             Kind::Unsupported,
@@ -120,14 +166,22 @@ async fn ask(store: &dyn Store, at: &Location) -> Result<BTreeMap<String, Option
         )
         .hint("serve the files as they are, with 404 for what is missing"));
     }
-    let mut answers = futures::stream::iter(sidecar::well_known())
-        .map(|name| async move { Ok::<_, Error>((name, is_there(store, &join(at, name)?).await)) })
+    let mut names: Vec<String> = sidecar::well_known().map(str::to_owned).chain(files_of(more)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut answers = futures::stream::iter(names)
+        .map(|name| async move {
+            let answer = is_there(store, &join(at, &name)?).await;
+            Ok::<_, Error>((name, answer))
+        })
         .buffer_unordered(CONCURRENT)
         .boxed();
     let (mut found, mut refused) = (BTreeMap::new(), None);
     while let Some((name, answer)) = answers.try_next().await? {
         match answer {
-            Ok(Some(meta)) => drop(found.insert(name.to_owned(), Some(meta))),
+            Ok(Some(meta)) => {
+                found.insert(name, Known { what: What::File, size: meta.size, meta: Some(meta) });
+            }
             Ok(None) => {}
             // What a bucket without a right to list answers for a name that is not there.
             Err(e) if e.kind() == ErrorKind::Permission => refused = Some(e),
@@ -138,6 +192,11 @@ async fn ask(store: &dyn Store, at: &Location) -> Result<BTreeMap<String, Option
         Some(e) if found.is_empty() => Err(io(e)),
         _ => Ok(found),
     }
+}
+
+/// The names that are those of files, not of folders.
+fn files_of(names: &[String]) -> impl Iterator<Item = String> {
+    names.iter().filter(|name| !name.ends_with('/')).cloned()
 }
 
 async fn is_there(store: &dyn Store, at: &Location) -> store::Result<Option<Meta>> {

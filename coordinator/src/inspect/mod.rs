@@ -1,26 +1,32 @@
 //! Reads headers and configurations of base and adapters into an inventory. Tensor data is read only to compare the two
 //! embeddings of a base that says that it is tied and holds both.
+//!
+//! What becomes of each file, `shardfuse_merge::checkpoint::files` decides; here it is read.
 
 use std::collections::HashMap;
 
-use futures::{StreamExt, TryStreamExt};
 use shardfuse_merge::adapter::config::AdapterConfig;
-use shardfuse_merge::checkpoint::index::Index;
+use shardfuse_merge::checkpoint::files::{self, Asked, Fate, FileFate};
 use shardfuse_merge::checkpoint::sidecar;
-use shardfuse_merge::plan::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
+use shardfuse_merge::json::{self, MAX_CONFIG};
+use shardfuse_merge::plan::inventory::{
+    AdapterInventory, BaseInventory, ExtraFile, Inventory, Object, ObjectId, Shard, TokenizerInventory,
+};
 use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
 use shardfuse_merge::plan::tie;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
 use crate::equal;
-use crate::failure::join;
+use crate::failure::location;
 
+mod chosen;
 mod folder;
 #[cfg(test)]
 mod tests;
 mod weights;
 
+use chosen::Chosen;
 pub use folder::Folder;
 pub use weights::{Weights, read as read_weights};
 
@@ -53,10 +59,23 @@ impl Objects {
 /// Reads what the spec names.
 pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     let mut objects = Objects::default();
-    let mut base = base(&Folder::open(stores, &spec.base).await?, &mut objects).await?;
+    let named: Vec<String> = spec.extra_weights.iter().chain(&spec.ignore_files).cloned().collect();
+    let mut met: Vec<String> = Vec::new();
+    let folder = Folder::open(stores, &spec.base, &spec.ignore_files).await?;
+    met.extend(folder.found().into_iter().map(|f| f.name));
+    let inner = inner(spec, &spec.base)?;
+    let asked = Asked { ignore: &spec.ignore_files, inner: &inner, ..Asked::default() };
+    let mut base = base(&folder, &mut objects, &asked).await?;
+    let mut of_adapters: Vec<String> = Vec::new();
     let mut adapters = Vec::with_capacity(spec.lora.len());
     for lora in &spec.lora {
-        let read = async { adapter(&Folder::open(stores, &lora.path).await?, &mut objects).await };
+        let inner = self::inner(spec, &lora.path)?;
+        let asked = Asked { extra: &spec.extra_weights, ignore: &spec.ignore_files, inner: &inner, look: false };
+        let read = async {
+            let folder = Folder::open(stores, &lora.path, &named).await?;
+            of_adapters.extend(folder.found().into_iter().map(|f| f.name));
+            adapter(&folder, &mut objects, &asked).await
+        };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
     let twins = tie::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
@@ -65,15 +84,25 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     }
     let tokenizer = match &spec.tokenizer {
         Tokenizer::Folder(path) => {
-            let found = Folder::open(stores, path).await?.sidecars(&mut objects, sidecar::is_tokenizer).await?;
-            if found.is_empty() {
-                return Err(Error::new(Kind::MissingFile, format!("{path} holds no tokenizer files")));
-            }
-            Some(found)
+            let folder = Folder::open(stores, path, &[]).await?;
+            Some(tokenizer(&folder, &mut objects).await.map_err(|e| placed(e, path))?)
         }
         Tokenizer::Auto | Tokenizer::Base => None,
     };
+    files::all_met("--extra-weights", &spec.extra_weights, of_adapters.iter().map(String::as_str))?;
+    files::all_met("--ignore-file", &spec.ignore_files, met.iter().chain(&of_adapters).map(String::as_str))?;
     Ok(Inventory { objects: objects.list, base, adapters, tokenizer })
+}
+
+/// The base or adapters that lie in the folder of another one, as they are named below it.
+fn inner(spec: &MergeSpec, folder: &str) -> Result<Vec<String>> {
+    let outer = format!("{}/", location(folder)?);
+    let mut inner = Vec::new();
+    for input in std::iter::once(&spec.base).chain(spec.lora.iter().map(|l| &l.path)) {
+        let at = location(input)?.to_string();
+        inner.extend(at.strip_prefix(&outer).map(|name| format!("{name}/")));
+    }
+    Ok(inner)
 }
 
 /// Puts the folder before a message that does not name it yet.
@@ -81,116 +110,94 @@ fn placed(error: Error, path: &str) -> Error {
     if error.message().contains(path) { error } else { error.at(path) }
 }
 
+/// The names of the files that travel.
+fn travelling(files: &[FileFate]) -> Vec<String> {
+    files.iter().filter(|f| f.fate == Fate::Travels).map(|f| f.name.clone()).collect()
+}
+
 /// Reads a base checkpoint.
-pub async fn base(folder: &Folder, objects: &mut Objects) -> Result<BaseInventory> {
+///
+/// # Errors
+/// The refusals of configuration, index, headers and files, each naming the file.
+pub async fn base(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> Result<BaseInventory> {
     let path = folder.path();
-    let (config_bytes, object) = folder.read("config.json").await?;
+    let (config_bytes, object) = folder.read("config.json", MAX_CONFIG).await?;
     objects.add(object);
-    let config = serde_json::from_slice::<serde_json::Value>(&config_bytes)
-        .map_err(|e| Error::new(Kind::BadConfig, format!("{path}/config.json is not JSON: {e}")))?;
+    let config = json::parse(&format!("{path}/config.json"), &config_bytes)?;
     if !config.is_object() {
         return Err(Error::new(Kind::BadConfig, format!("{path}/config.json is not a JSON object")));
     }
-    let (names, index) = weight_files(folder).await?;
-    if let Some((_, object)) = &index {
-        objects.add(object.clone());
+    let chosen = Chosen::of(folder, "model", "pytorch_model").await?.ok_or_else(|| {
+        let names = "model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json";
+        Error::new(Kind::MissingFile, format!("{} holds none of {names}", folder.at()))
+            .hint("a base is a Hugging Face folder; convert other formats with transformers first")
+    })?;
+    let files = files::base(&folder.found(), &chosen.names(), asked).map_err(|e| placed(e, path))?;
+    let read = chosen.read(folder, objects).await?;
+    let sidecars = folder.sidecars(objects, travelling(&files)).await?;
+    let mut skipped = Vec::new();
+    let mut shards = Vec::with_capacity(read.len());
+    for file in read {
+        skipped.extend(file.skipped);
+        shards.push(Shard { name: file.name, metadata: file.metadata, tensors: file.tensors });
     }
-    let index = index.map(|(index, _)| index);
-    let shards = shards(folder, names, objects).await?;
-    if let Some(index) = &index {
-        let held = shards.iter().flat_map(|s| s.tensors.iter().map(|t| (s.name.as_str(), t.name.as_str())));
-        index.check(held).map_err(|e| e.at(path))?;
-    }
-    let sidecars = folder.sidecars(objects, sidecar::travels).await?;
     Ok(BaseInventory {
         url: path.to_owned(),
         config_bytes,
         config,
         shards,
-        indexed: index.is_some(),
+        indexed: chosen.is_indexed(),
         sidecars,
         head_is_embedding: None,
+        files,
+        skipped,
+        listed: folder.is_listed(),
     })
 }
 
-/// Which files hold the weights: the single file, else those that the index names. safetensors before pickles, as
-/// transformers chooses.
-async fn weight_files(folder: &Folder) -> Result<(Vec<String>, Option<(Index, Object)>)> {
-    for (single, index) in
-        [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")]
-    {
-        if folder.has(single) {
-            return Ok((vec![single.to_owned()], None));
-        }
-        if folder.has(index) {
-            let (bytes, object) = folder.read(index).await?;
-            let parsed = Index::parse(&bytes).map_err(|e| e.at(format!("{}/{index}", folder.at())))?;
-            return Ok((parsed.files().into_iter().map(str::to_owned).collect(), Some((parsed, object))));
-        }
-    }
-    Err(Error::new(
-        Kind::MissingFile,
-        format!("{} holds none of model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json", folder.at()),
-    )
-    .hint("a base is a Hugging Face folder; convert other formats with transformers first"))
-}
-
-async fn shards(folder: &Folder, names: Vec<String>, objects: &mut Objects) -> Result<Vec<Shard>> {
-    let all: Vec<(String, Weights)> = futures::stream::iter(names)
-        .map(|name| async move {
-            let weights =
-                weights::read(folder.store(), &join(folder.at(), &name)?).await.map_err(|e| match e.kind() {
-                    Kind::MissingFile => Error::new(
-                        Kind::MissingFile,
-                        format!("the index names {name}, which is not in {}", folder.at()),
-                    ),
-                    _ => e,
-                })?;
-            Ok::<_, Error>((name, weights))
-        })
-        .buffered(CONCURRENT)
-        .boxed()
-        .try_collect()
-        .await?;
-    Ok(all
-        .into_iter()
-        .map(|(name, weights)| {
-            let object = objects.add(weights.object.clone());
-            Shard { name, metadata: weights.metadata, tensors: sources(object, weights.tensors) }
-        })
-        .collect())
-}
-
-fn sources(object: ObjectId, tensors: Vec<shardfuse_merge::checkpoint::header::TensorEntry>) -> Vec<Source> {
-    tensors
-        .into_iter()
-        .map(|t| Source { name: t.name, object, offset: t.offset, dtype: t.dtype, shape: t.shape })
-        .collect()
-}
-
 /// Reads an adapter.
-pub async fn adapter(folder: &Folder, objects: &mut Objects) -> Result<AdapterInventory> {
+///
+/// # Errors
+/// The refusals of configuration, index, headers and files. They need not name the folder.
+pub async fn adapter(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> Result<AdapterInventory> {
     if !folder.has("adapter_config.json") {
         return Err(Error::new(Kind::MissingFile, "the folder has no adapter_config.json")
             .hint("name the folder that PEFT's save_pretrained wrote"));
     }
-    let (bytes, object) = folder.read("adapter_config.json").await?;
+    let (bytes, object) = folder.read("adapter_config.json", MAX_CONFIG).await?;
     objects.add(object);
     let config = AdapterConfig::parse(&bytes)?;
-    let Some(name) = ["adapter_model.safetensors", "adapter_model.bin"].into_iter().find(|n| folder.has(n)) else {
-        return Err(Error::new(
-            Kind::MissingFile,
-            "the folder has neither adapter_model.safetensors nor adapter_model.bin",
-        ));
-    };
-    let weights = weights::read(folder.store(), &join(folder.at(), name)?).await?;
-    let object = objects.add(weights.object.clone());
-    let sidecars = folder.sidecars(objects, sidecar::is_tokenizer).await?;
-    Ok(AdapterInventory {
-        url: folder.path().to_owned(),
-        config,
-        tensors: sources(object, weights.tensors),
-        sidecars,
-        skipped: weights.skipped,
-    })
+    let chosen = Chosen::of(folder, "adapter_model", "adapter_model").await?.ok_or_else(|| {
+        Error::new(Kind::MissingFile, "the folder has neither adapter_model.safetensors nor adapter_model.bin")
+    })?;
+    let own = chosen.names();
+    let files = files::adapter(&folder.found(), &own, asked)?;
+    let read = chosen.read(folder, objects).await?;
+    let extra: Vec<String> =
+        files.iter().filter(|f| f.fate == Fate::Merged && !own.contains(&f.name)).map(|f| f.name.clone()).collect();
+    let extra = chosen::read_files(folder, objects, extra).await?;
+    let sidecars = folder.sidecars(objects, travelling(&files)).await?;
+    let mut skipped: Vec<String> = Vec::new();
+    let mut tensors = Vec::new();
+    for file in read {
+        skipped.extend(file.skipped);
+        tensors.extend(file.tensors);
+    }
+    let mut extras = Vec::with_capacity(extra.len());
+    for file in extra {
+        skipped.extend(file.skipped.iter().map(|key| format!("{key} ({})", file.name)));
+        extras.push(ExtraFile { name: file.name, tensors: file.tensors });
+    }
+    Ok(AdapterInventory { url: folder.path().to_owned(), config, tensors, extra: extras, sidecars, skipped, files })
+}
+
+/// Reads the folder whose tokenizer is asked for.
+async fn tokenizer(folder: &Folder, objects: &mut Objects) -> Result<TokenizerInventory> {
+    let path = folder.path();
+    let files = files::tokenizer(&folder.found())?;
+    let names = travelling(&files);
+    if !names.iter().any(|name| sidecar::is_tokenizer(name)) {
+        return Err(Error::new(Kind::MissingFile, format!("{path} holds no tokenizer files")));
+    }
+    Ok(TokenizerInventory { sidecars: folder.sidecars(objects, names).await?, files })
 }

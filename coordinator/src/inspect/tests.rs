@@ -5,7 +5,9 @@ use serde_json::json;
 use shardfuse_merge::Kind;
 use shardfuse_merge::checkpoint::header;
 use shardfuse_merge::dtype::Dtype;
+use shardfuse_merge::plan::spec::LoraSpec;
 use shardfuse_store::fault::{Faulty, Operation};
+use shardfuse_store::memory::Memory;
 use shardfuse_store::{Local, Location, Store};
 
 use super::*;
@@ -61,11 +63,28 @@ async fn a_header_takes_one_read_and_a_long_one_two() {
     }
 }
 
+impl Place {
+    async fn base(&self) -> Result<BaseInventory> {
+        let folder = Folder::open(&self.stores, &self.at.to_string(), &[]).await?;
+        base(&folder, &mut Objects::default(), &Asked::default()).await
+    }
+
+    async fn adapter(&self, asked: &Asked<'_>) -> Result<AdapterInventory> {
+        let folder = Folder::open(&self.stores, &self.at.to_string(), asked.extra).await?;
+        adapter(&folder, &mut Objects::default(), asked).await
+    }
+}
+
+/// The names of the files of one fate.
+fn of(files: &[FileFate], fate: Fate) -> Vec<&str> {
+    files.iter().filter(|f| f.fate == fate).map(|f| f.name.as_str()).collect()
+}
+
 #[tokio::test]
-async fn a_pointer_in_place_of_weights_or_vocabulary_is_named() {
+async fn a_pointer_in_place_of_any_file_that_is_used_or_travels_is_named() {
     let place = Place::new();
     place.write("config.json", json!({ "model_type": "llama" }).to_string()).await;
-    let read = async || base(&Folder::open(&place.stores, &place.at.to_string()).await?, &mut Objects::default()).await;
+    let read = async || place.base().await;
     for (name, kind) in [("pytorch_model.bin", Kind::BadPickle), ("model.safetensors", Kind::BadSafetensors)] {
         let at = place.write(name, POINTER).await;
         let error = read().await.unwrap_err();
@@ -75,9 +94,106 @@ async fn a_pointer_in_place_of_weights_or_vocabulary_is_named() {
         assert!(error.advice().is_some_and(|hint| hint.contains("git lfs pull")));
     }
     place.write("model.safetensors", weights(1)).await;
-    let vocabulary = place.write("tokenizer.json", POINTER).await;
-    let error = read().await.unwrap_err();
-    assert!(error.message().starts_with(&format!("{vocabulary}: is a Git LFS pointer")), "{error}");
-    place.write("tokenizer.json", "{}").await;
-    assert_eq!(read().await.unwrap().sidecars.len(), 1);
+    for name in ["tokenizer.json", "2_Dense/model.safetensors", "spk_dict.pt", "config.json"] {
+        let at = place.write(name, POINTER).await;
+        let error = read().await.unwrap_err();
+        assert!(error.message().starts_with(&format!("{at}: is a Git LFS pointer")), "{error}");
+        place.write(name, "{}").await;
+    }
+    place.write("optimizer.pt", POINTER).await;
+    let sidecars: Vec<String> = read().await.unwrap().sidecars.into_iter().map(|s| s.name).collect();
+    assert_eq!(sidecars, ["2_Dense/model.safetensors", "spk_dict.pt", "tokenizer.json"]);
+}
+
+#[tokio::test]
+async fn the_shards_of_an_adapter_are_held_against_their_index() {
+    let place = Place::new();
+    place.write("adapter_config.json", json!({ "peft_type": "LORA" }).to_string()).await;
+    place.write("adapter_model-1.safetensors", weights(3)).await;
+    let index = async |tensors: usize| {
+        let map: serde_json::Map<String, serde_json::Value> =
+            (0..tensors).map(|i| (format!("model.layers.{i}.weight"), json!("adapter_model-1.safetensors"))).collect();
+        place.write("adapter_model.safetensors.index.json", json!({ "weight_map": map }).to_string()).await;
+    };
+    index(3).await;
+    let adapter = place.adapter(&Asked::default()).await.unwrap();
+    assert_eq!(adapter.tensors.len(), 3);
+    assert_eq!(of(&adapter.files, Fate::Merged), ["adapter_model-1.safetensors"]);
+    assert_eq!(of(&adapter.files, Fate::Read), ["adapter_config.json", "adapter_model.safetensors.index.json"]);
+    index(2).await;
+    assert_eq!(place.adapter(&Asked::default()).await.unwrap_err().kind(), Kind::BadIndex);
+    place.write("adapter_model.safetensors.index.json", r#"{"weight_map": {"a": "gone.safetensors"}}"#).await;
+    place.store.delete(&place.at.join("adapter_model-1.safetensors").unwrap()).await.unwrap();
+    let error = place.adapter(&Asked::default()).await.unwrap_err();
+    assert!(
+        error.kind() == Kind::MissingFile && error.message().contains("the index names gone.safetensors"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn extra_files_are_read_beside_an_adapters_own() {
+    let place = Place::new();
+    place.write("adapter_config.json", json!({ "peft_type": "LORA" }).to_string()).await;
+    for name in ["adapter_model.safetensors", "vit.safetensors", "head.safetensors", "sub/more.safetensors"] {
+        place.write(name, weights(2)).await;
+    }
+    let extra = ["head.safetensors", "sub/more.safetensors"].map(str::to_owned);
+    let error = place.adapter(&Asked::default()).await.unwrap_err();
+    assert!(
+        error.message().contains("head.safetensors") && error.message().contains("sub/more.safetensors"),
+        "{error}"
+    );
+    let adapter = place.adapter(&Asked { extra: &extra, ..Asked::default() }).await.unwrap();
+    let names: Vec<&str> = adapter.extra.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["head.safetensors", "sub/more.safetensors", "vit.safetensors"]);
+    assert!(adapter.tensors.len() == 2 && adapter.extra.iter().all(|file| file.tensors.len() == 2));
+    let looked = place.adapter(&Asked { look: true, ..Asked::default() }).await.unwrap();
+    assert_eq!(of(&looked.files, Fate::Stays), ["head.safetensors", "sub/more.safetensors"]);
+}
+
+#[tokio::test]
+async fn a_folder_of_an_object_store_is_told_apart_like_one_on_disk() {
+    let disk = Place::new();
+    let memory: Arc<dyn Store> = Arc::new(Memory::new());
+    let stores = Stores::all(memory.clone());
+    let at = Location::at_path(Path::new("/bucket")).unwrap();
+    for (name, bytes) in [
+        ("config.json", b"{}".to_vec()),
+        ("model.safetensors", weights(2)),
+        ("2_Dense/model.safetensors", weights(1)),
+        ("consolidated.00.pth", vec![1]),
+        ("onnx/model.onnx", vec![2]),
+        ("tokenizer.json", b"{}".to_vec()),
+    ] {
+        disk.write(name, bytes.clone()).await;
+        memory.put(&at.join(name).unwrap(), bytes.into()).await.unwrap();
+    }
+    let folder = Folder::open(&stores, &at.to_string(), &[]).await.unwrap();
+    let there = base(&folder, &mut Objects::default(), &Asked::default()).await.unwrap();
+    let here = disk.base().await.unwrap();
+    assert_eq!(there.files, here.files);
+    assert_eq!(of(&there.files, Fate::Travels), ["2_Dense/model.safetensors", "tokenizer.json"]);
+    assert_eq!(of(&there.files, Fate::Stays), ["consolidated.00.pth", "onnx/"]);
+}
+
+#[test]
+fn inputs_that_lie_in_one_another_are_known() {
+    let spec = |base: &str, lora: &str| MergeSpec {
+        base: base.into(),
+        lora: vec![LoraSpec { path: lora.into(), weight: 1.0 }],
+        output: "s3://b/out".into(),
+        dtype: Default::default(),
+        max_shard_size: None,
+        part_size: 1024,
+        dora_norm: Default::default(),
+        partial_weight: false,
+        tokenizer: Tokenizer::Auto,
+        tied: None,
+        extra_weights: Vec::new(),
+        ignore_files: Vec::new(),
+    };
+    assert_eq!(inner(&spec("s3://b/m", "s3://b/m/lora/a"), "s3://b/m").unwrap(), ["lora/a/"]);
+    assert_eq!(inner(&spec("/m/base", "/m"), "/m").unwrap(), ["base/"]);
+    assert!(inner(&spec("s3://b/m", "s3://b/m2"), "s3://b/m").unwrap().is_empty());
 }

@@ -8,11 +8,17 @@ use shardfuse_merge::checkpoint::pointer;
 use shardfuse_merge::plan::inventory::Object;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Store};
+use tokio::sync::Semaphore;
 
 use crate::failure::io;
 
 /// The first read of a file, in bytes: most headers fit, so that a header takes one read.
 const FIRST: u64 = 256 << 10;
+
+/// A header of more bytes takes its turn: the format allows 100 MB each, and many are read at the same time.
+const LARGE: u64 = 4 << 20;
+/// Large headers that the process holds as text at the same time.
+static LARGE_AT_A_TIME: Semaphore = Semaphore::const_new(2);
 
 /// A weight file's tensors.
 #[derive(Debug)]
@@ -33,10 +39,8 @@ pub async fn read(store: &dyn Store, at: &Location) -> Result<Weights> {
     let first = vec![0; FIRST.min(meta.size) as usize];
     let first = store.read(at, 0, first, Some(&meta.pin)).await.map_err(io)?;
     let safetensors = at.file_name().is_some_and(|n| n.ends_with(".safetensors"));
-    if meta.size <= pointer::MAX_POINTER && pointer::is_pointer(&first) {
-        let kind = if safetensors { Kind::BadSafetensors } else { Kind::BadPickle };
-        return Err(pointer::refusal(kind, meta.size).at(at));
-    }
+    let kind = if safetensors { Kind::BadSafetensors } else { Kind::BadPickle };
+    pointer::refuse(kind, meta.size, &first).map_err(|e| e.at(at))?;
     let read = Read { store, at, pin: &meta.pin, size: meta.size, first, seen: blake3::Hasher::new() };
     let result = if safetensors { read.safetensors().await } else { read.pickle().await };
     result.map_err(|e| e.at(at))
@@ -78,6 +82,11 @@ impl Read<'_> {
         let mut length = [0; 8];
         length.copy_from_slice(&first);
         let length = header::header_length(length, self.size)?;
+        let _turn = match length > LARGE {
+            // Only a semaphore that was closed gives none, and nobody closes this one.
+            true => LARGE_AT_A_TIME.acquire().await.ok(),
+            false => None,
+        };
         let json = self.range(8, length).await?;
         let parsed = header::parse(&json, self.size)?;
         Ok(self.finish(parsed.metadata, parsed.tensors, Vec::new()))
@@ -85,9 +94,13 @@ impl Read<'_> {
 
     async fn pickle(mut self) -> Result<Weights> {
         let mut reader = Reader::new(self.size);
+        let mut _turn = None;
         loop {
             match reader.poll()? {
                 Progress::Need(ranges) => {
+                    if _turn.is_none() && ranges.iter().map(|r| r.end - r.start).sum::<u64>() > LARGE {
+                        _turn = LARGE_AT_A_TIME.acquire().await.ok();
+                    }
                     for r in ranges {
                         let bytes = self.range(r.start, r.end - r.start).await?;
                         reader.supply(r.start, bytes);

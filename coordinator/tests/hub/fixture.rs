@@ -48,6 +48,8 @@ impl Fixture {
             partial_weight: false,
             tokenizer: Default::default(),
             tied: None,
+            extra_weights: Vec::new(),
+            ignore_files: Vec::new(),
         }
     }
 

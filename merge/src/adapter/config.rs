@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
+use crate::json::{self, number as as_number, show};
 
 /// The adapter kinds that can be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +77,9 @@ pub struct AdapterConfig {
 impl AdapterConfig {
     /// Parses and judges a configuration.
     pub fn parse(json: &[u8]) -> Result<AdapterConfig> {
-        let value: Value = serde_json::from_slice(json).map_err(|e| {
-            bad(format!("adapter_config.json is not JSON: {e}"))
-                .hint("the file may have been cut off; save the adapter again")
+        let value = json::parse("adapter_config.json", json).map_err(|e| match e.advice() {
+            None => e.hint("the file may have been cut off; save the adapter again"),
+            Some(_) => e,
         })?;
         let map = value.as_object().ok_or_else(|| bad("adapter_config.json is not a JSON object"))?;
         let peft_type = peft_type(map)?;
@@ -141,8 +142,9 @@ const NEVER: [&str; 8] = [
 
 fn peft_type(map: &Map<String, Value>) -> Result<PeftType> {
     let name = match map.get("peft_type") {
-        Some(Value::String(name)) => name.as_str(),
-        Some(other) => return Err(bad(format!("peft_type is {other}, expected a string"))),
+        Some(value) => {
+            json::text(value).ok_or_else(|| bad(format!("peft_type is {}, expected a string", show(value))))?
+        }
         None => return Err(bad("adapter_config.json has no peft_type").hint("is this folder a PEFT adapter?")),
     };
     match name {
@@ -175,8 +177,10 @@ fn refuse_variants(map: &Map<String, Value>) -> Result<()> {
     }
     match map.get("init_lora_weights") {
         None | Some(Value::Null | Value::Bool(_)) => Ok(()),
-        Some(Value::String(init)) => init_refusal(init),
-        Some(other) => Err(bad(format!("init_lora_weights is {other}, expected a boolean or a name"))),
+        Some(value) => match json::text(value) {
+            Some(init) => init_refusal(init),
+            None => Err(bad(format!("init_lora_weights is {}, expected a boolean or a name", show(value)))),
+        },
     }
 }
 
@@ -199,9 +203,10 @@ fn rank(map: &Map<String, Value>, peft_type: PeftType) -> Result<u64> {
     match map.get("r") {
         None | Some(Value::Null) => Ok(8),
         Some(_) if peft_type == PeftType::TrainableTokens => Ok(8),
-        Some(v) => {
-            v.as_u64().filter(|r| *r > 0).ok_or_else(|| bad(format!("r is {v}, expected a whole number above 0")))
-        }
+        Some(v) => v
+            .as_u64()
+            .filter(|r| *r > 0)
+            .ok_or_else(|| bad(format!("r is {}, expected a whole number above 0", show(v)))),
     }
 }
 
@@ -211,7 +216,9 @@ fn tokens(map: &Map<String, Value>, peft_type: PeftType) -> Result<Tokens> {
         let items = v.as_array().ok_or_else(|| bad(format!("{of} is not a list of token ids")))?;
         let ids: Vec<u64> = items
             .iter()
-            .map(|i| i.as_u64().ok_or_else(|| bad(format!("{of} holds {i}, expected token ids of 0 and above"))))
+            .map(|i| {
+                i.as_u64().ok_or_else(|| bad(format!("{of} holds {}, expected token ids of 0 and above", show(i))))
+            })
             .collect::<Result<_>>()?;
         let mut sorted = ids.clone();
         sorted.sort_unstable();
@@ -238,20 +245,25 @@ fn tokens(map: &Map<String, Value>, peft_type: PeftType) -> Result<Tokens> {
             .map(|(layer, v)| Ok((layer.clone(), list(v, &format!("{key}.{layer}"))?)))
             .collect::<Result<_>>()
             .map(Tokens::ByLayer),
-        Some(other) => Err(bad(format!("{key} is {other}, expected a list or an object of lists"))),
+        Some(other) => Err(bad(format!("{key} is {}, expected a list or an object of lists", show(other)))),
     }
 }
 
 fn modules(map: &Map<String, Value>, key: &str) -> Result<Modules> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(Modules::None),
-        Some(Value::String(s)) => Ok(Modules::Regex(s.clone())),
         Some(Value::Array(items)) => items
             .iter()
-            .map(|i| i.as_str().map(str::to_owned).ok_or_else(|| bad(format!("{key} holds {i}, expected names"))))
+            .map(|i| {
+                let name = json::text(i).map(str::to_owned);
+                name.ok_or_else(|| bad(format!("{key} holds {}, expected names", show(i))))
+            })
             .collect::<Result<_>>()
             .map(Modules::List),
-        Some(other) => Err(bad(format!("{key} is {other}, expected a name or a list of names"))),
+        Some(other) => match json::text(other) {
+            Some(name) => Ok(Modules::Regex(name.to_owned())),
+            None => Err(bad(format!("{key} is {}, expected a name or a list of names", show(other)))),
+        },
     }
 }
 
@@ -260,26 +272,26 @@ fn pattern(map: &Map<String, Value>, key: &str) -> Result<Vec<(String, f64)>> {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Object(entries)) => entries
             .iter()
-            .map(|(k, v)| match v.as_f64().filter(|n| n.is_finite() && *n > 0.0) {
+            .map(|(k, v)| match as_number(v).filter(|n| n.is_finite() && *n > 0.0) {
                 Some(n) => Ok((k.clone(), n)),
-                None => Err(bad(format!("{key} gives {v} for {k}, expected a number above 0"))),
+                None => Err(bad(format!("{key} gives {} for {k}, expected a number above 0", show(v)))),
             })
             .collect(),
-        Some(other) => Err(bad(format!("{key} is {other}, expected an object"))),
+        Some(other) => Err(bad(format!("{key} is {}, expected an object", show(other)))),
     }
 }
 
 fn number(map: &Map<String, Value>, key: &str) -> Result<Option<f64>> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(v) => v.as_f64().map(Some).ok_or_else(|| bad(format!("{key} is {v}, expected a number"))),
+        Some(v) => as_number(v).map(Some).ok_or_else(|| bad(format!("{key} is {}, expected a number", show(v)))),
     }
 }
 
 fn flag(map: &Map<String, Value>, key: &str) -> Result<bool> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(false),
-        Some(v) => v.as_bool().ok_or_else(|| bad(format!("{key} is {v}, expected true or false"))),
+        Some(v) => v.as_bool().ok_or_else(|| bad(format!("{key} is {}, expected true or false", show(v)))),
     }
 }
 
@@ -287,7 +299,8 @@ fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(v) => {
-            v.as_str().map(|s| Some(s.to_owned())).ok_or_else(|| bad(format!("{key} is {v}, expected a string")))
+            let text = json::text(v).map(|s| Some(s.to_owned()));
+            text.ok_or_else(|| bad(format!("{key} is {}, expected a string", show(v))))
         }
     }
 }
@@ -373,6 +386,21 @@ mod tests {
     fn a_minimal_old_config_takes_pefts_defaults() {
         let c = parse(r#"{"peft_type": "LORA"}"#).unwrap();
         assert_eq!((c.r, c.lora_alpha, c.use_rslora, c.use_dora), (8, 8.0, false, false));
+    }
+
+    #[test]
+    fn a_number_beyond_the_standard_is_named_and_stands_for_no_text() {
+        for (set, says) in [
+            (r#""lora_alpha": Infinity"#, "lora_alpha is inf"),
+            (r#""r": NaN"#, "r is NaN, expected a whole number above 0"),
+            (r#""alpha_pattern": {"q": -Infinity}"#, "alpha_pattern gives -Infinity for q"),
+            (r#""target_modules": NaN"#, "target_modules is NaN, expected a name"),
+            (r#""base_model_name_or_path": NaN"#, "base_model_name_or_path is NaN, expected a string"),
+        ] {
+            let error = parse(&format!(r#"{{"peft_type": "LORA", {set}}}"#)).unwrap_err();
+            assert!(error.message().starts_with(says), "{error}");
+        }
+        assert!(parse(r#"{"peft_type": "LORA", "lora_dropout": NaN, "seed": 123456789012345678901234567890}"#).is_ok());
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 pub mod config;
 pub mod conv1d;
+mod extra;
 mod group;
 pub mod key;
 pub mod literal;
+pub mod names;
 pub mod orientation;
 pub mod pattern;
 pub mod rename;

@@ -102,6 +102,8 @@ pub struct Resolved {
     pub ignored: Vec<(String, String)>,
     /// What deserves a look.
     pub warnings: Vec<String>,
+    /// Pairs of tensors that must be equal, with the reason.
+    pub equals: Vec<(Source, Source, String)>,
 }
 
 /// The tensors that an edit may name: those of the base, and the output embedding of a tied model.
@@ -117,6 +119,7 @@ pub trait Names {
 /// Resolves one adapter.
 pub fn resolve(adapter: &AdapterInventory, names: &dyn Names, effort: &mut Effort) -> Result<Resolved> {
     refuse_empty(&adapter.tensors)?;
+    super::names::refuse_several(&adapter.tensors)?;
     let mut groups: BTreeMap<String, LoraGroup> = BTreeMap::new();
     let mut replaced: BTreeMap<String, Replaced> = BTreeMap::new();
     let mut out = Resolved::default();
@@ -138,7 +141,7 @@ pub fn resolve(adapter: &AdapterInventory, names: &dyn Names, effort: &mut Effor
             Role::Plain(ref parameter) | Role::BaseLayer(ref parameter) | Role::Saved(ref parameter) => {
                 match locate(&key.module, parameter, matches!(key.role, Role::Saved(_)), names) {
                     Some((name, module)) => {
-                        let entry = replaced.entry(name).or_insert_with(|| Replaced { module, ..Replaced::default() });
+                        let entry = replaced.entry(name).or_insert_with(|| Replaced::of(module));
                         match key.role {
                             Role::Plain(_) => &mut entry.plain,
                             Role::Saved(_) => &mut entry.saved,
@@ -170,6 +173,7 @@ pub fn resolve(adapter: &AdapterInventory, names: &dyn Names, effort: &mut Effor
         }
     }
     let saved: HashSet<&str> = adapter.config.modules_to_save.iter().map(String::as_str).collect();
+    super::extra::lay(adapter, names, &mut replaced, &mut out, &mut unmatched)?;
     for (tensor, r) in replaced {
         out.edits.push(r.edit(tensor, &saved)?);
     }
@@ -197,14 +201,14 @@ pub fn resolve(adapter: &AdapterInventory, names: &dyn Names, effort: &mut Effor
         group.edits(&place, &context, &mut out)?;
     }
     if !unmatched.is_empty() {
-        return Err(refuse_unmatched(unmatched, adapter.tensors.len(), names));
+        return Err(refuse_unmatched(unmatched, adapter.all_tensors().count(), names));
     }
     missing_targets(&adapter.config, &groups, names, &mut out);
     Ok(out)
 }
 
 /// The base tensor `module.parameter`, under whatever name the base knows the module by; with its module path.
-fn locate(module: &str, parameter: &str, saved: bool, names: &dyn Names) -> Option<(String, String)> {
+pub(super) fn locate(module: &str, parameter: &str, saved: bool, names: &dyn Names) -> Option<(String, String)> {
     let forms: Vec<&str> = match parameter.split_once('.') {
         // `modules_to_save.<adapter>.weight` or `modules_to_save.<child>.weight`: only the base's names can tell.
         Some((_, rest)) if saved => vec![parameter, rest],
@@ -258,15 +262,28 @@ fn refuse_unmatched(mut keys: Vec<String>, all: usize, names: &dyn Names) -> Err
     .hint(format!("is this the base that the adapter was trained on? the base holds other names{example}"))
 }
 
+/// What replaces one tensor of the base.
 #[derive(Default)]
-struct Replaced<'a> {
+pub(super) struct Replaced<'a> {
     module: String,
     plain: Option<&'a Source>,
     saved: Option<&'a Source>,
     base_layer: Option<&'a Source>,
+    /// A tensor of a file beside the adapter's own, where that one has none.
+    pub(super) extra: Option<&'a Source>,
 }
 
-impl Replaced<'_> {
+impl<'a> Replaced<'a> {
+    /// Nothing yet replaces a tensor of this module of the base.
+    pub(super) fn of(module: String) -> Self {
+        Replaced { module, ..Replaced::default() }
+    }
+
+    /// The tensor that replaces it so far.
+    pub(super) fn standing(&self) -> Option<&'a Source> {
+        self.saved.or(self.plain).or(self.base_layer).or(self.extra)
+    }
+
     fn edit(self, tensor: String, modules_to_save: &HashSet<&str>) -> Result<Edit> {
         // PEFT saves a module of modules_to_save under its own name, as it does an embedding that was only resized.
         let trained = suffixes(&self.module).any(|name| modules_to_save.contains(name)) || !tensor.ends_with("weight");
@@ -280,7 +297,11 @@ impl Replaced<'_> {
                     format!("tensors {} and {} both replace {tensor}", one.name, other.name),
                 ));
             }
-            (None, None, None) => return Err(Error::new(Kind::Internal, format!("nothing replaces {tensor}"))),
+            // Trained in place: where two sides of the model are one tensor, they stay one.
+            (None, None, None) => match self.extra {
+                Some(extra) => (extra, Origin::Resized, None),
+                None => return Err(Error::new(Kind::Internal, format!("nothing replaces {tensor}"))),
+            },
         };
         Ok(Edit {
             tensor,

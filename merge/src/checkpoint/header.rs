@@ -154,7 +154,8 @@ impl<'de> Deserialize<'de> for RawHeader {
                         return Err(A::Error::custom(format!("the name {name} appears twice")));
                     }
                     if name == "__metadata__" {
-                        raw.metadata = map.next_value()?;
+                        // As the safetensors library reads it: null is no metadata.
+                        raw.metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
                     } else {
                         raw.tensors.push((name, map.next_value()?));
                     }
@@ -192,6 +193,13 @@ mod tests {
         let error = parse(&json, size).unwrap_err();
         assert_eq!(error.kind(), Kind::BadSafetensors);
         assert!(error.message().contains("appears twice"), "{error}");
+    }
+
+    #[test]
+    fn metadata_that_is_null_is_none() {
+        let (json, size) = file(r#"{"__metadata__":null,"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 1);
+        let header = parse(&json, size).unwrap();
+        assert_eq!((header.metadata.len(), header.tensors.len()), (0, 1));
     }
 
     #[test]

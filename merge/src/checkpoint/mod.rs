@@ -1,5 +1,6 @@
-//! Checkpoint formats: safetensors headers, PyTorch pickles, indexes, and which files of a folder travel with a model.
+//! Checkpoint formats: safetensors headers, PyTorch pickles, indexes, and what becomes of every file of a folder.
 
+pub mod files;
 pub mod header;
 pub mod index;
 pub mod pickle;

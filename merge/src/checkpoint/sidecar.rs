@@ -1,25 +1,6 @@
-//! Which files of a model's folder travel to the output beside the weights.
+//! Files that a model has beside its weights, by their names: a tokenizer's, and what else is common.
 
-/// Endings of weight files in any framework's format. They never travel: the output's weights are our own.
-const WEIGHTS: [&str; 13] = [
-    ".safetensors",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".gguf",
-    ".ggml",
-    ".h5",
-    ".msgpack",
-    ".onnx",
-    ".onnx_data",
-    ".index.json",
-    ".npz",
-];
-
-/// Files that only describe the base or an adapter as they were.
-const OWN: [&str; 5] =
-    ["config.json", "adapter_config.json", "shardfuse.json", "trainer_state.json", "training_args.json"];
+use super::files::ASKED;
 
 /// Files that hold a vocabulary. If an adapter brings one of these, the base's set must not stay beside it: a loader
 /// would take a stale `tokenizer.json` before the adapter's `tokenizer.model`.
@@ -60,18 +41,7 @@ const RECOGNISED: [&str; 8] = [
 
 /// The names to ask for in a folder that cannot be listed, in no order. Shards stand in the index.
 pub fn well_known() -> impl Iterator<Item = &'static str> {
-    RECOGNISED.into_iter().chain(COMMON).chain(VOCABULARY).chain(TOKENIZER)
-}
-
-/// Whether a file of the base's folder travels. `name` is relative to the folder, with `/`.
-pub fn travels(name: &str) -> bool {
-    let hidden = name.split('/').any(|part| part.starts_with('.'));
-    let last = name.rsplit('/').next().unwrap_or(name);
-    // A sub-folder's config.json (sentence-transformers' pooling, say) is a sidecar like any other.
-    let own = OWN.contains(&last) && !name.contains('/');
-    // Optimiser state and other formats' exports are large and no part of the model.
-    let export = ["original/", "onnx/", "openvino/", "global_step", "checkpoint-"].iter().any(|p| name.starts_with(p));
-    !hidden && !own && !export && !WEIGHTS.iter().any(|e| last.ends_with(e))
+    RECOGNISED.into_iter().chain(COMMON).chain(VOCABULARY).chain(TOKENIZER).chain(ASKED.iter().copied())
 }
 
 /// Whether a file belongs to a tokenizer, and so may come from an adapter.
@@ -88,41 +58,4 @@ pub fn is_vocabulary(name: &str) -> bool {
 pub fn is_model_weight(name: &str) -> bool {
     let stem = ["model", "pytorch_model", "consolidated"].iter().any(|s| name.starts_with(s));
     stem && !name.contains('/') && [".safetensors", ".bin", ".pth", ".index.json"].iter().any(|e| name.ends_with(e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_well_known_file_has_a_use() {
-        for name in well_known() {
-            assert!(RECOGNISED.contains(&name) || travels(name) || is_tokenizer(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn weights_configs_and_hidden_files_stay() {
-        for name in [
-            "model.safetensors",
-            "pytorch_model.bin.index.json",
-            "config.json",
-            ".gitattributes",
-            ".cache/x.json",
-            "onnx/model.json",
-            "optimizer.pt",
-        ] {
-            assert!(!travels(name), "{name}");
-        }
-        for name in [
-            "tokenizer.json",
-            "generation_config.json",
-            "modeling_x.py",
-            "1_Pooling/config.json",
-            "README.md",
-            "chat_template.jinja",
-        ] {
-            assert!(travels(name), "{name}");
-        }
-    }
 }

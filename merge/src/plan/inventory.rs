@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::adapter::config::AdapterConfig;
+use crate::checkpoint::files::FileFate;
 use crate::dtype::Dtype;
 
 /// An input object by its number in the plan.
@@ -90,6 +91,21 @@ pub struct BaseInventory {
     /// Whether input and output embedding of the files hold the same values; `None` where nobody has to know
     /// ([`super::tie::to_compare`]).
     pub head_is_embedding: Option<bool>,
+    /// What becomes of each of its files.
+    pub files: Vec<FileFate>,
+    /// Keys of its pickles that hold no tensor.
+    pub skipped: Vec<String>,
+    /// Whether its store told all files that it holds.
+    pub listed: bool,
+}
+
+/// A file beside an adapter whose tensors replace those of the base.
+#[derive(Debug, Clone)]
+pub struct ExtraFile {
+    /// The name below the adapter's folder.
+    pub name: String,
+    /// Its tensors, in the order of their data.
+    pub tensors: Vec<Source>,
 }
 
 /// An adapter.
@@ -99,12 +115,32 @@ pub struct AdapterInventory {
     pub url: String,
     /// Its configuration.
     pub config: AdapterConfig,
-    /// Its tensors, in the order of their data.
+    /// Its tensors, in the order of their files and data.
     pub tensors: Vec<Source>,
+    /// Files beside them that hold replacements.
+    pub extra: Vec<ExtraFile>,
     /// Its tokenizer files.
     pub sidecars: Vec<Sidecar>,
-    /// Keys of its pickle that hold no tensor.
+    /// Keys of its pickles that hold no tensor.
     pub skipped: Vec<String>,
+    /// What becomes of each of its files.
+    pub files: Vec<FileFate>,
+}
+
+impl AdapterInventory {
+    /// The tensors of its own files and of those beside them.
+    pub fn all_tensors(&self) -> impl Iterator<Item = &Source> {
+        self.tensors.iter().chain(self.extra.iter().flat_map(|file| &file.tensors))
+    }
+}
+
+/// A folder whose tokenizer is asked for.
+#[derive(Debug, Clone)]
+pub struct TokenizerInventory {
+    /// Its tokenizer files.
+    pub sidecars: Vec<Sidecar>,
+    /// What becomes of each of its files.
+    pub files: Vec<FileFate>,
 }
 
 /// All that was read.
@@ -117,5 +153,5 @@ pub struct Inventory {
     /// The adapters, one for each entry of the spec, in its order.
     pub adapters: Vec<AdapterInventory>,
     /// Another folder whose tokenizer files are asked for.
-    pub tokenizer: Option<Vec<Sidecar>>,
+    pub tokenizer: Option<TokenizerInventory>,
 }

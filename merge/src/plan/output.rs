@@ -11,9 +11,11 @@ use super::levels;
 use super::manifest::MANIFEST;
 use super::recipe::Placed;
 use super::spec::{MAX_PARTS, MergeSpec, Tokenizer};
+use crate::checkpoint::files::{Fate, FileFate};
 use crate::checkpoint::{header, index, sidecar};
 use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
+use crate::json;
 
 /// What names begin with that a merge gives to its own files in the output's folder.
 const RESERVED: &str = ".shardfuse";
@@ -220,9 +222,9 @@ fn config(spec: &MergeSpec, inventory: &Inventory, built: &Built) -> SmallFile {
         }
     }
     if value == before {
-        return SmallFile::Text(String::from_utf8_lossy(&base.config_bytes).into_owned());
+        return SmallFile::Text(String::from_utf8_lossy(json::without_mark(&base.config_bytes)).into_owned());
     }
-    let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
+    let mut text = json::render(&value);
     text.push('\n');
     SmallFile::Text(text)
 }
@@ -233,7 +235,7 @@ fn sidecars(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Vec<(
     let carries = |list: &&Vec<Sidecar>| list.iter().any(|s| sidecar::is_tokenizer(&s.name));
     let (from, whose) = match &spec.tokenizer {
         Tokenizer::Base => (None, String::new()),
-        Tokenizer::Folder(path) => (inventory.tokenizer.as_ref(), path.clone()),
+        Tokenizer::Folder(path) => (inventory.tokenizer.as_ref().map(|t| &t.sidecars), path.clone()),
         Tokenizer::Auto => {
             let mut adapters = built.in_force.iter().rev().map(|i| &inventory.adapters[*i]);
             match adapters.find(|a| carries(&&a.sidecars)) {
@@ -256,5 +258,29 @@ fn sidecars(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Vec<(
             .warnings
             .push("the vocabulary grows, and no adapter brings a tokenizer: the output keeps the base's".into());
     }
+    let taken: HashSet<ObjectId> = files.values().copied().collect();
+    let report = &mut built.report;
+    report.base_files = settle(&inventory.base.files, &inventory.base.sidecars, &taken, &whose);
+    for adapter in &mut report.adapters {
+        let carried = inventory.adapters.iter().find(|a| a.url == adapter.path).map(|a| a.sidecars.as_slice());
+        adapter.files = settle(&adapter.files, carried.unwrap_or_default(), &taken, &whose);
+    }
+    if let Some(tokenizer) = &inventory.tokenizer {
+        report.tokenizer_files = settle(&tokenizer.files, &tokenizer.sidecars, &taken, &whose);
+    }
     files.into_iter().map(|(name, object)| (name.to_owned(), SmallFile::Copy(object))).collect()
+}
+
+/// The fates of a folder's files, once it is known which of those that could travel do.
+fn settle(files: &[FileFate], carried: &[Sidecar], taken: &HashSet<ObjectId>, whose: &str) -> Vec<FileFate> {
+    let stays: HashSet<&str> = carried.iter().filter(|s| !taken.contains(&s.object)).map(|s| s.name.as_str()).collect();
+    let why = match whose {
+        "" => "the tokenizer is the base's".to_owned(),
+        whose => format!("the tokenizer comes from {whose}"),
+    };
+    let settled = |file: &FileFate| match file.fate == Fate::Travels && stays.contains(file.name.as_str()) {
+        true => FileFate { fate: Fate::Stays, why: why.clone(), ..file.clone() },
+        false => file.clone(),
+    };
+    files.iter().map(settled).collect()
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::config::AdapterConfig;
 use crate::adapter::resolve::{Change, Resolved};
+use crate::checkpoint::files::FileFate;
 
 /// One adapter of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct AdapterReport {
     pub token_rows: u64,
     /// Keys left out on purpose, with the reason.
     pub ignored: Vec<(String, String)>,
+    /// What becomes of each file of its folder.
+    #[serde(default)]
+    pub files: Vec<FileFate>,
 }
 
 impl AdapterReport {
@@ -73,6 +77,7 @@ impl AdapterReport {
             replaced,
             token_rows: rows,
             ignored: resolved.ignored.clone(),
+            files: Vec::new(),
         }
     }
 }
@@ -96,6 +101,12 @@ pub struct Report {
     pub tensors_changed: u64,
     /// Tensors that are copied.
     pub tensors_copied: u64,
+    /// What becomes of each file of the base.
+    #[serde(default)]
+    pub base_files: Vec<FileFate>,
+    /// What becomes of each file of the folder whose tokenizer was asked for.
+    #[serde(default)]
+    pub tokenizer_files: Vec<FileFate>,
 }
 
 impl Report {

@@ -85,6 +85,13 @@ pub struct MergeSpec {
     /// Whether input and output embedding are one tensor, where neither config.json nor the class tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tied: Option<bool>,
+    /// Weight files in the adapters' folders whose tensors replace those of the base. Names below the folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_weights: Vec<String>,
+    /// Files in the folders of base and adapters that are left out. Names below the folder; one that ends in `/` is all files
+    /// of a folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore_files: Vec<String>,
 }
 
 /// The default size of a part.
@@ -115,7 +122,20 @@ impl MergeSpec {
         if self.max_shard_size == Some(0) {
             return Err(usage("--max-shard-size is 0".into()));
         }
-        Ok(())
+        for (flag, names) in [("--extra-weights", &self.extra_weights), ("--ignore-file", &self.ignore_files)] {
+            let folder = flag == "--ignore-file";
+            let leaves = |n: &&String| {
+                let name = n.strip_suffix('/').filter(|_| folder).unwrap_or(n);
+                name.split('/').any(|part| matches!(part, "" | "." | ".."))
+            };
+            if let Some(name) = names.iter().find(leaves) {
+                return Err(usage(format!("{flag} is {name:?}, expected the name of a file below the input's folder")));
+            }
+        }
+        match self.extra_weights.iter().find(|name| self.ignore_files.contains(name)) {
+            Some(both) => Err(usage(format!("{both} is given with --extra-weights and with --ignore-file"))),
+            None => Ok(()),
+        }
     }
 
     /// What `--dtype` makes of a tensor of the base's main float dtype.

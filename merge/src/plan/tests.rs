@@ -67,6 +67,9 @@ impl Case {
             indexed: false,
             sidecars: Vec::new(),
             head_is_embedding: Some(true),
+            files: Vec::new(),
+            skipped: Vec::new(),
+            listed: true,
         };
         let mut objects = vec![object("base/model.safetensors".into())];
         let mut adapters = Vec::new();
@@ -77,8 +80,10 @@ impl Case {
                 url: format!("adapter{i}"),
                 config: AdapterConfig::parse(all.to_string().as_bytes())?,
                 tensors: tensors.iter().map(|(n, s)| source(i as u32 + 1, n, s)).collect(),
+                extra: Vec::new(),
                 sidecars: Vec::new(),
                 skipped: Vec::new(),
+                files: Vec::new(),
             });
             objects.push(object(format!("adapter{i}/adapter_model.safetensors")));
         }
@@ -94,6 +99,8 @@ impl Case {
             partial_weight: false,
             tokenizer: Tokenizer::Auto,
             tied: None,
+            extra_weights: Vec::new(),
+            ignore_files: Vec::new(),
         };
         let mut inventory = Inventory { objects, base, adapters, tokenizer: None };
         (self.adjust)(&mut spec, &mut inventory);

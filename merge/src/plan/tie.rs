@@ -219,7 +219,7 @@ pub fn to_compare<'a>(
     let pair = (*tensors.get(input)?, *tensors.get(output)?);
     let is_side = |module: &str| [input, output].iter().any(|side| side.strip_suffix(".weight") == Some(module));
     let touched = |t: &Source| candidates(&classify(&t.name).module).iter().any(|module| is_side(module));
-    adapters.iter().flat_map(|a| &a.tensors).any(touched).then_some(pair)
+    adapters.iter().flat_map(AdapterInventory::all_tensors).any(touched).then_some(pair)
 }
 
 /// The names of input and output embedding, from the tensors that the base holds.

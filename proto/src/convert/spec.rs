@@ -10,6 +10,26 @@ use crate::v1;
 const MAX_ADAPTERS: usize = 1024;
 /// Bytes of one URL, at the most.
 const MAX_URL: usize = 4096;
+/// File names of one list, at the most, and bytes of one of them.
+const MAX_NAMES: (usize, usize) = (256, 1024);
+
+/// Names in a fixed order: it means nothing, and equal merges must have equal specs.
+fn file_names(field: &str, mut names: Vec<String>) -> Result<Vec<String>> {
+    let (most, longest) = MAX_NAMES;
+    if names.len() > most {
+        return Err(Malformed(format!("{field} has {} names, at most {most} are taken", names.len())));
+    }
+    match names.iter().find(|name| name.len() > longest) {
+        Some(long) => {
+            Err(Malformed(format!("{field} has a name of {} bytes, at most {longest} are taken", long.len())))
+        }
+        None => {
+            names.sort_unstable();
+            names.dedup();
+            Ok(names)
+        }
+    }
+}
 
 impl From<&MergeSpec> for v1::MergeSpec {
     fn from(spec: &MergeSpec) -> Self {
@@ -38,6 +58,8 @@ impl From<&MergeSpec> for v1::MergeSpec {
                 Tokenizer::Folder(url) => url.clone(),
             },
             tied: spec.tied,
+            extra_weights: spec.extra_weights.clone(),
+            ignore_files: spec.ignore_files.clone(),
         }
     }
 }
@@ -79,6 +101,34 @@ impl TryFrom<v1::MergeSpec> for MergeSpec {
                 _ => Tokenizer::Folder(url("tokenizer", spec.tokenizer)?),
             },
             tied: spec.tied,
+            extra_weights: file_names("extra_weights", spec.extra_weights)?,
+            ignore_files: file_names("ignore_files", spec.ignore_files)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(extra_weights: Vec<String>, ignore_files: Vec<String>) -> v1::MergeSpec {
+        let (base, output) = ("s3://b/base".to_owned(), "s3://b/out".to_owned());
+        v1::MergeSpec { base, output, extra_weights, ignore_files, ..v1::MergeSpec::default() }
+    }
+
+    #[test]
+    fn names_of_files_come_back_in_one_order() {
+        let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let spec = MergeSpec::try_from(wire(names(&["b", "a", "b"]), names(&["c"]))).unwrap();
+        assert_eq!((&spec.extra_weights, &spec.ignore_files), (&names(&["a", "b"]), &names(&["c"])));
+        assert_eq!(MergeSpec::try_from(v1::MergeSpec::from(&spec)).unwrap(), spec);
+    }
+
+    #[test]
+    fn too_many_names_and_too_long_ones_are_refused() {
+        for names in [vec!["x".to_owned(); MAX_NAMES.0 + 1], vec!["x".repeat(MAX_NAMES.1 + 1)]] {
+            assert!(MergeSpec::try_from(wire(names.clone(), Vec::new())).is_err());
+            assert!(MergeSpec::try_from(wire(Vec::new(), names)).is_err());
+        }
     }
 }

@@ -76,9 +76,8 @@ async fn listing(store: &dyn Store, root: &Location) {
     for (name, size) in [("b/c.json", 3), ("a", 1), ("b/a/deep", 4), ("b.json", 2), ("empty", 0), (".hidden", 5)] {
         store.put(&below(root, name), vec![0; size].into()).await.unwrap();
     }
-    let listed = |names: &[(&str, u64)]| -> Vec<Entry> {
-        names.iter().map(|(name, size)| Entry { name: (*name).to_owned(), size: *size }).collect()
-    };
+    let listed =
+        |names: &[(&str, u64)]| -> Vec<Entry> { names.iter().map(|(name, size)| Entry::file(*name, *size)).collect() };
     let all = listed(&[(".hidden", 5), ("a", 1), ("b.json", 2), ("b/a/deep", 4), ("b/c.json", 3), ("empty", 0)]);
     assert_eq!(store.list(root).await.unwrap(), all);
     let within = listed(&[("a/deep", 4), ("c.json", 3)]);

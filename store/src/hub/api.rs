@@ -73,7 +73,7 @@ impl Hub {
             let next = next_page(answer.response.headers(), &url);
             for item in self.json::<Vec<Item>>(at, answer).await? {
                 let Some(name) = item.path.strip_prefix(&folder).filter(|_| item.kind == "file") else { continue };
-                entries.push(Entry { name: name.to_owned(), size: item.lfs.map_or(item.size, |lfs| lfs.size) });
+                entries.push(Entry::file(name, item.lfs.map_or(item.size, |lfs| lfs.size)));
             }
             match next {
                 Some(next) => url = next,

@@ -95,7 +95,7 @@ async fn a_listing_goes_through_all_pages_and_tells_the_size_of_what_a_pointer_s
     let expected: Vec<Entry> = files
         .names()
         .into_iter()
-        .map(|name| Entry { size: files.get(&name).unwrap().bytes.len() as u64, name })
+        .map(|name| Entry::file(name.clone(), files.get(&name).unwrap().bytes.len() as u64))
         .collect();
     assert_eq!(listed, expected);
     assert!(hub.server.seen().iter().filter(|seen| seen.path.contains("/tree/")).count() > 2, "there were pages");

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::conformance;
 use crate::fault::Faulty;
+use crate::store::EntryKind;
 use crate::throttle::Throttled;
 
 mod crash;
@@ -81,12 +82,12 @@ async fn only_regular_files_are_objects() {
     }
     assert!(store.begin(&root.join("folder").unwrap(), 1).await.is_err());
     assert!(store.put(&root.join("folder").unwrap(), "x".into()).await.is_err());
-    assert_eq!(store.list(&root).await.unwrap(), []);
+    assert!(store.list(&root).await.unwrap().iter().all(|e| e.kind != EntryKind::File));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a refused write leaves nothing");
 }
 
 #[tokio::test]
-async fn links_are_listed_as_files_but_not_entered() {
+async fn links_to_files_are_listed_as_files_and_broken_ones_with_their_target() {
     let (dir, root) = place();
     fs::create_dir_all(dir.path().join("blobs")).unwrap();
     fs::create_dir_all(dir.path().join("snapshot/sub")).unwrap();
@@ -96,7 +97,11 @@ async fn links_are_listed_as_files_but_not_entered() {
     symlink("..", dir.path().join("snapshot/sub/up")).unwrap();
     symlink("snapshot", dir.path().join("main")).unwrap();
     let store = Local::new();
-    let expected = [Entry { name: "model.safetensors".to_owned(), size: 7 }];
+    let expected = [
+        Entry { name: "broken".into(), size: 0, kind: unreadable("is a link to nowhere, which is not there") },
+        Entry::file("model.safetensors", 7),
+        Entry { name: "sub/up".into(), size: 0, kind: EntryKind::Alias(".".into()) },
+    ];
     for name in ["snapshot", "main"] {
         assert_eq!(store.list(&root.join(name).unwrap()).await.unwrap(), expected, "{name}");
     }
@@ -104,6 +109,73 @@ async fn links_are_listed_as_files_but_not_entered() {
     assert_eq!(error.kind(), ErrorKind::Permanent);
     store.delete_tree(&root.join("snapshot").unwrap()).await.unwrap();
     assert!(dir.path().join("blobs/abc").exists(), "links are removed, not followed");
+}
+
+fn unreadable(why: &str) -> EntryKind {
+    EntryKind::Unreadable(why.to_owned())
+}
+
+#[tokio::test]
+async fn links_to_folders_are_entered_once_and_never_in_a_circle() {
+    let (dir, root) = place();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("elsewhere/deep")).unwrap();
+    fs::write(at("elsewhere/deep/weights.bin"), [0; 3]).unwrap();
+    symlink("../../model", at("elsewhere/deep/back")).unwrap();
+    fs::create_dir_all(at("model/z_own")).unwrap();
+    fs::write(at("model/z_own/own.bin"), [0; 2]).unwrap();
+    symlink("z_own", at("model/a_link_to_own")).unwrap();
+    symlink("../elsewhere", at("model/one")).unwrap();
+    symlink("../elsewhere", at("model/two")).unwrap();
+    symlink("loop", at("model/loop")).unwrap();
+    let alias = |name: &str, of: &str| Entry { name: name.into(), size: 0, kind: EntryKind::Alias(of.into()) };
+    let expected = [
+        alias("a_link_to_own", "z_own"),
+        Entry { name: "loop".into(), size: 0, kind: unreadable("is a link to loop that leads in a circle") },
+        alias("one/deep/back", "."),
+        Entry::file("one/deep/weights.bin", 3),
+        alias("two", "one"),
+        Entry::file("z_own/own.bin", 2),
+    ];
+    assert_eq!(Local::new().list(&root.join("model").unwrap()).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_seventeenth_link_on_a_path_is_named_and_not_followed() {
+    let (dir, root) = place();
+    for i in 0..18 {
+        fs::create_dir(dir.path().join(format!("d{i}"))).unwrap();
+        fs::write(dir.path().join(format!("d{i}/f")), "").unwrap();
+        symlink(format!("../d{}", i + 1), dir.path().join(format!("d{i}/n"))).unwrap();
+    }
+    let listed = Local::new().list(&root.join("d0").unwrap()).await.unwrap();
+    let files = listed.iter().filter(|e| e.kind == EntryKind::File).count();
+    let last = format!("{}n", "n/".repeat(16));
+    let odd: Vec<&Entry> = listed.iter().filter(|e| e.kind != EntryKind::File).collect();
+    assert_eq!((files, odd.len(), odd[0].name.as_str()), (17, 1, last.as_str()));
+    assert_eq!(odd[0].kind, unreadable("is a link to a folder behind 16 other links, which is not followed"));
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_listed_with_the_reason() {
+    let (dir, root) = place();
+    fs::write(dir.path().join("plain"), "x").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        dir.path().join("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let odd = std::os::unix::ffi::OsStrExt::from_bytes(&b"odd\xff"[..]);
+    fs::write(dir.path().join::<&std::ffi::OsStr>(odd), "x").unwrap();
+    let expected = [
+        Entry { name: "odd\u{fffd}".into(), size: 0, kind: unreadable("has a name that is not UTF-8") },
+        Entry { name: "pipe".into(), size: 0, kind: unreadable("is not a regular file") },
+        Entry::file("plain", 1),
+    ];
+    assert_eq!(Local::new().list(&root).await.unwrap(), expected);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) async fn all(bucket: &Bucket, dir: &Location) -> Result<Vec<Entry>> {
             found
                 .try_filter_map(|object| {
                     let name = object.location.as_ref().strip_prefix(&inside).map(str::to_owned);
-                    let entry = name.filter(|name| !name.is_empty()).map(|name| Entry { name, size: object.size });
+                    let entry = name.filter(|name| !name.is_empty()).map(|name| Entry::file(name, object.size));
                     async move { Ok(entry) }
                 })
                 .try_collect(),
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn marks_of_folders_are_left_out() {
         let entries = |names: &[(&str, u64)]| -> Vec<Entry> {
-            names.iter().map(|(name, size)| Entry { name: (*name).to_owned(), size: *size }).collect()
+            names.iter().map(|(name, size)| Entry::file(*name, *size)).collect()
         };
         let listed = entries(&[("a", 0), ("a-b", 3), ("a/b", 0), ("a/b/c", 1), ("d", 0), ("e", 5), ("e/f", 1)]);
         let kept = entries(&[("a-b", 3), ("a/b/c", 1), ("d", 0), ("e", 5), ("e/f", 1)]);

@@ -9,12 +9,17 @@ use super::end::{self, End};
 use super::fetched::Fetched;
 use super::view::{Layout, Stored, View};
 use super::{MAX_PICKLE, PickledTensor, bad, machine, shown, state, unsupported, view};
-use crate::error::{Error, Result};
+use crate::checkpoint::pointer;
+use crate::error::{Error, Kind, Result};
 
 /// What is asked for from both ends at first, in bytes. The pickle of a small file lies at its start.
 const ENDS: u64 = 64 << 10;
-/// The number that a file of torch.save before 1.6 starts with, as pickle writes it.
+/// The number that a file of torch.save before 1.6 starts with, as pickle writes it from protocol 2 on.
 const LEGACY: [u8; 12] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The same as protocols 0 and 1 write it.
+const LEGACY_TEXT: &[u8] = b"L119547037146038801333356L";
+/// What stands at byte 257 of a tar archive, which torch wrote before 0.2.
+const TAR: &[u8] = b"ustar";
 
 /// Finds the tensors of a PyTorch file, with ranged reads only.
 ///
@@ -256,14 +261,17 @@ fn recognise(head: &[u8]) -> Result<()> {
     if head.starts_with(b"PK\x03\x04") {
         return Ok(());
     }
+    let again = "load it and save it again with a current torch: torch.save(torch.load(path, weights_only=True), path)";
     let start = &head[..head.len().min(64)];
-    if start.first() == Some(&0x80) && start.windows(LEGACY.len()).any(|w| w == LEGACY) {
-        return Err(unsupported("a file of torch.save before 1.6, or without its zip format").hint(
-            "load it and save it again with a current torch: torch.save(torch.load(path, weights_only=True), path)",
-        ));
+    let is_pickle = start.first() == Some(&0x80) && start.get(1).is_some_and(|protocol| (2..=5).contains(protocol));
+    let numbered = is_pickle && start.windows(LEGACY.len()).any(|w| w == LEGACY);
+    let tarred = head.get(257..).is_some_and(|rest| rest.starts_with(TAR));
+    if numbered || tarred || start.starts_with(LEGACY_TEXT) {
+        return Err(unsupported("a file of torch.save before 1.6, or without its zip format").hint(again));
     }
-    if start.starts_with(b"version https://git-lfs") {
-        return Err(bad("a git-lfs pointer stands in place of the file").hint("fetch the file itself: git lfs pull"));
+    if is_pickle {
+        return Err(unsupported("a pickle in the old form, without torch.save's zip archive").hint(again));
     }
+    pointer::refuse(Kind::BadPickle, head.len() as u64, head)?;
     Err(bad("not a file of torch.save: it does not start like a zip archive"))
 }

@@ -3,10 +3,10 @@
 //! The adapters are laid onto the base in the order given. A replacement replaces what stands so far; a delta is added
 //! to what stands so far. What comes out is one slot a tensor, with its recipe and final shape.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::effort::Effort;
-use super::inventory::{AdapterInventory, Inventory, Source};
+use super::inventory::{AdapterInventory, Inventory, ObjectId, Source};
 use super::recipe::{Fuse, Measure, Op, Recipe, Step};
 use super::report::{AdapterReport, Report};
 use super::spec::MergeSpec;
@@ -135,10 +135,9 @@ fn refuse_quantised(config: &serde_json::Value) -> Result<()> {
 fn uses(spec: &MergeSpec, inventory: &Inventory) -> Vec<Use> {
     let identity = |i: usize| {
         let a = &inventory.adapters[i];
-        a.tensors.first().map(|t| {
-            let o = &inventory.objects[t.object.0 as usize];
-            (o.url.clone(), o.pin.clone())
-        })
+        let objects: BTreeSet<_> = a.all_tensors().map(|t| t.object).collect();
+        let place = |id: ObjectId| (&inventory.objects[id.0 as usize].url, &inventory.objects[id.0 as usize].pin);
+        objects.into_iter().map(place).collect::<Vec<_>>()
     };
     let mut uses: Vec<Use> = Vec::new();
     for (index, lora) in spec.lora.iter().enumerate() {
@@ -240,6 +239,12 @@ impl<'a> Builder<'a> {
         let head = sides.is_some_and(|(_, output)| by_name.contains_key(output));
         let tie = tie::decide(base, sides, head, spec.tied)?;
         let mut report = Report::default();
+        if !base.skipped.is_empty() {
+            report.warn(format!("the base: entries that are no tensors were skipped: {}", base.skipped.join(", ")));
+        }
+        if !base.listed {
+            report.note("the base's store cannot list: beside the weights only files of common names travel".into());
+        }
         if tie.untied_by_request {
             report.note("input and output embedding are two tensors, as --tied false says, and tie_word_embeddings becomes false".into());
         }
@@ -266,13 +271,17 @@ impl<'a> Builder<'a> {
         let adapter = &self.inventory.adapters[usage.index];
         let head = self.tied.map(|(_, output)| output);
         let resolved = resolve(adapter, &BaseNames { by_name: &self.by_name, head }, effort)?;
-        self.report.adapters.push(AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved));
+        let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
+        self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });
         self.warn(number, adapter, &resolved);
         if usage.weight == 0.0 {
             self.report.note(format!("adapter {} has weight 0 and changes nothing", number + 1));
             return Ok(());
         }
         self.check_weight(usage.weight, &resolved)?;
+        for (left, right, why) in &resolved.equals {
+            self.must_equal(left, right, false, why)?;
+        }
         if resolved.edits.iter().any(|e| self.sides.is_some_and(|(i, o)| e.tensor == i || e.tensor == o)) {
             self.look_at_the_tie()?;
         }
@@ -310,6 +319,10 @@ impl<'a> Builder<'a> {
         if !adapter.skipped.is_empty() {
             self.report
                 .warn(format!("adapter {n}: entries that are no tensors were skipped: {}", adapter.skipped.join(", ")));
+        }
+        for file in &adapter.extra {
+            let (name, count) = (&file.name, file.tensors.len());
+            self.report.note(format!("adapter {n}: {name} holds {count} tensors that replace those of the base"));
         }
         let Some(named) = &adapter.config.base_model else { return };
         let last = |s: &str| s.trim_end_matches('/').rsplit('/').next().unwrap_or(s).to_lowercase();

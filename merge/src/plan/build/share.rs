@@ -4,6 +4,7 @@ use super::{Builder, Equal};
 use crate::adapter::resolve::{Change, Edit, Origin};
 use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
+use crate::plan::inventory::Source;
 
 impl Builder<'_> {
     /// What must be settled before an edit touches one side of the embeddings.
@@ -68,7 +69,7 @@ impl Builder<'_> {
     }
 
     fn expect_equal(&mut self, ins: &[&Edit], out: &Edit) -> Result<()> {
-        let why = "both sides of a tied embedding carry it".to_owned();
+        let why = "both sides of a tied embedding carry it";
         for inn in ins {
             let (pairs, transposed) = match (&inn.change, &out.change) {
                 (Change::Replace { source: a, .. }, Change::Replace { source: b, .. }) => (vec![(a, b)], false),
@@ -88,25 +89,24 @@ impl Builder<'_> {
                 _ => continue,
             };
             for (left, right) in pairs {
-                let shape: Vec<u64> =
-                    if transposed { right.shape.iter().rev().copied().collect() } else { right.shape.clone() };
-                if left.shape != shape || left.dtype != right.dtype {
-                    return Err(Error::new(
-                        Kind::Conflict,
-                        format!(
-                            "{} ({} {:?}) and {} ({} {:?}) must be equal: {why}",
-                            left.name,
-                            left.dtype.name(),
-                            left.shape,
-                            right.name,
-                            right.dtype.name(),
-                            right.shape
-                        ),
-                    ));
-                }
-                self.equals.push(Equal { left: left.clone(), right: right.clone(), transposed, why: why.clone() });
+                self.must_equal(left, right, transposed, why)?;
             }
         }
+        Ok(())
+    }
+
+    /// Notes that two tensors must hold the same values, or the same values transposed.
+    pub(super) fn must_equal(&mut self, left: &Source, right: &Source, transposed: bool, why: &str) -> Result<()> {
+        let shape: Vec<u64> =
+            if transposed { right.shape.iter().rev().copied().collect() } else { right.shape.clone() };
+        if left.shape != shape || left.dtype != right.dtype {
+            let shown = |s: &Source| format!("{} ({} {:?})", s.name, s.dtype.name(), s.shape);
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("{} and {} must be equal: {why}", shown(left), shown(right)),
+            ));
+        }
+        self.equals.push(Equal { left: left.clone(), right: right.clone(), transposed, why: why.to_owned() });
         Ok(())
     }
 

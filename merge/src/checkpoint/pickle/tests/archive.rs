@@ -82,7 +82,7 @@ fn the_zip_crate_reads_what_is_made_here_and_the_reverse() {
 fn what_is_not_a_zip_of_torch_is_told_apart() {
     assert_refused(&Object::of(b""), Kind::BadPickle, "not a file of torch.save");
     assert_refused(&Object::of(b"PK\x03\x04"), Kind::BadPickle, "do not end with a zip directory");
-    assert_refused(&Object::of(b"\x80\x02}q\0."), Kind::BadPickle, "not a file of torch.save");
+    assert_refused(&Object::of(b"\x80\x02}q\0."), Kind::Unsupported, "a pickle in the old form");
     assert_refused(&Object::of(b"<!doctype html>"), Kind::BadPickle, "not a file of torch.save");
     let pointer = Object::of(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
     assert!(refused(&pointer).advice().unwrap().contains("git lfs pull"));

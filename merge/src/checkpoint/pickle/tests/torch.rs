@@ -75,4 +75,16 @@ fn slices_of_one_storage_are_ranges_of_it() {
 fn the_format_before_zip_is_refused_with_advice() {
     assert_refused(&Object::of(LEGACY), Kind::Unsupported, "before 1.6");
     assert!(super::refused(&Object::of(LEGACY)).advice().unwrap().contains("current torch"));
+    let mut tar = vec![0; 600];
+    tar[257..262].copy_from_slice(b"ustar");
+    for old in [
+        b"L119547037146038801333356L\n.".as_slice(),
+        b"\x80\x04\x95\r\0\0\0\0\0\0\0\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+        &tar,
+    ] {
+        assert_refused(&Object::of(old), Kind::Unsupported, "before 1.6");
+    }
+    // pickle.dump of a dictionary.
+    assert_refused(&Object::of(b"\x80\x04}\x94."), Kind::Unsupported, "a pickle in the old form");
+    assert_refused(&Object::of(b"\x80\x04"), Kind::Unsupported, "a pickle in the old form");
 }
