@@ -45,6 +45,10 @@ impl Driver {
                 metrics::counter!("shardfuse_workers_lost_total").increment(1);
                 info!(merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
             }
+            Action::Stalled { worker } => {
+                metrics::counter!("shardfuse_workers_stalled_total").increment(1);
+                warn!(merge = %self.setup.label, %worker, "its tasks stood still while other workers went on; they go to others");
+            }
             Action::SetAside { worker, strikes, message } => {
                 warn!(merge = %self.setup.label, %worker, strikes, error = %message, "set aside after failures of its own");
                 let error = self.aside.set(worker, Error::new(Kind::Internal, message));

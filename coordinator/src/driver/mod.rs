@@ -31,7 +31,7 @@ use tracing::debug;
 use crate::admit::Ready;
 use crate::journal::PieceRecord;
 use crate::persist::{Persisted, Persister};
-use crate::schedule::{Epoch, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId};
+use crate::schedule::{Effort, Epoch, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId};
 use crate::service::ToWorker;
 
 use aside::Aside;
@@ -70,8 +70,8 @@ pub enum Input {
     Beat {
         /// The worker.
         worker: WorkerId,
-        /// Its attempts.
-        running: Vec<(TaskId, Epoch)>,
+        /// Its attempts, and how far they are.
+        running: Vec<(TaskId, Epoch, Effort)>,
     },
     /// A worker said something about this merge, or that it drains.
     Said {

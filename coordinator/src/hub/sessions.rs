@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use super::actor::Hub;
 use super::{Session, WorkerView};
 use crate::driver::Input;
-use crate::schedule::{Epoch, TaskId, WorkerId};
+use crate::schedule::{Effort, Epoch, TaskId, WorkerId};
 use crate::service::ToWorker;
 
 /// A worker as the hub holds it.
@@ -74,6 +74,10 @@ impl Worker {
 /// The device classes of which a worker could take a task now.
 pub(super) fn able_classes(workers: &BTreeMap<WorkerId, Worker>, now: Instant, lease: Duration) -> BTreeSet<&str> {
     workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect()
+}
+
+fn effort(told: v1::Effort) -> Effort {
+    Effort { read: told.bytes_read, fused: told.bytes_fused, put: told.bytes_put }
 }
 
 impl Hub {
@@ -181,20 +185,21 @@ impl Hub {
         worker.running = u32::try_from(beat.running.len()).unwrap_or(u32::MAX);
         (worker.bytes_put, worker.bytes_read) = (beat.bytes_put, beat.bytes_read);
         worker.memory_used = beat.memory_used;
-        let mut by_label: BTreeMap<String, Vec<v1::Attempt>> = BTreeMap::new();
-        for attempt in beat.running {
-            by_label.entry(attempt.merge.clone()).or_default().push(attempt);
+        let mut by_label: BTreeMap<String, Vec<(v1::Attempt, Effort)>> = BTreeMap::new();
+        let efforts = beat.efforts.into_iter().map(effort).chain(std::iter::repeat(Effort::default()));
+        for (attempt, effort) in beat.running.into_iter().zip(efforts) {
+            by_label.entry(attempt.merge.clone()).or_default().push((attempt, effort));
         }
         let worker = &self.workers[&id];
         for merge in self.merges.values() {
             let Some(running) = merge.running().filter(|r| r.class == worker.class) else { continue };
             let attempts = by_label.get(&running.label).map(Vec::as_slice).unwrap_or_default();
-            let ids = attempts.iter().map(|a| (TaskId(a.task), Epoch(a.epoch))).collect();
+            let ids = attempts.iter().map(|(a, effort)| (TaskId(a.task), Epoch(a.epoch), *effort)).collect();
             if running.inbox.send(Input::Beat { worker: id, running: ids }).await.is_ok() {
                 by_label.remove(&running.label);
             }
         }
-        for attempt in by_label.into_values().flatten() {
+        for (attempt, _) in by_label.into_values().flatten() {
             worker.tell(to_worker::Message::Revoke(v1::Revoke { attempt: Some(attempt) }));
         }
     }

@@ -4,6 +4,7 @@
 
 mod ending;
 mod fixture;
+mod idling;
 mod recovery;
 mod service;
 mod sharing;

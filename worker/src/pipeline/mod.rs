@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::Failure;
 use crate::device::Device;
 use crate::device::cpu::Kernels;
-use crate::session::{Gate, Work};
+use crate::session::{Gate, Meter, Work};
 
 mod budget;
 mod cache;
@@ -204,9 +204,15 @@ impl Pipeline {
     }
 
     /// Does an assignment, sending each piece as it is finished. No piece begins while the gate is closed.
-    async fn work(&self, assignment: &Assignment, done: &mpsc::Sender<Done>, gate: &Gate) -> Result<(), Failure> {
+    async fn work(
+        &self,
+        assignment: &Assignment,
+        done: &mpsc::Sender<Done>,
+        gate: &Gate,
+        meter: &Meter,
+    ) -> Result<(), Failure> {
         permit::check(&self.shared.allow, assignment)?;
-        let inputs = Inputs::new(&self.shared, &assignment.objects)?;
+        let inputs = Inputs::new(&self.shared, &assignment.objects, meter)?;
         let attempt = v1::Attempt { task: assignment.task, epoch: assignment.epoch, merge: assignment.merge.clone() };
         match &assignment.job {
             Job::Fill(fill) => {
@@ -254,6 +260,7 @@ impl Pipeline {
         turn.moved(length);
         shared.took(Stage::Put, putting);
         shared.bytes_put.fetch_add(length, Ordering::Relaxed);
+        inputs.meter().put(length);
         metrics::counter!("shardfuse_put_bytes_total").increment(length);
         let receipt = v1::PartReceipt { store_id: store_id.as_str().to_owned(), length, chaining: chaining.to_vec() };
         let (zero, live): (Vec<_>, Vec<_>) = filled.seen.into_iter().partition(|(_, zero)| *zero);
@@ -279,6 +286,7 @@ impl Pipeline {
         let name = format!("block {block} of the norms of {}", gauge.measure.tensor);
         let _share = shared.admit(gate, gauge::need(shared, gauge), &name).await?;
         let sums = gauge::block(shared, inputs, norms, gauge, block).await?;
+        inputs.meter().fused(8 * sums.len() as u64);
         let bytes = sums.iter().flat_map(|s| s.to_le_bytes()).collect();
         Ok(Done {
             attempt: None,
@@ -312,8 +320,14 @@ impl Work for Pipeline {
         }
     }
 
-    async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
-        self.work(&assignment, &done, &gate).await
+    async fn run(
+        &self,
+        assignment: Assignment,
+        done: mpsc::Sender<Done>,
+        gate: Gate,
+        meter: Meter,
+    ) -> Result<(), Failure> {
+        self.work(&assignment, &done, &gate, &meter).await
     }
 }
 

@@ -174,6 +174,7 @@ struct Job {
     task: u32,
     done: mpsc::Sender<Done>,
     gate: Gate,
+    meter: Meter,
     end: oneshot::Sender<Result<(), Failure>>,
 }
 
@@ -191,9 +192,15 @@ impl Work for Scripted {
         Usage { bytes_put: 1, bytes_read: 2, memory_used: 3 }
     }
 
-    async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
+    async fn run(
+        &self,
+        assignment: Assignment,
+        done: mpsc::Sender<Done>,
+        gate: Gate,
+        meter: Meter,
+    ) -> Result<(), Failure> {
         let (end, ended) = oneshot::channel();
-        let sent = self.jobs.send(Job { task: assignment.task, done, gate, end });
+        let sent = self.jobs.send(Job { task: assignment.task, done, gate, meter, end });
         assert!(sent.is_ok(), "the test listens");
         ended.await.unwrap_or(Ok(()))
     }
@@ -330,6 +337,26 @@ impl Stage {
     fn leave(&mut self) {
         self.shutdown.take().unwrap().send(GRACE).unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_tells_how_far_each_attempt_is() {
+    let mut stage = stage(2);
+    let (mut peer, _) = stage.session().await;
+    peer.assign(1).await;
+    let first = stage.job().await;
+    for task in [2, 3] {
+        peer.assign(task).await;
+    }
+    let second = stage.job().await;
+    first.meter.read(10);
+    first.meter.fused(20);
+    second.meter.put(30);
+    peer.until_alive(&[1, 2, 3]).await;
+    let from_worker::Message::Heartbeat(beat) = peer.next().await else { panic!("a heartbeat is due") };
+    let effort = |bytes_read, bytes_fused, bytes_put| v1::Effort { bytes_read, bytes_fused, bytes_put };
+    assert_eq!(beat.running, [named(1), named(2), named(3)]);
+    assert_eq!(beat.efforts, [effort(10, 20, 0), effort(0, 0, 30), effort(0, 0, 0)], "the third waits for a slot");
 }
 
 #[tokio::test(start_paused = true)]
