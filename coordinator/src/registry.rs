@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! merges/<id>    a merge: what was asked for, what its submitter allowed that is not done yet, and how it ended
+//! session-key    what the secrets of workers' sessions are made with (`hub/enrol.rs`)
 //! ```
 //!
 //! One object a merge, replaced in one step. How far a merge is stands in its output's own state.
@@ -156,13 +157,19 @@ impl Record {
 #[derive(Debug, Clone)]
 pub struct Registry {
     stores: Arc<Stores>,
+    state: Location,
     at: Location,
 }
 
 impl Registry {
     /// Records below a URL.
     pub fn new(stores: Arc<Stores>, state: &Location) -> Result<Registry> {
-        Ok(Registry { stores, at: join(state, "merges")? })
+        Ok(Registry { stores, at: join(state, "merges")?, state: state.clone() })
+    }
+
+    /// Where a coordinator keeps what it must know.
+    pub fn state(&self) -> &Location {
+        &self.state
     }
 
     /// Writes a record. When this returns, a coordinator that starts will find it.

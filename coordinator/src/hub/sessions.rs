@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker, to_worker};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::actor::Hub;
+use super::enrol::{Enrolment, Registration};
 use super::{Session, WorkerView};
 use crate::driver::Input;
 use crate::schedule::{Effort, Epoch, TaskId, WorkerId};
@@ -19,6 +21,8 @@ pub(super) struct Worker {
     pub(super) name: String,
     pub(super) class: String,
     pub(super) slots: u32,
+    /// When its number was registered.
+    registration: Registration,
     memory: u64,
     pub(super) session: Option<Open>,
     pub(super) draining: bool,
@@ -76,18 +80,35 @@ pub(super) fn able_classes(workers: &BTreeMap<WorkerId, Worker>, now: Instant, l
     workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect()
 }
 
+fn taken(id: WorkerId) -> Error {
+    Error::new(Kind::OutputBusy, format!("worker {id} has a session, and this one does not show its secret"))
+        .hint("a worker takes a new number whenever it starts; if this is the same process, its number is free again two leases after it was last heard of")
+}
+
 fn effort(told: v1::Effort) -> Effort {
     Effort { read: told.bytes_read, fused: told.bytes_fused, put: told.bytes_put }
 }
 
 impl Hub {
-    pub(super) async fn join(&mut self, hello: v1::Hello, outbound: mpsc::Sender<ToWorker>) -> Session {
-        let id = WorkerId(hello.worker_id);
+    pub(super) async fn join(&mut self, who: Enrolment, outbound: mpsc::Sender<ToWorker>) -> Result<Session> {
+        let id = WorkerId(who.hello.worker_id);
+        let (hello, registration) = (&who.hello, who.registration);
+        if let Some(there) = self.workers.get(&id) {
+            if !who.beats(there.registration) {
+                warn!(worker = %id, name = hello.name, taken_by = there.name, "a worker under another's number is refused");
+                metrics::counter!("shardfuse_sessions_refused_total").increment(1);
+                return Err(taken(id));
+            }
+            if there.registration != registration {
+                warn!(worker = %id, name = hello.name, taken_by = there.name, "a worker has its number back");
+                self.forget(id).await;
+            } else if there.class != hello.device_class {
+                self.forget(id).await;
+            }
+        }
+        let hello = who.hello;
         let number = self.next();
         let (open, closed) = watch::channel(());
-        if self.workers.get(&id).is_some_and(|w| w.class != hello.device_class) {
-            self.forget(id).await;
-        }
         info!(worker = %id, name = hello.name, class = hello.device_class, slots = hello.slots, "a worker joined");
         let before = self.workers.insert(
             id,
@@ -95,6 +116,7 @@ impl Hub {
                 name: hello.name,
                 class: hello.device_class,
                 slots: hello.slots,
+                registration,
                 memory: hello.memory_bytes,
                 session: Some(Open { number, outbound, _open: open }),
                 draining: false,
@@ -111,7 +133,7 @@ impl Hub {
         self.introduce(id).await;
         self.start_queued();
         self.deal().await;
-        Session { number, closed }
+        Ok(Session { number, closed })
     }
 
     /// Tells the drivers of a worker's class that it is there.

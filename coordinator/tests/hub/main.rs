@@ -4,6 +4,7 @@
 
 mod ending;
 mod fixture;
+mod forging;
 mod idling;
 mod recovery;
 mod service;

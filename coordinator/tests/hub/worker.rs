@@ -18,6 +18,8 @@ use crate::fixture::PATIENCE;
 pub struct Worker {
     pub id: WorkerId,
     pub session: Session,
+    /// What it shows when it connects again.
+    pub secret: Vec<u8>,
     hub: Handle,
     stores: Arc<Stores>,
     inbound: mpsc::Receiver<ToWorker>,
@@ -37,6 +39,7 @@ pub fn hello(id: u64, class: &str, slots: u32) -> v1::Hello {
         device_class: class.to_owned(),
         memory_bytes: 1 << 30,
         slots,
+        ..v1::Hello::default()
     }
 }
 
@@ -53,10 +56,13 @@ impl Worker {
     pub async fn with_room(hub: &Handle, stores: &Arc<Stores>, hello: v1::Hello, room: usize) -> Worker {
         let id = hello.worker_id;
         let (outbound, inbound) = mpsc::channel(room);
-        let session = hub.join(hello, outbound).await.unwrap();
+        let enrolment = hub.enrol(hello, None).unwrap();
+        let secret = enrolment.secret();
+        let session = hub.join(enrolment, outbound).await.unwrap();
         Worker {
             id: WorkerId(id),
             session,
+            secret,
             hub: hub.clone(),
             stores: stores.clone(),
             inbound,
@@ -65,6 +71,12 @@ impl Worker {
             acked: Vec::new(),
             stopped: false,
         }
+    }
+
+    /// The same worker in another session.
+    pub async fn again(&self, slots: u32) -> Worker {
+        let hello = v1::Hello { secret: self.secret.clone(), ..hello(self.id.0, "cpu", slots) };
+        Self::with_room(&self.hub, &self.stores, hello, 1024).await
     }
 
     /// Takes what has arrived.

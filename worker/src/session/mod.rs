@@ -145,6 +145,7 @@ where
         device_class: work.device_class(),
         memory_bytes: options.memory,
         slots: options.slots,
+        secret: Vec::new(),
     };
     let (said_in, said) = mpsc::channel(64);
     let (pieces_in, pieces) = mpsc::channel(64);

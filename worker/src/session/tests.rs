@@ -67,7 +67,12 @@ impl Peer {
     }
 
     async fn welcome_as(&self, protocol_version: u32) {
-        self.send(to_worker::Message::Welcome(v1::Welcome { protocol_version, heartbeat_ms: 5_000 })).await;
+        self.send(to_worker::Message::Welcome(v1::Welcome {
+            protocol_version,
+            heartbeat_ms: 5_000,
+            secret: format!("after {:?}", self.hello.secret).into_bytes(),
+        }))
+        .await;
     }
 
     async fn assign(&self, task: u32) {
@@ -337,6 +342,21 @@ impl Stage {
     fn leave(&mut self) {
         self.shutdown.take().unwrap().send(GRACE).unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_of_the_last_welcome_is_shown_in_the_next_hello() {
+    let mut stage = stage(1);
+    let (peer, _) = stage.session().await;
+    assert_eq!(peer.hello.secret, b"");
+    let given = format!("after {:?}", Vec::<u8>::new()).into_bytes();
+    stage.cut(peer, 2);
+    let (peer, _) = stage.session().await;
+    assert_eq!(peer.hello.secret, given);
+    let given = format!("after {given:?}").into_bytes();
+    stage.cut(peer, 0);
+    let (peer, _) = stage.session().await;
+    assert_eq!(peer.hello.secret, given);
 }
 
 #[tokio::test(start_paused = true)]
