@@ -128,12 +128,20 @@ pub struct Record {
     /// Replace what is in the output. Taken back likewise.
     #[serde(default)]
     pub force: bool,
+    /// The share of the parts that other workers compute again before publication.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub verify_parts: f64,
     /// Somebody wants it to stop; `true` also discards what is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
     /// Its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl Record {
@@ -147,6 +155,7 @@ impl Record {
             submitted,
             restart: false,
             force: false,
+            verify_parts: 0.0,
             cancel: None,
             ended: None,
         }

@@ -52,7 +52,7 @@ impl Driver {
             tasks_running: p.running,
             tasks_total: p.waiting + p.running + p.done,
             workers: u32::try_from(p.workers).unwrap_or(u32::MAX),
-            demand: self.schedule.demand(),
+            demand: if self.checks.is_under_way() { self.checks.demand() } else { self.schedule.demand() },
             benched: self.schedule.benched(),
             retries: counters.retries,
             retries_by: counters.retries_by,

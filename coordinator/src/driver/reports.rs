@@ -16,7 +16,9 @@ impl Driver {
             debug!(%worker, "a report from a worker that takes no part is ignored");
             return None;
         }
-        let ids = |a: &Option<v1::Attempt>| a.as_ref().map(|a| (TaskId(a.task), Epoch(a.epoch)));
+        // Attempts that are no tasks are checks, and go another way.
+        let task = |a: &&v1::Attempt| self.is_task(a.task);
+        let ids = |a: &Option<v1::Attempt>| a.as_ref().filter(task).map(|a| (TaskId(a.task), Epoch(a.epoch)));
         match message {
             from_worker::Message::Draining(_) => Some(Event::Draining { worker }),
             from_worker::Message::TaskFailed(failed) => {
@@ -28,7 +30,7 @@ impl Driver {
                 match self.receipt(task, &done) {
                     Some(receipt) => {
                         let piece = Piece(done.piece);
-                        self.extra = Some(done);
+                        self.extra = Some((worker, done));
                         Some(Event::PieceDone { worker, task, epoch, piece, receipt })
                     }
                     None => {

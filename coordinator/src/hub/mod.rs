@@ -74,6 +74,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Limits of each merge's schedule.
     pub limits: Limits,
+    /// The share of the parts that other workers compute again before publication, of a merge that says nothing about it.
+    pub verify_parts: f64,
     /// One worker and one merge, nobody else will come: the merge ends when the worker cannot go on.
     pub alone: bool,
     /// How long a merge lives of which every worker was set aside with the same failure.
@@ -97,6 +99,7 @@ impl Default for Options {
             max_ended: 1_000,
             heartbeat: Duration::from_secs(5),
             limits: Limits::default(),
+            verify_parts: 0.0,
             alone: false,
             patience: Duration::from_secs(60),
             watch_every: Duration::from_secs(10),
@@ -120,6 +123,8 @@ pub struct Submission {
     pub priority: i32,
     /// The device; `None` is the coordinator's default.
     pub device: Option<Device>,
+    /// The share of the parts that other workers compute again before publication; `None` is the coordinator's default.
+    pub verify_parts: Option<f64>,
 }
 
 /// A merge that was admitted already: the local command does that itself.

@@ -9,4 +9,5 @@ mod idling;
 mod recovery;
 mod service;
 mod sharing;
+mod verifying;
 mod worker;

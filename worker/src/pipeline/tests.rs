@@ -106,6 +106,7 @@ impl Bench {
             size: self.at,
             part_size,
             parts: (0..self.at.div_ceil(part_size) as u32).collect(),
+            check: false,
             header: (header.to_string(), HEADER),
             tensors: self.tensors.clone(),
             measured: self.measured.clone(),
@@ -241,6 +242,34 @@ async fn failing(b: &Bench, store: Arc<Faulty>, limit: u64) -> (Failure, u64) {
     let (send, _done) = mpsc::channel(64);
     let failure = pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap_err();
     (failure, store.calls(Operation::Read) - before)
+}
+
+#[tokio::test]
+async fn a_check_reports_what_a_put_would_and_puts_nothing() {
+    let mut b = Bench::new();
+    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    let store = Arc::new(Faulty::new(Arc::new(Local::new())));
+    let mut assignment = b.assignment(&*store, 8 << 10).await;
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 2, Device::Cpu).unwrap();
+    let mut chainings = Vec::new();
+    for check in [false, true] {
+        let Job::Fill(fill) = &mut assignment.job else { panic!("parts are filled") };
+        fill.check = check;
+        let before = store.calls(Operation::PutPart);
+        let (send, mut done) = mpsc::channel(1000);
+        pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
+        drop(send);
+        let mut all = std::collections::BTreeMap::new();
+        while let Some(report) = done.recv().await {
+            let Some(v1::piece_done::Result::Part(part)) = report.result else { panic!("it is a part") };
+            assert_eq!(part.store_id.is_empty(), check);
+            all.insert(report.piece, (part.length, part.chaining));
+        }
+        assert_eq!(store.calls(Operation::PutPart) - before, if check { 0 } else { all.len() as u64 });
+        chainings.push(all);
+    }
+    assert!(chainings[0].len() > 1);
+    assert_eq!(chainings[0], chainings[1]);
 }
 
 #[tokio::test]
