@@ -17,6 +17,7 @@ fn exit_code(kind: Kind) -> u8 {
         | Kind::NoSpace
         | Kind::OutputBusy
         | Kind::PartsLost
+        | Kind::Unverified
         | Kind::VerifyFailed
         | Kind::Internal => 1,
         Kind::MissingFile

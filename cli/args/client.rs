@@ -56,6 +56,9 @@ pub struct Submit {
     /// What the arithmetic runs on [default: the coordinator's own choice]
     #[arg(long, value_name = "cpu|cuda")]
     pub device: Option<String>,
+    /// Have this share of the parts (0 to 1) computed again on another worker before publication [default: the coordinator's own]
+    #[arg(long, value_name = "FRACTION", value_parser = super::share)]
+    pub verify_parts: Option<f64>,
     /// Follow the merge to its end. A coordinator that is not there yet is waited for, for five minutes
     #[arg(long)]
     pub wait: bool,

@@ -123,3 +123,12 @@ pub enum Command {
     #[command(after_long_help = certs::EXAMPLES)]
     Certs(Certs),
 }
+
+/// A share, from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(share) => Err(format!("{share} is not between 0 and 1")),
+        Err(_) => Err("expected a number from 0 to 1, such as 0.05".to_owned()),
+    }
+}

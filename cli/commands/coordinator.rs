@@ -43,6 +43,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
         heartbeat: lease / BEATS,
         limits: Limits { lease, ..Limits::default() },
         allow: allow.clone(),
+        verify_parts: args.verify_parts,
         ..Options::default()
     };
     let hub = hub::start(stores.clone(), Some(Registry::new(stores.clone(), &state)?), options).await?;

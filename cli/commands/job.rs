@@ -124,6 +124,7 @@ async fn coordinate(
         force: args.force,
         priority: 0,
         device: Some(if on_cpu { hub::Device::Cpu } else { hub::Device::Cuda }),
+        verify_parts: Some(args.verify_parts),
     };
     let merge = hub.submit(submission).await?.0.id;
     let views = hub.get(merge).await?.ok_or_else(|| internal("the merge is not known to its own hub"))?;

@@ -18,6 +18,7 @@ pub async fn run(args: Submit, global: &Global) -> Result<()> {
         force: args.force,
         priority: args.priority,
         device: device(args.device)?,
+        verify_parts: args.verify_parts,
     };
     if args.wait {
         let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
@@ -55,6 +56,7 @@ pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()
         force: args.force,
         priority: args.priority,
         device: device(args.device)?,
+        verify_parts: None,
     };
     let mut client = Client::to(target).await?;
     let (merge, known) = client.submit(request).await?;

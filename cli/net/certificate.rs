@@ -7,6 +7,23 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// A certificate carries a role as a URI among its subject's alternative names: this, and the role's name.
 pub const ROLE_URI: &str = "urn:shardfuse:role:";
 
+/// A certificate that belongs to one worker carries its name as a URI: this, and the name.
+pub const WORKER_URI: &str = "urn:shardfuse:worker:";
+
+/// The name that a certificate gives to one worker alone. None for one that workers share, and for one with several names.
+pub fn worker_name(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut found = names.value.general_names.iter().filter_map(|n| match n {
+        GeneralName::URI(uri) => uri.strip_prefix(WORKER_URI),
+        _ => None,
+    });
+    match (found.next(), found.next()) {
+        (Some(name), None) if !name.is_empty() => Some(name.to_owned()),
+        _ => None,
+    }
+}
+
 /// What the bearer of a certificate may do. A certificate with both roles may do everything that a peer can ask for.
 /// None without a role, with one that is not known, or for bytes that are no certificate.
 pub fn role(der: &[u8]) -> Option<Role> {
@@ -70,6 +87,21 @@ mod tests {
             assert_eq!(role(&with(&uris)), expected, "{uris:?}");
         }
         assert_eq!(role(b"no certificate"), None);
+    }
+
+    #[test]
+    fn a_worker_has_a_name_if_its_certificate_has_one_and_no_other() {
+        let role = "urn:shardfuse:role:worker";
+        for (uris, expected) in [
+            (vec![role, "urn:shardfuse:worker:pod-7"], Some("pod-7")),
+            (vec![role], None),
+            (vec![role, "urn:shardfuse:worker:"], None),
+            (vec!["urn:shardfuse:worker:a", "urn:shardfuse:worker:b"], None),
+            (vec![role, "spiffe://cluster/worker"], None),
+        ] {
+            assert_eq!(worker_name(&with(&uris)).as_deref(), expected, "{uris:?}");
+        }
+        assert_eq!(worker_name(b"no certificate"), None);
     }
 
     #[test]

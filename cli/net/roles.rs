@@ -1,11 +1,11 @@
-//! Roles into requests.
+//! Roles and names into requests.
 
-use shardfuse_coordinator::service::role::Role;
+use shardfuse_coordinator::service::role::{PeerName, Role};
 use tonic::{Request, Status};
 
 use super::certificate;
 
-/// Puts the role of a connection into its requests. A request from a client without a role goes on without: health
+/// Puts the role of a connection into its requests, and the name that a certificate gives to one worker. A request from a client without a role goes on without: health
 /// and reflection ask for none, and the services refuse it.
 #[derive(Debug, Clone, Copy)]
 pub enum Roles {
@@ -17,15 +17,22 @@ pub enum Roles {
 
 impl tonic::service::Interceptor for Roles {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let role = match self {
-            Roles::Fixed(role) => Some(*role),
+        let (role, name) = match self {
+            Roles::Fixed(role) => (Some(*role), None),
             Roles::FromCertificate => {
-                request.peer_certs().and_then(|certs| certs.first().and_then(|leaf| certificate::role(leaf)))
+                let certificates = request.peer_certs();
+                let leaf = certificates.as_ref().and_then(|certs| certs.first());
+                (leaf.and_then(|leaf| certificate::role(leaf)), leaf.and_then(|leaf| certificate::worker_name(leaf)))
             }
         };
-        request.extensions_mut().remove::<Role>();
+        let extensions = request.extensions_mut();
+        extensions.remove::<Role>();
+        extensions.remove::<PeerName>();
         if let Some(role) = role {
-            request.extensions_mut().insert(role);
+            extensions.insert(role);
+        }
+        if let Some(name) = name {
+            extensions.insert(PeerName(name));
         }
         Ok(request)
     }

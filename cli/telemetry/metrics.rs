@@ -49,8 +49,11 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
     ("shardfuse_lease_expiries_total", Unit::Count, "Leases whose worker was not heard of in time"),
     ("shardfuse_late_receipts_total", Unit::Count, "Reports of attempts that had ended, and of parts that were done"),
     ("shardfuse_workers_lost_total", Unit::Count, "Workers that were not heard of for a lease"),
+    ("shardfuse_workers_stalled_total", Unit::Count, "Workers whose tasks stood still while others went on"),
     ("shardfuse_reconnects_total", Unit::Count, "Sessions of workers that were known"),
     ("shardfuse_reports_unknown_total", Unit::Count, "Reports of merges that do not run here"),
+    ("shardfuse_sessions_refused_total", Unit::Count, "Sessions under the number of another worker"),
+    ("shardfuse_workers_odd_total", Unit::Count, "Workers that computed other bytes than two others"),
     ("shardfuse_sessions_cut_total", Unit::Count, "Sessions closed since their worker did not read"),
 ];
 

@@ -96,8 +96,9 @@ async fn worker(hub: Handle, id: u64) {
         device_class: "cpu".into(),
         memory_bytes: 16 << 30,
         slots: SLOTS,
+        ..v1::Hello::default()
     };
-    let session = hub.join(hello, outbound).await.unwrap().number;
+    let session = hub.join(hub.enrol(hello, None).unwrap(), outbound).await.unwrap().number;
     let id = shardfuse_coordinator::schedule::WorkerId(id);
     let say = async |message: from_worker::Message| {
         let wire = v1::FromWorker { message: Some(message) }.encode_to_vec();

@@ -1,6 +1,6 @@
 //! Admission: whether a merge may begin in an output, goes on from an earlier start, or is done already.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,6 +60,8 @@ pub struct Ready {
     pub claim: Claim,
     /// Finished pieces.
     pub done: HashMap<(u32, u32), PieceRecord>,
+    /// Workers that computed other bytes than two others in an earlier run.
+    pub odd: BTreeSet<u64>,
     /// Measurements that are whole.
     pub measured: Vec<Measured>,
     /// The journal, until the driver takes it.
@@ -273,6 +275,7 @@ impl Admission<'_> {
             epoch: claim.epoch,
             claim,
             done: history.pieces,
+            odd: history.odd,
             measured,
             journal: Some(journal),
             replaces: self.state.has(REPLACES).await?,

@@ -36,6 +36,9 @@ pub struct PieceRecord {
     pub length: u64,
     /// BLAKE3 chaining value.
     pub chaining: blake3::Hash,
+    /// Who made it. Not there in journals of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u64>,
     /// Factors of which everything that was read is zero.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zero: Vec<String>,
@@ -87,6 +90,11 @@ pub enum Record {
         /// Pairs of task and piece.
         pieces: Vec<(u32, u32)>,
     },
+    /// Workers that computed other bytes than two others: they get nothing more of this merge.
+    Odd {
+        /// Their numbers.
+        workers: Vec<u64>,
+    },
     /// The coordinator stopped in order: nobody works here.
     Closed {},
 }
@@ -117,6 +125,8 @@ pub struct History {
     pub announced: Vec<(String, u64, String)>,
     /// Files of publication of which an upload may have begun whose id nobody knows.
     pub unannounced: BTreeSet<String>,
+    /// Workers that computed other bytes than two others.
+    pub odd: BTreeSet<u64>,
     /// When a coordinator last wrote something, in seconds since 1970.
     pub last: u64,
     /// Whether the last coordinator stopped in order.
@@ -206,6 +216,7 @@ impl History {
             Record::Pieces(pieces) => self.pieces.extend(pieces.into_iter().map(|p| ((p.task, p.piece), p))),
             Record::Dropped { file } => self.forget(file, tasks),
             Record::Lost { pieces } => pieces.iter().for_each(|key| _ = self.pieces.remove(key)),
+            Record::Odd { workers } => self.odd.extend(workers),
         }
     }
 

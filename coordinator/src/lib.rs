@@ -4,6 +4,7 @@
 //! messages between workers and drivers, and keeps all merges.
 
 pub mod admit;
+pub mod checks;
 pub mod clean;
 pub mod counters;
 pub mod driver;

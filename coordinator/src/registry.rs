@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! merges/<id>    a merge: what was asked for, what its submitter allowed that is not done yet, and how it ended
+//! session-key    what the secrets of workers' sessions are made with (`hub/enrol.rs`)
 //! ```
 //!
 //! One object a merge, replaced in one step. How far a merge is stands in its output's own state.
@@ -127,12 +128,20 @@ pub struct Record {
     /// Replace what is in the output. Taken back likewise.
     #[serde(default)]
     pub force: bool,
+    /// The share of the parts that other workers compute again before publication.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub verify_parts: f64,
     /// Somebody wants it to stop; `true` also discards what is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
     /// Its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl Record {
@@ -146,6 +155,7 @@ impl Record {
             submitted,
             restart: false,
             force: false,
+            verify_parts: 0.0,
             cancel: None,
             ended: None,
         }
@@ -156,13 +166,19 @@ impl Record {
 #[derive(Debug, Clone)]
 pub struct Registry {
     stores: Arc<Stores>,
+    state: Location,
     at: Location,
 }
 
 impl Registry {
     /// Records below a URL.
     pub fn new(stores: Arc<Stores>, state: &Location) -> Result<Registry> {
-        Ok(Registry { stores, at: join(state, "merges")? })
+        Ok(Registry { stores, at: join(state, "merges")?, state: state.clone() })
+    }
+
+    /// Where a coordinator keeps what it must know.
+    pub fn state(&self) -> &Location {
+        &self.state
     }
 
     /// Writes a record. When this returns, a coordinator that starts will find it.

@@ -59,6 +59,8 @@ pub enum Kind {
     OutputBusy,
     /// The store does not make a file of parts that it had taken; they are made again when the merge goes on.
     PartsLost,
+    /// Parts were to be computed again on another worker, and what came out decides nothing.
+    Unverified,
     /// An output does not match its manifest.
     VerifyFailed,
     /// Stopped on request; the merge can go on.
@@ -96,6 +98,7 @@ impl Kind {
             Kind::OutputExists => "output_exists",
             Kind::OutputBusy => "output_busy",
             Kind::PartsLost => "parts_lost",
+            Kind::Unverified => "unverified",
             Kind::VerifyFailed => "verify_failed",
             Kind::Interrupted => "interrupted",
             Kind::Internal => "internal",

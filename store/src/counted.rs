@@ -171,6 +171,10 @@ impl Store for Counted {
         Ok(buf)
     }
 
+    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
+        self.inner.may_be_part(part, length, id)
+    }
+
     async fn complete(
         &self,
         at: &Location,

@@ -288,6 +288,10 @@ impl Store for Memory {
         Err(Error::new(ErrorKind::Unsupported, at, "parts of an upload in progress cannot be read"))
     }
 
+    fn may_be_part(&self, _: PartSlot, _: u64, id: &PartId) -> bool {
+        id.as_str().len() == 32 && id.as_str().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
     async fn complete(
         &self,
         at: &Location,
@@ -297,6 +301,7 @@ impl Store for Memory {
     ) -> Result<Option<Pin>> {
         let mut state = self.state();
         let refuse = |message: String| Err(Error::new(ErrorKind::Permanent, at, message));
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidPart, at, message));
         let found = match state.upload(at, upload) {
             Ok(found) => found,
             Err(gone) => match state.object(at) {
@@ -317,8 +322,8 @@ impl Store for Memory {
                     }
                     whole.extend_from_slice(bytes);
                 }
-                Some((last, _)) => return refuse(format!("part {number} is {last}, not {id}")),
-                None => return refuse(format!("part {number} was not put")),
+                Some((last, _)) => return invalid(format!("part {number} is {last}, not {id}")),
+                None => return invalid(format!("part {number} was not put")),
             }
         }
         if whole.len() as u64 != size {

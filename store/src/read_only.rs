@@ -96,6 +96,10 @@ impl<R: ReadOnly> Store for R {
         refuse(self, at)
     }
 
+    fn may_be_part(&self, _: PartSlot, _: u64, _: &PartId) -> bool {
+        false
+    }
+
     async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<Option<Pin>> {
         refuse(self, at)
     }

@@ -90,6 +90,10 @@ impl Store for Refused {
         self.no(at)
     }
 
+    fn may_be_part(&self, _: PartSlot, _: u64, _: &PartId) -> bool {
+        false
+    }
+
     async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<Option<Pin>> {
         self.no(at)
     }

@@ -163,6 +163,10 @@ impl Store for Retrying {
         .await
     }
 
+    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
+        self.inner.may_be_part(part, length, id)
+    }
+
     async fn complete(
         &self,
         at: &Location,

@@ -86,6 +86,14 @@ impl Limits {
     pub const NONE: Limits = Limits { min_part: 0, max_part: u64::MAX, max_parts: u64::MAX };
 }
 
+/// The longest id that is taken. S3-compatible stores give out ids of a few hundred characters.
+const LONGEST_ID: usize = 2048;
+
+/// What every id is: some printable characters without spaces, and not endless.
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.len() <= LONGEST_ID && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Bytes at a URL. The module's documentation says what holds for every operation.
 #[async_trait]
 pub trait Store: Send + Sync + Debug + 'static {
@@ -186,6 +194,15 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// Where [`Store::boot_id`] is always `None` nobody needs it, and it may be `Unsupported`.
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>>;
+
+    /// Whether a text can be the id that this store gives a part of this length in this slot. Looks at its form alone, so that
+    /// a report can be refused when it arrives; whether the part is there, only [`Store::complete`] finds out.
+    ///
+    /// A store knows more than this default does. A decorator passes it on.
+    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
+        let _ = (part, length);
+        is_plain(id.as_str())
+    }
 
     /// Makes the upload the object at its path, in one step, from exactly these parts, in order of their numbers.
     ///

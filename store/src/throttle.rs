@@ -136,6 +136,10 @@ impl Store for Throttled {
         self.inner.read_part(at, upload, offset, buf).await
     }
 
+    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
+        self.inner.may_be_part(part, length, id)
+    }
+
     async fn complete(
         &self,
         at: &Location,

@@ -56,6 +56,7 @@ async fn a_session_that_makes_no_sense_ends_alone() {
         device_class: "cpu".into(),
         memory_bytes: 1,
         slots: 1,
+        ..v1::Hello::default()
     };
     let of_version =
         |protocol_version| say(from_worker::Message::Hello(v1::Hello { protocol_version, ..hello.clone() }));

@@ -14,6 +14,7 @@ fn hello() -> v1::FromWorker {
         device_class: "cpu".into(),
         memory_bytes: 1 << 30,
         slots: 4,
+        ..v1::Hello::default()
     };
     v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }
 }
@@ -34,6 +35,48 @@ async fn a_submitter_takes_no_tasks() {
     let mut session = work.session(tokio_stream::wrappers::ReceiverStream::new(said)).await.unwrap().into_inner();
     let first = session.message().await.unwrap().unwrap().message;
     assert!(matches!(first, Some(v1::to_worker::Message::Welcome(_))), "{first:?}");
+}
+
+/// Opens a session as worker 7 and returns what it is told first, with the session.
+async fn join(
+    fleet: &Fleet,
+    secret: &[u8],
+) -> Result<(v1::Welcome, tokio::sync::mpsc::Sender<v1::FromWorker>, tonic::Streaming<v1::ToWorker>), tonic::Status> {
+    let mut first = hello();
+    if let Some(from_worker::Message::Hello(hello)) = &mut first.message {
+        hello.secret = secret.to_vec();
+    }
+    let (say, said) = tokio::sync::mpsc::channel(4);
+    say.send(first).await.unwrap();
+    let mut work = WorkClient::new(fleet.channel("worker").await);
+    let mut session = work.session(tokio_stream::wrappers::ReceiverStream::new(said)).await?.into_inner();
+    match session.message().await?.and_then(|m| m.message) {
+        Some(v1::to_worker::Message::Welcome(welcome)) => Ok((welcome, say, session)),
+        other => panic!("a welcome is due, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_worker_with_the_same_certificate_does_not_get_anothers_number_not_even_after_a_restart() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&["models", "outputs"]);
+    let (welcome, _say, mut session) = join(&fleet, &[]).await.expect("the number is free");
+    for secret in [&[][..], &welcome.secret[1..], &[7; 56]] {
+        let refused = join(&fleet, secret).await.map(|_| ()).expect_err("it shows no secret");
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    }
+    let idle = tokio::time::timeout(std::time::Duration::from_millis(200), session.message()).await;
+    assert!(idle.is_err(), "the session goes on: {idle:?}");
+    let (again, _say, _session) = join(&fleet, &welcome.secret).await.expect("it is the same worker");
+    assert_eq!(again.secret, welcome.secret);
+
+    fleet.kill("coordinator");
+    fleet.coordinator(&["models", "outputs"]);
+    let (_, _say, mut thief) = join(&fleet, &[]).await.expect("a new coordinator does not know who comes back");
+    let (again, _say, _session) = join(&fleet, &welcome.secret).await.expect("the key is below --state");
+    assert_eq!(again.secret, welcome.secret);
+    let ended = thief.message().await;
+    assert!(matches!(ended, Ok(None) | Err(_)), "the thief's session ends: {ended:?}");
 }
 
 #[tokio::test]

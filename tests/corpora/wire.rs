@@ -64,6 +64,7 @@ fn fill() -> Assignment {
             size: 2048,
             part_size: 1024,
             parts: vec![0, 1],
+            check: false,
             header: ("s3://b/header".into(), 64),
             tensors,
             measured: vec![Measured { id: MeasureId(2), url: "s3://b/m".into(), digest: "0f".repeat(32) }],

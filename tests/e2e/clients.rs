@@ -207,3 +207,28 @@ fn a_merge_that_was_done_is_looked_at_again_where_its_inputs_may_have_changed() 
     assert!(second != first, "the new adapter was not merged");
     crate::output::assert_same(&alone(&fleet), &fleet.path("outputs/seven"));
 }
+
+#[test]
+fn parts_are_computed_again_on_another_worker_before_they_are_published() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&ALLOW);
+    for name in ["worker-a", "worker-b"] {
+        fleet.worker(name, &ALLOW);
+    }
+    let bad = submit(&fleet, "outputs/never", &["--verify-parts", "1.5"]);
+    assert_eq!(bad.status.code(), Some(2), "{}", text(&bad.stderr));
+    let answer = submit(&fleet, "outputs/verified", &["--verify-parts", "1", "--wait"]);
+    assert!(answer.status.success(), "{}", text(&answer.stderr));
+    let manifest = std::fs::read(fleet.path("outputs/verified/shardfuse.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let notes = manifest["notes"].to_string();
+    assert!(notes.contains("parts were computed again on another worker"), "{notes}");
+    let alone = alone(&fleet);
+    for file in std::fs::read_dir(&alone).unwrap() {
+        let name = file.unwrap().file_name();
+        if name != "shardfuse.json" {
+            let (a, b) = (alone.join(&name), fleet.path("outputs/verified").join(&name));
+            assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{name:?}");
+        }
+    }
+}

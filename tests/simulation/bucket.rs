@@ -32,6 +32,8 @@ pub struct Weather {
     pub slow_parts: (u64, u64),
     /// Calls in a thousand that fail, before or after what they ask is done.
     pub errors: u64,
+    /// Nothing that is asked is ever answered.
+    pub hangs: bool,
 }
 
 /// A host that will be stopped at one of its writes that a reader sees: the write arrives when the host goes on.
@@ -101,6 +103,11 @@ impl Bucket {
 
     pub fn usual(&self) -> Weather {
         self.state.lock().unwrap().usual
+    }
+
+    fn hangs(&self, host: &str) -> bool {
+        let state = self.state.lock().unwrap();
+        state.unusual.get(host).unwrap_or(&state.usual).hangs
     }
 
     /// Changes how a host fares; `None` is as usual.
@@ -194,6 +201,9 @@ impl Access {
         at: &Location,
         work: impl FnOnce(&Memory, &Laws) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if self.bucket.hangs(&self.host) {
+            std::future::pending::<()>().await;
+        }
         let (answer, answered) = oneshot::channel();
         let back = {
             let mut state = self.bucket.state.lock().unwrap();

@@ -35,6 +35,8 @@ pub struct Facts {
     pub retried: u64,
     /// Calls to the store that failed.
     pub store_errors: u64,
+    /// Workers that hung while they had something to do.
+    pub hangs: u64,
     /// Attempts in all.
     pub assigned: u64,
 }
@@ -58,6 +60,7 @@ impl Facts {
             ("attempt beside a slow one", self.repeated),
             ("attempt after a lost or failed one", self.retried),
             ("call to the store that failed", self.store_errors),
+            ("worker that hung with tasks", self.hangs),
         ]
     }
 }

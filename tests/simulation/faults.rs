@@ -28,6 +28,12 @@ const NAPS: u64 = 400;
 /// Writes of a publication that a reader sees, about.
 const WRITES: u64 = 14;
 
+/// A merge ends this soon after the last fault: a lease, the silence until a line counts as broken, the longest rest of a
+/// task and the longest waits of a worker and of a store's retries together.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// So much later if a worker hangs: ten leases, until its tasks go to others, and a lease until that shows.
+const STILL: Duration = Duration::from_secs(330);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     /// A process ends, and is begun again. If quiet, its peers are not told by its system.
@@ -50,6 +56,8 @@ enum What {
     SlowParts,
     /// Many of a host's calls to the store fail.
     StoreErrors,
+    /// The store answers a worker no more until the merge is done, and the worker's heartbeats go on. Others must end it.
+    Hang,
     /// A worker is told to leave.
     Drain,
     /// The coordinator is told to stop, and begun again.
@@ -115,15 +123,27 @@ impl Adversary {
         self.planned.iter().rev().map(shown).collect::<Vec<_>>().join("; ")
     }
 
+    /// Whether something is wrong that the merge may wait for. It may not wait for a worker that hangs.
     pub fn is_at_work(&self) -> bool {
-        !self.present.is_empty()
+        self.present.iter().any(|p| p.fault.what != What::Hang)
+    }
+
+    /// How long a merge may take once nothing is wrong that it may wait for.
+    pub fn patience(&self) -> Duration {
+        if self.somebody_hangs() { PATIENCE + STILL } else { PATIENCE }
+    }
+
+    fn somebody_hangs(&self) -> bool {
+        self.present.iter().any(|p| p.fault.what == What::Hang)
     }
 
     /// Begins and ends faults. Once the merge is done no further ones begin.
     pub fn act(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
         self.follow_nap(now);
-        let over: Vec<usize> = (0..self.present.len()).rev().filter(|i| self.present[*i].until <= now).collect();
+        let done = self.fleet.is_done();
+        let is_over = |p: &Present| if p.fault.what == What::Hang { done } else { p.until <= now };
+        let over: Vec<usize> = (0..self.present.len()).rev().filter(|i| is_over(&self.present[*i])).collect();
         for i in over {
             let present = self.present.remove(i);
             debug!(target: "simulation", what = ?present.fault.what, "a fault is over");
@@ -165,6 +185,8 @@ impl Adversary {
                 self.gone.is_empty() && coordinator == COORDINATORS[0] && !self.is_at_work()
             }
             what if crashes_coordinator(what) || what == What::Stop => !self.is_at_work(),
+            // One of several may hang, so that there is somebody else.
+            What::Hang => self.fleet.hosts().len() > 1 && !self.somebody_hangs(),
             what if network(what) => !self.present.iter().any(meets),
             _ => true,
         };
@@ -200,6 +222,12 @@ impl Adversary {
                 for host in [worker, coordinator] {
                     self.fleet.bucket.set(host, Some(Weather { errors: 250, ..usual }));
                 }
+            }
+            What::Hang => {
+                self.fleet.bucket.set(worker, Some(Weather { hangs: true, ..usual }));
+                self.fleet.laws.facts().hangs +=
+                    u64::from(self.fleet.worker_on(worker).is_some_and(|id| self.fleet.laws.is_busy(id)));
+                self.quiet_since = now;
             }
             What::Drain => {
                 self.fleet.tell_to_leave(worker);
@@ -242,7 +270,7 @@ impl Adversary {
             },
             What::Stall => sim.release(worker, *coordinator),
             What::SlowLine => sim.set_link_latency(worker, *coordinator, Duration::from_millis(10)),
-            What::SlowParts => self.fleet.bucket.set(worker, None),
+            What::SlowParts | What::Hang => self.fleet.bucket.set(worker, None),
             What::StoreErrors => [worker, coordinator].iter().for_each(|host| self.fleet.bucket.set(host, None)),
             What::Drain | What::Stop => {}
             What::Rival => {
@@ -305,6 +333,8 @@ fn plan(rng: &mut Rng, hosts: &[String]) -> Fault {
         What::SlowParts,
         What::SlowParts,
         What::StoreErrors,
+        What::Hang,
+        What::Hang,
         What::Drain,
         What::Stop,
         What::Rival,

@@ -21,9 +21,6 @@ use crate::{entropy, model, undisturbed};
 
 /// Simulated time goes on by so much at a time.
 const STEP: Duration = Duration::from_millis(10);
-/// A merge ends this soon after the last fault: a lease, the silence until a line counts as broken, the longest rest of a
-/// task and the longest waits of a worker and of a store's retries together.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// How long it is looked at afterwards: longer than a lease.
 const AFTERWARDS: Duration = Duration::from_secs(45);
 
@@ -76,7 +73,7 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
             memory.put(at, bytes.clone()).await.expect("the bucket takes it");
         }
     });
-    let usual = Weather { latency, slow_parts: (0, 0), errors };
+    let usual = Weather { latency, slow_parts: (0, 0), errors, hangs: false };
     let bucket = Bucket::new(memory, Arc::clone(&laws), Rng::of(seed, "bucket"), usual);
     let fleet = Fleet::new(Arc::clone(&bucket), Arc::clone(&laws), workers);
 
@@ -120,8 +117,8 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
                 laws.end(bucket.memory());
                 break;
             }
-        } else if !adversary.is_at_work() && now >= adversary.quiet_since + PATIENCE {
-            laws.breaks(format!("the merge has not ended {PATIENCE:?} after the last fault"));
+        } else if !adversary.is_at_work() && now >= adversary.quiet_since + adversary.patience() {
+            laws.breaks(format!("the merge has not ended {:?} after the last fault", adversary.patience()));
         }
     }
     let (millis, calls) = (done_at.unwrap_or(sim.elapsed()).as_millis() as u64, bucket.calls());

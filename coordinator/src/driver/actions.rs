@@ -6,6 +6,7 @@ use shardfuse_proto::{convert, trace};
 use tracing::{Span, debug, info, warn};
 
 use super::{Driver, Notice};
+use crate::checks;
 use crate::journal::PieceRecord;
 use crate::persist::Item;
 use crate::schedule::{AbortReason, Action, Epoch, Piece, Receipt, TaskId};
@@ -45,22 +46,28 @@ impl Driver {
                 metrics::counter!("shardfuse_workers_lost_total").increment(1);
                 info!(merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
             }
+            Action::Stalled { worker } => {
+                metrics::counter!("shardfuse_workers_stalled_total").increment(1);
+                warn!(merge = %self.setup.label, %worker, "its tasks stood still while other workers went on; they go to others");
+            }
             Action::SetAside { worker, strikes, message } => {
                 warn!(merge = %self.setup.label, %worker, strikes, error = %message, "set aside after failures of its own");
                 let error = self.aside.set(worker, Error::new(Kind::Internal, message));
                 (self.notify)(Notice::SetAside { worker });
+                self.checks.step(self.started.elapsed(), checks::Event::Barred { worker });
                 if self.setup.alone && self.schedule.progress().workers == 0 {
                     return Some(Err(error));
                 }
             }
-            Action::Publish => return Some(Ok(())),
+            Action::Publish => return self.begin_checks(),
             Action::Abort { reason } => return Some(Err(self.reason(reason))),
         }
         None
     }
 
     fn persist(&mut self, task: TaskId, piece: Piece, epoch: Epoch, receipt: Receipt) {
-        let extra = self.extra.take().unwrap_or_default();
+        let (worker, extra) = self.extra.take().unzip();
+        let extra = extra.unwrap_or_default();
         let sums = match extra.result {
             Some(v1::piece_done::Result::Sums(sums)) => Some(sums),
             _ => None,
@@ -72,6 +79,7 @@ impl Driver {
             store_id: receipt.store_id,
             length: receipt.length,
             chaining: blake3::Hash::from_bytes(receipt.chaining),
+            worker: worker.map(|worker| worker.0),
             zero: extra.zero_factors,
             live: extra.live_factors,
         };
@@ -79,7 +87,7 @@ impl Driver {
         self.persister.put(Item { record, sums });
     }
 
-    fn reason(&self, reason: AbortReason) -> Error {
+    pub(super) fn reason(&self, reason: AbortReason) -> Error {
         match reason {
             AbortReason::Cancelled => Error::new(Kind::Interrupted, "stopped before the end")
                 .hint("run the same command again to go on where it stopped"),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use shardfuse_merge::{Kind, Result};
 
+use super::checking::Lost;
 use super::{Driver, Notice, Summary};
+use crate::journal::{Record, Writer};
 use crate::{clean, publish};
 
 impl Driver {
@@ -16,9 +18,13 @@ impl Driver {
         self.sessions.clear();
         // What workers reported before the end is journaled before the end is told.
         let flushed = self.persister.flush().await;
+        let flushed = match (flushed, self.lost.take()) {
+            (Ok(mut journal), Some(lost)) => note(&mut journal, lost).await.map(|()| journal),
+            (flushed, _) => flushed,
+        };
         let (e, journal, keep) = match (outcome, flushed) {
             (Ok(()), Ok(mut journal)) => {
-                let (class, notes) = (&self.setup.device_class, self.without_effect());
+                let (class, notes) = (&self.setup.device_class, self.notes());
                 match publish::publish(&self.ready, &self.pieces, &mut journal, class, notes).await {
                     Ok(manifest) => {
                         let counters = self.schedule.counters();
@@ -48,6 +54,11 @@ impl Driver {
         Err(e)
     }
 
+    /// What the manifest says beside the files.
+    fn notes(&self) -> Vec<String> {
+        self.without_effect().into_iter().chain(self.verified.clone()).collect()
+    }
+
     /// Deltas of which a factor is zero throughout.
     fn without_effect(&self) -> Vec<String> {
         let mut zero: BTreeMap<&str, bool> = BTreeMap::new();
@@ -57,6 +68,12 @@ impl Driver {
         }
         zero.into_iter().filter(|(_, z)| *z).map(|(f, _)| format!("{f} is all zero: its delta has no effect")).collect()
     }
+}
+
+/// Writes down which parts must be made again, and who gets none of them.
+async fn note(journal: &mut Writer, lost: Lost) -> Result<()> {
+    journal.append(Record::Odd { workers: lost.odd }).await?;
+    journal.append(Record::Lost { pieces: lost.pieces }).await
 }
 
 /// Failures of the surroundings: what was done stays, and the same command goes on. An input that went away or changed
@@ -70,6 +87,7 @@ fn resumable(kind: Kind) -> bool {
             | Kind::Internal
             | Kind::OutputBusy
             | Kind::PartsLost
+            | Kind::Unverified
             | Kind::MissingFile
             | Kind::InputChanged
     )

@@ -8,6 +8,7 @@
 mod actions;
 mod aside;
 mod assignment;
+mod checking;
 pub mod counted;
 mod finish;
 mod layers;
@@ -29,9 +30,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
 use crate::admit::Ready;
+use crate::checks::{self, Checks};
 use crate::journal::PieceRecord;
 use crate::persist::{Persisted, Persister};
-use crate::schedule::{Epoch, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId};
+use crate::schedule::{
+    AbortReason, Effort, Epoch, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId,
+};
 use crate::service::ToWorker;
 
 use aside::Aside;
@@ -70,8 +74,8 @@ pub enum Input {
     Beat {
         /// The worker.
         worker: WorkerId,
-        /// Its attempts.
-        running: Vec<(TaskId, Epoch)>,
+        /// Its attempts, and how far they are.
+        running: Vec<(TaskId, Epoch, Effort)>,
     },
     /// A worker said something about this merge, or that it drains.
     Said {
@@ -123,6 +127,8 @@ pub struct Setup {
     pub device_class: String,
     /// Limits of the schedule.
     pub limits: Limits,
+    /// The share of the parts that other workers compute again before publication, from 0 to 1.
+    pub verify_parts: f64,
     /// There is one worker and no other will come: the merge ends when it cannot go on.
     pub alone: bool,
     /// How long a merge lives of which every worker was set aside with the same failure.
@@ -192,8 +198,14 @@ struct Driver {
     pieces: BTreeMap<(u32, u32), PieceRecord>,
     kept: u64,
     measured: HashMap<u32, Measured>,
-    /// What the report that is looked at brought beside its receipt.
-    extra: Option<v1::PieceDone>,
+    /// What the report that is looked at brought beside its receipt, and who sent it.
+    extra: Option<(WorkerId, v1::PieceDone)>,
+    checks: Checks,
+    /// Which share was checked.
+    seed: u64,
+    /// What the checks came to.
+    verified: Option<String>,
+    lost: Option<checking::Lost>,
     /// The last failure of each task.
     failures: HashMap<u32, Error>,
     aside: Aside,
@@ -236,6 +248,10 @@ impl Driver {
             pieces,
             measured,
             extra: None,
+            checks: Checks::new(setup.limits.lease, setup.patience, Epoch(first)),
+            seed: 0,
+            verified: None,
+            lost: None,
             failures: HashMap::new(),
             aside: Aside::new(setup.patience),
             mailbox,
@@ -256,7 +272,13 @@ impl Driver {
                 if end.is_some() {
                     return end;
                 }
-                if let Some(error) = self.aside.hopeless(now, self.sessions.keys()) {
+                let end = self.check(now, checks::Event::Tick);
+                if end.is_some() {
+                    return end;
+                }
+                if let Some(error) = self.aside.hopeless(now, self.sessions.keys())
+                    && !self.checks.is_under_way()
+                {
                     return Some(Err(error));
                 }
             }
@@ -282,17 +304,41 @@ impl Driver {
                     return end;
                 }
             }
+            // The schedule has ended by then, and takes no notice.
+            Some(Input::Cancel) if self.checks.is_under_way() => {
+                return Some(Err(self.reason(AbortReason::Cancelled)));
+            }
             Some(input) => {
-                let event = self.event(input)?;
-                let end = self.step(now, event);
-                self.extra = None;
-                if end.is_some() {
-                    return end;
+                let input = self.without_the_odd(input);
+                let checks = self.check_event(&input);
+                if let Some(event) = self.event(input) {
+                    let end = self.step(now, event);
+                    self.extra = None;
+                    if end.is_some() {
+                        return end;
+                    }
+                }
+                if let Some(event) = checks {
+                    let end = self.check(now, event);
+                    if end.is_some() {
+                        return end;
+                    }
                 }
             }
         }
         self.show(false);
         None
+    }
+
+    /// A worker that was odd in an earlier run gets no slots of this merge.
+    fn without_the_odd(&self, mut input: Input) -> Input {
+        if let Input::Joined { worker, slots, .. } | Input::Slots { worker, slots } = &mut input
+            && self.ready.odd.contains(&worker.0)
+        {
+            (self.notify)(Notice::SetAside { worker: *worker });
+            *slots = 0;
+        }
+        input
     }
 
     /// What an input means to the schedule, if anything.
@@ -303,7 +349,10 @@ impl Driver {
                 Some(Event::WorkerJoined { worker, slots })
             }
             Input::Slots { worker, slots } => Some(Event::Slots { worker, slots }),
-            Input::Beat { worker, running } => Some(Event::Heartbeat { worker, running }),
+            Input::Beat { worker, mut running } => {
+                running.retain(|(task, ..)| self.is_task(task.0));
+                Some(Event::Heartbeat { worker, running })
+            }
             Input::Left { worker } => {
                 debug!(merge = %self.setup.label, %worker, "left");
                 self.sessions.remove(&worker);

@@ -1,7 +1,9 @@
 //! How far a merge is, for those who watch it.
 
+use std::collections::BTreeSet;
+
 use super::{Driver, counted};
-use crate::schedule::Retries;
+use crate::schedule::{Retries, WorkerId};
 
 /// How far a merge is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Progress {
     pub workers: u32,
     /// Slots that it could use now.
     pub demand: u32,
+    /// Workers that get nothing of it for a while, because their tasks stood still.
+    pub benched: BTreeSet<WorkerId>,
     /// Attempts that had to be made again.
     pub retries: u64,
     /// The same by what ended the attempt before.
@@ -48,7 +52,8 @@ impl Driver {
             tasks_running: p.running,
             tasks_total: p.waiting + p.running + p.done,
             workers: u32::try_from(p.workers).unwrap_or(u32::MAX),
-            demand: self.schedule.demand(),
+            demand: if self.checks.is_under_way() { self.checks.demand() } else { self.schedule.demand() },
+            benched: self.schedule.benched(),
             retries: counters.retries,
             retries_by: counters.retries_by,
             expired: counters.expired,

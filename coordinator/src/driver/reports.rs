@@ -1,8 +1,10 @@
 //! What workers say, as events of the schedule.
 
+use shardfuse_merge::plan::recipe::matrix;
 use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker};
+use shardfuse_store::{PartId, PartSlot};
 use tracing::debug;
 
 use super::{Driver, Missed};
@@ -14,7 +16,9 @@ impl Driver {
             debug!(%worker, "a report from a worker that takes no part is ignored");
             return None;
         }
-        let ids = |a: &Option<v1::Attempt>| a.as_ref().map(|a| (TaskId(a.task), Epoch(a.epoch)));
+        // Attempts that are no tasks are checks, and go another way.
+        let task = |a: &&v1::Attempt| self.is_task(a.task);
+        let ids = |a: &Option<v1::Attempt>| a.as_ref().filter(task).map(|a| (TaskId(a.task), Epoch(a.epoch)));
         match message {
             from_worker::Message::Draining(_) => Some(Event::Draining { worker }),
             from_worker::Message::TaskFailed(failed) => {
@@ -26,7 +30,7 @@ impl Driver {
                 match self.receipt(task, &done) {
                     Some(receipt) => {
                         let piece = Piece(done.piece);
-                        self.extra = Some(done);
+                        self.extra = Some((worker, done));
                         Some(Event::PieceDone { worker, task, epoch, piece, receipt })
                     }
                     None => {
@@ -68,26 +72,43 @@ impl Driver {
         Some(Event::TaskFailed { worker, task, epoch, kind, message: failed.message })
     }
 
-    /// The receipt in a report; `None` if it cannot be one for this task.
+    /// The receipt in a report; `None` if it cannot be one for this task: the piece, the length and the form of the store's id
+    /// are held against what was asked for.
     fn receipt(&self, task: TaskId, done: &v1::PieceDone) -> Option<Receipt> {
         let work = self.ready.tasks.get(task.0 as usize)?.work;
+        if !work.pieces().contains(&done.piece) {
+            return None;
+        }
         match (work, done.result.as_ref()?) {
             (Work::Fill { file, .. }, v1::piece_done::Result::Part(part)) => {
                 let size = self.ready.plan.output.files[file as usize].size;
                 let start = u64::from(done.piece).checked_mul(self.ready.plan.spec.part_size)?;
                 let expected = size.checked_sub(start)?.min(self.ready.plan.spec.part_size);
                 let chaining = <[u8; 32]>::try_from(part.chaining.as_slice()).ok()?;
-                (part.length == expected).then(|| Receipt {
+                let slot = PartSlot { number: done.piece, offset: start };
+                let store = self.ready.stores.open(&self.ready.output);
+                let formed = store.may_be_part(slot, expected, &PartId::new(&part.store_id));
+                (formed && part.length == expected).then(|| Receipt {
                     store_id: part.store_id.clone(),
                     length: part.length,
                     chaining,
                 })
             }
-            (Work::Measure { .. }, v1::piece_done::Result::Sums(sums)) => Some(Receipt {
-                store_id: String::new(),
-                length: sums.len() as u64,
-                chaining: *blake3::hash(sums).as_bytes(),
-            }),
+            (Work::Measure { id, .. }, v1::piece_done::Result::Sums(sums)) => {
+                let (_, cols) = matrix(&self.ready.plan.measures.get(id.0 as usize)?.start.shape);
+                let (sums, rest) = (sums.as_chunks::<8>().0, sums.len() % 8);
+                // A sum of squares is a number that is not below zero, or what is wrong with the weights.
+                let formed = rest == 0 && sums.len() as u64 == cols;
+                let squares = sums.iter().all(|sum| {
+                    let sum = f64::from_le_bytes(*sum);
+                    sum.is_nan() || sum >= 0.0
+                });
+                (formed && squares).then(|| Receipt {
+                    store_id: String::new(),
+                    length: sums.as_flattened().len() as u64,
+                    chaining: *blake3::hash(sums.as_flattened()).as_bytes(),
+                })
+            }
             _ => None,
         }
     }

@@ -127,8 +127,8 @@ impl Hub {
                 }
             }
             Command::Cancel(id, discard, reply) => self.cancel(&id, discard, reply),
-            Command::Join(hello, outbound, reply) => {
-                let session = self.join(*hello, outbound).await;
+            Command::Join(enrolment, outbound, reply) => {
+                let session = self.join(enrolment, outbound).await;
                 _ = reply.send(session);
             }
             Command::Said(worker, session, message) => self.said(worker, session, message).await,

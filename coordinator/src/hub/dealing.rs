@@ -37,12 +37,13 @@ impl Hub {
         for merge in self.merges.values() {
             let Some(running) = merge.running() else { continue };
             inboxes.insert(merge.arrival, running.inbox.clone());
+            let progress = running.progress.borrow();
             merges.push(share::Merge {
                 arrival: merge.arrival,
                 class: running.class.clone(),
                 priority: merge.record.priority,
-                demand: running.progress.borrow().demand,
-                barred: running.barred.clone(),
+                demand: progress.demand,
+                barred: running.barred.union(&progress.benched).copied().collect(),
             });
         }
         let dealt = share::share(&workers, &merges, &self.dealt);

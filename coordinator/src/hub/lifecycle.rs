@@ -95,6 +95,7 @@ pub(super) struct Job {
     pub(super) spec: MergeSpec,
     pub(super) restart: bool,
     pub(super) force: bool,
+    pub(super) verify_parts: f64,
     pub(super) device: Device,
     /// The class of the first worker that has the device.
     pub(super) first_class: String,
@@ -248,6 +249,7 @@ impl Job {
             label,
             device_class: class,
             limits: self.options.limits,
+            verify_parts: self.verify_parts,
             alone: self.options.alone,
             patience: self.options.patience,
             watch_every: self.options.watch_every,

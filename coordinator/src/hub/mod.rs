@@ -16,7 +16,7 @@
 //! ```
 //!
 //! **Sessions.** A worker that connects again under its number replaces its session, and what its old stream still says is
-//! dropped. A broken stream is no farewell: the worker's attempts live until their leases end. Reports of a merge that is
+//! dropped. It must show the secret of its first session (`enrol`): nobody else gets its number. A broken stream is no farewell: the worker's attempts live until their leases end. Reports of a merge that is
 //! not running here are answered with a revocation.
 //!
 //! **Restart.** Submissions are in the registry before they are answered. A hub that starts goes on with everything that
@@ -26,6 +26,7 @@ mod actor;
 mod census;
 mod dealing;
 pub mod device;
+mod enrol;
 mod lifecycle;
 mod merges;
 mod saving;
@@ -52,6 +53,7 @@ use crate::service::ToWorker;
 
 pub use census::Census;
 pub use device::Device;
+pub use enrol::Enrolment;
 pub use view::{Stage, View, WorkerView};
 
 /// Messages that may wait for the hub. Who sends more waits, and so does its connection.
@@ -72,6 +74,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Limits of each merge's schedule.
     pub limits: Limits,
+    /// The share of the parts that other workers compute again before publication, of a merge that says nothing about it.
+    pub verify_parts: f64,
     /// One worker and one merge, nobody else will come: the merge ends when the worker cannot go on.
     pub alone: bool,
     /// How long a merge lives of which every worker was set aside with the same failure.
@@ -95,6 +99,7 @@ impl Default for Options {
             max_ended: 1_000,
             heartbeat: Duration::from_secs(5),
             limits: Limits::default(),
+            verify_parts: 0.0,
             alone: false,
             patience: Duration::from_secs(60),
             watch_every: Duration::from_secs(10),
@@ -118,6 +123,8 @@ pub struct Submission {
     pub priority: i32,
     /// The device; `None` is the coordinator's default.
     pub device: Option<Device>,
+    /// The share of the parts that other workers compute again before publication; `None` is the coordinator's default.
+    pub verify_parts: Option<f64>,
 }
 
 /// A merge that was admitted already: the local command does that itself.
@@ -159,7 +166,7 @@ enum Command {
     Census(oneshot::Sender<Census>),
     Layers(MergeId, oneshot::Sender<Option<Grid>>),
     Cancel(MergeId, bool, oneshot::Sender<Result<Option<View>>>),
-    Join(Box<v1::Hello>, mpsc::Sender<ToWorker>, oneshot::Sender<Session>),
+    Join(Enrolment, mpsc::Sender<ToWorker>, oneshot::Sender<Result<Session>>),
     Said(WorkerId, u64, from_worker::Message),
     Left(WorkerId, u64),
     Broken(WorkerId, u64),
@@ -171,6 +178,7 @@ enum Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     heartbeat: Duration,
+    key: Arc<enrol::Key>,
 }
 
 impl std::fmt::Debug for Command {
@@ -181,14 +189,14 @@ impl std::fmt::Debug for Command {
 
 /// Starts a hub. With a registry it goes on with everything that has not ended there.
 pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Options) -> Result<Handle> {
-    let known = match &registry {
-        Some(registry) => registry.all().await?,
-        None => Vec::new(),
+    let (known, key) = match &registry {
+        Some(registry) => (registry.all().await?, enrol::Key::kept(&stores, registry.state()).await?),
+        None => (Vec::new(), enrol::Key::random()?),
     };
     let (commands, receive) = mpsc::channel(MAILBOX);
     let heartbeat = options.heartbeat;
     tokio::spawn(actor::Hub::new(stores, registry, options, known).run(receive));
-    Ok(Handle { commands, heartbeat })
+    Ok(Handle { commands, heartbeat, key: Arc::new(key) })
 }
 
 fn stopped() -> Error {
@@ -253,9 +261,21 @@ impl Handle {
         self.heartbeat
     }
 
-    /// Opens a worker's session. Its hello was checked, and `outbound` holds the welcome already.
-    pub async fn join(&self, hello: v1::Hello, outbound: mpsc::Sender<ToWorker>) -> Result<Session> {
-        self.ask(|reply| Command::Join(Box::new(hello), outbound, reply)).await
+    /// Takes a worker's hello, which was checked. `name` is what its certificate calls it alone, if it has a name: the
+    /// number is bound to it.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn enrol(&self, hello: v1::Hello, name: Option<&str>) -> Result<Enrolment> {
+        self.key.enrol(hello, name)
+    }
+
+    /// Opens a worker's session. `outbound` holds the welcome already.
+    ///
+    /// # Errors
+    /// `OutputBusy` if another worker has its number.
+    pub async fn join(&self, enrolment: Enrolment, outbound: mpsc::Sender<ToWorker>) -> Result<Session> {
+        self.ask(|reply| Command::Join(enrolment, outbound, reply)).await?
     }
 
     /// A worker said something in a session. False once the hub is gone.

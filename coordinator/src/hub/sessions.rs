@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker, to_worker};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::actor::Hub;
+use super::enrol::{Enrolment, Registration};
 use super::{Session, WorkerView};
 use crate::driver::Input;
-use crate::schedule::{Epoch, TaskId, WorkerId};
+use crate::schedule::{Effort, Epoch, TaskId, WorkerId};
 use crate::service::ToWorker;
 
 /// A worker as the hub holds it.
@@ -19,6 +21,8 @@ pub(super) struct Worker {
     pub(super) name: String,
     pub(super) class: String,
     pub(super) slots: u32,
+    /// When its number was registered.
+    registration: Registration,
     memory: u64,
     pub(super) session: Option<Open>,
     pub(super) draining: bool,
@@ -76,14 +80,35 @@ pub(super) fn able_classes(workers: &BTreeMap<WorkerId, Worker>, now: Instant, l
     workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect()
 }
 
+fn taken(id: WorkerId) -> Error {
+    Error::new(Kind::OutputBusy, format!("worker {id} has a session, and this one does not show its secret"))
+        .hint("a worker takes a new number whenever it starts; if this is the same process, its number is free again two leases after it was last heard of")
+}
+
+fn effort(told: v1::Effort) -> Effort {
+    Effort { read: told.bytes_read, fused: told.bytes_fused, put: told.bytes_put }
+}
+
 impl Hub {
-    pub(super) async fn join(&mut self, hello: v1::Hello, outbound: mpsc::Sender<ToWorker>) -> Session {
-        let id = WorkerId(hello.worker_id);
+    pub(super) async fn join(&mut self, who: Enrolment, outbound: mpsc::Sender<ToWorker>) -> Result<Session> {
+        let id = WorkerId(who.hello.worker_id);
+        let (hello, registration) = (&who.hello, who.registration);
+        if let Some(there) = self.workers.get(&id) {
+            if !who.beats(there.registration) {
+                warn!(worker = %id, name = hello.name, taken_by = there.name, "a worker under another's number is refused");
+                metrics::counter!("shardfuse_sessions_refused_total").increment(1);
+                return Err(taken(id));
+            }
+            if there.registration != registration {
+                warn!(worker = %id, name = hello.name, taken_by = there.name, "a worker has its number back");
+                self.forget(id).await;
+            } else if there.class != hello.device_class {
+                self.forget(id).await;
+            }
+        }
+        let hello = who.hello;
         let number = self.next();
         let (open, closed) = watch::channel(());
-        if self.workers.get(&id).is_some_and(|w| w.class != hello.device_class) {
-            self.forget(id).await;
-        }
         info!(worker = %id, name = hello.name, class = hello.device_class, slots = hello.slots, "a worker joined");
         let before = self.workers.insert(
             id,
@@ -91,6 +116,7 @@ impl Hub {
                 name: hello.name,
                 class: hello.device_class,
                 slots: hello.slots,
+                registration,
                 memory: hello.memory_bytes,
                 session: Some(Open { number, outbound, _open: open }),
                 draining: false,
@@ -107,7 +133,7 @@ impl Hub {
         self.introduce(id).await;
         self.start_queued();
         self.deal().await;
-        Session { number, closed }
+        Ok(Session { number, closed })
     }
 
     /// Tells the drivers of a worker's class that it is there.
@@ -181,20 +207,21 @@ impl Hub {
         worker.running = u32::try_from(beat.running.len()).unwrap_or(u32::MAX);
         (worker.bytes_put, worker.bytes_read) = (beat.bytes_put, beat.bytes_read);
         worker.memory_used = beat.memory_used;
-        let mut by_label: BTreeMap<String, Vec<v1::Attempt>> = BTreeMap::new();
-        for attempt in beat.running {
-            by_label.entry(attempt.merge.clone()).or_default().push(attempt);
+        let mut by_label: BTreeMap<String, Vec<(v1::Attempt, Effort)>> = BTreeMap::new();
+        let efforts = beat.efforts.into_iter().map(effort).chain(std::iter::repeat(Effort::default()));
+        for (attempt, effort) in beat.running.into_iter().zip(efforts) {
+            by_label.entry(attempt.merge.clone()).or_default().push((attempt, effort));
         }
         let worker = &self.workers[&id];
         for merge in self.merges.values() {
             let Some(running) = merge.running().filter(|r| r.class == worker.class) else { continue };
             let attempts = by_label.get(&running.label).map(Vec::as_slice).unwrap_or_default();
-            let ids = attempts.iter().map(|a| (TaskId(a.task), Epoch(a.epoch))).collect();
+            let ids = attempts.iter().map(|(a, effort)| (TaskId(a.task), Epoch(a.epoch), *effort)).collect();
             if running.inbox.send(Input::Beat { worker: id, running: ids }).await.is_ok() {
                 by_label.remove(&running.label);
             }
         }
-        for attempt in by_label.into_values().flatten() {
+        for (attempt, _) in by_label.into_values().flatten() {
             worker.tell(to_worker::Message::Revoke(v1::Revoke { attempt: Some(attempt) }));
         }
     }

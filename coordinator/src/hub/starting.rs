@@ -58,6 +58,7 @@ impl Hub {
         let device = submission.device.unwrap_or(self.options.device);
         let mut record = Record::new(submission.spec, device.as_str(), submission.priority, clock());
         (record.restart, record.force) = (submission.restart, submission.force);
+        record.verify_parts = submission.verify_parts.unwrap_or(self.options.verify_parts);
         let arrival = self.next();
         match self.merges.get_mut(&id) {
             Some(merge) => {
@@ -150,6 +151,7 @@ impl Hub {
             spec: merge.record.spec.clone(),
             restart: merge.record.restart,
             force: merge.record.force,
+            verify_parts: merge.record.verify_parts,
             device: Device::parse(&merge.record.device).unwrap_or_default(),
             first_class,
             adopted,

@@ -22,6 +22,7 @@ fn piece(task: u32, piece: u32) -> PieceRecord {
         store_id: format!("{task}.{piece}"),
         length: 1,
         chaining,
+        worker: Some(7),
         zero: vec![],
         live: vec![],
     }

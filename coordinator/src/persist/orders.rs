@@ -58,6 +58,7 @@ fn item(piece: u32) -> Item {
         store_id: String::new(),
         length: 1,
         chaining: blake3::hash(b""),
+        worker: None,
         zero: Vec::new(),
         live: Vec::new(),
     };

@@ -63,6 +63,12 @@ pub enum Action {
         /// Who.
         worker: WorkerId,
     },
+    /// A worker let attempts stand still while others went on; they were revoked before. For the log: it gets nothing new for
+    /// a while.
+    Stalled {
+        /// Who.
+        worker: WorkerId,
+    },
     /// A worker failed too often by its own fault, and gets nothing more of this merge.
     SetAside {
         /// Who.

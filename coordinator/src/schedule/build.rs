@@ -44,6 +44,7 @@ impl Schedule {
             ready: Ready::default(),
             resting: BTreeSet::new(),
             running: BTreeSet::new(),
+            ticked: Duration::ZERO,
             pace: Pace::default(),
             progress: Progress::default(),
             counters: Counters::default(),

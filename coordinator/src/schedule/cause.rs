@@ -12,6 +12,7 @@ pub(super) enum Cause {
     LeaseExpired,
     WorkerLost,
     WorkerLeft,
+    Stalled,
 }
 
 impl Cause {
@@ -24,18 +25,19 @@ impl Cause {
             End::Expired => Cause::LeaseExpired,
             End::Lost => Cause::WorkerLost,
             End::Left => Cause::WorkerLeft,
+            End::Stalled => Cause::Stalled,
         }
     }
 }
 
 /// Attempts that were made again, by what ended the one before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retries([u64; 6]);
+pub struct Retries([u64; 7]);
 
 impl Retries {
     /// The names, as metrics show them.
-    pub const KINDS: [&'static str; 6] =
-        ["transient", "worker_local", "stale", "lease_expired", "worker_lost", "worker_left"];
+    pub const KINDS: [&'static str; 7] =
+        ["transient", "worker_local", "stale", "lease_expired", "worker_lost", "worker_left", "stalled"];
 
     pub(super) fn note(&mut self, cause: Cause) {
         self.0[cause as usize] += 1;

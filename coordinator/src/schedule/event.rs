@@ -1,6 +1,6 @@
 //! What the schedule is told.
 
-use super::{Epoch, Piece, Receipt, TaskId, WorkerId};
+use super::{Effort, Epoch, Piece, Receipt, TaskId, WorkerId};
 
 /// What an error says about a further attempt. The kind decides, never the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,8 +40,8 @@ pub enum Event {
     Heartbeat {
         /// Who.
         worker: WorkerId,
-        /// What it runs.
-        running: Vec<(TaskId, Epoch)>,
+        /// What it runs, and how far each attempt is.
+        running: Vec<(TaskId, Epoch, Effort)>,
     },
     /// A piece is finished and in the store.
     PieceDone {

@@ -16,6 +16,8 @@ pub(super) enum End {
     Lost,
     /// Its worker left.
     Left,
+    /// It showed no progress while other workers did.
+    Stalled,
 }
 
 impl End {
@@ -27,7 +29,7 @@ impl End {
                 ErrorKind::WorkerLocal | ErrorKind::Stale => false,
             },
             Self::Expired | Self::Lost => true,
-            Self::Left => false,
+            Self::Left | Self::Stalled => false,
         }
     }
 
@@ -37,6 +39,7 @@ impl End {
             Self::Expired => format!("worker {worker} let the lease run out"),
             Self::Lost => format!("worker {worker} was lost"),
             Self::Left => format!("worker {worker} left"),
+            Self::Stalled => format!("worker {worker} made no progress"),
         }
     }
 }
@@ -94,8 +97,9 @@ impl Schedule {
             return;
         };
         let worker = attempt.worker;
-        if let End::Expired | End::Lost = why {
-            self.counters.expired += 1;
+        self.counters.expired += u64::from(matches!(why, End::Expired | End::Lost));
+        self.counters.stalled += u64::from(matches!(why, End::Stalled));
+        if let End::Expired | End::Lost | End::Stalled = why {
             // It may be alive behind a broken connection.
             out.push(Action::Revoke { worker, task: id, epoch });
         }

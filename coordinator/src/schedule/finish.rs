@@ -29,7 +29,7 @@ impl Schedule {
     pub(super) fn after_the_end(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Heartbeat { worker, running } => {
-                out.extend(running.into_iter().map(|(task, epoch)| Action::Revoke { worker, task, epoch }));
+                out.extend(running.into_iter().map(|(task, epoch, _)| Action::Revoke { worker, task, epoch }));
             }
             Event::PieceDone { worker, task, epoch, .. } => {
                 self.counters.stale += 1;

@@ -21,6 +21,8 @@ pub struct Limits {
     /// How long a task rests after its first attempt failed. Doubles with each attempt, up to one lease. Without it an error
     /// that returns at once would use up all attempts before its cause could pass.
     pub retry_delay: Duration,
+    /// For how many leases an attempt may show no progress while other workers do, before it goes to one of them.
+    pub still_leases: u32,
 }
 
 impl Default for Limits {
@@ -32,6 +34,7 @@ impl Default for Limits {
             worker_strikes: 3,
             slow_factor: 3,
             retry_delay: Duration::from_secs(1),
+            still_leases: 10,
         }
     }
 }
@@ -44,11 +47,17 @@ impl Limits {
             ("attempt_cap", self.attempt_cap == 0),
             ("worker_strikes", self.worker_strikes == 0),
             ("slow_factor", self.slow_factor == 0),
+            ("still_leases", self.still_leases == 0),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((name, _)) => Err(InvalidSchedule::ZeroLimit { name }),
             None => Ok(()),
         }
+    }
+
+    /// How long an attempt may show no progress while other workers do.
+    pub(super) fn patience(&self) -> Duration {
+        self.lease.saturating_mul(self.still_leases)
     }
 
     /// How long a task rests after its `begun`th attempt failed.

@@ -43,7 +43,8 @@
 //! - the first receipt of a piece from a live attempt is accepted, persisted once, and never changes;
 //! - nothing that an ended attempt reports is accepted;
 //! - a piece is acknowledged only once it is persisted, and then to everybody who reported it;
-//! - work goes only to a worker that is there, neither draining nor set aside, and has a free slot;
+//! - work goes only to a worker that is there, neither draining, set aside nor on the bench, and has a free slot;
+//! - an attempt that stands still while others could do its work ends, and nothing is held against its task;
 //! - no task starts before every task in its `after` is done;
 //! - the merge is published at most once, and only when every piece is persisted.
 //!
@@ -65,6 +66,7 @@ mod progress;
 mod ready;
 mod report;
 mod speculation;
+mod stall;
 mod task;
 mod worker;
 
@@ -83,6 +85,7 @@ pub use id::{Epoch, Piece, TaskId, WorkerId};
 pub use invalid::InvalidSchedule;
 pub use limits::Limits;
 pub use progress::{Counters, Progress};
+pub use stall::Effort;
 pub use task::{Receipt, TaskSpec};
 
 use ready::Ready;
@@ -105,6 +108,8 @@ pub struct Schedule {
     resting: BTreeSet<(Duration, TaskId)>,
     /// Tasks with live attempts: never more than the fleet has slots.
     running: BTreeSet<TaskId>,
+    /// When [`Event::Tick`] last came.
+    ticked: Duration,
     pace: Pace,
     progress: Progress,
     counters: Counters,
@@ -137,7 +142,12 @@ impl Schedule {
             Event::TaskFailed { worker, task, epoch, kind, message } => {
                 self.task_failed((worker, epoch), task, kind, message, &mut out);
             }
-            Event::Tick => self.expire(&mut out),
+            Event::Tick => {
+                self.expire(&mut out);
+                if self.outcome.is_none() {
+                    self.watch_effort(&mut out);
+                }
+            }
             Event::Cancel => self.abort(AbortReason::Cancelled, &mut out),
         }
         self.publish_if_done(&mut out);
@@ -159,6 +169,11 @@ impl Schedule {
     pub fn demand(&self) -> u32 {
         let open = self.running.len() + self.ready.len() + self.resting.len();
         u32::try_from(open).unwrap_or(u32::MAX)
+    }
+
+    /// Workers that get nothing new for a while, because their attempts stood still.
+    pub fn benched(&self) -> BTreeSet<WorkerId> {
+        self.workers.benched(|_| true).into_iter().collect()
     }
 
     /// Whether somebody works on a task.

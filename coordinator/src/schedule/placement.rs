@@ -1,9 +1,10 @@
 //! Which free worker does which ready task.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::task::Attempt;
-use super::{Action, Epoch, Schedule, TaskId, WorkerId};
+use super::{Action, Effort, Epoch, Schedule, TaskId, WorkerId};
 
 impl Schedule {
     /// Gives out ready tasks until there are none, or no free slot.
@@ -71,6 +72,8 @@ impl Schedule {
             deadline: self.now.saturating_add(self.limits.lease),
             given: u32::try_from(open.len()).unwrap_or(u32::MAX),
             open,
+            effort: Effort::default(),
+            still: Duration::ZERO,
         };
         if task.begin(attempt).is_err() {
             return false;

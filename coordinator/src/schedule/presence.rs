@@ -2,7 +2,7 @@
 
 use super::failure::End;
 use super::worker::Presence;
-use super::{Action, Epoch, Schedule, TaskId, WorkerId};
+use super::{Action, Effort, Epoch, Schedule, TaskId, WorkerId};
 
 impl Schedule {
     pub(super) fn joined(&mut self, worker: WorkerId, slots: u32) {
@@ -24,16 +24,18 @@ impl Schedule {
         self.counters.ignored += u64::from(known.is_none());
     }
 
-    pub(super) fn heartbeat(&mut self, worker: WorkerId, running: &[(TaskId, Epoch)], out: &mut Vec<Action>) {
+    pub(super) fn heartbeat(&mut self, worker: WorkerId, running: &[(TaskId, Epoch, Effort)], out: &mut Vec<Action>) {
         if !self.sign_of_life(worker, Presence::Lost) {
             self.counters.ignored += 1;
         }
         let deadline = self.now.saturating_add(self.limits.lease);
-        for &(id, epoch) in running {
+        let mut moved = false;
+        for &(id, epoch, effort) in running {
             let task = self.tasks.get_mut(id.0 as usize);
             let live = task.is_some_and(|task| match task.attempt_mut((worker, epoch)) {
                 Some(attempt) => {
                     attempt.deadline = deadline;
+                    moved |= attempt.shows(effort);
                     true
                 }
                 // It has done all it was asked: the acknowledgement is under way.
@@ -42,6 +44,9 @@ impl Schedule {
             if !live {
                 out.push(Action::Revoke { worker, task: id, epoch });
             }
+        }
+        if moved {
+            self.workers.moved(worker, self.now);
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Counters {
     pub stale: u64,
     /// Attempts that ended by their lease, or with a worker that was lost.
     pub expired: u64,
+    /// Attempts that ended because they showed no progress while other workers did.
+    pub stalled: u64,
     /// Attempts at tasks whose earlier attempts had all ended.
     pub retries: u64,
     /// The same by what ended the attempt before.

@@ -31,7 +31,9 @@ impl Schedule {
         }
         if let Some(attempt) = live {
             attempt.deadline = deadline;
-            attempt.open.remove(&piece);
+            if attempt.finishes(piece) {
+                self.workers.moved(worker, self.now);
+            }
         }
         let Some(state) = task.pieces.get_mut(piece) else {
             self.counters.ignored += 1;
@@ -75,7 +77,7 @@ impl Schedule {
             if (worker, epoch) == by && attempt.open.is_empty() {
                 closer = Some(by);
                 self.pace.note(self.now.saturating_sub(attempt.started), attempt.given);
-                self.workers.update(worker, |worker| worker.strikes = 0);
+                self.workers.update(worker, |worker| (worker.strikes, worker.stalls) = (0, 0));
             } else {
                 out.push(Action::Revoke { worker, task: id, epoch });
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::pieces::Pieces;
-use super::{Epoch, Piece, TaskId, WorkerId};
+use super::{Effort, Epoch, Piece, TaskId, WorkerId};
 
 /// A task as the plan states it. Its id is its place in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,10 @@ pub(super) struct Attempt {
     pub(super) given: u32,
     /// Those of them that it has not reported yet.
     pub(super) open: BTreeSet<Piece>,
+    /// The most that it has shown so far.
+    pub(super) effort: Effort,
+    /// How long that has stood still while others could show that work is possible.
+    pub(super) still: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -136,12 +140,16 @@ impl Task {
         first.into_iter().chain(repeat)
     }
 
-    pub(super) fn attempt_mut(&mut self, (worker, epoch): Reporter) -> Option<&mut Attempt> {
+    pub(super) fn attempts_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
         let (first, repeat) = match &mut self.state {
             TaskState::Running { first, repeat } => (Some(first), repeat.as_mut()),
             TaskState::Waiting | TaskState::Settling { .. } | TaskState::Done { .. } => (None, None),
         };
-        first.into_iter().chain(repeat).find(|attempt| (attempt.worker, attempt.epoch) == (worker, epoch))
+        first.into_iter().chain(repeat)
+    }
+
+    pub(super) fn attempt_mut(&mut self, (worker, epoch): Reporter) -> Option<&mut Attempt> {
+        self.attempts_mut().find(|attempt| (attempt.worker, attempt.epoch) == (worker, epoch))
     }
 
     /// Whether `reporter` is the attempt that finished the task.

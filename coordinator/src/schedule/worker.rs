@@ -24,6 +24,12 @@ pub(super) struct Worker {
     pub(super) strikes: u32,
     /// When it was last heard of.
     pub(super) seen: Duration,
+    /// When one of its attempts last went on.
+    pub(super) moved: Option<Duration>,
+    /// How often its attempts stood still since it last finished a task. Kept when it joins again, as the bench is.
+    pub(super) stalls: u32,
+    /// Until when it gets nothing new, because its attempts stood still.
+    pub(super) benched: Option<Duration>,
     pub(super) running: BTreeSet<(TaskId, Epoch)>,
     /// What it was given last, and that task's affinity.
     pub(super) last: Option<(TaskId, u64)>,
@@ -38,6 +44,9 @@ impl Worker {
             set_aside: false,
             strikes: 0,
             seen: now,
+            moved: None,
+            stalls: 0,
+            benched: None,
             running: BTreeSet::new(),
             last: None,
         }
@@ -47,8 +56,13 @@ impl Worker {
         self.presence == Presence::Here
     }
 
+    /// Whether it could get tasks, if it had slots for this merge.
+    fn is_willing(&self) -> bool {
+        self.is_here() && !self.draining && !self.set_aside && self.benched.is_none()
+    }
+
     fn is_able(&self) -> bool {
-        self.is_here() && !self.draining && !self.set_aside && self.slots > 0
+        self.is_willing() && self.slots > 0
     }
 
     /// Its place among the workers with a free slot, if it has one: by how much it runs.
@@ -91,6 +105,14 @@ impl Workers {
         Some(result)
     }
 
+    /// Notes that an attempt of a worker went on.
+    pub(super) fn moved(&mut self, id: WorkerId, now: Duration) {
+        self.update(id, |worker| {
+            worker.moved = Some(now);
+            worker.benched = None;
+        });
+    }
+
     /// How many are there and may get tasks.
     pub(super) fn able(&self) -> usize {
         self.able
@@ -107,6 +129,26 @@ impl Workers {
 
     pub(super) fn least_loaded(&self) -> Option<WorkerId> {
         self.free().next()
+    }
+
+    /// Workers on the bench for which `which` holds of the time at which they may leave it.
+    pub(super) fn benched(&self, which: impl Fn(Duration) -> bool) -> Vec<WorkerId> {
+        self.all.iter().filter(|(_, worker)| worker.benched.is_some_and(&which)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether anybody could get tasks, if the slots were dealt that way.
+    pub(super) fn somebody_is_willing(&self) -> bool {
+        self.all.values().any(Worker::is_willing)
+    }
+
+    /// Two workers, if there are as many, that show that work is possible: they went on within a lease, or do nothing here
+    /// and could.
+    pub(super) fn witnesses(&self, now: Duration, lease: Duration) -> Vec<WorkerId> {
+        let shows = |worker: &Worker| {
+            let moves = worker.is_here() && worker.moved.is_some_and(|moved| now < moved.saturating_add(lease));
+            moves || worker.is_willing() && worker.running.is_empty()
+        };
+        self.all.iter().filter(|(_, worker)| shows(worker)).map(|(id, _)| *id).take(2).collect()
     }
 
     /// Workers that were not heard of for a lease.

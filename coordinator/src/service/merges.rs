@@ -91,6 +91,7 @@ impl merges_server::Merges for MergesService {
             force: request.force,
             priority: request.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY),
             device,
+            verify_parts: request.verify_parts.map(share).transpose()?,
         };
         let (view, known) = self.hub.submit(submission).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::SubmitResponse { merge: Some(merge(&view)), known }))
@@ -184,4 +185,12 @@ fn merge(view: &View) -> v1::Merge {
 fn timestamp(millis: u64) -> prost_types::Timestamp {
     let nanos = i32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
     prost_types::Timestamp { seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX), nanos }
+}
+
+/// A share of the parts.
+fn share(share: f64) -> Result<f64, Status> {
+    match (0.0..=1.0).contains(&share) {
+        true => Ok(share),
+        false => Err(Status::invalid_argument(format!("verify_parts is {share}, expected 0 to 1"))),
+    }
 }

@@ -40,6 +40,18 @@ impl fmt::Display for Role {
     }
 }
 
+/// What a peer's certificate calls it alone. The listener puts it into the request's extensions. A certificate that several
+/// workers share has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerName(pub String);
+
+impl PeerName {
+    /// The name that the listener gave this request, if it has one.
+    pub fn of<T>(request: &Request<T>) -> Option<String> {
+        request.extensions().get::<PeerName>().map(|name| name.0.clone())
+    }
+}
+
 /// Refuses a request whose role is not `needed`, nor trusted with everything.
 pub fn require<T>(request: &Request<T>, needed: Role) -> Result<(), Status> {
     match Role::of(request) {

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::role::{Role, require};
+use super::role::{PeerName, Role, require};
 use super::status::status;
 use crate::hub::{Handle, Session, device};
 use crate::schedule::WorkerId;
@@ -81,6 +81,7 @@ impl work_server::Work for WorkService {
         request: Request<Streaming<v1::FromWorker>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         require(&request, Role::Worker)?;
+        let name = PeerName::of(&request);
         let mut inbound = request.into_inner();
         let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = inbound.message().await?
         else {
@@ -88,12 +89,13 @@ impl work_server::Work for WorkService {
         };
         check(&hello)?;
         let worker = WorkerId(hello.worker_id);
+        let enrolment = self.hub.enrol(hello, name.as_deref()).map_err(|e| status(&e))?;
         let (send, receive) = mpsc::channel(OUTBOUND);
         let heartbeat_ms = u64::try_from(self.hub.heartbeat().as_millis()).unwrap_or(u64::MAX);
-        let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms };
+        let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms, secret: enrolment.secret() };
         let welcome = v1::ToWorker { message: Some(v1::to_worker::Message::Welcome(welcome)) };
         send.try_send(Ok(welcome)).map_err(|_| Status::internal("a new queue is full"))?;
-        let session = self.hub.join(hello, send).await.map_err(|e| status(&e))?;
+        let session = self.hub.join(enrolment, send).await.map_err(|e| status(&e))?;
         let outbound = Outbound::new(receive, session.closed.clone());
         tokio::spawn(read(self.hub.clone(), worker, session, inbound));
         Ok(Response::new(Box::pin(outbound)))

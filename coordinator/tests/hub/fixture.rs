@@ -54,7 +54,14 @@ impl Fixture {
     }
 
     pub fn submission(&self, output: &str) -> Submission {
-        Submission { spec: self.spec(output), restart: false, force: false, priority: 0, device: None }
+        Submission {
+            spec: self.spec(output),
+            restart: false,
+            force: false,
+            priority: 0,
+            device: None,
+            verify_parts: None,
+        }
     }
 
     pub fn registry(&self, name: &str) -> Registry {

@@ -4,7 +4,10 @@
 
 mod ending;
 mod fixture;
+mod forging;
+mod idling;
 mod recovery;
 mod service;
 mod sharing;
+mod verifying;
 mod worker;

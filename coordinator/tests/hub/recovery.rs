@@ -22,7 +22,7 @@ async fn a_worker_that_connects_again_replaces_its_session_and_keeps_its_attempt
     let assign = old.held.pop_front().unwrap();
     let done = old.put(&assign, parts(&assign)[0]).await;
 
-    let mut new = Worker::join(&hub, &fixture.stores, 1, 1).await;
+    let mut new = old.again(1).await;
     tokio::time::timeout(PATIENCE, old.session.closed.changed()).await.unwrap().unwrap_err();
     old.say(done.clone()).await;
     let beat = v1::Heartbeat { running: assign.attempt.iter().cloned().collect(), ..Default::default() };

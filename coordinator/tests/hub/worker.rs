@@ -18,6 +18,8 @@ use crate::fixture::PATIENCE;
 pub struct Worker {
     pub id: WorkerId,
     pub session: Session,
+    /// What it shows when it connects again.
+    pub secret: Vec<u8>,
     hub: Handle,
     stores: Arc<Stores>,
     inbound: mpsc::Receiver<ToWorker>,
@@ -27,6 +29,8 @@ pub struct Worker {
     /// Attempt and piece.
     pub acked: Vec<(v1::Attempt, u32)>,
     pub stopped: bool,
+    /// A bit of all that it computes is the other way round.
+    pub flips: bool,
 }
 
 pub fn hello(id: u64, class: &str, slots: u32) -> v1::Hello {
@@ -37,6 +41,7 @@ pub fn hello(id: u64, class: &str, slots: u32) -> v1::Hello {
         device_class: class.to_owned(),
         memory_bytes: 1 << 30,
         slots,
+        ..v1::Hello::default()
     }
 }
 
@@ -53,10 +58,13 @@ impl Worker {
     pub async fn with_room(hub: &Handle, stores: &Arc<Stores>, hello: v1::Hello, room: usize) -> Worker {
         let id = hello.worker_id;
         let (outbound, inbound) = mpsc::channel(room);
-        let session = hub.join(hello, outbound).await.unwrap();
+        let enrolment = hub.enrol(hello, None).unwrap();
+        let secret = enrolment.secret();
+        let session = hub.join(enrolment, outbound).await.unwrap();
         Worker {
             id: WorkerId(id),
             session,
+            secret,
             hub: hub.clone(),
             stores: stores.clone(),
             inbound,
@@ -64,7 +72,14 @@ impl Worker {
             revoked: Vec::new(),
             acked: Vec::new(),
             stopped: false,
+            flips: false,
         }
+    }
+
+    /// The same worker in another session.
+    pub async fn again(&self, slots: u32) -> Worker {
+        let hello = v1::Hello { secret: self.secret.clone(), ..hello(self.id.0, "cpu", slots) };
+        Self::with_room(&self.hub, &self.stores, hello, 1024).await
     }
 
     /// Takes what has arrived.
@@ -114,18 +129,25 @@ impl Worker {
         self.say(from_worker::Message::Heartbeat(v1::Heartbeat { running, ..Default::default() })).await;
     }
 
-    /// Puts a part of an assignment; the bytes depend on its place only.
+    /// Puts a part of an assignment, or only computes it if it is a check; the bytes depend on its place only.
     pub async fn put(&self, assign: &v1::Assign, part: u32) -> from_worker::Message {
         let Some(assign::Job::Fill(fill)) = &assign.job else { panic!("only parts are filled here") };
         let at: Location = fill.url.parse().unwrap();
         let offset = u64::from(part) * fill.part_size;
         let length = fill.part_size.min(fill.size - offset);
-        let bytes: Vec<u8> = (0..length).map(|i| ((offset + i) % 251) as u8).collect();
+        let mut bytes: Vec<u8> = (0..length).map(|i| ((offset + i) % 251) as u8).collect();
+        bytes[0] ^= u8::from(self.flips);
         let chaining = digest::chaining_value(&bytes, offset, fill.size).to_vec();
         let slot = PartSlot { number: part, offset };
         let upload = UploadId::new(&fill.upload);
-        let id = self.stores.open(&at).put_part(&at, &upload, slot, bytes.into()).await.unwrap();
-        let receipt = v1::PartReceipt { store_id: id.as_str().to_owned(), length, chaining };
+        let store_id = match fill.check {
+            true => String::new(),
+            false => {
+                let put = self.stores.open(&at).put_part(&at, &upload, slot, bytes.into()).await;
+                put.unwrap().as_str().to_owned()
+            }
+        };
+        let receipt = v1::PartReceipt { store_id, length, chaining };
         from_worker::Message::PieceDone(v1::PieceDone {
             attempt: assign.attempt.clone(),
             piece: part,

@@ -135,6 +135,8 @@ pub struct Fill {
     pub part_size: u64,
     /// The parts that are missing.
     pub parts: Vec<u32>,
+    /// Compute the parts and put nothing: those of another worker are checked.
+    pub check: bool,
     /// Where the header's bytes lie, and how many they are; they begin the file.
     pub header: (String, u64),
     /// The tensors that these parts touch.

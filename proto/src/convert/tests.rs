@@ -43,6 +43,7 @@ fn assignment() -> Assignment {
             size: 4096,
             part_size: 1024,
             parts: vec![0, 3],
+            check: true,
             header: ("/h".into(), 64),
             tensors: vec![placed(Recipe::Fuse(fuse))],
             measured: vec![Measured { id: MeasureId(2), url: "/m".into(), digest: "0f".repeat(32) }],

@@ -215,6 +215,10 @@ impl Store for Local {
         blocking(move || upload::read_part(&at, &upload, offset, buf)).await
     }
 
+    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
+        upload::may_be_part(part, length, id)
+    }
+
     async fn complete(
         &self,
         at: &Location,

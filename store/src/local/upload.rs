@@ -154,7 +154,16 @@ pub(super) fn put_part(at: &Location, upload: &UploadId, part: PartSlot, bytes: 
     } else {
         direct::write_all_at(&file, bytes, start).map_err(failed)?;
     }
-    Ok(PartId::new(format!("{start}+{length}")))
+    Ok(part_id(start, length))
+}
+
+fn part_id(start: u64, length: u64) -> PartId {
+    PartId::new(format!("{start}+{length}"))
+}
+
+/// An id names the part's place, so there is one that is right.
+pub(super) fn may_be_part(part: PartSlot, length: u64, id: &PartId) -> bool {
+    *id == part_id(part.offset, length)
 }
 
 pub(super) fn read_part(at: &Location, upload: &UploadId, offset: u64, mut buf: Vec<u8>) -> Result<Vec<u8>> {
@@ -176,13 +185,13 @@ pub(super) fn check_parts(at: &Location, parts: &[(u32, PartId)], size: u64) -> 
             Some((start, length)) if start == end && last < Some(*number) => end = end.saturating_add(length),
             _ => {
                 let message = format!("part {number} ({id}) does not follow the {end} bytes before it");
-                return Err(Error::new(ErrorKind::Permanent, at, message));
+                return Err(Error::new(ErrorKind::InvalidPart, at, message));
             }
         }
         last = Some(*number);
     }
     if end != size {
-        return Err(Error::new(ErrorKind::Permanent, at, format!("the parts have {end} bytes of {size}")));
+        return Err(Error::new(ErrorKind::InvalidPart, at, format!("the parts have {end} bytes of {size}")));
     }
     Ok(())
 }

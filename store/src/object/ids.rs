@@ -5,10 +5,8 @@ use md5::{Digest, Md5};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, UploadId};
 use crate::location::Location;
+use crate::store::is_plain;
 use crate::token::token;
-
-/// The longest id that is taken. S3-compatible stores give out ids of a few hundred characters.
-const LONGEST: usize = 2048;
 
 /// Whether a text can be an ETag: what may stand in a header, and is not a list of several.
 pub(super) fn is_tag(text: &str) -> bool {
@@ -18,10 +16,6 @@ pub(super) fn is_tag(text: &str) -> bool {
 /// Whether two texts are one ETag. Some stores leave out the quotes in one of their answers.
 pub(super) fn is_same_tag(one: &str, other: &str) -> bool {
     one.trim_matches('"') == other.trim_matches('"')
-}
-
-fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// An upload, written `<version before>.<id of the store>`.
@@ -76,26 +70,39 @@ pub(super) fn part(length: usize, id: &str) -> PartId {
     PartId::new(format!("{length}.{id}"))
 }
 
+/// The length and the store's id in what was written down for a part.
+fn read(part: &PartId) -> Option<(u64, &str)> {
+    let (length, id) = part.as_str().split_once('.')?;
+    let digits = length.bytes().all(|byte| byte.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    Some((length.parse().ok().filter(|_| digits)?, id))
+}
+
+/// Whether a text can stand for a part of this length. Where the client `names` the parts (Azure's blocks), an id is 32
+/// hexadecimal digits; elsewhere it is an ETag. One that begins as XML is none: the client would read more out of it.
+pub(super) fn may_be_part(part: &PartId, expected: u64, names: bool) -> bool {
+    let form = |id: &str| if names { is_name(id) } else { is_tag(id) && !id.contains('<') };
+    read(part).is_some_and(|(length, id)| length == expected && form(id))
+}
+
 /// The store's ids of parts that, one behind the other, have `size` bytes.
 pub(super) fn parts(at: &Location, parts: &[(u32, PartId)], size: u64) -> Result<Vec<String>> {
     let mut ids = Vec::with_capacity(parts.len());
     let mut end = 0u64;
     for (expected, (number, part)) in (0u32..).zip(parts) {
-        let read = part.as_str().split_once('.').and_then(|(length, id)| Some((length.parse::<u64>().ok()?, id)));
-        match read {
+        match read(part) {
             Some((length, id)) if *number == expected && is_plain(id) => {
                 end = end.saturating_add(length);
                 ids.push(id.to_owned());
             }
             _ => {
                 let message = format!("part {number} ({part}) is not what follows {expected} parts");
-                return Err(Error::new(ErrorKind::Permanent, at, message));
+                return Err(Error::new(ErrorKind::InvalidPart, at, message));
             }
         }
     }
     match end == size {
         true => Ok(ids),
-        false => Err(Error::new(ErrorKind::Permanent, at, format!("the parts have {end} bytes of {size}"))),
+        false => Err(Error::new(ErrorKind::InvalidPart, at, format!("the parts have {end} bytes of {size}"))),
     }
 }
 
@@ -128,7 +135,7 @@ mod tests {
         {
             assert_eq!(Upload::parse(&UploadId::new(text)), None, "{text:?}");
         }
-        let long = format!("0123456789abcdef.{}", "x".repeat(LONGEST + 1));
+        let long = format!("0123456789abcdef.{}", "x".repeat(3000));
         for text in ["0123456789abcdef.a b", "0123456789abcdef.a\r\nb", "0123456789abcdef.ü", &long] {
             assert_eq!(Upload::parse(&UploadId::new(text)), None, "{text:?}");
         }
@@ -152,6 +159,32 @@ mod tests {
         for bad in [list(&[(1, "5.a")]), list(&[(0, "5.a"), (0, "3.b")]), list(&[(0, "a")]), list(&[(0, "8.a b")])] {
             assert!(parts(&at, &bad, 8).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_id_has_the_form_of_its_store_and_the_parts_length() {
+        let name = "0123456789abcdef0123456789abcdef";
+        for (id, length, tag, named) in [
+            (format!("5.\"{name}\""), 5, true, false),
+            (format!("5.{name}"), 5, true, true),
+            ("5.\"0x8DAF\"".to_owned(), 5, true, false),
+            (format!("5.{name}"), 6, false, false),
+            (format!("05.{name}"), 5, false, false),
+            (format!("+5.{name}"), 5, false, false),
+            (name.to_owned(), 5, false, false),
+            ("5.".to_owned(), 5, false, false),
+            (String::new(), 0, false, false),
+            (format!("5.{}", name.to_uppercase()), 5, true, false),
+            ("5.\"a\",\"b\"".to_owned(), 5, false, false),
+            ("5.<PartMetadata><ETag>a</ETag></PartMetadata>".to_owned(), 5, false, false),
+            ("5.a b".to_owned(), 5, false, false),
+            ("5.a\r\nb".to_owned(), 5, false, false),
+            (format!("5.{}", "x".repeat(300)), 5, false, false),
+        ] {
+            let part = PartId::new(&id);
+            assert_eq!((may_be_part(&part, length, false), may_be_part(&part, length, true)), (tag, named), "{id:?}");
+        }
+        assert!(may_be_part(&part(0, name), 0, true));
     }
 
     /// Against the output of `md5sum`.

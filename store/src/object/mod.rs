@@ -230,6 +230,10 @@ impl Store for Bucket {
         upload::put_part(self, at, upload, part, &bytes).await
     }
 
+    fn may_be_part(&self, _: PartSlot, length: u64, id: &PartId) -> bool {
+        ids::may_be_part(id, length, matches!(self.pending, Pending::Marked))
+    }
+
     async fn read_part(&self, at: &Location, _: &UploadId, _: u64, _: Vec<u8>) -> Result<Vec<u8>> {
         Err(Error::new(ErrorKind::Unsupported, at, "a part of an upload cannot be read back from object storage"))
     }

@@ -14,6 +14,7 @@ use shardfuse_store::{Location, Pin, Stores};
 use super::Shared;
 use super::coalesce::{MOST, coalesce};
 use crate::Failure;
+use crate::session::Meter;
 
 /// Reads of one list of ranges that run at a time.
 pub const AT_A_TIME: usize = 4;
@@ -43,17 +44,24 @@ pub struct Inputs {
     stores: Arc<Stores>,
     objects: HashMap<u32, Input>,
     read: Arc<AtomicU64>,
+    meter: Meter,
 }
 
 impl Inputs {
-    /// Parses the objects' URLs.
-    pub fn new(shared: &Shared, objects: &[(u32, Object)]) -> Result<Self, Failure> {
+    /// Parses the objects' URLs. What is done with the inputs is counted by `meter`.
+    pub fn new(shared: &Shared, objects: &[(u32, Object)], meter: &Meter) -> Result<Self, Failure> {
         let mut map = HashMap::new();
         for (id, o) in objects {
             let version = Version { url: Arc::from(o.url.as_str()), pin: Pin::new(&o.pin) };
             map.insert(*id, Input { at: o.url.parse()?, version });
         }
-        Ok(Inputs { stores: Arc::clone(&shared.stores), objects: map, read: Arc::clone(&shared.bytes_read) })
+        let (stores, read) = (Arc::clone(&shared.stores), Arc::clone(&shared.bytes_read));
+        Ok(Inputs { stores, objects: map, read, meter: meter.clone() })
+    }
+
+    /// Counts what the attempt does.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The object behind a number, and its version.
@@ -146,6 +154,7 @@ impl Inputs {
 
     fn count(&self, bytes: usize) {
         self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.meter.read(bytes as u64);
         metrics::counter!("shardfuse_read_bytes_total").increment(bytes as u64);
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job};
@@ -18,7 +19,7 @@ use tracing::debug;
 use crate::Failure;
 use crate::device::Device;
 use crate::device::cpu::Kernels;
-use crate::session::{Gate, Work};
+use crate::session::{Gate, Meter, Work};
 
 mod budget;
 mod cache;
@@ -204,9 +205,15 @@ impl Pipeline {
     }
 
     /// Does an assignment, sending each piece as it is finished. No piece begins while the gate is closed.
-    async fn work(&self, assignment: &Assignment, done: &mpsc::Sender<Done>, gate: &Gate) -> Result<(), Failure> {
+    async fn work(
+        &self,
+        assignment: &Assignment,
+        done: &mpsc::Sender<Done>,
+        gate: &Gate,
+        meter: &Meter,
+    ) -> Result<(), Failure> {
         permit::check(&self.shared.allow, assignment)?;
-        let inputs = Inputs::new(&self.shared, &assignment.objects)?;
+        let inputs = Inputs::new(&self.shared, &assignment.objects, meter)?;
         let attempt = v1::Attempt { task: assignment.task, epoch: assignment.epoch, merge: assignment.merge.clone() };
         match &assignment.job {
             Job::Fill(fill) => {
@@ -243,19 +250,11 @@ impl Pipeline {
         let bytes = shared.budget.lend(filled.bytes);
         let (hashed, length) = (bytes.clone(), bytes.len() as u64);
         let chaining = shared.compute(move |_| Ok(digest::chaining_value(&hashed, offset, size))).await?;
-        let at: Location = fill.url.parse()?;
-        let upload = UploadId::new(&fill.upload);
-        let turn = shared.writes.turn().await;
-        debug!(file = %fill.url, part, "put");
-        let putting = Instant::now();
-        let slot = PartSlot { number: part, offset };
-        let put = shared.stores.open(&at).put_part(&at, &upload, slot, bytes).await;
-        let store_id = put.map_err(|e| Failure::from(e).at(format_args!("part {part}")))?;
-        turn.moved(length);
-        shared.took(Stage::Put, putting);
-        shared.bytes_put.fetch_add(length, Ordering::Relaxed);
-        metrics::counter!("shardfuse_put_bytes_total").increment(length);
-        let receipt = v1::PartReceipt { store_id: store_id.as_str().to_owned(), length, chaining: chaining.to_vec() };
+        let store_id = match fill.check {
+            true => String::new(),
+            false => self.put(inputs, fill, PartSlot { number: part, offset }, bytes).await?,
+        };
+        let receipt = v1::PartReceipt { store_id, length, chaining: chaining.to_vec() };
         let (zero, live): (Vec<_>, Vec<_>) = filled.seen.into_iter().partition(|(_, zero)| *zero);
         let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
         Ok(Done {
@@ -265,6 +264,24 @@ impl Pipeline {
             zero_factors: names(zero),
             live_factors: names(live),
         })
+    }
+
+    /// Puts a part, and returns the store's id of it.
+    async fn put(&self, inputs: &Inputs, fill: &Fill, slot: PartSlot, bytes: Bytes) -> Result<String, Failure> {
+        let (shared, part, length) = (&self.shared, slot.number, bytes.len() as u64);
+        let at: Location = fill.url.parse()?;
+        let upload = UploadId::new(&fill.upload);
+        let turn = shared.writes.turn().await;
+        debug!(file = %fill.url, part, "put");
+        let putting = Instant::now();
+        let put = shared.stores.open(&at).put_part(&at, &upload, slot, bytes).await;
+        let store_id = put.map_err(|e| Failure::from(e).at(format_args!("part {part}")))?;
+        turn.moved(length);
+        shared.took(Stage::Put, putting);
+        shared.bytes_put.fetch_add(length, Ordering::Relaxed);
+        inputs.meter().put(length);
+        metrics::counter!("shardfuse_put_bytes_total").increment(length);
+        Ok(store_id.as_str().to_owned())
     }
 
     async fn block(
@@ -279,6 +296,7 @@ impl Pipeline {
         let name = format!("block {block} of the norms of {}", gauge.measure.tensor);
         let _share = shared.admit(gate, gauge::need(shared, gauge), &name).await?;
         let sums = gauge::block(shared, inputs, norms, gauge, block).await?;
+        inputs.meter().fused(8 * sums.len() as u64);
         let bytes = sums.iter().flat_map(|s| s.to_le_bytes()).collect();
         Ok(Done {
             attempt: None,
@@ -312,8 +330,14 @@ impl Work for Pipeline {
         }
     }
 
-    async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
-        self.work(&assignment, &done, &gate).await
+    async fn run(
+        &self,
+        assignment: Assignment,
+        done: mpsc::Sender<Done>,
+        gate: Gate,
+        meter: Meter,
+    ) -> Result<(), Failure> {
+        self.work(&assignment, &done, &gate, &meter).await
     }
 }
 

@@ -193,15 +193,19 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         let raw = bytes.slice((start.start - read.start) as usize..(start.end - read.start) as usize);
         match (&t.recipe, steps) {
             (Recipe::Fuse(fuse), Some(Loaded::Gpu(loaded))) => {
-                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cuda").increment(raw.len() as u64);
+                let from = raw.len() as u64;
+                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cuda").increment(from);
                 let sink = Sink { out, target, skip: skip_of(t, &range) };
                 let done = gpu::fuse(shared, inputs, t, fuse, loaded, raw, sink, &mut seen).await;
                 out = done.map_err(|wrong| Blame::new(t, fuse).wrong(fuse, wrong))?;
+                inputs.meter().fused(from);
             }
             (Recipe::Fuse(fuse), Some(Loaded::Cpu(mut steps))) => {
                 seen.append(&mut steps.seen);
-                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cpu").increment(raw.len() as u64);
+                let from = raw.len() as u64;
+                metrics::counter!("shardfuse_fused_bytes_total", "device" => "cpu").increment(from);
                 out = fuse_into(shared, inputs, t, fuse, steps, &range, raw, (out, target)).await?;
+                inputs.meter().fused(from);
             }
             (Recipe::Copy(_) | Recipe::Fuse(_), _) => out[target].copy_from_slice(&raw),
         }

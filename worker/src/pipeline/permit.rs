@@ -48,6 +48,7 @@ mod tests {
                 size: 1024,
                 part_size: 1024,
                 parts: vec![0],
+                check: false,
                 header: ("s3://out/.shardfuse/header/0".into(), 8),
                 tensors: Vec::new(),
                 measured: vec![Measured {

@@ -106,6 +106,7 @@ impl Bench {
             size: self.at,
             part_size,
             parts: (0..self.at.div_ceil(part_size) as u32).collect(),
+            check: false,
             header: (header.to_string(), HEADER),
             tensors: self.tensors.clone(),
             measured: self.measured.clone(),
@@ -131,7 +132,7 @@ impl Bench {
         let stores = Arc::new(Stores::all(store.clone()));
         let pipeline = Pipeline::new(stores, memory, threads, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(10_000);
-        pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+        pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
         assert_eq!(pipeline.shared.lent(), 0, "every share is given back");
         drop(send);
         let mut count = 0;
@@ -239,8 +240,53 @@ async fn failing(b: &Bench, store: Arc<Faulty>, limit: u64) -> (Failure, u64) {
     let before = store.calls(Operation::Read);
     let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), limit, 1, Device::Cpu).unwrap();
     let (send, _done) = mpsc::channel(64);
-    let failure = pipeline.work(&assignment, &send, &Gate::open()).await.unwrap_err();
+    let failure = pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap_err();
     (failure, store.calls(Operation::Read) - before)
+}
+
+#[tokio::test]
+async fn a_check_reports_what_a_put_would_and_puts_nothing() {
+    let mut b = Bench::new();
+    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    let store = Arc::new(Faulty::new(Arc::new(Local::new())));
+    let mut assignment = b.assignment(&*store, 8 << 10).await;
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 2, Device::Cpu).unwrap();
+    let mut chainings = Vec::new();
+    for check in [false, true] {
+        let Job::Fill(fill) = &mut assignment.job else { panic!("parts are filled") };
+        fill.check = check;
+        let before = store.calls(Operation::PutPart);
+        let (send, mut done) = mpsc::channel(1000);
+        pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
+        drop(send);
+        let mut all = std::collections::BTreeMap::new();
+        while let Some(report) = done.recv().await {
+            let Some(v1::piece_done::Result::Part(part)) = report.result else { panic!("it is a part") };
+            assert_eq!(part.store_id.is_empty(), check);
+            all.insert(report.piece, (part.length, part.chaining));
+        }
+        assert_eq!(store.calls(Operation::PutPart) - before, if check { 0 } else { all.len() as u64 });
+        chainings.push(all);
+    }
+    assert!(chainings[0].len() > 1);
+    assert_eq!(chainings[0], chainings[1]);
+}
+
+#[tokio::test]
+async fn the_meter_of_an_attempt_counts_what_is_read_fused_and_put() {
+    let mut b = Bench::new();
+    b.copy("norm", &[50]);
+    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    let store = Arc::new(Local::new());
+    let assignment = b.assignment(&*store, 1 << 20).await;
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store)), 1 << 30, 2, Device::Cpu).unwrap();
+    let (send, _done) = mpsc::channel(1000);
+    let meter = Meter::default();
+    pipeline.work(&assignment, &send, &Gate::open(), &meter).await.unwrap();
+    let Job::Fill(fill) = &assignment.job else { panic!("parts are filled") };
+    let effort = meter.effort();
+    assert_eq!((effort.bytes_fused, effort.bytes_put), (256 * 64 * 2, fill.size));
+    assert_eq!(effort.bytes_read, pipeline.usage().bytes_read);
 }
 
 #[tokio::test]
@@ -257,14 +303,14 @@ async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
     let (send, _done) = mpsc::channel(1000);
     let assignment = b.assignment(&*store, 1 << 20).await;
     let before = store.calls(Operation::Read);
-    pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+    pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
     assert_eq!(store.calls(Operation::Read) - before, 2, "the header and all twenty tensors");
 
     let mut b = Bench::new();
     b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
     let assignment = b.assignment(&*store, 8 << 10).await;
     let before = store.calls(Operation::Read);
-    pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+    pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
     let parts = (HEADER + 256 * 64 * 2).div_ceil(8 << 10);
     assert_eq!(
         store.calls(Operation::Read) - before,
@@ -314,7 +360,7 @@ async fn what_no_budget_holds_is_refused_before_it_is_allocated() {
         Recipe::Fuse(Fuse { start, start_adapter: None, steps: Vec::new(), keep_non_finite: false });
     let pipeline = Pipeline::new(Arc::new(Stores::new()), 1 << 30, 1, Device::Cpu).unwrap();
     let (send, _done) = mpsc::channel(64);
-    let failure = pipeline.work(&assignment, &send, &Gate::open()).await.unwrap_err();
+    let failure = pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap_err();
     assert_eq!(failure.retry, v1::ErrorKind::WorkerLocal);
     assert!(failure.error.message().contains("bytes of memory"), "{}", failure.error);
 }
@@ -331,7 +377,7 @@ async fn a_held_attempt_begins_no_part() {
     gate.set(false);
     let before = store.calls(Operation::Read);
     let held = gate.clone();
-    let work = tokio::spawn(async move { pipeline.work(&assignment, &send, &held).await });
+    let work = tokio::spawn(async move { pipeline.work(&assignment, &send, &held, &Meter::default()).await });
     // Nothing is there to wait for, so a moment must do; a part that began would read at once.
     assert!(tokio::time::timeout(Duration::from_millis(100), done.recv()).await.is_err());
     assert_eq!(store.calls(Operation::Read), before);
@@ -356,7 +402,7 @@ async fn measured_sums_are_the_same_by_ranges() {
     for memory in [1 << 30, 256 << 10] {
         let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), memory, 2, Device::Cpu).unwrap();
         let (send, mut done) = mpsc::channel(64);
-        pipeline.work(&assignment, &send, &Gate::open()).await.unwrap();
+        pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
         let mut blocks = vec![done.recv().await.unwrap(), done.recv().await.unwrap()];
         blocks.sort_unstable_by_key(|d| d.piece);
         sums.push(blocks.into_iter().map(|d| d.result).collect::<Vec<_>>());

@@ -53,7 +53,9 @@ pub enum Retry {
 }
 
 /// Keeps a session open until it is refused for good, and tells of it.
-pub async fn keep<F>(mut connect: impl FnMut() -> F, hello: v1::Hello, retry: Retry, said: mpsc::Sender<Said>)
+///
+/// The secret of the last welcome is shown from then on: it says that this is the worker which has the number.
+pub async fn keep<F>(mut connect: impl FnMut() -> F, mut hello: v1::Hello, retry: Retry, said: mpsc::Sender<Said>)
 where
     F: Future<Output = Result<Channel, Error>>,
 {
@@ -70,7 +72,8 @@ where
         let lost = match connect().await {
             Ok(channel) => {
                 let session = session(channel, &hello, &said).await;
-                if session.welcomed {
+                if let Some(secret) = session.welcomed {
+                    hello.secret = secret;
                     wait = waits.build();
                     trouble.clear();
                 }
@@ -107,7 +110,8 @@ where
 }
 
 struct Session {
-    welcomed: bool,
+    /// The secret of the welcome, if there was one.
+    welcomed: Option<Vec<u8>>,
     lost: Lost,
 }
 
@@ -119,7 +123,7 @@ enum Lost {
 }
 
 async fn session(channel: Channel, hello: &v1::Hello, said: &mpsc::Sender<Said>) -> Session {
-    let before = |lost| Session { welcomed: false, lost };
+    let before = |lost| Session { welcomed: None, lost };
     let mut client =
         WorkClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
     let (outbound, stream) = mpsc::channel(BUFFER);
@@ -153,7 +157,7 @@ async fn session(channel: Channel, hello: &v1::Hello, said: &mpsc::Sender<Said>)
     }
     info!("the coordinator took this worker");
     let heartbeat = Duration::from_millis(welcome.heartbeat_ms.clamp(10, 60_000));
-    let after = |lost| Session { welcomed: true, lost };
+    let after = |lost| Session { welcomed: Some(welcome.secret.clone()), lost };
     if said.send(Said::Up { outbound, heartbeat }).await.is_err() {
         return after(Lost::Unheard);
     }

@@ -50,6 +50,7 @@ mod attempt;
 mod gate;
 mod ledger;
 mod link;
+mod meter;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +58,7 @@ use attempt::Attempt;
 pub use gate::Gate;
 use ledger::{Action, Event, Ledger};
 use link::{Retry, Said};
+pub use meter::Meter;
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -88,12 +90,13 @@ pub(crate) trait Work: Clone + Send + Sync + 'static {
     }
     /// What heartbeats tell of it.
     fn usage(&self) -> Usage;
-    /// Does an assignment; sends each piece as it is finished and begins none while the gate is closed.
+    /// Does an assignment; sends each piece as it is finished, begins none while the gate is closed, and counts what it does.
     fn run(
         &self,
         assignment: Assignment,
         done: mpsc::Sender<Done>,
         gate: Gate,
+        meter: Meter,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -142,6 +145,7 @@ where
         device_class: work.device_class(),
         memory_bytes: options.memory,
         slots: options.slots,
+        secret: Vec::new(),
     };
     let (said_in, said) = mpsc::channel(64);
     let (pieces_in, pieces) = mpsc::channel(64);
@@ -162,6 +166,13 @@ where
     session.serve(said, pieces, shutdown).await
 }
 
+/// An attempt that runs.
+struct Running {
+    handle: AbortHandle,
+    gate: Gate,
+    meter: Meter,
+}
+
 struct Session<W> {
     work: W,
     ledger: Ledger,
@@ -172,7 +183,7 @@ struct Session<W> {
     /// Assignments that wait for a slot.
     waiting: HashMap<Attempt, (Assignment, Span)>,
     tasks: JoinSet<Result<(), Failure>>,
-    running: HashMap<Attempt, (AbortHandle, Gate)>,
+    running: HashMap<Attempt, Running>,
     names: HashMap<Id, Attempt>,
     leaving: bool,
 }
@@ -356,8 +367,8 @@ impl<W: Work> Session<W> {
                     report.piece, attempt.task
                 ),
             );
-            if let Some((handle, _)) = self.running.remove(&attempt) {
-                handle.abort();
+            if let Some(running) = self.running.remove(&attempt) {
+                running.handle.abort();
             }
             return self.step(Event::Ended { failure: Some(task_failed(&attempt, &failure)), attempt });
         }
@@ -379,7 +390,10 @@ impl<W: Work> Session<W> {
     fn heartbeat(&self) -> from_worker::Message {
         let Usage { bytes_put, bytes_read, memory_used } = self.work.usage();
         let running = self.ledger.alive().map(Into::into).collect();
-        from_worker::Message::Heartbeat(v1::Heartbeat { running, bytes_put, bytes_read, memory_used })
+        // What waits for a slot, or for an acknowledgement, does nothing.
+        let effort = |attempt| self.running.get(attempt).map(|r| r.meter.effort()).unwrap_or_default();
+        let efforts = self.ledger.alive().map(effort).collect();
+        from_worker::Message::Heartbeat(v1::Heartbeat { running, bytes_put, bytes_read, memory_used, efforts })
     }
 
     fn step(&mut self, event: Event) {
@@ -389,8 +403,8 @@ impl<W: Work> Session<W> {
                 Action::Abort(attempt) => {
                     debug!(%attempt, "stopped");
                     self.waiting.remove(&attempt);
-                    if let Some((handle, _)) = self.running.remove(&attempt) {
-                        handle.abort();
+                    if let Some(running) = self.running.remove(&attempt) {
+                        running.handle.abort();
                     }
                 }
                 Action::Hold(attempt) => self.set(&attempt, false),
@@ -402,18 +416,19 @@ impl<W: Work> Session<W> {
 
     fn set(&self, attempt: &Attempt, open: bool) {
         debug!(%attempt, open, "may begin pieces");
-        if let Some((_, gate)) = self.running.get(attempt) {
-            gate.set(open);
+        if let Some(running) = self.running.get(attempt) {
+            running.gate.set(open);
         }
     }
 
     fn start(&mut self, attempt: Attempt) {
         let Some((assignment, span)) = self.waiting.remove(&attempt) else { return };
-        let (work, pieces, gate) = (self.work.clone(), self.pieces_in.clone(), Gate::open());
-        let passed = gate.clone();
-        let handle = self.tasks.spawn(async move { work.run(assignment, pieces, passed).await }.instrument(span));
+        let (work, pieces, gate, meter) = (self.work.clone(), self.pieces_in.clone(), Gate::open(), Meter::default());
+        let (passed, counted) = (gate.clone(), meter.clone());
+        let run = async move { work.run(assignment, pieces, passed, counted).await };
+        let handle = self.tasks.spawn(run.instrument(span));
         self.names.insert(handle.id(), attempt.clone());
-        self.running.insert(attempt, (handle, gate));
+        self.running.insert(attempt, Running { handle, gate, meter });
     }
 }
 

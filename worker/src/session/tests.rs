@@ -67,7 +67,12 @@ impl Peer {
     }
 
     async fn welcome_as(&self, protocol_version: u32) {
-        self.send(to_worker::Message::Welcome(v1::Welcome { protocol_version, heartbeat_ms: 5_000 })).await;
+        self.send(to_worker::Message::Welcome(v1::Welcome {
+            protocol_version,
+            heartbeat_ms: 5_000,
+            secret: format!("after {:?}", self.hello.secret).into_bytes(),
+        }))
+        .await;
     }
 
     async fn assign(&self, task: u32) {
@@ -174,6 +179,7 @@ struct Job {
     task: u32,
     done: mpsc::Sender<Done>,
     gate: Gate,
+    meter: Meter,
     end: oneshot::Sender<Result<(), Failure>>,
 }
 
@@ -191,9 +197,15 @@ impl Work for Scripted {
         Usage { bytes_put: 1, bytes_read: 2, memory_used: 3 }
     }
 
-    async fn run(&self, assignment: Assignment, done: mpsc::Sender<Done>, gate: Gate) -> Result<(), Failure> {
+    async fn run(
+        &self,
+        assignment: Assignment,
+        done: mpsc::Sender<Done>,
+        gate: Gate,
+        meter: Meter,
+    ) -> Result<(), Failure> {
         let (end, ended) = oneshot::channel();
-        let sent = self.jobs.send(Job { task: assignment.task, done, gate, end });
+        let sent = self.jobs.send(Job { task: assignment.task, done, gate, meter, end });
         assert!(sent.is_ok(), "the test listens");
         ended.await.unwrap_or(Ok(()))
     }
@@ -330,6 +342,41 @@ impl Stage {
     fn leave(&mut self) {
         self.shutdown.take().unwrap().send(GRACE).unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_of_the_last_welcome_is_shown_in_the_next_hello() {
+    let mut stage = stage(1);
+    let (peer, _) = stage.session().await;
+    assert_eq!(peer.hello.secret, b"");
+    let given = format!("after {:?}", Vec::<u8>::new()).into_bytes();
+    stage.cut(peer, 2);
+    let (peer, _) = stage.session().await;
+    assert_eq!(peer.hello.secret, given);
+    let given = format!("after {given:?}").into_bytes();
+    stage.cut(peer, 0);
+    let (peer, _) = stage.session().await;
+    assert_eq!(peer.hello.secret, given);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_tells_how_far_each_attempt_is() {
+    let mut stage = stage(2);
+    let (mut peer, _) = stage.session().await;
+    peer.assign(1).await;
+    let first = stage.job().await;
+    for task in [2, 3] {
+        peer.assign(task).await;
+    }
+    let second = stage.job().await;
+    first.meter.read(10);
+    first.meter.fused(20);
+    second.meter.put(30);
+    peer.until_alive(&[1, 2, 3]).await;
+    let from_worker::Message::Heartbeat(beat) = peer.next().await else { panic!("a heartbeat is due") };
+    let effort = |bytes_read, bytes_fused, bytes_put| v1::Effort { bytes_read, bytes_fused, bytes_put };
+    assert_eq!(beat.running, [named(1), named(2), named(3)]);
+    assert_eq!(beat.efforts, [effort(10, 20, 0), effort(0, 0, 30), effort(0, 0, 0)], "the third waits for a slot");
 }
 
 #[tokio::test(start_paused = true)]

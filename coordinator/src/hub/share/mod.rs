@@ -46,7 +46,7 @@ pub struct Merge {
     pub priority: i32,
     /// Slots that it could use now.
     pub demand: u32,
-    /// Workers that were set aside for it.
+    /// Workers that get nothing of it: they were set aside for it, or let its tasks stand still.
     pub barred: BTreeSet<WorkerId>,
 }
 

@@ -1,7 +1,10 @@
 //! Every action but assignments, out of the event and the state before it.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use super::model::{Model, Seat};
-use crate::schedule::{AbortReason, Action, Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId};
+use crate::schedule::{AbortReason, Action, Effort, Epoch, ErrorKind, Event, Limits, Piece, Receipt, TaskId, WorkerId};
 
 impl Model {
     pub(super) fn follow(&mut self, event: &Event, out: &mut Vec<Action>) {
@@ -18,6 +21,9 @@ impl Model {
                     strikes: known.map_or(0, |seat| seat.strikes),
                     seen: now,
                     last: known.filter(|seat| seat.here).and_then(|seat| seat.last),
+                    moved: known.and_then(|seat| seat.moved),
+                    stalls: known.map_or(0, |seat| seat.stalls),
+                    benched: known.and_then(|seat| seat.benched),
                 };
                 self.seats.insert(*worker, seat);
             }
@@ -31,10 +37,20 @@ impl Model {
                     seat.here = true;
                     seat.seen = now;
                 }
-                for &(task, epoch) in running {
+                for &(task, epoch, effort) in running {
                     let deadline = now + self.limits.lease;
                     if let Some(live) = self.attempt(*worker, task, epoch) {
                         live.deadline = deadline;
+                        let Effort { read, fused, put } = live.effort;
+                        if effort.read > read || effort.fused > fused || effort.put > put {
+                            live.effort = Effort {
+                                read: read.max(effort.read),
+                                fused: fused.max(effort.fused),
+                                put: put.max(effort.put),
+                            };
+                            live.still = Duration::ZERO;
+                            self.moves(*worker);
+                        }
                     } else if self.closers.get(&task) != Some(&(*worker, epoch)) {
                         out.push(Action::Revoke { worker: *worker, task, epoch });
                     }
@@ -77,9 +93,21 @@ impl Model {
                     self.end(task, epoch, false, false, out);
                 }
             }
-            Event::Tick => self.expire(out),
+            Event::Tick => {
+                self.expire(out);
+                if !self.ended {
+                    self.stall(out);
+                }
+            }
             Event::Cancel => self.abort(AbortReason::Cancelled, out),
         }
+    }
+
+    /// An attempt of a worker went on.
+    fn moves(&mut self, worker: WorkerId) {
+        let now = self.now;
+        let seat = self.seats.get_mut(&worker).expect("it has a live attempt");
+        (seat.moved, seat.benched) = (Some(now), None);
     }
 
     /// A sign of life of a worker that is there.
@@ -101,7 +129,10 @@ impl Model {
         let deadline = self.now + self.limits.lease;
         if let Some(live) = self.attempt(worker, task, epoch) {
             live.deadline = deadline;
-            live.open.remove(&piece);
+            if live.open.remove(&piece) {
+                live.still = Duration::ZERO;
+                self.moves(worker);
+            }
         } else if self.closers.get(&task) != Some(&(worker, epoch)) {
             self.stale += 1;
             out.push(Action::Revoke { worker, task, epoch });
@@ -128,7 +159,8 @@ impl Model {
                 if live.worker == worker && live.epoch == epoch && live.open.is_empty() {
                     self.closers.insert(task, (worker, epoch));
                     self.paces.push((self.now - live.started) / live.given);
-                    self.seats.get_mut(&worker).expect("it has a live attempt").strikes = 0;
+                    let seat = self.seats.get_mut(&worker).expect("it has a live attempt");
+                    (seat.strikes, seat.stalls) = (0, 0);
                 } else {
                     out.push(Action::Revoke { worker: live.worker, task, epoch: live.epoch });
                 }
@@ -188,6 +220,52 @@ impl Model {
         }
     }
 
+    fn stall(&mut self, out: &mut Vec<Action>) {
+        let Limits { lease, still_leases, .. } = self.limits;
+        let patience = lease * still_leases;
+        let passed = (self.now - self.ticked).min(lease);
+        self.ticked = self.now;
+        let now = self.now;
+        let nobody_is_willing = !self.seats.values().any(Seat::is_willing);
+        for seat in self.seats.values_mut() {
+            seat.benched = seat.benched.filter(|until| *until > now && !nobody_is_willing);
+        }
+        let witnesses: Vec<WorkerId> = self
+            .seats
+            .iter()
+            .filter(|(worker, seat)| {
+                let moves = seat.here && seat.moved.is_some_and(|moved| now < moved + lease);
+                moves || seat.is_willing() && self.running(**worker).is_empty()
+            })
+            .map(|(worker, _)| *worker)
+            .collect();
+        let mut over = Vec::new();
+        for (task, all) in &mut self.live {
+            for live in all {
+                if witnesses.iter().any(|other| *other != live.worker) {
+                    live.still += passed;
+                }
+                if live.still >= patience {
+                    over.push((*task, live.epoch, live.worker));
+                }
+            }
+        }
+        for (task, epoch, worker) in &over {
+            if !self.ended && self.attempt(*worker, *task, *epoch).is_some() {
+                self.stalled += 1;
+                out.push(Action::Revoke { worker: *worker, task: *task, epoch: *epoch });
+                self.end(*task, *epoch, false, false, out);
+            }
+        }
+        let idlers: BTreeSet<WorkerId> = over.iter().map(|(.., worker)| *worker).collect();
+        for worker in idlers {
+            let seat = self.seats.get_mut(&worker).expect("it had a live attempt");
+            seat.stalls += 1;
+            seat.benched = Some(now + patience * 2_u32.pow((seat.stalls - 1).min(6)));
+            out.push(Action::Stalled { worker });
+        }
+    }
+
     fn run_out(&mut self, worker: WorkerId, task: TaskId, epoch: Epoch, out: &mut Vec<Action>) {
         if !self.ended && self.attempt(worker, task, epoch).is_some() {
             self.expired += 1;
@@ -229,7 +307,7 @@ impl Model {
     pub(super) fn answer_late(&mut self, event: &Event, out: &mut Vec<Action>) {
         match event {
             Event::Heartbeat { worker, running } => {
-                out.extend(running.iter().map(|&(task, epoch)| Action::Revoke { worker: *worker, task, epoch }));
+                out.extend(running.iter().map(|&(task, epoch, _)| Action::Revoke { worker: *worker, task, epoch }));
             }
             Event::PieceDone { worker, task, epoch, .. } => {
                 self.stale += 1;

@@ -36,15 +36,15 @@ fn tasks() -> impl Strategy<Value = Vec<TaskSpec>> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1..5_u32, 2..12_u32, 1..4_u32, 1..4_u32, 0..3000_u64).prop_map(|(max_attempts, cap, strikes, slow, delay)| {
-        Limits {
-            lease: Duration::from_secs(10),
-            max_attempts,
-            attempt_cap: cap,
-            worker_strikes: strikes,
-            slow_factor: slow,
-            retry_delay: Duration::from_millis(delay),
-        }
+    let counts = (1..5_u32, 2..12_u32, 1..4_u32, 1..4_u32, 1..4_u32);
+    (counts, 0..3000_u64).prop_map(|((max_attempts, cap, strikes, slow, still), delay)| Limits {
+        lease: Duration::from_secs(10),
+        max_attempts,
+        attempt_cap: cap,
+        worker_strikes: strikes,
+        slow_factor: slow,
+        retry_delay: Duration::from_millis(delay),
+        still_leases: still,
     })
 }
 
@@ -122,7 +122,7 @@ struct Seen {
     permanent: u32,
     exhausted: u32,
     set_aside: u32,
-    counted: [u32; 8],
+    counted: [u32; 9],
 }
 
 impl Seen {
@@ -135,9 +135,19 @@ impl Seen {
             Some(Outcome::Aborted(AbortReason::Exhausted { .. })) => self.exhausted += 1,
         }
         self.set_aside += u32::from(world.model.somebody_is_set_aside());
-        let Counters { accepted, duplicates, disagreeing, stale, expired, retries, speculated, ignored, retries_by: _ } =
-            world.schedule.counters();
-        let counts = [accepted, duplicates, disagreeing, stale, expired, retries, speculated, ignored];
+        let Counters {
+            accepted,
+            duplicates,
+            disagreeing,
+            stale,
+            expired,
+            stalled,
+            retries,
+            speculated,
+            ignored,
+            retries_by: _,
+        } = world.schedule.counters();
+        let counts = [accepted, duplicates, disagreeing, stale, expired, stalled, retries, speculated, ignored];
         for (seen, count) in self.counted.iter_mut().zip(counts) {
             *seen += u32::from(count > 0);
         }

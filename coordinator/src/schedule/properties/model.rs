@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::Check;
 use crate::schedule::{
-    AbortReason, Action, Epoch, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId,
+    AbortReason, Action, Effort, Epoch, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId,
 };
 
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(super) struct Live {
     pub(super) deadline: Duration,
     pub(super) given: u32,
     pub(super) open: BTreeSet<Piece>,
+    pub(super) effort: Effort,
+    pub(super) still: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -33,6 +35,19 @@ pub(super) struct Seat {
     pub(super) strikes: u32,
     pub(super) seen: Duration,
     pub(super) last: Option<TaskId>,
+    pub(super) moved: Option<Duration>,
+    pub(super) stalls: u32,
+    pub(super) benched: Option<Duration>,
+}
+
+impl Seat {
+    pub(super) fn is_willing(&self) -> bool {
+        self.here && !self.draining && !self.aside && self.benched.is_none()
+    }
+
+    pub(super) fn is_able(&self) -> bool {
+        self.is_willing() && self.slots > 0
+    }
 }
 
 pub(super) struct Model {
@@ -40,6 +55,7 @@ pub(super) struct Model {
     pub(super) limits: Limits,
     pub(super) first: Epoch,
     pub(super) now: Duration,
+    pub(super) ticked: Duration,
     pub(super) live: BTreeMap<TaskId, Vec<Live>>,
     pub(super) seats: BTreeMap<WorkerId, Seat>,
     pub(super) accepted: BTreeMap<(TaskId, Piece), Receipt>,
@@ -53,6 +69,7 @@ pub(super) struct Model {
     pub(super) paces: Vec<Duration>,
     pub(super) ended: bool,
     pub(super) expired: u64,
+    pub(super) stalled: u64,
     pub(super) duplicates: u64,
     pub(super) stale: u64,
     journaled: usize,
@@ -65,6 +82,7 @@ impl Model {
             limits,
             first,
             now: Duration::ZERO,
+            ticked: Duration::ZERO,
             live: BTreeMap::new(),
             seats: BTreeMap::new(),
             journaled: done.len(),
@@ -78,6 +96,7 @@ impl Model {
             paces: Vec::new(),
             ended: false,
             expired: 0,
+            stalled: 0,
             duplicates: 0,
             stale: 0,
         }
@@ -138,14 +157,16 @@ impl Model {
         if !self.ended {
             prop_assert_eq!(schedule.demand() as usize, self.could_use());
         }
+        let benched = self.seats.iter().filter(|(_, seat)| seat.benched.is_some()).map(|(worker, _)| *worker);
+        prop_assert_eq!(schedule.benched(), benched.collect::<BTreeSet<_>>());
         prop_assert_eq!(progress.pieces_done, self.persisted.len() as u64);
         prop_assert_eq!((progress.waiting + progress.running + progress.done) as usize, self.specs.len());
         let done = (0..).map(TaskId).take(self.specs.len()).filter(|id| self.is_done(*id)).count();
         prop_assert_eq!(progress.done as usize, done);
         prop_assert_eq!(counters.retries_by.total(), counters.retries);
         prop_assert_eq!(counters.accepted, (self.accepted.len() - self.journaled) as u64);
-        let counted = (counters.duplicates, counters.stale, counters.expired);
-        prop_assert_eq!(counted, (self.duplicates, self.stale, self.expired));
+        let counted = (counters.duplicates, counters.stale, counters.expired, counters.stalled);
+        prop_assert_eq!(counted, (self.duplicates, self.stale, self.expired, self.stalled));
         Ok(())
     }
 

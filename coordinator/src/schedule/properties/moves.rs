@@ -15,10 +15,11 @@ pub(super) enum Move {
         worker: u64,
         slots: u32,
     },
-    /// A heartbeat with all that the worker runs, or with nothing.
+    /// A heartbeat with all that the worker runs, or with nothing. The attempts went on since the last one, or did not.
     Beat {
         worker: u64,
         truthful: bool,
+        moves: bool,
     },
     OddBeat {
         worker: u64,
@@ -113,7 +114,7 @@ impl Move {
             134..=155 => Self::Pass { millis: amount / 20 },
             156..=157 => Self::Pass { millis: amount },
             158..=159 => Self::Back { millis: amount / 20 },
-            160..=183 => Self::Beat { worker, truthful: !one_in_eight },
+            160..=183 => Self::Beat { worker, truthful: !one_in_eight, moves: amount % 4 == 0 },
             184..=200 => Self::Join { worker, slots: epoch % 4 },
             201..=213 => Self::Again { pick },
             214..=221 => Self::Fail { pick, kind },

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::Check;
 use super::model::{Live, Model};
-use crate::schedule::{Action, Epoch, Event, Piece, TaskId, WorkerId};
+use crate::schedule::{Action, Effort, Epoch, Event, Piece, TaskId, WorkerId};
 
 impl Model {
     pub(super) fn check_assignments(&mut self, event: &Event, actions: Vec<Action>) -> Check {
@@ -46,6 +46,7 @@ impl Model {
         prop_assert!(seat.here && !seat.left, "work for worker {}, which is not there", worker);
         prop_assert!(!seat.draining, "work for worker {}, which is draining", worker);
         prop_assert!(!seat.aside, "work for worker {}, which is set aside", worker);
+        prop_assert!(seat.benched.is_none(), "work for worker {}, which is on the bench", worker);
         prop_assert!(self.has_room(worker), "work for worker {}, which has no free slot", worker);
         Ok(())
     }
@@ -118,7 +119,9 @@ impl Model {
     fn begin(&mut self, worker: WorkerId, task: TaskId, epoch: Epoch, pieces: Vec<Piece>) {
         let given = u32::try_from(pieces.len()).expect("a few");
         let (started, deadline) = (self.now, self.now + self.limits.lease);
-        let live = Live { worker, epoch, started, deadline, given, open: pieces.into_iter().collect() };
+        let open = pieces.into_iter().collect();
+        let (effort, still) = (Effort::default(), Duration::ZERO);
+        let live = Live { worker, epoch, started, deadline, given, open, effort, still };
         self.live.entry(task).or_default().push(live);
         *self.begun.entry(task).or_default() += 1;
         self.rests.remove(&task);
@@ -127,8 +130,7 @@ impl Model {
 
     fn has_room(&self, worker: WorkerId) -> bool {
         let seat = &self.seats[&worker];
-        let able = seat.here && !seat.draining && !seat.aside;
-        able && self.running(worker).len() < seat.slots as usize
+        seat.is_able() && self.running(worker).len() < seat.slots as usize
     }
 
     /// Tasks that could start now, in order.

@@ -9,7 +9,7 @@ use super::model::Model;
 use super::moves::Move;
 use super::{Check, WORKERS};
 use crate::schedule::{
-    Action, Epoch, ErrorKind, Event, Limits, Outcome, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId,
+    Action, Effort, Epoch, ErrorKind, Event, Limits, Outcome, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId,
 };
 
 /// What a worker believes it runs: per attempt, the pieces that were not acknowledged.
@@ -51,10 +51,11 @@ impl World {
         match step {
             Move::Join { worker, slots } => self.send(Event::WorkerJoined { worker: WorkerId(worker), slots }),
             Move::Slots { worker, slots } => self.send(Event::Slots { worker: WorkerId(worker), slots }),
-            Move::Beat { worker, truthful } => self.beat(WorkerId(worker), truthful),
-            Move::OddBeat { worker, task, epoch } => {
-                self.send(Event::Heartbeat { worker: WorkerId(worker), running: vec![(TaskId(task), Epoch(epoch))] })
-            }
+            Move::Beat { worker, truthful, moves } => self.beat(WorkerId(worker), truthful, moves),
+            Move::OddBeat { worker, task, epoch } => self.send(Event::Heartbeat {
+                worker: WorkerId(worker),
+                running: vec![(TaskId(task), Epoch(epoch), Effort::default())],
+            }),
             Move::Work { pick, piece, lost } => match self.pick_attempt(pick) {
                 Some((worker, task, epoch, open)) if !open.is_empty() && !lost => {
                     let piece = open[piece % open.len()];
@@ -130,7 +131,7 @@ impl World {
             self.now += Duration::from_secs(1);
             self.send(Event::Tick)?;
             for &worker in &fleet {
-                self.beat(worker, true)?;
+                self.beat(worker, true, true)?;
                 for ((task, epoch), open) in self.minds.get(&worker).cloned().unwrap_or_default() {
                     if let Some(&piece) = open.first() {
                         self.report(worker, task, epoch, piece)?;
@@ -145,9 +146,17 @@ impl World {
         Ok(())
     }
 
-    fn beat(&mut self, worker: WorkerId, truthful: bool) -> Check {
+    fn beat(&mut self, worker: WorkerId, truthful: bool, moves: bool) -> Check {
         let mind = self.minds.get(&worker).filter(|_| truthful);
-        let running = mind.map(|mind| mind.keys().copied().collect()).unwrap_or_default();
+        // What was sent grows with every beat, so this is more than the attempt has shown before.
+        let bytes = if moves { self.sent.len() as u64 } else { 0 };
+        let effort = match bytes % 3 {
+            0 => Effort { read: bytes, ..Effort::default() },
+            1 => Effort { fused: bytes, ..Effort::default() },
+            _ => Effort { put: bytes, ..Effort::default() },
+        };
+        let running = mind.map(|mind| mind.keys().map(|&(task, epoch)| (task, epoch, effort)).collect());
+        let running = running.unwrap_or_default();
         self.send(Event::Heartbeat { worker, running })
     }
 
@@ -214,6 +223,7 @@ impl World {
             | Action::Ack { .. }
             | Action::TaskDone { .. }
             | Action::WorkerLost { .. }
+            | Action::Stalled { .. }
             | Action::SetAside { .. }
             | Action::Publish
             | Action::Abort { .. } => {}

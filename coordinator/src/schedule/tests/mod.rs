@@ -10,10 +10,11 @@ mod reporting;
 mod resuming;
 mod scale;
 mod speculating;
+mod stalling;
 
 use std::time::Duration;
 
-use super::{Action, Epoch, ErrorKind, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId};
+use super::{Action, Effort, Epoch, ErrorKind, Event, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId};
 
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -47,7 +48,13 @@ impl Bench {
     }
 
     fn beat(&mut self, worker: u64, running: &[(u32, u32)]) -> Vec<Action> {
-        let running = running.iter().map(|&(task, epoch)| (TaskId(task), Epoch(epoch))).collect();
+        self.beat_at(worker, running, 0)
+    }
+
+    /// A heartbeat with attempts that have all read so many bytes.
+    fn beat_at(&mut self, worker: u64, running: &[(u32, u32)], read: u64) -> Vec<Action> {
+        let effort = Effort { read, ..Effort::default() };
+        let running = running.iter().map(|&(task, epoch)| (TaskId(task), Epoch(epoch), effort)).collect();
         self.step(Event::Heartbeat { worker: WorkerId(worker), running })
     }
 

@@ -46,10 +46,18 @@ async fn parts_must_fit_and_must_make_up_the_file() {
     let b = store.put_part(&at, &upload, PartSlot { number: 1, offset: 5 }, "56789".into()).await.unwrap();
     let (a, b) = ((0, a), (1, b));
     for parts in [vec![], vec![a.clone()], vec![b.clone()], vec![b.clone(), a.clone()], vec![a.clone(), a.clone()]] {
-        assert!(store.complete(&at, &upload, &parts, 10).await.is_err(), "{parts:?}");
+        let refused = store.complete(&at, &upload, &parts, 10).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidPart, "{parts:?}");
+    }
+    let second = PartSlot { number: 1, offset: 5 };
+    assert!(store.may_be_part(second, 5, &b.1));
+    for strange in ["18446744073709551615+5", "5", "05+5", "+5+5", "5+05", "", "5+5 ", "0+5", "5+6"] {
+        let strange = PartId::new(strange);
+        assert!(!store.may_be_part(second, 5, &strange), "{strange}");
     }
     let strange = (1, PartId::new("18446744073709551615+5"));
-    assert!(store.complete(&at, &upload, &[a.clone(), strange], 10).await.is_err());
+    let refused = store.complete(&at, &upload, &[a.clone(), strange], 10).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidPart);
     store.complete(&at, &upload, &[a, b], 10).await.unwrap();
 }
 
