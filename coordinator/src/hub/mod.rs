@@ -41,7 +41,7 @@ use shardfuse_merge::plan::grid::Grid;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker};
-use shardfuse_store::{Allow, Stores};
+use shardfuse_store::{Allow, Location, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admit::Ready;
@@ -171,6 +171,7 @@ enum Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     heartbeat: Duration,
+    kept: Option<Arc<Location>>,
 }
 
 impl std::fmt::Debug for Command {
@@ -187,8 +188,9 @@ pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Opt
     };
     let (commands, receive) = mpsc::channel(MAILBOX);
     let heartbeat = options.heartbeat;
+    let kept = registry.as_ref().and_then(Registry::state).map(Arc::new);
     tokio::spawn(actor::Hub::new(stores, registry, options, known).run(receive));
-    Ok(Handle { commands, heartbeat })
+    Ok(Handle { commands, heartbeat, kept })
 }
 
 fn stopped() -> Error {
@@ -196,6 +198,11 @@ fn stopped() -> Error {
 }
 
 impl Handle {
+    /// Where the hub keeps its records, if it does. No merge may read or write there.
+    pub fn kept(&self) -> Option<&Location> {
+        self.kept.as_deref()
+    }
+
     /// Takes a merge on, and says whether it was known. Durable once this returns.
     ///
     /// # Errors
