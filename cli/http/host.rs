@@ -92,7 +92,7 @@ mod tests {
             (Some("rebound.example:7071"), StatusCode::MISDIRECTED_REQUEST),
             (None, StatusCode::MISDIRECTED_REQUEST),
         ] {
-            let mut request = axum::http::Request::get("/api/status");
+            let mut request = http::Request::get("/api/status");
             if let Some(host) = host {
                 request = request.header(HOST, host);
             }

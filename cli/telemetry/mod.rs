@@ -4,7 +4,7 @@ mod metrics;
 pub mod recent;
 mod traces;
 
-use std::fmt::{self, Debug, Write as _};
+use std::fmt::{self, Debug};
 use std::io::IsTerminal as _;
 
 use opentelemetry::trace::TracerProvider as _;

@@ -243,8 +243,10 @@ fn names_of_a_hostile_file_reach_no_terminal_as_they_are() {
         let output = run(command);
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
-    let (adapter, mut merge) = (models.at("nasty"), models.merge("base", "nasty", "out", &[]));
-    let refusal = text_of(merge.args(["--error-format", "text"]).env("SHARDFUSE_LOG", "debug"));
+    let adapter = models.at("nasty");
+    let mut merge = command();
+    merge.arg("merge").arg("--base").arg(models.at("base")).arg("--lora").arg(&adapter);
+    let refusal = text_of(merge.arg("--output").arg(models.at("out")).env("SHARDFUSE_LOG", "debug"));
     let inspected = text_of(command().arg("inspect").arg(&adapter));
     for text in [&refusal, &inspected] {
         assert!(text.contains("evil\\u{1b}]0;owned\\u{7}\\nhint: run this\\u{202e}"), "{text}");
