@@ -45,9 +45,8 @@ fn exit_code(kind: Kind) -> u8 {
 pub fn failure(error: &Error, format: Format) -> ExitCode {
     match format {
         Format::Text => {
-            let mut text = Text::new();
-            text.message("error", error.message());
-            error.advice().into_iter().for_each(|hint| text.message("hint", hint));
+            let mut text = Text::of(format_args!("error: {}", error.message()));
+            error.advice().into_iter().for_each(|hint| text.line(format_args!("hint: {hint}")));
             text.say();
         }
         Format::Json => {

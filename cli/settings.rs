@@ -211,8 +211,11 @@ fn read(path: &Path) -> Result<File> {
     #[allow(clippy::disallowed_methods, reason = "the spec is read before any store exists")]
     let text = std::fs::read_to_string(path)
         .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} cannot be read: {e}", path.display())))?;
-    serde_saphyr::from_str(&text)
-        .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} is wrong: {e}", path.display())))
+    serde_saphyr::from_str(&text).map_err(|e| {
+        // The parser shows the place in several lines; an error is one.
+        let why = e.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        Error::new(Kind::Usage, format!("the merge spec {} is wrong: {why}", path.display()))
+    })
 }
 
 fn from_file(entries: Vec<FileLora>) -> Result<Vec<LoraSpec>> {

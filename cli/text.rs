@@ -76,18 +76,6 @@ impl Text {
         self.0.push('\n');
     }
 
-    /// Adds a message that may have several lines. Those after the first are indented, so that none looks like a line of
-    /// its own.
-    pub fn message(&mut self, label: &str, message: &str) {
-        let indent = " ".repeat(label.chars().count() + 2);
-        for (i, line) in message.lines().enumerate() {
-            match i {
-                0 => self.line(format_args!("{label}: {line}")),
-                _ => self.line(format_args!("{indent}{line}")),
-            }
-        }
-    }
-
     /// Adds other lines.
     pub fn append(&mut self, other: Text) {
         self.0 += &other.0;
@@ -128,9 +116,9 @@ mod tests {
     #[test]
     fn a_name_forges_no_line() {
         let mut text = Text::of("ignored: a\nplan     0123");
-        text.message("error", "first\nhint: run this\u{1b}[1m");
+        text.line("error: first\nhint: run this\u{1b}[1m");
         text.append(Text::table(&[["a\nb".to_owned(), "c".to_owned()], ["d".to_owned(), String::new()]]));
-        let lines = "ignored: a\\nplan     0123\nerror: first\n       hint: run this\\u{1b}[1m\na\\nb  c\nd\n";
+        let lines = "ignored: a\\nplan     0123\nerror: first\\nhint: run this\\u{1b}[1m\na\\nb  c\nd\n";
         assert_eq!(text.as_str(), lines);
     }
 }

@@ -60,6 +60,8 @@ pub fn start(format: Format) -> Telemetry {
 fn field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     let value = format!("{value:?}");
     match field.name() {
+        // Where in the code of a library a line of its own came from.
+        name if name.starts_with("log.") => Ok(()),
         "message" => write!(to, "{}", escape(&value)),
         name => write!(to, "{name}={}", escape(&value)),
     }

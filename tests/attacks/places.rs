@@ -149,13 +149,16 @@ fn no_submission_reaches_what_the_coordinator_keeps() {
         fleet.submit(&fleet.url("models/base"), &fleet.url("models/lora"), &fleet.url("outputs/a"), &["--wait"]);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     std::os::unix::fs::symlink("../state", fleet.path("outputs/link")).unwrap();
-    // Each file that the coordinator keeps, and the output of the merge that it is the record of.
+    // Each record, and the output of its merge.
     let records = || -> Vec<(std::path::PathBuf, String)> {
         let output = |path: &std::path::PathBuf| {
             let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             record["spec"]["output"].as_str().unwrap().to_owned()
         };
-        walk(&fleet.path("state")).into_iter().map(|path| (path.clone(), output(&path))).collect()
+        let mut all = walk(&fleet.path("state/merges"));
+        // A record on its way has a hidden name.
+        all.retain(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'));
+        all.into_iter().map(|path| (path.clone(), output(&path))).collect()
     };
     let before = records();
     assert_eq!(before.len(), 1);
