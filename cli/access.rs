@@ -18,9 +18,9 @@ impl Access {
         Ok(Allow::prefixes(self.allow.iter().map(prefix).collect::<Result<_>>()?))
     }
 
-    /// The stores.
+    /// The stores, held to the allow list.
     pub fn open(&self) -> Result<Stores> {
-        self.stores.open()
+        Ok(self.stores.open()?.only(&self.allowed()?))
     }
 }
 

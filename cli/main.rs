@@ -15,6 +15,7 @@ mod settings;
 mod signal;
 mod size;
 mod telemetry;
+mod text;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use shardfuse_merge::{Error, Kind};
 
 use crate::args::Format;
+use crate::text::Text;
 
 /// The exit code of a kind. 0 is success.
 fn exit_code(kind: Kind) -> u8 {
@@ -44,18 +45,18 @@ fn exit_code(kind: Kind) -> u8 {
 
 /// Prints a failure.
 pub fn failure(error: &Error, format: Format) -> ExitCode {
-    let mut stderr = std::io::stderr().lock();
-    // A closed stderr is no reason to fail differently.
-    let _ = match format {
+    match format {
         Format::Text => {
-            let hint = error.advice().map_or(String::new(), |h| format!("hint: {h}\n"));
-            write!(stderr, "error: {}\n{hint}", error.message())
+            let mut text = Text::of(format_args!("error: {}", error.message()));
+            error.advice().into_iter().for_each(|hint| text.line(format_args!("hint: {hint}")));
+            text.say();
         }
         Format::Json => {
             let line = serde_json::json!({ "error": { "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice() } });
-            writeln!(stderr, "{line}")
+            // A closed stderr is no reason to fail differently.
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
         }
-    };
+    }
     ExitCode::from(exit_code(error.kind()))
 }
 

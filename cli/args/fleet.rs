@@ -59,8 +59,8 @@ pub struct Way {
 #[derive(Debug, Clone, Default, ClapArgs)]
 #[command(next_help_heading = "Storage")]
 pub struct Access {
-    /// Read and write below these URLs only. May be given several times, or hold several separated by commas. Without
-    /// it everything is allowed but file:// and http://, which must be named
+    /// Read and write below these URLs only, also where links and redirects lead. May be given several times, or hold
+    /// several separated by commas. Without it everything is allowed but file:// and http://, which must be named
     #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "SHARDFUSE_ALLOW")]
     pub allow: Vec<String>,
     #[command(flatten)]

@@ -5,6 +5,7 @@ use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_proto::v1::{self, MergeState};
 
 use crate::size;
+use crate::text::Text;
 
 /// A state's name, as programs see it.
 fn state(merge: &v1::Merge) -> String {
@@ -80,13 +81,13 @@ fn percent(state: MergeState, p: &v1::Progress) -> String {
 }
 
 /// A merge in lines.
-pub fn details(merge: &v1::Merge) -> String {
+pub fn details(merge: &v1::Merge) -> Text {
     let p = merge.progress.unwrap_or_default();
     let spec = merge.spec.clone().unwrap_or_default();
-    let mut text = String::new();
+    let mut text = Text::new();
     let mut row = |name: &str, value: String| {
         if !value.is_empty() {
-            text += &format!("{name:9}{value}\n");
+            text.line(format_args!("{name:9}{value}"));
         }
     };
     row("merge", merge.id.clone());
@@ -150,7 +151,7 @@ mod tests {
         let value = json(&merge());
         assert_eq!((value["state"].as_str(), value["failure"].is_null()), (Some("running"), true));
         assert_eq!(value["spec"]["base"], "s3://b/m");
-        assert!(details(&merge()).contains("done     1 B of 3 B"), "{}", details(&merge()));
+        assert!(details(&merge()).as_str().contains("done     1 B of 3 B"), "{:?}", details(&merge()));
     }
 
     #[test]

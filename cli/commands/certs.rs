@@ -9,6 +9,7 @@ use shardfuse_merge::{Error, Kind, Result};
 use super::{print, print_json};
 use crate::args::{Certs, Format, Global};
 use crate::net::{Authority, Bearer, Pair};
+use crate::text::Text;
 
 /// A file to be.
 struct File {
@@ -37,7 +38,7 @@ pub fn run(args: Certs, global: &Global) -> Result<()> {
         }
     }
     match &args.kubernetes_secret {
-        Some(name) => print(&secrets(checked(name)?, &authority, &pairs)),
+        Some(name) => print(&Text::lines_of(&secrets(checked(name)?, &authority, &pairs))),
         None => Ok(()),
     }
 }
@@ -117,18 +118,21 @@ fn told(dir: &Path, files: &[File], global: &Global) -> Result<()> {
             path(&format!("{name}.key")).display()
         )
     };
-    let mut text = format!(
-        "coordinator  shardfuse coordinator {}\nworkers      shardfuse worker {}\nsubmitters   shardfuse submit {}\njobs         shardfuse job {}\n",
-        flags("coordinator"),
-        flags("worker"),
-        flags("submitter"),
-        flags("job")
-    );
+    let mut text = Text::new();
+    for (who, command, role) in [
+        ("coordinator", "coordinator", "coordinator"),
+        ("workers", "worker", "worker"),
+        ("submitters", "submit", "submitter"),
+        ("jobs", "job", "job"),
+    ] {
+        text.line(format_args!("{who:11}  shardfuse {command} {}", flags(role)));
+    }
     if files.iter().any(|f| f.name == "ca.key") {
-        text += &format!(
-            "{} signs certificates of every role: keep it away from the fleet, for renewals\n",
-            path("ca.key").display()
-        );
+        let key = path("ca.key");
+        text.line(format_args!(
+            "{} signs certificates of every role: keep it away from the fleet, for renewals",
+            key.display()
+        ));
     }
     print(&text)
 }

@@ -10,6 +10,7 @@ use shardfuse_store::{Location, Scheme};
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
 use crate::size::show;
+use crate::text::Text;
 
 /// Shows what is there, asks, and removes it.
 pub async fn run(args: args::Clean, global: &Global) -> Result<()> {
@@ -19,7 +20,7 @@ pub async fn run(args: args::Clean, global: &Global) -> Result<()> {
     let stores = args.stores.open()?;
     let found = clean::survey(&stores, &output).await?;
     if (found.state || !found.tombstones.is_empty()) && !args.dry_run && !args.yes {
-        eprint!("{}", text(&output, &found, true));
+        text(&output, &found, true).say();
         confirm(&output)?;
     }
     let found = if args.dry_run { found } else { clean::clean(&stores, &output, args.force).await? };
@@ -70,37 +71,38 @@ fn as_json(output: &Location, found: &Leftovers, dry_run: bool) -> serde_json::V
 }
 
 /// What is there (`planned`), or what was removed.
-fn text(output: &Location, found: &Leftovers, planned: bool) -> String {
+fn text(output: &Location, found: &Leftovers, planned: bool) -> Text {
     let verb = if planned { "to remove" } else { "removed" };
-    let tombstones: String = found
-        .tombstones
-        .iter()
-        .map(|name| format!("{verb}: {name}, which an interrupted publication left in the place of an older file\n"))
-        .collect();
-    if !found.state {
-        return format!("{tombstones}{output} holds no unfinished merge\n");
+    let mut out = Text::new();
+    for name in &found.tombstones {
+        out.line(format_args!("{verb}: {name}, which an interrupted publication left in the place of an older file"));
     }
-    let mut out = tombstones + &format!("{verb}: {} objects of state, {}\n", found.objects.0, show(found.objects.1));
+    if !found.state {
+        out.line(format_args!("{output} holds no unfinished merge"));
+        return out;
+    }
+    out.line(format_args!("{verb}: {} objects of state, {}", found.objects.0, show(found.objects.1)));
     for upload in &found.uploads {
-        out += &format!("{verb}: the upload {} of {}, {} when whole\n", upload.id, upload.file, show(upload.size));
+        out.line(format_args!("{verb}: the upload {} of {}, {} when whole", upload.id, upload.file, show(upload.size)));
     }
     if let (true, Some(seconds)) = (planned && found.busy(), found.quiet) {
-        out += &format!("a shardfuse seems to be at work here: it wrote something {seconds} s ago\n");
+        out.line(format_args!("a shardfuse seems to be at work here: it wrote something {seconds} s ago"));
     }
     if let Some(why) = &found.unreadable {
-        out += &format!("unknown: which uploads there are, since the journal cannot be read: {why}\n");
+        out.line(format_args!("unknown: which uploads there are, since the journal cannot be read: {why}"));
     }
     if hides_uploads(output) {
         for file in &found.unknown {
-            out += &format!("unknown: whether an upload of {file} is left, since its id was not written down\n");
+            out.line(format_args!("unknown: whether an upload of {file} is left, since its id was not written down"));
         }
         if !found.unknown.is_empty() || found.unreadable.is_some() {
-            out +=
-                "a lifecycle rule of the bucket that ends incomplete uploads after some days takes such uploads away\n";
+            out.line(
+                "a lifecycle rule of the bucket that ends incomplete uploads after some days takes such uploads away",
+            );
         }
     }
     for file in &found.in_place {
-        out += &format!("stays: {file}, which is at its place without a manifest\n");
+        out.line(format_args!("stays: {file}, which is at its place without a manifest"));
     }
     out
 }

@@ -14,6 +14,7 @@ use tracing::info;
 use crate::args::{Coordinator, MergeDevice};
 use crate::http::Http;
 use crate::net::{self, Health, Services};
+use crate::text::Text;
 use crate::{signal, size};
 
 /// Heartbeats in one lease.
@@ -46,12 +47,14 @@ pub async fn run(args: Coordinator) -> Result<()> {
         verify_parts: args.verify_parts,
         ..Options::default()
     };
-    let hub = hub::start(stores.clone(), Some(Registry::new(stores.clone(), &state)?), options).await?;
+    // The records are the coordinator's own, and need not lie where merges may.
+    let registry = Registry::new(Arc::new(args.access.stores.open()?), &state)?;
+    let hub = hub::start(stores.clone(), Some(registry), options).await?;
     let services = Services::new()?
         .with(WorkService::new(hub.clone()).into_server())
         .with(MergesService::new(hub.clone(), stores, allow).into_server());
     match listener.local_addr() {
-        Ok(address) => eprintln!("listening on {address}, state in {state}"),
+        Ok(address) => Text::of(format_args!("listening on {address}, state in {state}")).say(),
         Err(e) => return Err(Error::new(Kind::Io, format!("the listener has no address: {e}"))),
     }
     http.serve(Some(hub.clone()));

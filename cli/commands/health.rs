@@ -9,6 +9,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use super::{print, print_json};
 use crate::args::{Format, Global, Health};
 use crate::net::{self, Target};
+use crate::text::Text;
 
 /// A process that does not answer within this time does not serve.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ pub async fn run(args: Health, global: &Global) -> Result<()> {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => match global.format {
             Format::Json => print_json(&serde_json::json!({ "service": args.service, "serving": true })),
             Format::Text if global.quiet => Ok(()),
-            Format::Text => print("serving\n"),
+            Format::Text => print(&Text::of("serving")),
         },
         Ok(answer) => {
             Err(Error::new(Kind::Io, format!("{what} at {target} says {}", answer.get_ref().status().as_str_name())))

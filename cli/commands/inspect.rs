@@ -13,6 +13,7 @@ use shardfuse_store::{Location, Stores};
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
 use crate::size::show;
+use crate::text::Text;
 
 /// One tensor: name, dtype, shape, bytes, file.
 type Row = (String, String, Vec<u64>, u64, String);
@@ -71,11 +72,11 @@ fn as_json(kind: &str, path: &str, config: &Value, rows: &[Row]) -> Value {
     json!({ "kind": kind, "path": path, "config": config, "bytes": rows.iter().map(|r| r.3).sum::<u64>(), "tensors": tensors })
 }
 
-fn as_text(kind: &str, path: &str, config: &Value, rows: &[Row]) -> String {
-    let mut out = format!("{kind} {path}\n");
+fn as_text(kind: &str, path: &str, config: &Value, rows: &[Row]) -> Text {
+    let mut out = Text::of(format_args!("{kind} {path}"));
     if let Some(map) = config.as_object() {
         for (key, value) in map.iter().filter(|(_, v)| !v.is_object() && !v.is_null()) {
-            out += &format!("  {key}: {value}\n");
+            out.line(format_args!("  {key}: {value}"));
         }
     }
     let mut by_dtype: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
@@ -84,14 +85,19 @@ fn as_text(kind: &str, path: &str, config: &Value, rows: &[Row]) -> String {
     let mut file = "";
     for (name, dtype, shape, bytes, of) in rows {
         if of != file {
-            out += &format!("{of}\n");
+            out.line(format_args!("{of}"));
             file = of;
         }
-        out += &format!("  {name:name_width$}  {dtype:5}  {:shape_width$}  {}\n", format!("{shape:?}"), show(*bytes));
+        out.line(format_args!(
+            "  {name:name_width$}  {dtype:5}  {:shape_width$}  {}",
+            format!("{shape:?}"),
+            show(*bytes)
+        ));
         let sum = by_dtype.entry(dtype).or_default();
         *sum = (sum.0 + 1, sum.1 + bytes);
     }
     let sums: Vec<String> =
         by_dtype.iter().map(|(dtype, (n, bytes))| format!("{n} {dtype} ({})", show(*bytes))).collect();
-    out + &format!("{} tensors: {}\n", rows.len(), sums.join(", "))
+    out.line(format_args!("{} tensors: {}", rows.len(), sums.join(", ")));
+    out
 }

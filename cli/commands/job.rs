@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use shardfuse_coordinator::hub::{self, Farewell, Stage, Submission, View};
 use shardfuse_coordinator::service::WorkService;
-use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Allow, Location, Stores};
 use shardfuse_worker::device::{CPU_CLASS, Device};
@@ -30,6 +30,7 @@ use crate::http::Http;
 use crate::net::{self, Health, Services, Target};
 use crate::report::internal;
 use crate::settings::{self, Settings};
+use crate::text::Text;
 use crate::{local, progress, signal, size};
 
 /// Runs one pod.
@@ -37,8 +38,8 @@ pub async fn run(args: Job, global: &Global) -> Result<()> {
     let terminated = Terminated::listen();
     let grace = size::parse_time("--grace", &args.grace)?;
     let settings = settings::for_job(args.spec.clone(), Some(args.device.clone()))?;
-    let stores = Arc::new(args.stores.open()?);
     let allow = named_by(&settings.spec)?;
+    let stores = Arc::new(args.stores.open()?.only(&allow));
     let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
     let http = Http::bind(&args.http).await?;
     let health = Health::listen(args.health.as_deref()).await?;
@@ -161,7 +162,7 @@ async fn follow(mut views: watch::Receiver<View>, global: &Global) -> Result<Vie
         let view = views.borrow_and_update().clone();
         shown.send_replace(view.progress.clone());
         if !global.quiet && global.format == Format::Text {
-            view.remarks.iter().skip(told).for_each(|remark| eprintln!("{remark}"));
+            view.remarks.iter().skip(told).for_each(|remark| Text::of(remark).say());
         }
         told = view.remarks.len();
         if view.stage.has_ended() {
@@ -210,7 +211,7 @@ fn summary(view: &View, global: &Global) -> Result<()> {
     if global.quiet {
         return Ok(());
     }
-    print(&format!("wrote {} to {}\n", size::show(view.progress.bytes_total), view.spec.output))
+    print(&Text::of(format_args!("wrote {} to {}", size::show(view.progress.bytes_total), view.spec.output)))
 }
 
 async fn work(
@@ -252,17 +253,16 @@ fn options_of(settings: &Settings, name: &str) -> Options {
     }
 }
 
-/// A pod reads and writes what its own spec names, and nothing else.
+/// A pod reads and writes what its own spec names, and nothing else. A snapshot in a hub cache consists of links to the
+/// cache's `blobs/` folder, so that folder belongs to it.
 fn named_by(spec: &MergeSpec) -> Result<Allow> {
-    let mut places = vec![&spec.base, &spec.output];
-    places.extend(spec.lora.iter().map(|l| &l.path));
-    if let Tokenizer::Folder(folder) = &spec.tokenizer {
-        places.push(folder);
+    let mut places = Vec::new();
+    for (_, url) in spec.places() {
+        let at: Location = url.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain()))?;
+        places.extend(at.hub_cache_blobs());
+        places.push(at);
     }
-    let place = |text: &&String| {
-        text.parse::<Location>().map_err(|e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain()))
-    };
-    Ok(Allow::prefixes(places.iter().map(place).collect::<Result<_>>()?))
+    Ok(Allow::prefixes(places))
 }
 
 #[cfg(test)]
@@ -280,7 +280,7 @@ mod tests {
             part_size: shardfuse_merge::plan::spec::DEFAULT_PART_SIZE,
             dora_norm: Default::default(),
             partial_weight: false,
-            tokenizer: Tokenizer::Auto,
+            tokenizer: Default::default(),
             tied: None,
             extra_weights: Vec::new(),
             ignore_files: Vec::new(),
@@ -289,5 +289,9 @@ mod tests {
         let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
         assert!(check("s3://models/base/config.json") && check("s3://adapters/a/x") && check("file:///out/merged/y"));
         assert!(!check("s3://models/other") && !check("s3://adapters/b") && !check("file:///out/else"));
+        let base = "file:///cache/hub/models--org--name/snapshots/0123abcd".to_owned();
+        let allow = named_by(&MergeSpec { base, ..spec }).unwrap();
+        let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
+        assert!(check("/cache/hub/models--org--name/blobs/b1") && !check("/cache/hub/models--org--other/blobs/b1"));
     }
 }

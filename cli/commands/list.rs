@@ -5,6 +5,7 @@ use shardfuse_merge::Result;
 use super::{print, print_json};
 use crate::args::{Format, Global, List};
 use crate::client::{self, Client};
+use crate::text::Text;
 
 /// Lists.
 pub async fn run(args: List, global: &Global) -> Result<()> {
@@ -15,13 +16,5 @@ pub async fn run(args: List, global: &Global) -> Result<()> {
     }
     let head = ["id", "state", "done", "workers", "priority", "submitted", "output"].map(str::to_owned);
     let rows: Vec<[String; 7]> = std::iter::once(head).chain(merges.iter().map(client::line)).collect();
-    let widths: Vec<usize> = (0..7).map(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0)).collect();
-    let text: String = rows
-        .iter()
-        .map(|row| {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            format!("{}\n", cells.join("  ").trim_end())
-        })
-        .collect();
-    print(&text)
+    print(&Text::table(&rows))
 }

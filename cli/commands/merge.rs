@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{plan, print, print_json, submit};
 use crate::args::{Format, Global, Merge};
 use crate::settings::{Settings, limits};
+use crate::text::Text;
 use crate::{local, progress, size};
 
 /// Merges.
@@ -35,7 +36,7 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
     let class = devices.first().map_or(CPU_CLASS, Device::class);
     let (plan, report) = planning::plan(&stores, &settings.spec).await?;
     if !global.quiet && global.format == Format::Text {
-        eprint!("{}", plan::remarks(&report));
+        plan::remarks(&report).say();
     }
     let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
     let ready = match admit(Arc::clone(&stores), plan, class, options).await? {
@@ -55,7 +56,7 @@ fn finished(manifest: &Manifest, global: &Global) -> Result<()> {
             &serde_json::json!({ "output": manifest.spec.output, "plan": manifest.plan, "already_done": true }),
         ),
         Format::Text if global.quiet => Ok(()),
-        Format::Text => print(&format!("{} is this very merge already, finished\n", manifest.spec.output)),
+        Format::Text => print(&Text::of(format_args!("{} is this very merge already, finished", manifest.spec.output))),
     }
 }
 
@@ -85,17 +86,13 @@ fn summary(summary: &Summary, report: &Report, started: Instant, global: &Global
     if global.quiet {
         return Ok(());
     }
-    let mut text = format!(
-        "merged {} into {}: {} tensors changed, {} copied\n",
-        adapters(report),
-        manifest.spec.base,
-        report.tensors_changed,
-        report.tensors_copied
-    );
+    let (changed, copied) = (report.tensors_changed, report.tensors_copied);
+    let (what, base) = (adapters(report), &manifest.spec.base);
+    let mut text = Text::of(format_args!("merged {what} into {base}: {changed} tensors changed, {copied} copied"));
     let kept = if *pieces_kept > 0 { format!(", {pieces_kept} parts were there already") } else { String::new() };
-    text += &format!("wrote {} to {} in {seconds:.1} s{kept}\n", size::show(bytes), manifest.spec.output);
-    text += &shorten(&manifest.notes, "note");
-    text += &format!("plan {}, digests in {}\n", &manifest.plan[..12], manifest::MANIFEST);
+    text.line(format_args!("wrote {} to {} in {seconds:.1} s{kept}", size::show(bytes), manifest.spec.output));
+    text.append(shorten(&manifest.notes, "note"));
+    text.line(format_args!("plan {}, digests in {}", &manifest.plan[..12], manifest::MANIFEST));
     print(&text)
 }
 
@@ -109,11 +106,12 @@ fn adapters(report: &Report) -> String {
 }
 
 /// At most five lines of one kind, and how many more there are.
-fn shorten(lines: &[String], label: &str) -> String {
+fn shorten(lines: &[String], label: &str) -> Text {
     const MOST: usize = 5;
-    let mut text: String = lines.iter().take(MOST).map(|l| format!("{label}: {l}\n")).collect();
+    let mut text = Text::new();
+    lines.iter().take(MOST).for_each(|l| text.line(format_args!("{label}: {l}")));
     if lines.len() > MOST {
-        text += &format!("{label}: and {} more in {}\n", lines.len() - MOST, manifest::MANIFEST);
+        text.line(format_args!("{label}: and {} more in {}", lines.len() - MOST, manifest::MANIFEST));
     }
     text
 }

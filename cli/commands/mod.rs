@@ -20,8 +20,14 @@ use std::io::Write;
 
 use shardfuse_merge::{Error, Kind, Result};
 
+use crate::text::Text;
+
 /// Writes a result to stdout. A reader that went away (`| head`) is no failure.
-pub fn print(text: &str) -> Result<()> {
+pub fn print(text: &Text) -> Result<()> {
+    write(text.as_str())
+}
+
+fn write(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -33,5 +39,5 @@ pub fn print(text: &str) -> Result<()> {
 
 /// A result as JSON on stdout.
 pub fn print_json(value: &serde_json::Value) -> Result<()> {
-    print(&format!("{value:#}\n"))
+    write(&format!("{value:#}\n"))
 }

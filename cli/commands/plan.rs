@@ -12,6 +12,7 @@ use super::{print, print_json};
 use crate::args::{self, Format, Global};
 use crate::settings::Settings;
 use crate::size::show;
+use crate::text::Text;
 
 /// Lines of one list that are printed before the rest is counted.
 const MOST: usize = 12;
@@ -27,10 +28,12 @@ pub async fn run(args: args::Plan, global: &Global) -> Result<()> {
     print(&text(&plan, &report, cost, &settings))
 }
 
-fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String {
-    let mut out = format!("base     {}\noutput   {}\n\n", plan.spec.base, plan.spec.output);
-    out += &table(&report.adapters);
-    out += "\n";
+fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> Text {
+    let mut out = Text::of(format_args!("base     {}", plan.spec.base));
+    out.line(format_args!("output   {}", plan.spec.output));
+    out.line("");
+    out.append(table(&report.adapters));
+    out.line("");
     let mut replaced: Vec<String> = report
         .replaced
         .iter()
@@ -40,26 +43,27 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String
         })
         .collect();
     replaced.sort();
-    out += &list("replaced", &replaced);
+    out.append(list("replaced", &replaced));
     if let Some((before, after)) = report.vocabulary {
-        out += &format!("vocabulary: {before} -> {after} rows\n");
+        out.line(format_args!("vocabulary: {before} -> {after} rows"));
     }
-    out += &list("conflict", &report.conflicts);
+    out.append(list("conflict", &report.conflicts));
     for (i, a) in report.adapters.iter().enumerate() {
         let ignored: Vec<String> =
             a.ignored.iter().map(|(key, why)| format!("adapter {}: {key}: {why}", i + 1)).collect();
-        out += &list("ignored", &ignored);
+        out.append(list("ignored", &ignored));
     }
-    out += &list("stays", &left("base", &report.base_files));
+    out.append(list("stays", &left("base", &report.base_files)));
     for (i, a) in report.adapters.iter().enumerate() {
-        out += &list("stays", &left(&format!("adapter {}", i + 1), &a.files));
+        out.append(list("stays", &left(&format!("adapter {}", i + 1), &a.files)));
     }
-    out += &list("stays", &left("tokenizer", &report.tokenizer_files));
-    out += &list("warning", &report.warnings);
-    out += &list("note", &report.notes);
-    out += &format!("\n{} tensors change, {} are copied\n", report.tensors_changed, report.tensors_copied);
+    out.append(list("stays", &left("tokenizer", &report.tokenizer_files)));
+    out.append(list("warning", &report.warnings));
+    out.append(list("note", &report.notes));
+    out.line("");
+    out.line(format_args!("{} tensors change, {} are copied", report.tensors_changed, report.tensors_copied));
     let files: Vec<String> = plan.output.files.iter().map(|f| format!("{}  {}", f.name, show(f.size))).collect();
-    out += &list("file", &files);
+    out.append(list("file", &files));
     let carried: Vec<String> = report
         .base_files
         .iter()
@@ -68,16 +72,15 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> String
         .filter(|f| f.fate == Fate::Travels)
         .map(|f| format!("{}  {}", f.name, show(f.size)))
         .collect();
-    out += &list("travels", &carried);
-    out += &format!("read     {}\nwrite    {}\n", show(cost.read), show(cost.write));
+    out.append(list("travels", &carried));
+    out.line(format_args!("read     {}", show(cost.read)));
+    out.line(format_args!("write    {}", show(cost.write)));
     if cost.multiply_adds > 0 {
-        out += &format!("fuse     {:.3} TFLOP\n", 2.0 * cost.multiply_adds as f64 / 1e12);
+        out.line(format_args!("fuse     {:.3} TFLOP", 2.0 * cost.multiply_adds as f64 / 1e12));
     }
-    out += &format!(
-        "memory   {} at the peak, beside about 100 MB of the program itself\n",
-        show(cost.peak_memory(settings.memory))
-    );
-    out += &format!("plan     {}\n", plan.digest());
+    let memory = show(cost.peak_memory(settings.memory));
+    out.line(format_args!("memory   {memory} at the peak, beside about 100 MB of the program itself"));
+    out.line(format_args!("plan     {}", plan.digest()));
     out
 }
 
@@ -91,7 +94,7 @@ fn left(input: &str, files: &[FileFate]) -> Vec<String> {
 }
 
 /// The adapters as a table.
-fn table(adapters: &[AdapterReport]) -> String {
+fn table(adapters: &[AdapterReport]) -> Text {
     let head = ["#", "adapter", "kind", "rank", "scale", "weight", "modules"].map(str::to_owned);
     let mut rows = vec![head];
     for (i, a) in adapters.iter().enumerate() {
@@ -109,12 +112,7 @@ fn table(adapters: &[AdapterReport]) -> String {
             a.modules.to_string(),
         ]);
     }
-    let widths: Vec<usize> = (0..7).map(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 7]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    Text::table(&rows)
 }
 
 fn few(values: &[String]) -> String {
@@ -125,15 +123,19 @@ fn few(values: &[String]) -> String {
     }
 }
 
-fn list(label: &str, lines: &[String]) -> String {
-    let mut out: String = lines.iter().take(MOST).map(|l| format!("{label}: {l}\n")).collect();
+fn list(label: &str, lines: &[String]) -> Text {
+    let mut out = Text::new();
+    lines.iter().take(MOST).for_each(|l| out.line(format_args!("{label}: {l}")));
     if lines.len() > MOST {
-        out += &format!("{label}: and {} more (--format json lists all)\n", lines.len() - MOST);
+        out.line(format_args!("{label}: and {} more (--format json lists all)", lines.len() - MOST));
     }
     out
 }
 
 /// What a merge tells before it begins.
-pub fn remarks(report: &Report) -> String {
-    list("conflict", &report.conflicts) + &list("warning", &report.warnings) + &list("note", &report.notes)
+pub fn remarks(report: &Report) -> Text {
+    let mut out = list("conflict", &report.conflicts);
+    out.append(list("warning", &report.warnings));
+    out.append(list("note", &report.notes));
+    out
 }

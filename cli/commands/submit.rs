@@ -8,6 +8,7 @@ use super::{print, print_json};
 use crate::args::{Format, Global, Merge, Submit};
 use crate::client::{self, Client};
 use crate::net::Target;
+use crate::text::Text;
 use crate::{settings, size};
 
 /// Hands a merge over, and follows it if that is asked for.
@@ -35,10 +36,10 @@ pub async fn run(args: Submit, global: &Global) -> Result<()> {
         }
         Format::Text => {
             if !global.quiet && known {
-                eprintln!("this merge is known: {}", client::line(&merge)[1]);
+                Text::of(format_args!("this merge is known: {}", client::line(&merge)[1])).say();
             }
             // The id alone, so that a script can take it.
-            print(&format!("{}\n", merge.id))
+            print(&Text::of(&merge.id))
         }
     }
 }
@@ -62,7 +63,8 @@ pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()
     let (merge, known) = client.submit(request).await?;
     if known && merge.state() == MergeState::Done && global.format == Format::Text {
         let output = merge.spec.unwrap_or_default().output;
-        return if global.quiet { Ok(()) } else { print(&format!("{output} is this very merge already, finished\n")) };
+        let text = Text::of(format_args!("{output} is this very merge already, finished"));
+        return if global.quiet { Ok(()) } else { print(&text) };
     }
     to_the_end(client, merge, global).await
 }
@@ -70,9 +72,9 @@ pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()
 /// Follows a merge and says how it went.
 pub async fn to_the_end(client: Client, merge: v1::Merge, global: &Global) -> Result<()> {
     if !global.quiet && global.format == Format::Text {
-        eprintln!("merge {}", merge.id);
+        Text::of(format_args!("merge {}", merge.id)).say();
         for remark in &merge.remarks {
-            eprintln!("{remark}");
+            Text::of(remark).say();
         }
     }
     let told = merge.remarks.len();
@@ -87,12 +89,12 @@ pub async fn to_the_end(client: Client, merge: v1::Merge, global: &Global) -> Re
         return Ok(());
     }
     for remark in merge.remarks.iter().skip(told) {
-        eprintln!("{remark}");
+        Text::of(remark).say();
     }
     print(&summary(&merge))
 }
 
-fn summary(merge: &v1::Merge) -> String {
+fn summary(merge: &v1::Merge) -> Text {
     let p = merge.progress.unwrap_or_default();
     let spec = merge.spec.clone().unwrap_or_default();
     let adapters = match spec.lora.len() {
@@ -101,13 +103,10 @@ fn summary(merge: &v1::Merge) -> String {
     };
     let kept = if p.parts_kept > 0 { format!(", {} parts were there already", p.parts_kept) } else { String::new() };
     let plan = merge.plan.get(..12).unwrap_or(&merge.plan);
-    format!(
-        "merged {adapters} into {}\nwrote {} to {}{kept}\nplan {plan}, digests in {}\n",
-        spec.base,
-        size::show(p.bytes_total),
-        spec.output,
-        manifest::MANIFEST
-    )
+    let mut text = Text::of(format_args!("merged {adapters} into {}", spec.base));
+    text.line(format_args!("wrote {} to {}{kept}", size::show(p.bytes_total), spec.output));
+    text.line(format_args!("plan {plan}, digests in {}", manifest::MANIFEST));
+    text
 }
 
 fn device(typed: Option<String>) -> Result<String> {

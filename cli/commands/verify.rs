@@ -16,6 +16,7 @@ use shardfuse_store::{ErrorKind, Location, Store, Stores};
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
 use crate::sample::{self, Found};
+use crate::text::Text;
 
 const INDEX: &str = "model.safetensors.index.json";
 /// Files that are digested at a time.
@@ -160,24 +161,22 @@ fn text(
     manifest: &Manifest,
     problems: &[String],
     sampled: Option<&BTreeMap<String, Found>>,
-) -> String {
-    let mut out = String::new();
+) -> Text {
+    let mut out = Text::new();
     if problems.is_empty() {
-        out += &format!(
-            "{output}: {} files have the digests of the manifest (plan {})\n",
-            manifest.files.len(),
-            &manifest.plan[..12.min(manifest.plan.len())]
-        );
+        let plan = manifest.plan.get(..12).unwrap_or(&manifest.plan);
+        let count = manifest.files.len();
+        out.line(format_args!("{output}: {count} files have the digests of the manifest (plan {plan})"));
     }
     if let Some(sampled) = sampled {
         let width = sampled.keys().map(String::len).max().unwrap_or(0);
-        out += &format!("{:width$}  tensors  rows  largest error\n", "tensor");
+        out.line(format_args!("{:width$}  tensors  rows  largest error", "tensor"));
         for (kind, f) in sampled {
-            out += &format!("{kind:width$}  {:7}  {:4}  {:.3} ulp\n", f.tensors, f.rows, f.worst_ulp);
+            out.line(format_args!("{kind:width$}  {:7}  {:4}  {:.3} ulp", f.tensors, f.rows, f.worst_ulp));
         }
     }
     for p in problems {
-        out += &format!("wrong: {p}\n");
+        out.line(format_args!("wrong: {p}"));
     }
     out
 }

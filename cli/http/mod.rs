@@ -4,6 +4,7 @@
 //! page is there; elsewhere only where it was asked for, because it names buckets and models.
 
 mod fleet;
+mod host;
 mod overview;
 mod pace;
 mod page;
@@ -25,16 +26,18 @@ use tokio::net::TcpListener;
 use crate::args;
 use crate::report::internal;
 use crate::telemetry;
+use host::Hosts;
 use samples::Samples;
 
 /// How often old samples of histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A listener whose process keeps metrics already and serves nothing yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Http {
     bound: Option<Bound>,
     status_page: bool,
+    hosts: Hosts,
 }
 
 #[derive(Debug)]
@@ -50,12 +53,13 @@ impl Http {
     /// # Errors
     /// `Io` if the address cannot be bound.
     pub async fn bind(flags: &args::Http) -> Result<Http> {
-        let Some(address) = flags.http else { return Ok(Http { bound: None, status_page: false }) };
+        let Some(address) = flags.http else { return Ok(Http::default()) };
         let listener = TcpListener::bind(address)
             .await
             .map_err(|e| Error::new(Kind::Io, format!("cannot listen on {address} for HTTP: {e}")))?;
         let recorder = telemetry::recorder().map_err(|e| internal(format!("metrics cannot be kept: {e}")))?;
-        Ok(Http { bound: Some(Bound { listener, address, recorder }), status_page: flags.status_page })
+        let bound = Some(Bound { listener, address, recorder });
+        Ok(Http { bound, status_page: flags.status_page, hosts: Hosts::new(&flags.status_host) })
     }
 
     /// Begins to serve; a coordinator gives its hub. Ends with the process.
@@ -76,7 +80,7 @@ impl Http {
         if let Some((samples, hub)) = fleet
             && shows_page(address, self.status_page)
         {
-            router = router.merge(page::routes(hub, samples));
+            router = router.merge(page::routes(hub, samples, self.hosts));
         }
         tracing::info!(%address, "serving HTTP");
         tokio::spawn(async move {

@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use shardfuse_coordinator::hub;
 use shardfuse_coordinator::registry::MergeId;
 
+use super::host::{self, Hosts};
 use super::overview;
 use super::samples::Samples;
 
@@ -27,14 +28,15 @@ struct Shown {
     samples: Arc<Samples>,
 }
 
-/// The routes of the page.
-pub fn routes(hub: hub::Handle, samples: Arc<Samples>) -> Router {
+/// The routes of the page, for requests that name one of the hosts.
+pub fn routes(hub: hub::Handle, samples: Arc<Samples>, hosts: Hosts) -> Router {
     let shown = Arc::new(Shown { hub, started: Instant::now(), samples });
     Router::new()
         .route("/", get(page))
         .route("/api/status", get(status))
         .route("/api/merges/{id}/grid", get(grid))
         .with_state(shown)
+        .layer(middleware::from_fn_with_state(hosts, host::check))
 }
 
 async fn page() -> Response {

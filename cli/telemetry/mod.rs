@@ -4,15 +4,20 @@ mod metrics;
 pub mod recent;
 mod traces;
 
+use std::fmt::{self, Debug};
 use std::io::IsTerminal as _;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, filter};
 
 use crate::args::Format;
+use crate::text::escape;
 
 pub use metrics::recorder;
 
@@ -31,7 +36,7 @@ pub fn start(format: Format) -> Telemetry {
     let colours = std::io::stderr().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = match format {
-        Format::Text => lines.with_filter(wanted).boxed(),
+        Format::Text => lines.fmt_fields(debug_fn(field).delimited(" ")).with_filter(wanted).boxed(),
         Format::Json => lines.json().flatten_event(true).with_span_list(true).with_filter(wanted).boxed(),
     };
     let (traces, refused) = match traces::provider() {
@@ -49,6 +54,17 @@ pub fn start(format: Format) -> Telemetry {
         tracing::warn!(%error, "traces are not sent");
     }
     Telemetry { traces }
+}
+
+/// A field of a log line. Values come from files and other machines.
+fn field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    match field.name() {
+        // Where in the code of a library a line of its own came from.
+        name if name.starts_with("log.") => Ok(()),
+        "message" => write!(to, "{}", escape(&value)),
+        name => write!(to, "{name}={}", escape(&value)),
+    }
 }
 
 impl Telemetry {

@@ -15,6 +15,7 @@ use crate::clean::{self, discard};
 use crate::failure::{io, location};
 use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Writer};
+use crate::places;
 use crate::state::{Claim, STATE, Standing, State, Taken, token};
 use crate::{equal, publish};
 
@@ -90,6 +91,7 @@ pub enum Admitted {
 
 /// Opens the output for a plan. The merge will be done by workers of `device_class`.
 pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
+    places::check(&stores, &plan.spec, None).await?;
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;

@@ -9,6 +9,7 @@ pub fn io(e: store::Error) -> Error {
         ErrorKind::NotFound => Kind::MissingFile,
         ErrorKind::Changed | ErrorKind::ShortRead => Kind::InputChanged,
         ErrorKind::NoSpace => Kind::NoSpace,
+        ErrorKind::NotAllowed => Kind::NotAllowed,
         ErrorKind::Unsupported => Kind::Unsupported,
         _ => Kind::Io,
     };

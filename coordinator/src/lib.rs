@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod journal;
 pub mod outline;
 mod persist;
+pub mod places;
 pub mod planning;
 pub mod publish;
 pub mod registry;

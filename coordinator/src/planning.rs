@@ -10,12 +10,14 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::failure::location;
 use crate::inspect;
+use crate::places;
 
 /// Reads what the spec names and plans. Dropping the future ends the work as well.
 ///
 /// # Errors
-/// What cannot be read, what the plan refuses, and what the output's store does not take.
+/// An output that overlaps an input, what cannot be read, what the plan refuses, and what the output's store does not take.
 pub async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, Report)> {
+    places::check(stores, spec, None).await?;
     let inventory = inspect(stores, spec).await?;
     let (plan, report) = {
         let spec = spec.clone();

@@ -181,6 +181,11 @@ impl Registry {
         &self.state
     }
 
+    /// The folder that the coordinator keeps for itself.
+    pub fn state(&self) -> Option<Location> {
+        self.at.parent()
+    }
+
     /// Writes a record. When this returns, a coordinator that starts will find it.
     pub async fn put(&self, id: &MergeId, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record)

@@ -1,7 +1,8 @@
 //! Which places a process may read and write on behalf of somebody else.
 //!
 //! A coordinator and a worker of a fleet act with their own credentials on URLs that a submitter wrote. The list says
-//! where. It goes by names: a file's prefix is only as tight as the symbolic links below it.
+//! where. [`Allow::check`] goes by names, before anything is opened. Stores that are held to the list
+//! ([`Stores::only`](crate::Stores::only)) also look where a file really lies, and where a redirect leads.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::{Location, Scheme};
@@ -13,7 +14,7 @@ use crate::location::{Location, Scheme};
 /// let allow = Allow::prefixes(vec!["s3://models/public".parse()?]);
 /// assert!(allow.check(&"s3://models/public/base".parse()?).is_ok());
 /// let error = allow.check(&"s3://models/private".parse()?).unwrap_err();
-/// assert_eq!(error.kind(), ErrorKind::Permission);
+/// assert_eq!(error.kind(), ErrorKind::NotAllowed);
 /// assert!(error.to_string().contains("s3://models/public"));
 /// # Ok::<(), shardfuse_store::Error>(())
 /// ```
@@ -45,7 +46,16 @@ impl Allow {
         }
     }
 
-    /// Refuses a place that is not allowed (`Permission`).
+    /// The prefixes; `None` without limits. The list is empty where every store but files and plain http is allowed.
+    pub(crate) fn limits(&self) -> Option<&[Location]> {
+        match &self.0 {
+            Rule::Everything => None,
+            Rule::Remote => Some(&[]),
+            Rule::Prefixes(prefixes) => Some(prefixes),
+        }
+    }
+
+    /// Refuses a place that is not allowed (`NotAllowed`).
     pub fn check(&self, at: &Location) -> Result<()> {
         let allowed = match &self.0 {
             Rule::Everything => return Ok(()),
@@ -61,7 +71,7 @@ impl Allow {
                 format!("allowed is {}", named.join(", "))
             }
         };
-        Err(Error::new(ErrorKind::Permission, at, format!("is not a place that may be used here; {allowed}")))
+        Err(Error::new(ErrorKind::NotAllowed, at, format!("is not a place that may be used here; {allowed}")))
     }
 }
 
@@ -85,7 +95,7 @@ mod tests {
             assert!(allow.check(&at(inside)).is_ok(), "{inside}");
         }
         for outside in ["s3://models/ab", "s3://models", "s3://other/a", "gs://models/a", "/database", "/data/../etc"] {
-            assert_eq!(allow.check(&at(outside)).unwrap_err().kind(), ErrorKind::Permission, "{outside}");
+            assert_eq!(allow.check(&at(outside)).unwrap_err().kind(), ErrorKind::NotAllowed, "{outside}");
         }
     }
 
@@ -96,7 +106,7 @@ mod tests {
             assert!(allow.check(&at(open)).is_ok(), "{open}");
         }
         for closed in ["/etc/passwd", "http://169.254.169.254/latest"] {
-            assert_eq!(allow.check(&at(closed)).unwrap_err().kind(), ErrorKind::Permission, "{closed}");
+            assert_eq!(allow.check(&at(closed)).unwrap_err().kind(), ErrorKind::NotAllowed, "{closed}");
         }
         assert!(Allow::everything().check(&at("/etc/passwd")).is_ok());
     }

@@ -137,6 +137,11 @@ impl Config {
         web.map(|(at, entry)| (at, entry))
     }
 
+    /// The endpoints of all stores.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(|(_, entry)| entry.endpoint.as_deref())
+    }
+
     /// The settings of a place: those of the longest prefix that it lies below, and that prefix.
     pub fn find(&self, at: &Location) -> Option<(&Location, &Entry)> {
         self.entries.iter().find(|(prefix, _)| at.is_within(prefix)).map(|(prefix, entry)| (prefix, entry))

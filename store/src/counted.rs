@@ -20,6 +20,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
+use crate::place::Place;
 use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 /// What may come of a call.
@@ -89,6 +90,11 @@ impl Store for Counted {
 
     async fn resolve(&self, at: &Location) -> Result<Location> {
         counted(at, "resolve", self.inner.resolve(at)).await
+    }
+
+    /// Costs no request, so it is not counted.
+    async fn place(&self, at: &Location) -> Result<Place> {
+        self.inner.place(at).await
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {

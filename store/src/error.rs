@@ -24,6 +24,8 @@ pub enum ErrorKind {
     ShortRead,
     /// The process may not do this.
     Permission,
+    /// The process does not do this, by the list of places that it was given.
+    NotAllowed,
     /// The disk or the quota is full.
     NoSpace,
     /// The upload was completed, aborted, replaced or has expired: whoever still puts parts is stale.
@@ -51,7 +53,7 @@ impl ErrorKind {
             | Self::NoSuchUpload
             | Self::InvalidPart
             | Self::Unsupported => true,
-            Self::Permission | Self::NoSpace | Self::Transient | Self::Permanent => false,
+            Self::Permission | Self::NotAllowed | Self::NoSpace | Self::Transient | Self::Permanent => false,
         }
     }
 

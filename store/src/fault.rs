@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
+use crate::place::Place;
 use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 /// The operations of a [`Store`]. [`Store::get`] counts as the head and the read that it consists of.
@@ -119,6 +120,10 @@ impl Store for Faulty {
 
     async fn resolve(&self, at: &Location) -> Result<Location> {
         self.call(Operation::Resolve, at, self.inner.resolve(at)).await
+    }
+
+    async fn place(&self, at: &Location) -> Result<Place> {
+        self.inner.place(at).await
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {

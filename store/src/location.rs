@@ -219,6 +219,17 @@ impl Location {
             && !path.components().any(|component| component == Component::ParentDir)
     }
 
+    /// The folder of a Hugging Face hub cache to which the links of a snapshot lead, if this is a snapshot or lies below
+    /// one: `models--org--name/blobs` for `models--org--name/snapshots/0123…`.
+    pub fn hub_cache_blobs(&self) -> Option<Self> {
+        let is = |path: &Path, fits: fn(&str) -> bool| path.file_name().and_then(|n| n.to_str()).is_some_and(fits);
+        let snapshots = self.local_path()?.ancestors().skip(1).find(|path| {
+            is(path, |name| name == "snapshots")
+                && path.parent().is_some_and(|model| is(model, |name| name.starts_with("models--")))
+        })?;
+        Self::at_path(&snapshots.with_file_name("blobs")).ok()
+    }
+
     /// The same place of the hub with no revision named; `None` for what names none.
     pub(crate) fn without_revision(&self) -> Option<Self> {
         let (organisation, rest) = self.key().split_once('/').filter(|_| self.scheme == Scheme::Hub)?;

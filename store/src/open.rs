@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::Config;
+use crate::allow::Allow;
+use crate::config::{Config, Entry};
 use crate::counted::Counted;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::reach::Reach;
 use crate::http::{self, Web};
 use crate::hub::Hub;
 use crate::id::Pin;
-use crate::local::Local;
+use crate::local::{Fence, Local};
 use crate::location::{Location, Scheme};
 use crate::object::{self, Connections, Environment, Patience};
+use crate::place::Place;
 use crate::refused::Refused;
 use crate::retry::Retrying;
 use crate::store::Store;
@@ -58,11 +61,8 @@ impl Stores {
         let connections = Connections::new(Patience::default())
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
         let environment = Environment::of_process();
-        let web: Arc<dyn Store> = match http::tokens(&config, |name| environment.get(name).map(str::to_owned)) {
-            Ok(tokens) => tried(Web::new(tokens)),
-            Err(e) => Arc::new(Refused::new(e.kind(), e.chain())),
-        };
         let buckets = Buckets { config, environment, connections, open: Mutex::default() };
+        let web = buckets.web(Reach::Everywhere);
         Self {
             files: Arc::new(Counted::new(Arc::new(Local::new()))),
             objects: Objects::Buckets(Arc::new(buckets)),
@@ -76,6 +76,30 @@ impl Stores {
     pub fn all(store: Arc<dyn Store>) -> Self {
         let objects = Objects::One(store.clone());
         Self { files: store.clone(), objects, web: store.clone(), hub: store, rate: None }
+    }
+
+    /// The same stores, for a process that acts on behalf of others. A file must lie below an allowed prefix where it
+    /// really is. Web servers and the hub are asked at origins that `allow`, the settings or `HF_ENDPOINT` name, and at
+    /// public addresses by https. Stores of [`Stores::all`] stay as they are.
+    #[must_use]
+    pub fn only(self, allow: &Allow) -> Self {
+        let (Objects::Buckets(buckets), Some(prefixes)) = (&self.objects, allow.limits()) else { return self };
+        let reach = buckets.reach(prefixes);
+        let fence = Fence::new(prefixes);
+        Self {
+            files: Arc::new(Counted::new(Arc::new(Local::within(fence)))),
+            web: buckets.web(reach.clone()),
+            hub: tried(Hub::from_env().within(reach)),
+            ..self
+        }
+    }
+
+    /// Where a location really is. It need not exist.
+    pub async fn place(&self, at: &Location) -> Result<Place> {
+        match (&self.objects, at.scheme()) {
+            (Objects::Buckets(buckets), Scheme::Azure) => Ok(Place::azure(at, buckets.account(at))),
+            _ => self.holder(at).place(at).await,
+        }
     }
 
     /// The same stores, which together take at most so many bytes of parts a second.
@@ -126,6 +150,33 @@ fn tried(store: impl Store) -> Arc<dyn Store> {
 }
 
 impl Buckets {
+    /// The store of web servers, with the tokens that the settings name.
+    fn web(&self, reach: Reach) -> Arc<dyn Store> {
+        match http::tokens(&self.config, |name| self.environment.get(name).map(str::to_owned)) {
+            Ok(tokens) => tried(Web::new(tokens).within(reach)),
+            Err(e) => Arc::new(Refused::new(e.kind(), e.chain())),
+        }
+    }
+
+    /// The origins that the operator named: in the allowed prefixes, in the settings, and as the hub.
+    fn reach(&self, prefixes: &[Location]) -> Reach {
+        let allowed = prefixes.iter().filter(|at| matches!(at.scheme(), Scheme::Http | Scheme::Https));
+        let urls: Vec<String> = allowed.chain(self.config.web().map(|(at, _)| at)).map(Location::to_url).collect();
+        let endpoints = self.config.endpoints().chain(self.environment.get("HF_ENDPOINT"));
+        Reach::named(urls.iter().map(String::as_str).chain(endpoints))
+    }
+
+    /// The Azure account of a place whose URL names only the container.
+    fn account(&self, at: &Location) -> Option<&str> {
+        let entry = self.config.find(at).map(|(_, entry)| entry);
+        let of_environment = || self.environment.get("AZURE_STORAGE_ACCOUNT_NAME");
+        match entry {
+            Some(Entry { account: Some(account), .. }) => Some(account),
+            Some(Entry { credentials: Some(_), .. }) => None,
+            _ => of_environment(),
+        }
+    }
+
     fn open(&self, at: &Location) -> Arc<dyn Store> {
         let found = self.config.find(at);
         let key = (at.scheme(), at.authority().to_owned(), found.map(|(prefix, _)| prefix.clone()));

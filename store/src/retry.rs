@@ -24,6 +24,7 @@ use crate::counted;
 use crate::error::{Error, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
+use crate::place::Place;
 use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 use crate::token::random;
 
@@ -83,6 +84,10 @@ impl Store for Retrying {
 
     async fn resolve(&self, at: &Location) -> Result<Location> {
         self.call(at, "resolve", || self.inner.resolve(at)).await
+    }
+
+    async fn place(&self, at: &Location) -> Result<Place> {
+        self.inner.place(at).await
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
+use crate::place::Place;
 
 /// What a store knows of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +110,13 @@ pub trait Store: Send + Sync + Debug + 'static {
     fn limits(&self, at: &Location) -> Limits {
         let _ = at;
         Limits::NONE
+    }
+
+    /// Where a location really is, so that two names of one place can be told to be one. It need not exist.
+    ///
+    /// Most stores go by the name. A decorator passes it on.
+    async fn place(&self, at: &Location) -> Result<Place> {
+        Ok(Place::named(at))
     }
 
     /// Size and version of an object; `NotFound` if there is none.

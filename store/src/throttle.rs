@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
+use crate::place::Place;
 use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
 /// A store that takes at most so many bytes of parts a second, over all uploads and callers together.
@@ -74,6 +75,10 @@ impl Store for Throttled {
 
     async fn resolve(&self, at: &Location) -> Result<Location> {
         self.inner.resolve(at).await
+    }
+
+    async fn place(&self, at: &Location) -> Result<Place> {
+        self.inner.place(at).await
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {

@@ -132,3 +132,110 @@ fn a_worker_reads_and_writes_below_its_own_list_only() {
         fleet.submit(&fleet.url("private"), &fleet.url("models/lora"), &fleet.url("outputs/x"), &["--wait", "--quiet"]);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
 }
+
+/// Submits, waits, and gives the exit code, kind and text of the failure.
+fn refusal(fleet: &Fleet, base: &str, output: &str) -> (i32, String, String) {
+    let more = ["--wait", "--quiet", "--force"];
+    failed(&fleet.submit(&fleet.url(base), &fleet.url("models/lora"), &fleet.url(output), &more))
+}
+
+#[test]
+fn no_submission_reaches_what_the_coordinator_keeps() {
+    let mut fleet = Fleet::new();
+    // The state lies below what is allowed, as the documentation has it.
+    fleet.coordinator(&[""]);
+    fleet.worker("worker", &[""]);
+    let first =
+        fleet.submit(&fleet.url("models/base"), &fleet.url("models/lora"), &fleet.url("outputs/a"), &["--wait"]);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    std::os::unix::fs::symlink("../state", fleet.path("outputs/link")).unwrap();
+    // Each record, and the output of its merge.
+    let records = || -> Vec<(std::path::PathBuf, String)> {
+        let output = |path: &std::path::PathBuf| {
+            let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            record["spec"]["output"].as_str().unwrap().to_owned()
+        };
+        let mut all = walk(&fleet.path("state/merges"));
+        // A record on its way has a hidden name.
+        all.retain(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'));
+        all.into_iter().map(|path| (path.clone(), output(&path))).collect()
+    };
+    let before = records();
+    assert_eq!(before.len(), 1);
+    for (base, output, says) in [
+        ("models/base", "state", "is /"),
+        ("models/base", "state/merges", "lies in"),
+        ("models/base", "state/new/x", "lies in"),
+        ("models/base", "outputs/link/merges", "lies in"),
+        ("models/base", "", "contains"),
+        ("state", "outputs/x", "the input"),
+        ("state/merges", "outputs/x", "the input"),
+    ] {
+        let (code, kind, text) = refusal(&fleet, base, output);
+        assert_eq!((code, kind.as_str()), (2, "usage"), "{base} {output}: {text}");
+        assert!(text.contains(says), "{base} {output}: {text}");
+        // The folder above everything holds the base as well, which is said first.
+        assert!(output.is_empty() || text.contains("--state"), "{base} {output}: {text}");
+        assert!(records() == before, "{base} {output} changed a record");
+    }
+    // Nor is an output an input here, by another name.
+    std::os::unix::fs::symlink("../models/base", fleet.path("outputs/base")).unwrap();
+    let (code, kind, text) = refusal(&fleet, "models/base", "outputs/base");
+    assert_eq!((code, kind.as_str()), (2, "usage"), "{text}");
+    assert!(text.contains("is the input"), "{text}");
+    fleet.assert_well();
+}
+
+#[test]
+fn links_lead_to_allowed_places_only() {
+    let mut fleet = Fleet::new();
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, fleet.path(name)).unwrap();
+    link("../private", "models/out-of-it");
+    link("../private", "outputs/out-of-it");
+    link("../outputs/real", "models/between");
+    // A folder of links to single files, one of which leads away.
+    std::fs::create_dir(fleet.path("models/mixed")).unwrap();
+    for file in walk(&fleet.path("models/base")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let from = if name == "model-00002-of-00002.safetensors" { "private" } else { "models/base" };
+        link(&format!("../../{from}/{name}"), &format!("models/mixed/{name}"));
+    }
+    std::fs::create_dir(fleet.path("outputs/real")).unwrap();
+    for file in walk(&fleet.path("models/base")) {
+        std::fs::copy(&file, fleet.path("outputs/real").join(file.file_name().unwrap())).unwrap();
+    }
+    let private = walk(&fleet.path("private"));
+    fleet.coordinator(&["models", "outputs"]);
+    fleet.worker("worker", &["models", "outputs"]);
+    for (base, output) in [
+        ("models/out-of-it", "outputs/x"),
+        ("models/mixed", "outputs/x"),
+        ("models/base", "outputs/out-of-it"),
+        ("models/base", "outputs/out-of-it/new"),
+    ] {
+        let (code, kind, text) = refusal(&fleet, base, output);
+        assert_eq!((code, kind.as_str()), (3, "not_allowed"), "{base} {output}: {text}");
+        assert!(text.contains("/private") && text.contains("/models"), "both places are named: {text}");
+    }
+    assert_eq!(walk(&fleet.path("private")), private, "nothing was written there");
+    assert!(!fleet.path("outputs/x").exists());
+    // From one allowed folder into another is fine.
+    let more = ["--wait", "--quiet"];
+    let good = fleet.submit(&fleet.url("models/between"), &fleet.url("models/lora"), &fleet.url("outputs/good"), &more);
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    fleet.assert_well();
+}
+
+#[test]
+fn a_worker_reads_no_file_behind_a_link_that_its_own_list_does_not_cover() {
+    let mut fleet = Fleet::new();
+    std::os::unix::fs::symlink("../private", fleet.path("models/link")).unwrap();
+    // The coordinator may follow the link, its only worker may not.
+    fleet.coordinator(&["models", "outputs", "private"]);
+    fleet.worker("narrow", &["models", "outputs"]);
+    let (code, kind, text) = refusal(&fleet, "models/link", "outputs/x");
+    assert_eq!((code, kind.as_str()), (3, "not_allowed"), "{text}");
+    assert!(text.contains("/private") && text.contains("really lies"), "{text}");
+    let weights = walk(&fleet.path("outputs")).into_iter().any(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    assert!(!weights);
+}

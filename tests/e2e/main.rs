@@ -15,6 +15,7 @@ mod formats;
 mod kill;
 mod metrics;
 mod output;
+mod places;
 mod refusals;
 mod remote_inputs;
 mod resume;

@@ -154,3 +154,28 @@ fn what_dashboard_alerts_and_chart_ask_for_is_there() {
     let ended = "shardfuse_merges_ended_total{outcome=\"cancelled\"} 1";
     assert!(scrape(at).contains(ended), "no {ended:?}");
 }
+
+#[test]
+fn the_status_page_answers_under_names_of_its_own_only() {
+    let mut fleet = Fleet::new();
+    let port = free_port();
+    let http = format!("127.0.0.1:{port}");
+    fleet.coordinator_with(&ALLOW, &["--http", &http, "--status-host", "status.example"]);
+    let status = |path: &str, host: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for path in ["/", "/api/status", "/api/merges/0123456789abcdef/grid"] {
+        for host in ["localhost", "127.0.0.1:1", "[::1]", "status.example:80"] {
+            assert_ne!(status(path, host), "421", "{path} {host}");
+        }
+        assert_eq!(status(path, "rebound.example"), "421", "{path}");
+    }
+    assert_eq!(status("/metrics", "rebound.example"), "200", "metrics are asked for under every name");
+    assert_eq!(status("/api/status", "localhost"), "200");
+}

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::fleet::{Fleet, failed};
 use crate::output::files;
 use crate::servers::{Files, Hub, Quirks, Web};
 use crate::tool::{command, fail, succeed};
@@ -295,4 +296,51 @@ async fn files_with_known_names_are_asked_for_where_nothing_can_be_listed() {
         assert!(json.contains("only files of common names travel"), "{json}");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_follows_a_redirect_to_no_address_of_its_own_network() {
+    let server = Web::start(Files::of_folder(&examples()), Quirks::default()).await;
+    // Whoever connects was led there.
+    let wire = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    wire.set_nonblocking(true).unwrap();
+    let inner = format!("http://{}/", wire.local_addr().unwrap());
+    let (url, target) = (server.url().to_owned(), inner.clone());
+    let fleet = apart(move || {
+        let mut fleet = Fleet::new();
+        fleet.coordinator(&[&url, "outputs"]);
+        fleet.worker("worker", &[&url, "outputs"]);
+        fleet
+    })
+    .await;
+    server.set(|quirks| quirks.redirects = vec![("/tiny-llama/".to_owned(), target)]);
+    let url = server.url().to_owned();
+    let submit = move |fleet: &Fleet, output: &str| {
+        let at = |name: &str| format!("{url}/{name}");
+        let more = ["--wait", "--quiet"];
+        let (base, lora) = (at("tiny-llama"), at("lora-dialogue"));
+        let text = fleet.submit(&base, &lora, &fleet.url(output), &more);
+        (fleet.path(output), text)
+    };
+    let (fleet, submit, (_, refused)) = apart(move || {
+        let refused = submit(&fleet, "outputs/never");
+        (fleet, submit, refused)
+    })
+    .await;
+    let (code, kind, text) = failed(&refused);
+    assert_eq!((code, kind.as_str()), (3, "not_allowed"), "{text}");
+    assert!(text.contains(inner.trim_end_matches('/')) && text.contains("--allow"), "{text}");
+    assert_eq!(
+        wire.accept().map(drop).map_err(|e| e.kind()),
+        Err(std::io::ErrorKind::WouldBlock),
+        "somebody connected"
+    );
+    // Without the redirect the same merge goes through.
+    server.set(|quirks| quirks.redirects = Vec::new());
+    let (_fleet, good) = apart(move || {
+        let good = submit(&fleet, "outputs/good").1;
+        (fleet, good)
+    })
+    .await;
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
 }

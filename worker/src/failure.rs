@@ -51,6 +51,7 @@ impl From<store::Error> for Failure {
             ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::PartsLost),
             ErrorKind::Permission => (v1::ErrorKind::WorkerLocal, Kind::Io),
             ErrorKind::Changed | ErrorKind::ShortRead => (v1::ErrorKind::Permanent, Kind::InputChanged),
+            ErrorKind::NotAllowed => (v1::ErrorKind::Permanent, Kind::NotAllowed),
             ErrorKind::NoSpace => (v1::ErrorKind::Permanent, Kind::NoSpace),
             ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
             ErrorKind::Unsupported => (v1::ErrorKind::Permanent, Kind::Unsupported),

@@ -6,7 +6,7 @@ use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::Stores;
+use shardfuse_store::{Location, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::device::{self, Device};
@@ -17,6 +17,7 @@ use crate::admit::{self, Admitted, Ready};
 use crate::clean::{self, discard};
 use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
 use crate::failure::{io, location};
+use crate::places;
 use crate::planning::plan;
 use crate::registry::MergeId;
 use crate::state::State;
@@ -92,6 +93,8 @@ impl Drop for Tell {
 pub(super) struct Job {
     pub(super) stores: Arc<Stores>,
     pub(super) options: Options,
+    /// Where the coordinator keeps its records.
+    pub(super) kept: Option<Location>,
     pub(super) spec: MergeSpec,
     pub(super) restart: bool,
     pub(super) force: bool,
@@ -189,10 +192,11 @@ impl Job {
         if matches!(*self.halt.borrow(), Some(Halt::Cancel { .. })) {
             return Err(Early::Halted);
         }
-        for url in urls(&self.spec) {
+        for (_, url) in self.spec.places() {
             let refused = |e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain());
             self.options.allow.check(&location(url)?).map_err(refused)?;
         }
+        places::check(&self.stores, &self.spec, self.kept.as_ref()).await?;
         // Reading can be broken off at any time; opening the output is done to its end.
         let halt = self.halt.clone();
         let (plan, report) = tokio::select! {
@@ -301,16 +305,6 @@ async fn halted(mut halt: watch::Receiver<Option<Halt>>) {
         // The hub is gone, and the runtime with it.
         std::future::pending::<()>().await;
     }
-}
-
-/// Every URL of a spec.
-pub(crate) fn urls(spec: &MergeSpec) -> impl Iterator<Item = &str> {
-    let tokenizer = match &spec.tokenizer {
-        shardfuse_merge::plan::spec::Tokenizer::Folder(url) => Some(url.as_str()),
-        _ => None,
-    };
-    let ends = [spec.base.as_str(), spec.output.as_str()];
-    ends.into_iter().chain(spec.lora.iter().map(|l| l.path.as_str())).chain(tokenizer)
 }
 
 /// Names a run in attempts. A claim's token is drawn anew for each, so no two runs have one name, also where a merge was

@@ -42,7 +42,7 @@ use shardfuse_merge::plan::grid::Grid;
 use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker};
-use shardfuse_store::{Allow, Stores};
+use shardfuse_store::{Allow, Location, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admit::Ready;
@@ -179,6 +179,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     heartbeat: Duration,
     key: Arc<enrol::Key>,
+    kept: Option<Arc<Location>>,
 }
 
 impl std::fmt::Debug for Command {
@@ -195,8 +196,9 @@ pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Opt
     };
     let (commands, receive) = mpsc::channel(MAILBOX);
     let heartbeat = options.heartbeat;
+    let kept = registry.as_ref().and_then(Registry::state).map(Arc::new);
     tokio::spawn(actor::Hub::new(stores, registry, options, known).run(receive));
-    Ok(Handle { commands, heartbeat, key: Arc::new(key) })
+    Ok(Handle { commands, heartbeat, key: Arc::new(key), kept })
 }
 
 fn stopped() -> Error {
@@ -204,6 +206,11 @@ fn stopped() -> Error {
 }
 
 impl Handle {
+    /// Where the hub keeps its records, if it does. No merge may read or write there.
+    pub fn kept(&self) -> Option<&Location> {
+        self.kept.as_deref()
+    }
+
     /// Takes a merge on, and says whether it was known. Durable once this returns.
     ///
     /// # Errors

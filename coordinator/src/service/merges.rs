@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use shardfuse_merge::plan::cost::cost;
+use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::MAX_MESSAGE;
 use shardfuse_proto::v1::{self, merges_server};
@@ -17,6 +18,7 @@ use super::spec::spec;
 use super::status::{failure, status, with_code};
 use crate::hub::{Device, Handle, Stage, Submission, View};
 use crate::outline::outline;
+use crate::places;
 use crate::planning::plan;
 use crate::registry::MergeId;
 
@@ -49,6 +51,13 @@ impl MergesService {
             .max_encoding_message_size(MAX_MESSAGE)
     }
 
+    /// A spec that may be planned and run here.
+    async fn spec(&self, wire: Option<v1::MergeSpec>) -> Result<MergeSpec, Status> {
+        let spec = spec(wire, &self.allow)?;
+        places::check(&self.stores, &spec, self.hub.kept()).await.map_err(|e| status(&e))?;
+        Ok(spec)
+    }
+
     async fn known(&self, id: &str) -> Result<watch::Receiver<View>, Status> {
         let id = parse(id)?;
         self.hub.get(id.clone()).await.map_err(|e| status(&e))?.ok_or_else(|| unknown(id.as_str()))
@@ -71,7 +80,7 @@ impl merges_server::Merges for MergesService {
 
     async fn plan(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::PlanResponse>, Status> {
         require(&request, Role::Submitter)?;
-        let spec = spec(request.into_inner().spec, &self.allow)?;
+        let spec = self.spec(request.into_inner().spec).await?;
         let _place = self.planning.acquire().await.map_err(|_| Status::unavailable("the coordinator is stopping"))?;
         let (plan, report) = plan(&self.stores, &spec).await.map_err(|e| status(&e))?;
         let report_json = outline(&plan, &report, cost(&plan), None).to_string();
@@ -86,7 +95,7 @@ impl merges_server::Merges for MergesService {
             name => Some(Device::parse(name).map_err(|e| status(&e))?),
         };
         let submission = Submission {
-            spec: spec(request.spec, &self.allow)?,
+            spec: self.spec(request.spec).await?,
             restart: request.restart,
             force: request.force,
             priority: request.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY),

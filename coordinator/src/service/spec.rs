@@ -1,6 +1,7 @@
-//! A spec from the wire: understood, complete, in its canonical form, and within what is allowed.
+//! A spec from the wire: understood, complete, in its canonical form, and within what is allowed. Whether its places
+//! overlap is decided by [`places`](crate::places), which looks at them.
 
-use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::plan::spec::{MergeSpec, Purpose};
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1;
 use shardfuse_store::{Allow, Location};
@@ -17,27 +18,16 @@ pub fn spec(wire: Option<v1::MergeSpec>, allow: &Allow) -> Result<MergeSpec, Sta
     let wire = wire.ok_or_else(|| usage("the request holds no spec".into()))?;
     let mut spec = MergeSpec::try_from(wire).map_err(|e| usage(e.to_string()))?;
     spec.check().map_err(|e| status(&e))?;
-    let place = |name: &str, url: &mut String| -> Result<Location, Status> {
+    for (purpose, url) in spec.places_mut() {
+        let name = purpose.as_str();
         let at: Location = url.parse().map_err(|e: shardfuse_store::Error| usage(format!("{name}: {}", e.chain())))?;
         allow.check(&at).map_err(|e| {
             with_code(Code::PermissionDenied, &Error::new(Kind::Usage, format!("{name}: {}", e.chain())))
         })?;
+        if purpose == Purpose::Output && at.scheme().is_read_only() {
+            return Err(usage(format!("output: {at} cannot be written, {}:// is read only", at.scheme())));
+        }
         *url = at.to_string();
-        Ok(at)
-    };
-    let output = place("output", &mut spec.output)?;
-    if output.scheme().is_read_only() {
-        return Err(usage(format!("output: {output} cannot be written, {}:// is read only", output.scheme())));
-    }
-    let mut inputs = vec![place("base", &mut spec.base)?];
-    for lora in &mut spec.lora {
-        inputs.push(place("lora", &mut lora.path)?);
-    }
-    if let Tokenizer::Folder(url) = &mut spec.tokenizer {
-        inputs.push(place("tokenizer", url)?);
-    }
-    if inputs.contains(&output) {
-        return Err(usage(format!("output: {output} is also an input")));
     }
     Ok(spec)
 }
@@ -85,7 +75,6 @@ mod tests {
             ("", "s3://models/out"),
             ("base", "s3://models/out"),
             ("s3://models/base", "hf://org/model"),
-            ("s3://models/base", "s3://models/lora"),
             ("s3://key:secret@models/base", "s3://models/out"),
         ] {
             let (code, message) = refused(base, output, &allow);

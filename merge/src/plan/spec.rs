@@ -94,6 +94,31 @@ pub struct MergeSpec {
     pub ignore_files: Vec<String>,
 }
 
+/// What a spec uses a URL for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The base checkpoint.
+    Base,
+    /// An adapter.
+    Lora,
+    /// The folder of the tokenizer.
+    Tokenizer,
+    /// Where the merge goes.
+    Output,
+}
+
+impl Purpose {
+    /// The name of its field in a spec file and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Base => "base",
+            Purpose::Lora => "lora",
+            Purpose::Tokenizer => "tokenizer",
+            Purpose::Output => "output",
+        }
+    }
+}
+
 /// The default size of a part.
 pub const DEFAULT_PART_SIZE: u64 = 64 << 20;
 /// The most parts that a store takes for one object (S3's limit).
@@ -136,6 +161,28 @@ impl MergeSpec {
             Some(both) => Err(usage(format!("{both} is given with --extra-weights and with --ignore-file"))),
             None => Ok(()),
         }
+    }
+
+    /// Every URL of the spec: base, adapters, tokenizer, output. The only list of them.
+    pub fn places(&self) -> impl Iterator<Item = (Purpose, &str)> {
+        let tokenizer = match &self.tokenizer {
+            Tokenizer::Folder(url) => Some((Purpose::Tokenizer, url.as_str())),
+            Tokenizer::Auto | Tokenizer::Base => None,
+        };
+        let lora = self.lora.iter().map(|l| (Purpose::Lora, l.path.as_str()));
+        let base = std::iter::once((Purpose::Base, self.base.as_str()));
+        base.chain(lora).chain(tokenizer).chain([(Purpose::Output, self.output.as_str())])
+    }
+
+    /// The same URLs, in the same order, to be rewritten.
+    pub fn places_mut(&mut self) -> impl Iterator<Item = (Purpose, &mut String)> {
+        let tokenizer = match &mut self.tokenizer {
+            Tokenizer::Folder(url) => Some((Purpose::Tokenizer, url)),
+            Tokenizer::Auto | Tokenizer::Base => None,
+        };
+        let lora = self.lora.iter_mut().map(|l| (Purpose::Lora, &mut l.path));
+        let base = std::iter::once((Purpose::Base, &mut self.base));
+        base.chain(lora).chain(tokenizer).chain([(Purpose::Output, &mut self.output)])
     }
 
     /// What `--dtype` makes of a tensor of the base's main float dtype.

@@ -3,8 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use reqwest::Url;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
+
+use super::reach::{PublicOnly, Reach, Way};
 
 /// How long a server may take before it counts as gone.
 #[derive(Clone, Copy, Debug)]
@@ -35,16 +39,24 @@ impl Default for Patience {
 /// their connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Client {
-    pub(super) inner: Arc<OnceLock<Result<reqwest::Client, String>>>,
+    pub(super) free: Made,
+    /// Its connections lead to public addresses.
+    pub(super) public: Made,
+    pub reach: Reach,
     pub patience: Patience,
 }
 
+type Made = Arc<OnceLock<Result<reqwest::Client, String>>>;
+
 impl Client {
-    /// The client; `at` is what an error names.
-    pub fn get(&self, at: &Location) -> Result<&reqwest::Client> {
-        let made = self.inner.get_or_init(|| {
-            reqwest::Client::builder()
-                .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
+    /// The client that may connect to an address. `at` is what an error names; `NotAllowed` if none may.
+    pub fn toward(&self, at: &Location, url: &Url) -> Result<&reqwest::Client> {
+        let (made, way) = match self.reach.way(at, url)? {
+            Way::Free => (&self.free, reqwest::Client::builder()),
+            Way::Public => (&self.public, reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(PublicOnly))),
+        };
+        let made = made.get_or_init(|| {
+            way.user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
                 // Redirects are followed by hand, where it is decided who sees a token.
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)

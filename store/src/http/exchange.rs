@@ -1,14 +1,16 @@
 //! One question and its answer, through redirects.
 //!
 //! Redirects are followed here and not by the client, because what they may do is ours to say: at most ten, never from
-//! https to http, and a token goes only to the origin (scheme, host, port) that it was given for. Once a redirect has
-//! left that origin the token stays at home, also if the chain comes back.
+//! https to http, and only to addresses within the client's [reach](super::reach). A token goes only to the origin
+//! (scheme, host, port) that it was given for. Once a redirect has left that origin the token stays at home, also if the
+//! chain comes back.
 
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use reqwest::{Response, Url};
 
 use super::client::{Client, chain};
+use super::reach::{NotPublic, refused};
 use super::token::Token;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
@@ -56,10 +58,9 @@ impl Answer {
 pub(crate) async fn ask(client: &Client, question: Question<'_>) -> Result<Answer> {
     let Question { at, method, mut url, mut headers, token, follow } = question;
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let http = client.get(at)?;
     let mut border: Option<HeaderMap> = None;
     for _ in 0..=MAX_REDIRECTS {
-        let mut request = http.request(method.clone(), url.clone()).headers(headers.clone());
+        let mut request = client.toward(at, &url)?.request(method.clone(), url.clone()).headers(headers.clone());
         if let (Some(token), None) = (token, &border) {
             request = request.header(AUTHORIZATION, token.header());
         }
@@ -126,6 +127,20 @@ fn check_encoding(at: &Location, response: &Response) -> Result<()> {
 
 /// A connection that did not stand, or broke.
 pub(crate) fn broken(at: &Location, message: impl Into<String>, error: reqwest::Error) -> Error {
+    if let Some(why) = not_public(&error) {
+        return refused(at, &format!("leads to a host that may not be asked: {why}"));
+    }
     let kind = if error.is_builder() { ErrorKind::Permanent } else { ErrorKind::Transient };
     Error::new(kind, at, message).with_source(chain(&error.without_url()))
+}
+
+fn not_public(error: &reqwest::Error) -> Option<&NotPublic> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
 }

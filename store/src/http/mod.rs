@@ -8,7 +8,7 @@
 //! unless the whole object is what was asked for.
 //!
 //! **Redirects** are followed, also to other hosts, but never from https to http, and no token goes with them to another
-//! origin. An error shows the address that was asked for, never the one that was redirected to, which may be signed.
+//! origin. A process that reads on behalf of others goes where its [reach](reach) ends and no further. An error shows the address that was asked for, never the one that was redirected to, which may be signed.
 //!
 //! **Listing** is not possible (`Unsupported`): the protocol has none.
 //!
@@ -28,6 +28,7 @@ use crate::store::{Entry, Meta};
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod exchange;
+pub(crate) mod reach;
 pub(crate) mod span;
 pub(crate) mod status;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub(crate) use tokens::tokens;
 
 use client::Client;
 use exchange::{Answer, Follow, Question, ask};
+use reach::Reach;
 use span::Span;
 use version::Version;
 
@@ -58,6 +60,12 @@ impl Web {
     pub fn new(mut tokens: Vec<(Location, Option<Token>)>) -> Self {
         tokens.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.path().len()));
         Self { client: Client::default(), tokens }
+    }
+
+    /// The same store, which connects to no address outside of a reach.
+    pub(crate) fn within(mut self, reach: Reach) -> Self {
+        self.client.reach = reach;
+        self
     }
 
     async fn ask(&self, at: &Location, method: Method, headers: HeaderMap) -> Result<Answer> {

@@ -241,3 +241,57 @@ fn https_is_never_left_for_http() {
     assert_eq!(redirect("http://h/x", "https://u:p@h/y#z").unwrap().unwrap().as_str(), "https://h/y");
     assert_eq!(redirect("https://h/a/x", "y").unwrap().unwrap().as_str(), "https://h/a/y");
 }
+
+/// A web server that redirects to `target`, and a store of a process that may reach the server and what else is named.
+async fn redirected(target: &str, named: &[&str]) -> (servers::Web, Arc<dyn Store>, Location) {
+    let (server, _, at, _) = served(Quirks::default()).await;
+    server.set(|quirks| quirks.redirects = vec![("/".to_owned(), target.to_owned())]);
+    let named: Vec<&str> = std::iter::once(server.url()).chain(named.iter().copied()).collect();
+    let reach = reach::tests::reach(&named, |_| false);
+    (server, Arc::new(Web::default().within(reach)), at)
+}
+
+#[tokio::test]
+async fn a_redirect_reaches_no_address_of_the_own_network() {
+    // Whoever connects has been led there.
+    let wire = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    wire.set_nonblocking(true).unwrap();
+    let port = wire.local_addr().unwrap().port();
+    for (target, says) in [
+        (format!("http://127.0.0.1:{port}/"), "which is not https"),
+        (format!("https://127.0.0.1:{port}/"), "not a public address"),
+        (format!("https://localhost:{port}/"), "not a public address"),
+        (format!("https://[::ffff:127.0.0.1]:{port}/"), "not a public address"),
+        ("http://169.254.169.254/latest/".to_owned(), "which is not https"),
+    ] {
+        let (_server, store, at) = redirected(&target, &[]).await;
+        let error = fails(store.head(&at).await, ErrorKind::NotAllowed, says);
+        assert!(error.hint().unwrap().contains("--allow"), "{error}");
+        fails(store.read(&at, 0, vec![0; 9], None).await, ErrorKind::NotAllowed, says);
+    }
+    assert_eq!(wire.accept().map(drop).map_err(|e| e.kind()), Err(std::io::ErrorKind::WouldBlock));
+}
+
+#[tokio::test]
+async fn the_address_that_a_name_has_when_it_is_connected_to_is_the_one_that_counts() {
+    let client = Client { reach: reach::tests::reach(&[], |_| false), ..Client::default() };
+    let at: Location = "https://cdn.example/x".parse().unwrap();
+    // The client for names that are not known to be private. Its own look-up finds a private address, as if the name
+    // had been moved there after a check.
+    let public = client.toward(&at, &address(&at).unwrap()).unwrap();
+    let error = public.get("https://localhost/x").send().await.unwrap_err();
+    let error = exchange::broken(&at, "no answer", error);
+    fails::<()>(Err(error), ErrorKind::NotAllowed, "localhost has no public address");
+}
+
+#[tokio::test]
+async fn a_redirect_goes_to_an_origin_that_is_named() {
+    let (other, _, _, bytes) = served(Quirks::default()).await;
+    let (server, store, at) = redirected(&format!("{}/", other.url()), &[other.url()]).await;
+    let meta = store.head(&at).await.unwrap();
+    assert_eq!(store.read(&at, 5, vec![0; 9], Some(&meta.pin)).await.unwrap(), bytes[5..14]);
+    // Within the own origin every path may be asked for.
+    server.set(|quirks| quirks.redirects = vec![("/moved/".to_owned(), "/tiny-llama/".to_owned())]);
+    let moved: Location = format!("{}/moved/model.safetensors", server.url()).parse().unwrap();
+    assert_eq!(store.read(&moved, 0, vec![0; 9], None).await.unwrap(), bytes[..9]);
+}

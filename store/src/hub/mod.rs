@@ -6,7 +6,7 @@
 //! in the location each operation asks for itself.
 //!
 //! **The token** goes to the hub's origin only. Large files lie elsewhere, and the hub redirects there with a signed
-//! address: it is followed without the token, and shown in no error.
+//! address: it is followed without the token, within the process's [reach](crate::http), and shown in no error.
 //!
 //! **Settings** are those of the hub's Python client: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`, and the file
 //! that its `hf auth login` writes. They are read when the hub is first asked.
@@ -23,6 +23,7 @@ use reqwest::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::Client;
 use crate::http::exchange::{Answer, Follow, Question, ask};
+use crate::http::reach::Reach;
 use crate::http::span::{self, Span};
 use crate::http::{Token, body, parse_address, past_end};
 use crate::id::Pin;
@@ -58,6 +59,12 @@ impl Hub {
     /// The hub at an endpoint such as `https://huggingface.co`.
     pub fn new(endpoint: &str, token: Option<Token>) -> Result<Self> {
         Ok(Self { client: Client::default(), settings: OnceLock::from(Settings::new(endpoint, token)?) })
+    }
+
+    /// The same hub, which connects to no address outside of a reach.
+    pub(crate) fn within(mut self, reach: Reach) -> Self {
+        self.client.reach = reach;
+        self
     }
 
     fn settings(&self) -> Result<&Settings> {

@@ -180,3 +180,22 @@ async fn a_host_of_files_that_gives_others_is_noticed() {
     hub.blobs.files.write(&blob, "other");
     fails(store.read(&weights, 0, vec![0; 5], Some(&meta.pin)).await, ErrorKind::Changed, "5 bytes");
 }
+
+#[tokio::test]
+async fn the_hub_may_send_a_fleet_to_named_hosts_of_files_only() {
+    let hub = servers::Hub::start().await;
+    hub.commit("org/model", "main", &model());
+    let weights = at("hf://org/model/model.safetensors");
+    let fleet = |named: &[&str]| Hub::new(hub.url(), None).unwrap().within(Reach::named(named.iter().copied()));
+    // Small files come from the hub itself, and weights from a host that its redirect names.
+    let narrow = fleet(&[hub.url()]);
+    Store::get(&narrow, &at("hf://org/model/config.json"), 1 << 20).await.unwrap();
+    let error =
+        fails(Store::read(&narrow, &weights, 0, vec![0; 9], None).await, ErrorKind::NotAllowed, hub.blobs.url());
+    assert!(!error.chain().contains("Signature"), "{}", error.chain());
+    assert!(hub.blobs.server.seen().is_empty());
+    let wide = fleet(&[hub.url(), hub.blobs.url()]);
+    Store::read(&wide, &weights, 0, vec![0; 9], None).await.unwrap();
+    // The hub itself must be named too, where its address is not a public one.
+    fails(Store::head(&fleet(&[]), &weights).await, ErrorKind::NotAllowed, "which is not https");
+}

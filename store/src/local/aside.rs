@@ -13,13 +13,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::read::check_pin;
 use super::write::{dir_of, sync_folder_of};
-use super::{ASIDE, open_regular, path, token};
+use super::{ASIDE, Fence, open_regular, path, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
 
-pub(super) fn delete_if(at: &Location, pin: &Pin) -> Result<()> {
-    let file = match open_regular(at) {
+pub(super) fn delete_if(fence: &Fence, at: &Location, pin: &Pin) -> Result<()> {
+    let file = match open_regular(fence, at) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
@@ -100,7 +100,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = at(dir.path());
         fs::write(path(&at).unwrap(), b"older").unwrap();
-        let looked_at = open_regular(&at).unwrap();
+        let looked_at = open_regular(&Fence::default(), &at).unwrap();
         fs::write(dir.path().join("newer"), b"newer").unwrap();
         fs::rename(dir.path().join("newer"), path(&at).unwrap()).unwrap();
         assert_eq!(remove_this(&at, &looked_at).unwrap_err().kind(), ErrorKind::Changed);

@@ -18,6 +18,9 @@
 //! `.shardfuse-tmp-*`, which no listing shows and [`Store::sweep`] removes. An interrupted [`Store::delete_if`] leaves
 //! `.shardfuse-aside-<token>-<name>`, which [`Store::sweep`] gives its name back.
 //!
+//! **Links** are followed. For a process that acts on behalf of others, a file counts as where it really lies
+//! ([`Stores::only`](crate::Stores::only)).
+//!
 //! **Retry.** Nothing here retries but interrupted system calls.
 
 use std::fs::File;
@@ -30,14 +33,17 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
+use crate::place::Place;
 use crate::store::{Entry, Meta, PartSlot, Store};
 use crate::token::token;
 
 mod aside;
 mod create;
 mod direct;
+mod fence;
 mod folder;
 mod handles;
+mod identity;
 mod list;
 mod mount;
 mod read;
@@ -48,6 +54,7 @@ mod tests;
 mod upload;
 mod write;
 
+pub(crate) use fence::Fence;
 use handles::Handles;
 
 /// The name of the folder that holds what is in progress beside its target.
@@ -64,15 +71,50 @@ const ASIDE: &str = ".shardfuse-aside-";
 ///
 /// System calls run on tokio's blocking threads, so every method must be called within a tokio runtime. How many run
 /// at a time is the caller's choice.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Local {
     handles: Arc<Handles>,
+    fence: Fence,
 }
 
 impl Local {
     /// A store for all `file://` locations.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, for files within a fence.
+    pub(crate) fn within(fence: Fence) -> Self {
+        Self { fence, ..Self::default() }
+    }
+
+    /// Closes what is kept open of a path that changed.
+    fn forget(&self, at: &Location) -> Result<()> {
+        self.handles.forget(path(at)?);
+        Ok(())
+    }
+
+    /// Runs system calls on a location.
+    async fn run<T: Send + 'static>(
+        &self,
+        at: &Location,
+        work: impl FnOnce(&Self, &Location) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (local, at) = (self.clone(), at.clone());
+        blocking(move || work(&local, &at)).await
+    }
+
+    /// Runs system calls on an upload to a location.
+    async fn upload<T: Send + 'static>(
+        &self,
+        at: &Location,
+        work: impl FnOnce(&Location) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(at, |local, at| {
+            local.fence.check_uploads(at)?;
+            work(at)
+        })
+        .await
     }
 }
 
@@ -90,8 +132,8 @@ fn path(at: &Location) -> Result<&Path> {
     at.local_path().ok_or_else(|| Error::new(ErrorKind::Unsupported, at, "is not a local file"))
 }
 
-/// Opens a file that must be a regular one.
-fn open_regular(at: &Location) -> Result<File> {
+/// Opens a file that must be a regular one, within the fence.
+fn open_regular(fence: &Fence, at: &Location) -> Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     // Without NONBLOCK, opening a pipe waits for a writer that never comes.
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
@@ -100,6 +142,7 @@ fn open_regular(at: &Location) -> Result<File> {
         .custom_flags(flags.bits().cast_signed())
         .open(path(at)?)
         .map_err(|e| Error::io(at, "cannot open", e))?;
+    fence.check_open(at, &file)?;
     check_regular(at, &stat(at, &file)?)?;
     Ok(file)
 }
@@ -118,101 +161,115 @@ fn stat(at: &Location, file: &File) -> Result<std::fs::Metadata> {
 
 #[async_trait]
 impl Store for Local {
+    async fn place(&self, at: &Location) -> Result<Place> {
+        self.run(at, |_, at| identity::place(at)).await
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
-        let at = at.clone();
-        blocking(move || read::head(&at)).await
+        self.run(at, |local, at| read::head(&local.fence, at)).await
     }
 
     async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        let (at, pin, handles) = (at.clone(), pin.cloned(), self.handles.clone());
-        blocking(move || read::read(&handles, &at, offset, buf, pin.as_ref())).await
+        let pin = pin.cloned();
+        self.run(at, move |local, at| read::read(local, at, offset, buf, pin.as_ref())).await
     }
 
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        let dir = dir.clone();
-        blocking(move || list::list(&dir)).await
+        self.run(dir, |local, dir| {
+            local.fence.check_folder(dir)?;
+            list::list(dir)
+        })
+        .await
     }
 
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        let (at, handles) = (at.clone(), self.handles.clone());
-        blocking(move || {
-            write::put(&at, &bytes)?;
-            handles.forget(path(&at)?);
-            Ok(())
+        self.run(at, move |local, at| {
+            local.fence.check_parent(at)?;
+            write::put(at, &bytes)?;
+            local.forget(at)
         })
         .await
     }
 
     async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        let at = at.clone();
-        blocking(move || create::create(&at, &bytes)).await
+        self.run(at, move |local, at| {
+            local.fence.check_parent(at)?;
+            create::create(at, &bytes)
+        })
+        .await
     }
 
     async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        let (from, to, pin, handles) = (from.clone(), to.clone(), pin.cloned(), self.handles.clone());
-        blocking(move || {
-            write::copy(&from, &to, pin.as_ref())?;
-            handles.forget(path(&to)?);
-            Ok(())
+        let (from, pin) = (from.clone(), pin.cloned());
+        self.run(to, move |local, to| {
+            local.fence.check_parent(to)?;
+            write::copy(&local.fence, &from, to, pin.as_ref())?;
+            local.forget(to)
         })
         .await
     }
 
     async fn delete(&self, at: &Location) -> Result<()> {
-        let (at, handles) = (at.clone(), self.handles.clone());
-        blocking(move || {
-            handles.forget(path(&at)?);
-            remove::delete(&at)
+        self.run(at, |local, at| {
+            local.fence.check_parent(at)?;
+            local.forget(at)?;
+            remove::delete(at)
         })
         .await
     }
 
     async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        let (at, pin, handles) = (at.clone(), pin.clone(), self.handles.clone());
-        blocking(move || {
-            handles.forget(path(&at)?);
-            aside::delete_if(&at, &pin)
+        let pin = pin.clone();
+        self.run(at, move |local, at| {
+            local.fence.check_parent(at)?;
+            local.forget(at)?;
+            aside::delete_if(&local.fence, at, &pin)
         })
         .await
     }
 
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        let (dir, handles) = (dir.clone(), self.handles.clone());
-        blocking(move || {
-            handles.forget(path(&dir)?);
-            remove::delete_tree(&dir)
+        self.run(dir, |local, dir| {
+            local.fence.check_parent(dir)?;
+            local.forget(dir)?;
+            remove::delete_tree(dir)
         })
         .await
     }
 
     async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        let dir = dir.clone();
-        blocking(move || remove::remove_empty_dir(&dir)).await
+        self.run(dir, |local, dir| {
+            local.fence.check_folder(dir)?;
+            remove::remove_empty_dir(dir)
+        })
+        .await
     }
 
     async fn sweep(&self, dir: &Location) -> Result<()> {
-        let dir = dir.clone();
-        blocking(move || remove::sweep(&dir)).await
+        self.run(dir, |local, dir| {
+            local.fence.check_folder(dir)?;
+            remove::sweep(dir)
+        })
+        .await
     }
 
     async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        let at = at.clone();
-        blocking(move || upload::begin(&at, size)).await
+        self.upload(at, move |at| upload::begin(at, size)).await
     }
 
     async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        let (at, upload) = (at.clone(), upload.clone());
-        blocking(move || upload::probe(&at, &upload)).await
+        let upload = upload.clone();
+        self.upload(at, move |at| upload::probe(at, &upload)).await
     }
 
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        let (at, upload) = (at.clone(), upload.clone());
-        blocking(move || upload::put_part(&at, &upload, part, &bytes)).await
+        let upload = upload.clone();
+        self.upload(at, move |at| upload::put_part(at, &upload, part, &bytes)).await
     }
 
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
-        let (at, upload) = (at.clone(), upload.clone());
-        blocking(move || upload::read_part(&at, &upload, offset, buf)).await
+        let upload = upload.clone();
+        self.upload(at, move |at| upload::read_part(at, &upload, offset, buf)).await
     }
 
     fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
@@ -226,33 +283,39 @@ impl Store for Local {
         parts: &[(u32, PartId)],
         size: u64,
     ) -> Result<Option<Pin>> {
-        let (at, upload, handles) = (at.clone(), upload.clone(), self.handles.clone());
-        upload::check_parts(&at, parts, size)?;
-        blocking(move || {
-            let made = upload::complete(&at, &upload, size)?;
-            handles.forget(path(&at)?);
-            Ok(made)
+        upload::check_parts(at, parts, size)?;
+        let upload = upload.clone();
+        let made = self.upload(at, move |at| upload::complete(at, &upload, size)).await?;
+        self.forget(at)?;
+        Ok(made)
+    }
+
+    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
+        let upload = upload.clone();
+        self.upload(at, move |at| upload::abort(at, &upload)).await
+    }
+
+    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
+        self.run(at, |local, at| {
+            local.fence.check_folder(at)?;
+            mount::boot_id(at)
         })
         .await
     }
 
-    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        let (at, upload) = (at.clone(), upload.clone());
-        blocking(move || upload::abort(&at, &upload)).await
-    }
-
-    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        let at = at.clone();
-        blocking(move || mount::boot_id(&at)).await
-    }
-
     async fn space(&self, at: &Location) -> Result<Option<u64>> {
-        let at = at.clone();
-        blocking(move || space::free(&at)).await
+        self.run(at, |local, at| {
+            local.fence.check_folder(at)?;
+            space::free(at)
+        })
+        .await
     }
 
     async fn check_output(&self, dir: &Location) -> Result<()> {
-        let dir = dir.clone();
-        blocking(move || mount::check_output(&dir)).await
+        self.run(dir, |local, dir| {
+            local.fence.check_folder(dir)?;
+            mount::check_output(dir)
+        })
+        .await
     }
 }

@@ -53,9 +53,7 @@ const SHARED: [u32; 15] = [
 pub(super) fn check_output(dir: &Location) -> Result<()> {
     let nearest = folder::nearest_existing(path(dir)?);
     let real = fs::canonicalize(nearest).map_err(|e| Error::io(dir, "cannot resolve", e))?;
-    // Without /proc there is nothing to recognise a mount by, and nothing to refuse.
-    let Ok(table) = fs::read("/proc/self/mountinfo") else { return Ok(()) };
-    let mounts = parse(&table);
+    let mounts = table();
     let Some(mount) = mount_of(&mounts, &real) else { return Ok(()) };
     match object_store(mount) {
         None => Ok(()),
@@ -94,11 +92,22 @@ fn is_shared_type(place: &StatFs) -> bool {
     SHARED.contains(&(place.f_type as u32))
 }
 
+/// One mount of this process's view.
 #[derive(Debug)]
-struct Mount {
-    point: PathBuf,
-    kind: String,
-    source: String,
+pub(super) struct Mount {
+    /// Where it shows.
+    pub(super) point: PathBuf,
+    /// The device of its file system, as major and minor number.
+    pub(super) device: String,
+    /// The folder of that file system which shows at the point: `/`, or another one for a bind mount.
+    pub(super) root: PathBuf,
+    pub(super) kind: String,
+    pub(super) source: String,
+}
+
+/// The mounts of this process's view; none where `/proc` is not mounted.
+pub(super) fn table() -> Vec<Mount> {
+    fs::read("/proc/self/mountinfo").map(|table| parse(&table)).unwrap_or_default()
 }
 
 /// Reads `/proc/self/mountinfo`; lines that do not have its form are left out.
@@ -106,15 +115,17 @@ fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|byte| *byte == b'\n').filter_map(mount).collect()
 }
 
-/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`: the fifth field is the mount point, and behind
-/// the lone hyphen stand type and source.
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`: device, root and mount point are the third to the
+/// fifth field, and behind the lone hyphen stand type and source.
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let point = std::ffi::OsString::from_vec(unescape(fields.nth(4)?)).into();
+    let device = String::from_utf8_lossy(fields.nth(2)?).into_owned();
+    let root = std::ffi::OsString::from_vec(unescape(fields.next()?)).into();
+    let point = std::ffi::OsString::from_vec(unescape(fields.next()?)).into();
     fields.find(|field| *field == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
     let source = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mount { point, kind, source })
+    Some(Mount { point, device, root, kind, source })
 }
 
 /// Undoes the octal escapes of blanks, line ends and backslashes.
@@ -133,7 +144,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 /// The mount that shows at a path: the deepest one above it, and of several at one point the last.
-fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+pub(super) fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     mounts.iter().filter(|mount| path.starts_with(&mount.point)).max_by_key(|mount| mount.point.components().count())
 }
 
@@ -171,6 +182,7 @@ garbage
         assert_eq!(name("/mnt/juice/out"), None, "POSIX although its bytes are objects");
         assert_eq!(name("/over"), None, "mounted over");
         assert_eq!(mounts.len(), 7);
+        assert_eq!((mounts[1].device.as_str(), mounts[1].root.as_path()), ("0:44", Path::new("/")));
     }
 
     #[test]

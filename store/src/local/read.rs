@@ -4,15 +4,20 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use super::handles::Handles;
-use super::{check_regular, open_regular, path, stat};
+use rustix::fs::{Mode, OFlags};
+
+use super::{Fence, Local, check_regular, open_regular, path, stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
 use crate::store::Meta;
 
-pub(super) fn head(at: &Location) -> Result<Meta> {
-    let meta = std::fs::metadata(path(at)?).map_err(|e| Error::io(at, "cannot look up", e))?;
+pub(super) fn head(fence: &Fence, at: &Location) -> Result<Meta> {
+    // Opened in order to look it up, not to read it: what is judged is what the fence has seen.
+    let open = rustix::fs::open(path(at)?, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| Error::io(at, "cannot look up", e))?;
+    fence.check_open(at, &open)?;
+    let meta = stat(at, &File::from(open))?;
     check_regular(at, &meta)?;
     Ok(Meta { size: meta.len(), pin: pin_of(&meta) })
 }
@@ -23,15 +28,10 @@ pub(super) fn pin_of(meta: &Metadata) -> Pin {
     Pin::new(format!("file:{}:{nanoseconds}", meta.len()))
 }
 
-pub(super) fn read(
-    handles: &Handles,
-    at: &Location,
-    offset: u64,
-    mut buf: Vec<u8>,
-    pin: Option<&Pin>,
-) -> Result<Vec<u8>> {
+pub(super) fn read(local: &Local, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+    let Local { handles, fence } = local;
     let Some(pin) = pin else {
-        let file = open_regular(at)?;
+        let file = open_regular(fence, at)?;
         fill(at, &file, &mut buf, offset)?;
         return Ok(buf);
     };
@@ -39,7 +39,7 @@ pub(super) fn read(
     let result = match handles.find(path, pin) {
         Some(file) => fill_pinned(at, &file, &mut buf, offset, pin).map(|()| file),
         None => {
-            let file = open_regular(at)?;
+            let file = open_regular(fence, at)?;
             fill_pinned(at, &file, &mut buf, offset, pin).map(|()| Arc::new(file))
         }
     };

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::read::check_pin;
-use super::{TEMPORARY, folder, open_regular, path, stat, token};
+use super::{Fence, TEMPORARY, folder, open_regular, path, stat, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
@@ -16,8 +16,8 @@ pub(super) fn put(at: &Location, bytes: &[u8]) -> Result<()> {
     temporary.replace(at)
 }
 
-pub(super) fn copy(from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-    let mut source = open_regular(from)?;
+pub(super) fn copy(fence: &Fence, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
+    let mut source = open_regular(fence, from)?;
     if let Some(pin) = pin {
         check_pin(from, &source, pin)?;
     }

@@ -188,3 +188,17 @@ fn a_url_chooses_no_host_that_credentials_would_be_sent_to() {
         assert!(parsed(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_snapshot_of_a_hub_cache_has_its_blobs_beside_it() {
+    for (text, blobs) in [
+        ("/c/hub/models--o--m/snapshots/0123", Some("/c/hub/models--o--m/blobs")),
+        ("/c/hub/models--o--m/snapshots/0123/sub", Some("/c/hub/models--o--m/blobs")),
+        ("/c/hub/models--o--m/snapshots", None),
+        ("/c/hub/models/snapshots/0123", None),
+        ("/c/models--o--m/refs/main", None),
+        ("s3://c/models--o--m/snapshots/0123", None),
+    ] {
+        assert_eq!(at(text).hub_cache_blobs(), blobs.map(at), "{text}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Under which names the status page answers.
+//!
+//! A page of somebody else's can have its own name point here once a browser has loaded it, and would then read the
+//! status as its own. The browser still sends that name, so a name that is not known is turned away. Numbers cannot be
+//! pointed elsewhere, and are always fine.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::text::escape;
+
+/// The names, in lower case.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(Arc<BTreeSet<String>>);
+
+impl Hosts {
+    /// `localhost`, this machine's name, and others.
+    pub fn new(others: &[String]) -> Hosts {
+        let own = sysinfo::System::host_name().into_iter().chain(["localhost".to_owned()]);
+        Hosts(Arc::new(own.chain(others.iter().cloned()).map(|name| name.trim().to_ascii_lowercase()).collect()))
+    }
+
+    /// Whether a `Host` header names this process.
+    fn allows(&self, header: &str) -> bool {
+        if let Some(rest) = header.strip_prefix('[') {
+            return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
+        }
+        let name = header.rsplit_once(':').map_or(header, |(name, _)| name);
+        name.parse::<IpAddr>().is_ok() || self.0.contains(&name.trim_end_matches('.').to_ascii_lowercase())
+    }
+}
+
+/// Turns away a request for another name.
+pub async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    match host {
+        Some(host) if hosts.allows(host) => next.run(request).await,
+        host => {
+            let host = escape(host.unwrap_or_default()).into_owned();
+            let message = format!("nothing here is called {host:?}; --status-host adds a name\n");
+            (StatusCode::MISDIRECTED_REQUEST, message).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_known_names_are_fine() {
+        let hosts = Hosts::new(&["status.Example".to_owned()]);
+        for host in [
+            "localhost:7071",
+            "LOCALHOST",
+            "127.0.0.1:7071",
+            "10.0.0.7",
+            "[::1]:7071",
+            "[::1]",
+            "status.example:80",
+            "status.example.",
+        ] {
+            assert!(hosts.allows(host), "{host}");
+        }
+        for host in
+            ["", "evil.example", "evil.example:7071", "localhost.evil.example", "127.0.0.1.evil.example", "[x]", "::1"]
+        {
+            assert!(!hosts.allows(host), "{host}");
+        }
+        assert!(!Hosts::new(&[]).allows("status.example"));
+    }
+
+    #[tokio::test]
+    async fn a_request_for_another_name_sees_nothing() {
+        let router = Router::new()
+            .route("/api/status", get(async || "secret"))
+            .layer(axum::middleware::from_fn_with_state(Hosts::new(&[]), check));
+        for (host, status) in [
+            (Some("localhost:7071"), StatusCode::OK),
+            (Some("rebound.example:7071"), StatusCode::MISDIRECTED_REQUEST),
+            (None, StatusCode::MISDIRECTED_REQUEST),
+        ] {
+            let mut request = http::Request::get("/api/status");
+            if let Some(host) = host {
+                request = request.header(HOST, host);
+            }
+            let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), status, "{host:?}");
+        }
+    }
+}

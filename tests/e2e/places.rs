@@ -1,0 +1,260 @@
+//! An output is no input, by whatever name; and where files really lie.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fixture::{Model, lora};
+use crate::output::{assert_same, everything};
+use crate::tool::{command, fail, merge, run, succeed};
+
+/// A base and an adapter in a folder of their own.
+struct Models {
+    dir: tempfile::TempDir,
+}
+
+impl Models {
+    fn new() -> Models {
+        let dir = tempfile::tempdir().unwrap();
+        Model::SMALL.write(&dir.path().join("base"));
+        lora(&dir.path().join("adapter"), &Model::SMALL, 4, "a");
+        Models { dir }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The bytes of both inputs.
+    fn inputs(&self) -> [BTreeMap<String, Vec<u8>>; 2] {
+        ["base", "adapter"].map(|name| everything(&self.at(name)))
+    }
+
+    fn merge(&self, base: &str, adapter: &str, output: &str, flags: &[&str]) -> Command {
+        let mut command = merge(&self.at(base), &[self.at(adapter).to_str().unwrap()], &self.at(output));
+        command.args(flags);
+        command
+    }
+
+    /// `merge` and `plan` refuse the output, and nothing is touched.
+    fn refuse(&self, base: &str, adapter: &str, output: &str, says: &str) {
+        let before = self.inputs();
+        for flags in [&["--force"][..], &["--restart"], &["--force", "--restart"], &[]] {
+            let (code, kind, text) = fail(&mut self.merge(base, adapter, output, flags));
+            assert_eq!((code, kind.as_str()), (2, "usage"), "{output} {flags:?}: {text}");
+            assert!(text.contains(says), "{output} {flags:?}: {text}");
+            assert!(self.inputs() == before, "{output} {flags:?} changed an input");
+        }
+        let mut plan = command();
+        plan.arg("plan").arg("--base").arg(self.at(base)).arg("--lora").arg(self.at(adapter));
+        let (code, _, text) = fail(plan.arg("--output").arg(self.at(output)).args(["--error-format", "json"]));
+        assert!(code == 2 && text.contains(says), "plan {output}: {text}");
+    }
+}
+
+#[test]
+fn an_output_that_is_an_input_by_another_name_is_refused_and_nothing_is_touched() {
+    let models = Models::new();
+    symlink("base", models.at("link")).unwrap();
+    symlink("adapter", models.at("adapter-link")).unwrap();
+    std::fs::create_dir(models.at("sub")).unwrap();
+    for (base, adapter, output) in [
+        ("base", "adapter", "base"),
+        ("base", "adapter", "link"),
+        ("base", "adapter", "sub/../base"),
+        ("base", "adapter", "new/../base"),
+        ("link", "adapter", "base"),
+        ("sub/../base", "adapter", "link"),
+        ("base", "adapter", "adapter-link"),
+        ("base", "adapter-link", "sub/../adapter"),
+    ] {
+        models.refuse(base, adapter, output, "is the input");
+    }
+    assert!(!models.at("new").exists());
+    // Beside them the same merge goes through, and gives what it gives anywhere.
+    succeed(&mut models.merge("link", "adapter-link", "sub/out", &[]));
+    succeed(&mut models.merge("base", "adapter", "out", &[]));
+    assert_same(&models.at("sub/out"), &models.at("out"));
+}
+
+#[test]
+fn an_output_that_is_the_base_by_a_bind_mount_is_refused() {
+    // In a mount namespace of its own, so that nothing stays mounted.
+    let bind = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+    let mounted = |from: &Path, to: &Path, inner: &Command| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", bind, "sh"]).arg(from).arg(to);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command
+    };
+    let models = Models::new();
+    std::fs::create_dir_all(models.at("base/inner")).unwrap();
+    for name in ["view", "shown"] {
+        std::fs::create_dir(models.at(name)).unwrap();
+    }
+    let probe = mounted(&models.at("base"), &models.at("view"), &Command::new("true")).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("not run: this machine lets nobody mount (it takes root)");
+        return;
+    }
+    let before = models.inputs();
+    for (from, to, output, says) in [
+        ("base", "view", "view", "is the input"),
+        ("base", "view", "view/merged", "lies in the input"),
+        // What is mounted is a folder of the base, so the base is not above it on this path.
+        ("base/inner", "view", "view/merged", "lies in the input"),
+        ("shown", "base/inner", "shown/merged", "lies in the input"),
+        ("adapter", "view", "view", "is the input"),
+    ] {
+        let merge = models.merge("base", "adapter", output, &["--force"]);
+        let (code, kind, text) = fail(&mut mounted(&models.at(from), &models.at(to), &merge));
+        assert_eq!((code, kind.as_str()), (2, "usage"), "{from} at {to}: {text}");
+        assert!(text.contains(says), "{from} at {to}: {text}");
+        assert!(models.inputs() == before, "{from} at {to} changed an input");
+    }
+}
+
+#[test]
+fn an_output_in_an_input_or_around_one_is_refused() {
+    let models = Models::new();
+    std::fs::create_dir(models.at("base/sub")).unwrap();
+    symlink("base/sub", models.at("inner")).unwrap();
+    for (output, says) in [
+        ("base/merged", "lies in the input"),
+        ("base/sub", "lies in the input"),
+        ("inner/merged", "lies in the input"),
+        ("adapter/merged", "lies in the input"),
+        (".", "contains the input"),
+        ("base/..", "contains the input"),
+    ] {
+        models.refuse("base", "adapter", output, says);
+    }
+    // Later merges of the base carry nothing of the refused one, and verify works.
+    succeed(&mut models.merge("base", "adapter", "out", &[]));
+    let names: Vec<String> = everything(&models.at("out")).into_keys().collect();
+    assert!(!names.iter().any(|name| name.contains("merged")), "{names:?}");
+    succeed(command().arg("verify").arg(models.at("out")).args(["--sample", "4"]));
+}
+
+#[test]
+fn an_adapter_in_the_folder_of_its_base_merges() {
+    let models = Models::new();
+    succeed(&mut models.merge("base", "adapter", "out", &[]));
+    std::fs::rename(models.at("adapter"), models.at("base/adapter")).unwrap();
+    succeed(&mut models.merge("base", "base/adapter", "inside", &[]));
+    let weights = |dir: &str| {
+        let mut all = everything(&models.at(dir));
+        all.retain(|name, _| name.ends_with(".safetensors") && !name.contains('/'));
+        all
+    };
+    assert!(weights("inside") == weights("out") && !weights("out").is_empty());
+}
+
+#[test]
+fn an_output_in_the_state_of_another_merge_is_refused() {
+    let models = Models::new();
+    std::fs::create_dir_all(models.at("other/.shardfuse/journal")).unwrap();
+    symlink("other/.shardfuse", models.at("way-in")).unwrap();
+    for output in ["other/.shardfuse", "other/.shardfuse/journal", "way-in/x", "new/.shardfuse/x"] {
+        models.refuse("base", "adapter", output, "where a merge keeps its state");
+    }
+    assert!(everything(&models.at("other")).is_empty() && !models.at("new").exists());
+}
+
+#[test]
+fn hard_links_to_the_files_of_the_base_are_replaced_and_the_base_stays() {
+    let models = Models::new();
+    let before = models.inputs();
+    for name in ["hard", "soft"] {
+        std::fs::create_dir(models.at(name)).unwrap();
+        for file in before[0].keys() {
+            let (from, to) = (models.at("base").join(file), models.at(name).join(file));
+            if name == "hard" { std::fs::hard_link(from, to).unwrap() } else { symlink(from, to).unwrap() }
+        }
+        succeed(&mut models.merge("base", "adapter", name, &["--force"]));
+        assert!(models.inputs() == before, "the base changed through {name} links");
+    }
+    succeed(&mut models.merge("base", "adapter", "out", &[]));
+    assert_same(&models.at("hard"), &models.at("out"));
+    assert_same(&models.at("soft"), &models.at("out"));
+    assert!(everything(&models.at("out")) != before[0], "the merge changes something");
+}
+
+/// `shardfuse job`, alone.
+fn job(base: &Path, adapter: &Path, output: &Path) -> Command {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = command();
+    command.args(["job", "--index", "0", "--part-size", "4KiB", "--memory", "32MiB", "--error-format", "json"]);
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--coordinator", &format!("http://127.0.0.1:{port}")]);
+    command.arg("--base").arg(base).arg("--lora").arg(adapter).arg("--output").arg(output);
+    command
+}
+
+#[test]
+fn a_job_is_refused_an_output_that_is_its_base() {
+    let models = Models::new();
+    symlink("base", models.at("link")).unwrap();
+    let before = models.inputs();
+    let (code, kind, text) = fail(job(&models.at("base"), &models.at("adapter"), &models.at("link")).arg("--force"));
+    assert_eq!((code, kind.as_str()), (2, "usage"), "{text}");
+    assert!(text.contains("is the input") && models.inputs() == before, "{text}");
+}
+
+#[test]
+fn a_job_reads_the_snapshot_of_a_hub_cache_and_no_other_folder_behind_links() {
+    let models = Models::new();
+    succeed(&mut models.merge("base", "adapter", "out", &[]));
+    let (cache, snapshot) = (models.at("hub/models--o--m"), models.at("hub/models--o--m/snapshots/0123"));
+    for folder in [cache.join("blobs"), snapshot.clone(), models.at("elsewhere")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    for (i, file) in std::fs::read_dir(models.at("base")).unwrap().enumerate() {
+        let file = file.unwrap();
+        std::fs::rename(file.path(), cache.join(format!("blobs/{i}"))).unwrap();
+        symlink(format!("../../blobs/{i}"), snapshot.join(file.file_name())).unwrap();
+    }
+    succeed(&mut job(&snapshot, &models.at("adapter"), &models.at("by-job")));
+    assert_same(&models.at("by-job"), &models.at("out"));
+    // One of the links leads out of the cache.
+    let weights = "model-00001-of-00002.safetensors";
+    let blob = std::fs::canonicalize(snapshot.join(weights)).unwrap();
+    std::fs::rename(blob, models.at("elsewhere/blob")).unwrap();
+    std::fs::remove_file(snapshot.join(weights)).unwrap();
+    symlink(models.at("elsewhere/blob"), snapshot.join(weights)).unwrap();
+    let (code, kind, text) = fail(&mut job(&snapshot, &models.at("adapter"), &models.at("again")));
+    assert_eq!((code, kind.as_str()), (3, "not_allowed"), "{text}");
+    assert!(text.contains("elsewhere/blob") && text.contains("blobs"), "both places are named: {text}");
+    assert!(!models.at("again").exists());
+    // A user's own merge follows every link.
+    succeed(&mut merge(&snapshot, &[models.at("adapter").to_str().unwrap()], &models.at("by-merge")));
+    assert_same(&models.at("by-merge"), &models.at("out"));
+}
+
+#[test]
+fn names_of_a_hostile_file_reach_no_terminal_as_they_are() {
+    use serde_json::json;
+    let models = Models::new();
+    let nasty = "base_model.model.evil\u{1b}]0;owned\u{7}\nhint: run this\u{202e}.lora_A.weight";
+    let stray = crate::fixture::tensor(nasty, safetensors::Dtype::F32, &[4, 64]);
+    crate::fixture::lora_with(&models.at("nasty"), &Model::SMALL, 4, "a", json!({}), vec![stray]);
+    let text_of = |command: &mut Command| {
+        let output = run(command);
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let adapter = models.at("nasty");
+    let mut merge = command();
+    merge.arg("merge").arg("--base").arg(models.at("base")).arg("--lora").arg(&adapter);
+    let refusal = text_of(merge.arg("--output").arg(models.at("out")).env("SHARDFUSE_LOG", "debug"));
+    let inspected = text_of(command().arg("inspect").arg(&adapter));
+    for text in [&refusal, &inspected] {
+        assert!(text.contains("evil\\u{1b}]0;owned\\u{7}\\nhint: run this\\u{202e}"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("hint: run this")), "{text}");
+    }
+    // JSON holds the name itself, by JSON's own escapes.
+    let value: serde_json::Value =
+        serde_json::from_str(&text_of(command().arg("inspect").arg(&adapter).args(["--format", "json"]))).unwrap();
+    assert!(value["tensors"].as_array().unwrap().iter().any(|tensor| tensor["name"] == nasty));
+}
