@@ -176,14 +176,9 @@ impl Registry {
         Ok(Registry { stores, at: join(state, "merges")?, state: state.clone() })
     }
 
-    /// Where a coordinator keeps what it must know.
+    /// The folder that the coordinator keeps for itself.
     pub fn state(&self) -> &Location {
         &self.state
-    }
-
-    /// The folder that the coordinator keeps for itself.
-    pub fn state(&self) -> Option<Location> {
-        self.at.parent()
     }
 
     /// Writes a record. When this returns, a coordinator that starts will find it.

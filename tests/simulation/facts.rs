@@ -43,7 +43,7 @@ pub struct Facts {
 
 impl Facts {
     /// The kinds that a campaign must have seen, each with its count.
-    pub fn kinds(&self) -> [(&'static str, u64); 15] {
+    pub fn kinds(&self) -> [(&'static str, u64); 16] {
         [
             ("crash of a coordinator", self.coordinator_crashes),
             ("crash of a worker", self.worker_crashes),

@@ -196,7 +196,7 @@ pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Opt
     };
     let (commands, receive) = mpsc::channel(MAILBOX);
     let heartbeat = options.heartbeat;
-    let kept = registry.as_ref().and_then(Registry::state).map(Arc::new);
+    let kept = registry.as_ref().map(|registry| Arc::new(registry.state().clone()));
     tokio::spawn(actor::Hub::new(stores, registry, options, known).run(receive));
     Ok(Handle { commands, heartbeat, key: Arc::new(key), kept })
 }

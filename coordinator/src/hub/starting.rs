@@ -15,7 +15,7 @@ use super::sessions::able_classes;
 use super::view::View;
 use super::{Adoption, Submission};
 use crate::driver::Summary;
-use crate::registry::{MergeId, Outcome, Record, Registry};
+use crate::registry::{MergeId, Outcome, Record};
 
 impl Hub {
     pub(super) fn submit(&mut self, submission: Submission, reply: oneshot::Sender<Result<(View, bool)>>) {
@@ -148,7 +148,7 @@ impl Hub {
         let job = Job {
             stores: self.stores.clone(),
             options: self.options.clone(),
-            kept: self.registry.as_ref().and_then(Registry::state),
+            kept: self.registry.as_ref().map(|registry| registry.state().clone()),
             spec: merge.record.spec.clone(),
             restart: merge.record.restart,
             force: merge.record.force,
