@@ -80,7 +80,7 @@ async fn of_three_workers_the_one_that_flips_a_bit_is_found_and_its_parts_are_ma
     assert_eq!(view.stage, Stage::Done, "{view:?}");
     assert_right(&fixture.path("out"));
     assert!(view.progress.pieces_new > 0 && view.progress.pieces_kept > 0, "{view:?}");
-    drop(hub);
+    hub.stop(Farewell::ComeBack).await;
     let first = first.await.unwrap();
     let runs: std::collections::BTreeSet<String> = first.acked.iter().map(|(a, _)| a.merge.clone()).collect();
     assert_eq!(runs.len(), 1, "nothing of the second run went to it");
