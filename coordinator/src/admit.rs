@@ -159,6 +159,9 @@ impl Admission<'_> {
             {
                 if before.iter().any(ours) {
                     discard(&state, &output).await?;
+                } else {
+                    // On a file system a removal that was interrupted last of all leaves an empty folder.
+                    store.remove_empty_dir(&state.at).await.map_err(io)?;
                 }
                 return Ok(Some(Admitted::Finished(Box::new(manifest))));
             }
