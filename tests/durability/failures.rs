@@ -190,7 +190,8 @@ fn an_upload_that_was_cut_short_or_scribbled_over_after_a_kill_is_made_again() {
         let end = life(merge(watched.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap();
         println!("scribble {scribble}: {end:?}");
         assert!(matches!(end, End::Published { kept, .. } if kept > 0), "{end:?}");
-        let again = watched.log().puts;
+        let mut again = watched.log().puts;
+        again.retain(|(name, _)| name.ends_with(".safetensors"));
         assert!(again.iter().all(|(name, _)| name == file), "the other file stays: {again:?}");
         assert_eq!(again == [(file.to_owned(), 0)], scribble, "one part if the rest is as it was: {again:?}");
         assert_same(&place, &here.block_on(place.published()), &new, "after a scribble");
