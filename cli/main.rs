@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             Command::Get(get) => commands::get::run(get, &args.global).await,
             Command::Watch(watch) => commands::watch::run(watch, &args.global).await,
             Command::Cancel(cancel) => commands::cancel::run(cancel, &args.global).await,
+            Command::Retry(retry) => commands::retry::run(retry, &args.global).await,
             Command::Job(job) => commands::job::run(*job, &args.global).await,
             Command::Health(health) => commands::health::run(health, &args.global).await,
             Command::Coordinator(coordinator) => commands::coordinator::run(*coordinator).await,

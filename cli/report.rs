@@ -20,6 +20,8 @@ fn exit_code(kind: Kind) -> u8 {
         | Kind::PartsLost
         | Kind::Unverified
         | Kind::VerifyFailed
+        | Kind::Busy
+        | Kind::Held
         | Kind::Internal => 1,
         Kind::MissingFile
         | Kind::UnusedFile

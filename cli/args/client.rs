@@ -27,8 +27,18 @@ pub const WATCH_EXAMPLES: &str = "Examples:
 
 A coordinator that is away for a while is waited for.
 
-Exit codes: 0 done, 1 it failed, 3 an input was refused, 4 it was cancelled or the watching was interrupted (the merge
-goes on).";
+Exit codes: 0 done, 1 it failed or is held, 3 an input was refused, 4 it was cancelled or the watching was interrupted (the
+merge goes on).";
+
+/// Shown below `retry --help`.
+pub const RETRY_EXAMPLES: &str = "Examples:
+  shardfuse retry 7fb2c1d0 && shardfuse watch 7fb2c1d0
+
+A merge is held if the coordinator was killed twice in a row while it read and planned this merge: most often it had too
+little memory. A merge that failed or was cancelled is queued again too, as the same submission would do it, and goes on
+where it stopped. One that waits, runs or is done is left as it is.
+
+Exit codes: 0 it is on its way (or done), 1 the coordinator has enough to do, or is not reached.";
 
 /// Shown below `health --help`.
 pub const HEALTH_EXAMPLES: &str = "Examples:
@@ -59,7 +69,7 @@ pub struct Submit {
     /// Have this share of the parts (0 to 1) computed again on another worker before publication [default: the coordinator's own]
     #[arg(long, value_name = "FRACTION", value_parser = super::share)]
     pub verify_parts: Option<f64>,
-    /// Follow the merge to its end. A coordinator that is not there yet is waited for, for five minutes
+    /// Follow the merge to its end. A coordinator that is not there yet is waited for, for five minutes; a place in its queue for as long as it takes
     #[arg(long)]
     pub wait: bool,
 }
@@ -70,8 +80,11 @@ pub struct List {
     #[command(flatten)]
     pub connect: Connect,
     /// The most merges that are shown, the newest first
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+    /// Show all of them
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
 }
 
 /// `shardfuse get`.
@@ -102,6 +115,15 @@ pub struct Cancel {
     /// Also discard what is finished: uploads, journal, and the output's folder if the merge made it
     #[arg(long)]
     pub discard: bool,
+}
+
+/// `shardfuse retry`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Retry {
+    /// The merge, as submit and list name it
+    pub id: String,
+    #[command(flatten)]
+    pub connect: Connect,
 }
 
 /// `shardfuse health`.

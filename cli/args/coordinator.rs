@@ -37,6 +37,9 @@ pub struct Coordinator {
     /// Merges that run at a time; others wait for their turn
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_merges: u16,
+    /// Merges that may wait for their turn; a submission beyond them is answered with busy, and may be made again later
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_queued: u32,
     /// How long a worker may be silent until its tasks go to others; it is to speak six times in it
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub lease: String,

@@ -17,7 +17,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use certs::Certs;
 pub use clean::Clean;
-pub use client::{Cancel, Get, Health, List, Submit, Watch};
+pub use client::{Cancel, Get, Health, List, Retry, Submit, Watch};
 pub use coordinator::{Coordinator, MergeDevice};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
 pub use gpu::Gpu;
@@ -110,6 +110,9 @@ pub enum Command {
     /// Stop a merge; what is finished stays, and the same submission goes on with it
     #[command(after_long_help = "Examples:\n  shardfuse cancel 7fb2c1d0\n  shardfuse cancel 7fb2c1d0 --discard")]
     Cancel(Cancel),
+    /// Begin a merge again that is held, failed or was cancelled
+    #[command(after_long_help = client::RETRY_EXAMPLES)]
+    Retry(Retry),
     /// Ask whether a coordinator serves, for probes
     #[command(after_long_help = client::HEALTH_EXAMPLES)]
     Health(Health),

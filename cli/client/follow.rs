@@ -77,9 +77,9 @@ async fn until_ended(mut client: Client, mut merge: v1::Merge, shown: &watch::Se
     Ok(merge)
 }
 
-/// Whether nothing more will happen to a merge.
+/// Whether nothing more will happen to a merge by itself.
 fn ended(merge: &v1::Merge) -> bool {
-    matches!(merge.state(), MergeState::Done | MergeState::Failed | MergeState::Cancelled)
+    matches!(merge.state(), MergeState::Done | MergeState::Failed | MergeState::Cancelled | MergeState::Held)
 }
 
 /// A merge that has ended: itself if it is published, else why not.

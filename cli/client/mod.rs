@@ -14,8 +14,11 @@ use crate::args::Connect;
 use crate::net::{self, Target};
 
 pub use follow::{follow, outcome};
-pub use patience::submit as submit_patiently;
+pub use patience::{submit as submit_patiently, submit_when_free};
 pub use show::{details, json, line};
+
+/// Merges of a list that are asked for at a time.
+const PAGE: usize = 1000;
 
 /// A connection to a coordinator.
 #[derive(Debug, Clone)]
@@ -52,10 +55,28 @@ impl Client {
         present(answer.into_inner().merge)
     }
 
-    /// The newest merges.
-    pub async fn list(&mut self, limit: u32) -> Result<Vec<v1::Merge>> {
-        let answer = self.merges.list(v1::ListRequest { limit }).await.map_err(|s| self.failure(&s))?;
-        Ok(answer.into_inner().merges)
+    /// The newest merges, as many as `most` or all, and whether there are more.
+    pub async fn list(&mut self, most: Option<usize>) -> Result<(Vec<v1::Merge>, bool)> {
+        let (mut merges, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let missing = most.map_or(PAGE, |most| most - merges.len().min(most));
+            let limit = missing.min(PAGE) as u32;
+            let request = v1::ListRequest { limit, page_token };
+            let page = self.merges.list(request).await.map_err(|s| self.failure(&s))?.into_inner();
+            let empty = page.merges.is_empty();
+            merges.extend(page.merges);
+            page_token = page.next_page_token;
+            // A page that brings nothing would be asked for again and again.
+            if page_token.is_empty() || empty || most.is_some_and(|most| merges.len() >= most) {
+                return Ok((merges, !page_token.is_empty()));
+            }
+        }
+    }
+
+    /// Begins a merge again that is held, failed or was cancelled.
+    pub async fn retry(&mut self, id: &str) -> Result<v1::Merge> {
+        let answer = self.merges.retry(v1::RetryRequest { id: id.to_owned() }).await.map_err(|s| self.failure(&s))?;
+        present(answer.into_inner().merge)
     }
 
     /// Stops a merge.

@@ -1,4 +1,4 @@
-//! Submitting to a coordinator that may not be there yet, or be restarting.
+//! Submitting to a coordinator that may not be there yet, is restarting, or has enough to do.
 
 use std::time::Duration;
 
@@ -15,11 +15,19 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Between two attempts; doubled each time up to the longer one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The same while the coordinator has enough to do: its merges take minutes.
+const LONGEST_WAIT_BUSY: Duration = Duration::from_secs(30);
 
-/// Hands a merge over as soon as the coordinator takes it: who waits for a merge of hours waits for a pod that starts. The
-/// same submission twice is one merge, so an answer that was lost is asked for again.
+/// Hands a merge over as soon as the coordinator takes it: who waits for a merge of hours waits for a pod that starts, and for
+/// a place in the queue for as long as that takes. The same submission twice is one merge, so an answer that was lost is asked
+/// for again.
 pub async fn submit(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
     submit_within(LONGEST, target, request).await
+}
+
+/// The same for a coordinator that must be there: only a place in its queue is waited for.
+pub async fn submit_when_free(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
+    submit_within(Duration::ZERO, target, request).await
 }
 
 async fn submit_within(
@@ -27,19 +35,24 @@ async fn submit_within(
     target: &Target,
     request: v1::SubmitRequest,
 ) -> Result<(Client, v1::Merge, bool)> {
-    let until = Instant::now() + longest;
-    let mut wait = FIRST_WAIT;
+    let mut until = Instant::now() + longest;
+    let (mut wait, mut said) = (FIRST_WAIT, false);
     loop {
-        match attempt(target, request.clone()).await {
-            Err(e) if is_passing(&e) && Instant::now() + wait < until => {
-                if wait == FIRST_WAIT {
-                    warn!(coordinator = %target, error = e.message(), "not taken on yet; trying again");
-                }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
-            }
+        let error = match attempt(target, request.clone()).await {
+            Err(e) if e.kind() == Kind::Busy => e,
+            Err(e) if is_passing(&e) && Instant::now() + wait < until => e,
             result => return result,
+        };
+        let busy = error.kind() == Kind::Busy;
+        if busy {
+            // It is there: should it go away later, that is waited for anew.
+            until = Instant::now() + wait + longest;
         }
+        if !std::mem::replace(&mut said, true) {
+            warn!(coordinator = %target, error = error.message(), "not taken on yet; trying again");
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(if busy { LONGEST_WAIT_BUSY } else { LONGEST_WAIT });
     }
 }
 
@@ -56,8 +69,95 @@ fn is_passing(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use shardfuse_coordinator::service::status::status;
+    use shardfuse_proto::v1::merges_server::{Merges, MergesServer};
+    use tonic::{Request, Response, Status};
+
     use super::*;
     use crate::args::Way;
+
+    /// A coordinator that has enough to do when it is asked for the first times.
+    struct Full {
+        times: u32,
+        asked: Arc<AtomicU32>,
+    }
+
+    #[tonic::async_trait]
+    impl Merges for Full {
+        type WatchStream = tokio_stream::Empty<std::result::Result<v1::WatchResponse, Status>>;
+
+        async fn submit(
+            &self,
+            _: Request<v1::SubmitRequest>,
+        ) -> std::result::Result<Response<v1::SubmitResponse>, Status> {
+            match self.asked.fetch_add(1, Ordering::Relaxed) < self.times {
+                true => Err(status(&Error::new(Kind::Busy, "full").hint("later"))),
+                false => Ok(Response::new(v1::SubmitResponse { merge: Some(v1::Merge::default()), known: false })),
+            }
+        }
+
+        async fn plan(&self, _: Request<v1::PlanRequest>) -> std::result::Result<Response<v1::PlanResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn get(&self, _: Request<v1::GetRequest>) -> std::result::Result<Response<v1::GetResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn list(&self, _: Request<v1::ListRequest>) -> std::result::Result<Response<v1::ListResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn watch(
+            &self,
+            _: Request<v1::WatchRequest>,
+        ) -> std::result::Result<Response<Self::WatchStream>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn cancel(
+            &self,
+            _: Request<v1::CancelRequest>,
+        ) -> std::result::Result<Response<v1::CancelResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn retry(
+            &self,
+            _: Request<v1::RetryRequest>,
+        ) -> std::result::Result<Response<v1::RetryResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+    }
+
+    /// A coordinator on this machine, and how often it was asked to take a merge on.
+    async fn full(times: u32) -> (Target, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        let service = MergesServer::new(Full { times, asked: Arc::clone(&asked) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        (Target::new(&url, &Way::default()).unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for_also_by_those_that_wait_for_nothing_else() {
+        let (target, asked) = full(2).await;
+        submit_when_free(&target, v1::SubmitRequest::default()).await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_single_submission_says_busy_and_what_to_do() {
+        let (target, asked) = full(u32::MAX).await;
+        let refused = attempt(&target, v1::SubmitRequest::default()).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.advice()), (Kind::Busy, Some("later")));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
 
     #[tokio::test]
     async fn a_coordinator_that_never_comes_is_given_up_and_named() {

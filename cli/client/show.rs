@@ -125,7 +125,8 @@ pub fn details(merge: &v1::Merge) -> Text {
         row("remark", remark.clone());
     }
     if let Some(failure) = &merge.failure {
-        row("failure", format!("{} ({})", failure.message, failure.kind));
+        let name = if merge.state() == MergeState::Held { "held" } else { "failure" };
+        row(name, format!("{} ({})", failure.message, failure.kind));
         row("hint", failure.hint.clone());
     }
     text

@@ -40,6 +40,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
             MergeDevice::Cuda => Device::Cuda,
         },
         max_active: usize::from(args.max_merges),
+        max_queued: args.max_queued as usize,
         single_coordinator: args.single_coordinator,
         heartbeat: lease / BEATS,
         limits: Limits { lease, ..Limits::default() },

@@ -11,6 +11,7 @@ pub mod job;
 pub mod list;
 pub mod merge;
 pub mod plan;
+pub mod retry;
 pub mod submit;
 pub mod verify;
 pub mod watch;

@@ -59,8 +59,7 @@ pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()
         device: device(args.device)?,
         verify_parts: None,
     };
-    let mut client = Client::to(target).await?;
-    let (merge, known) = client.submit(request).await?;
+    let (client, merge, known) = client::submit_when_free(&target, request).await?;
     if known && merge.state() == MergeState::Done && global.format == Format::Text {
         let output = merge.spec.unwrap_or_default().output;
         let text = Text::of(format_args!("{output} is this very merge already, finished"));

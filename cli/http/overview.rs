@@ -67,7 +67,7 @@ struct Trouble {
 
 /// Asks the hub.
 pub async fn overview(hub: &hub::Handle, uptime: Duration, samples: &Samples) -> Result<Overview> {
-    let merges = hub.list(MERGES).await?;
+    let merges = hub.list(None, MERGES).await?.merges;
     let workers = hub.workers().await?;
     let now = Instant::now();
     let age = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
@@ -91,9 +91,9 @@ fn merge(view: View, samples: &Samples) -> Merge {
         eta_seconds: samples.seconds_left(&view.id, &p),
         id: view.id.as_str().to_owned(),
         state: view.stage.as_str(),
-        base: view.spec.base,
+        base: view.spec.base.clone(),
         adapters: view.spec.lora.len(),
-        output: view.spec.output,
+        output: view.spec.output.clone(),
         device_class: view.device_class,
         bytes_done: p.bytes_done,
         bytes_total: p.bytes_total,

@@ -7,15 +7,19 @@ use std::net::SocketAddr;
 
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Target;
+use super::connections::{Connections, Limits};
+use super::requests::Counting;
 
 /// The name that readiness has among health's services. The empty name says that the process lives.
 pub const READY: &str = "ready";
+
+/// Connections at a time. A probe has one for a moment.
+const CONNECTIONS: usize = 64;
 
 /// The port, and what it says.
 #[derive(Debug, Clone)]
@@ -34,13 +38,19 @@ impl Health {
         };
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await.map_err(wrong)?.collect();
         let listener = TcpListener::bind(addresses.as_slice()).await.map_err(wrong)?;
-        tokio::spawn(
-            Server::builder()
-                .max_concurrent_streams(16)
-                .http2_max_header_list_size(16 << 10)
-                .add_service(service)
-                .serve_with_incoming(TcpIncoming::from(listener)),
-        );
+        let connections = Connections::new(Limits { most: CONNECTIONS, ..Limits::of_process() });
+        let serving = Server::builder()
+            .max_concurrent_streams(16)
+            .http2_max_header_list_size(16 << 10)
+            .layer(Counting(connections.clone()))
+            .add_service(service)
+            .serve_with_incoming(connections.accept_from(listener));
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = serving => {}
+                () = connections.sweep() => {}
+            }
+        });
         Ok(Health { reporter })
     }
 

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{InterceptorLayer, Routes};
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use super::connections::{Connections, Limits};
+use super::requests::Counting;
 use super::roles::Roles;
 use super::tls::Files;
 use super::{PING_EVERY, PING_TIMEOUT};
@@ -123,6 +124,18 @@ pub async fn serve(
     security: Security,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    serve_within(Limits::of_process(), listener, services, security, shutdown).await
+}
+
+/// The same with limits of its own for the connections.
+pub(super) async fn serve_within(
+    limits: Limits,
+    listener: TcpListener,
+    services: Services,
+    security: Security,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let connections = Connections::new(limits);
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
@@ -150,9 +163,10 @@ pub async fn serve(
         let _ = ending.send(());
     };
     let serving = server
+        .layer(Counting(connections.clone()))
         .layer(InterceptorLayer::new(roles))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
+        .serve_with_incoming_shutdown(connections.accept_from(listener), shutdown);
     let overdue = async {
         if ended.await.is_err() {
             // The server ended without having been asked to: its own result says why.
@@ -163,5 +177,6 @@ pub async fn serve(
     tokio::select! {
         served = serving => served.map_err(|e| Error::new(Kind::Io, format!("the listener failed: {}", super::chain(&e)))),
         () = overdue => Ok(()),
+        () = connections.sweep() => Ok(()),
     }
 }

@@ -6,9 +6,11 @@
 
 mod authority;
 mod certificate;
+mod connections;
 mod endpoint;
 mod health;
 mod listen;
+mod requests;
 mod roles;
 #[cfg(test)]
 mod tests;

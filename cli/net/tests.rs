@@ -4,18 +4,26 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use shardfuse_coordinator::service::role::Role;
 use shardfuse_merge::{Kind, Result};
 use shardfuse_proto::v1::{self, work_client::WorkClient, work_server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_stream::Stream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::{Authority, Bearer, Pair, Services, Target, connect, listen, serve};
+use super::connections::Limits;
+use super::listen::serve_within;
+use super::{Authority, Bearer, Pair, Services, Target, connect, listen};
 use crate::args;
 
 /// Answers with the role that the listener gave.
@@ -55,11 +63,15 @@ struct Listening {
 }
 
 async fn start(tls: args::Tls) -> Listening {
+    start_within(Limits::of_process(), tls).await
+}
+
+async fn start_within(limits: Limits, tls: args::Tls) -> Listening {
     let (listener, security) = listen(&args::Listen { listen: "127.0.0.1:0".into(), tls }).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let services = Services::new().unwrap().with(work_server::WorkServer::new(Echo));
     let (stop, stopped) = oneshot::channel::<()>();
-    let done = tokio::spawn(serve(listener, services, security, async {
+    let done = tokio::spawn(serve_within(limits, listener, services, security, async {
         let _ = stopped.await;
     }));
     Listening { port, stop, done }
@@ -211,4 +223,120 @@ async fn files_that_are_wrong_are_named() {
     let error = connect(&target).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Usage);
     assert!(error.message().contains("mixed.key"), "{error}");
+}
+
+/// Long enough for any machine: this is when a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What never happens within a test.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A connection that says nothing, or the first bytes of HTTP/2.
+async fn silent(port: u16, says: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(says).await.unwrap();
+    stream
+}
+
+/// Waits until the other side has closed it.
+async fn is_dropped(mut stream: TcpStream) {
+    let mut bytes = Vec::new();
+    // Closed with or without a last word, or reset.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is dropped");
+}
+
+/// A client with a request under way, and what keeps that.
+async fn watching(
+    port: u16,
+) -> (HealthClient<tonic::transport::Channel>, Streaming<tonic_health::pb::HealthCheckResponse>) {
+    let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    let request = HealthCheckRequest { service: String::new() };
+    let mut states = client.watch(request).await.unwrap().into_inner();
+    assert_eq!(states.message().await.unwrap().unwrap().status, 1);
+    (client, states)
+}
+
+/// The preface of HTTP/2 and empty settings: a handshake, and no request.
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn half_open_and_idle_connections_are_dropped_and_those_with_a_request_stay() {
+    let soon = Duration::from_millis(100);
+    let server = start_within(Limits { most: 100, greeting: soon, idle: soon }, args::Tls::default()).await;
+    let (mut client, mut states) = watching(server.port).await;
+    for says in [&b""[..], b"PRI", GREETING] {
+        is_dropped(silent(server.port, says).await).await;
+    }
+    // One that had a request, and has none any more: the next request finds the connection closed, and makes another.
+    let connected = Arc::new(AtomicU32::new(0));
+    let (counter, port) = (Arc::clone(&connected), server.port);
+    let connector = tower::service_fn(move |_: Uri| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async move { TcpStream::connect(("127.0.0.1", port)).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+    let mut idle = HealthClient::new(endpoint.connect_with_connector(connector).await.unwrap());
+    let again = async {
+        while connected.load(Ordering::Relaxed) < 2 {
+            // May meet the moment in which it is dropped.
+            let _ = idle.check(HealthCheckRequest::default()).await;
+            tokio::time::sleep(15 * soon).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("an idle connection is dropped");
+    // What was under way all the time still is, on its first connection.
+    client.check(HealthCheckRequest::default()).await.unwrap();
+    server.stop.send(()).unwrap();
+    assert_eq!(states.message().await.unwrap().unwrap().status, 2, "the stream lives to the end");
+}
+
+#[tokio::test]
+async fn silent_connections_give_way_to_those_that_ask_something() {
+    let server = start_within(Limits { most: 8, greeting: NEVER, idle: NEVER }, args::Tls::default()).await;
+    let mut crowd = Vec::new();
+    for _ in 0..8 {
+        crowd.push(silent(server.port, GREETING).await);
+    }
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        kept.push(tokio::time::timeout(PATIENCE, watching(server.port)).await.expect("it is let in"));
+    }
+    // The oldest went first.
+    for stream in crowd.drain(..4) {
+        is_dropped(stream).await;
+    }
+    for (client, _) in &mut kept {
+        client.check(HealthCheckRequest::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn connections_with_requests_are_never_dropped_for_others() {
+    let server = start_within(Limits { most: 2, greeting: NEVER, idle: NEVER }, args::Tls::default()).await;
+    let (mut first, second) = (watching(server.port).await, watching(server.port).await);
+    is_dropped(silent(server.port, b"").await).await;
+    first.0.check(HealthCheckRequest::default()).await.unwrap();
+    // A place that is given back is another's.
+    drop(second);
+    let third = async {
+        loop {
+            let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", server.port)).unwrap();
+            let Ok(channel) = endpoint.connect().await else { continue };
+            if HealthClient::new(channel).check(HealthCheckRequest::default()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, third).await.expect("it is let in");
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_not_made_is_dropped_with_tls_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = authority();
+    let tls = files(dir.path(), "server", &ours, &ours.certificate(Bearer::Coordinator, &[]).unwrap());
+    let soon = Duration::from_millis(100);
+    let server = start_within(Limits { most: 4, greeting: soon, idle: soon }, tls).await;
+    is_dropped(silent(server.port, b"").await).await;
 }

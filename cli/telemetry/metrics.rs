@@ -55,6 +55,10 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
     ("shardfuse_sessions_refused_total", Unit::Count, "Sessions under the number of another worker"),
     ("shardfuse_workers_odd_total", Unit::Count, "Workers that computed other bytes than two others"),
     ("shardfuse_sessions_cut_total", Unit::Count, "Sessions closed since their worker did not read"),
+    ("shardfuse_submissions_busy_total", Unit::Count, "Submissions refused since too many merges waited"),
+    ("shardfuse_records_unreadable_total", Unit::Count, "Records of merges that were set aside at the start"),
+    ("shardfuse_connections_dropped_total", Unit::Count, "Connections without a request that were dropped"),
+    ("shardfuse_connections_refused_total", Unit::Count, "Connections refused since all others served requests"),
 ];
 
 const GAUGES: &[(&str, Unit, &str)] = &[

@@ -1,9 +1,17 @@
 //! What the pure domain refuses, and how it says so.
 //!
 //! One type for the whole crate: a stable [`Kind`] for programs, a message that names the thing and both values for
-//! people, and an optional hint. Messages are lowercase, without a full stop, and never repeat their source.
+//! people, and an optional hint. Messages are lowercase, without a full stop, and never repeat their source. A failure has at
+//! most 8 KiB, whatever the input says: it crosses the network and stands in records.
 
 use std::fmt;
+
+use crate::bounded;
+
+/// The longest message, in bytes. A longer one is cut.
+pub const MAX_MESSAGE: usize = 6 << 10;
+/// The longest hint, in bytes. A longer one is cut.
+pub const MAX_HINT: usize = 2 << 10;
 
 /// The stable name of a failure. `as_str` is part of the command line's contract (`--error-format json`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -63,6 +71,10 @@ pub enum Kind {
     Unverified,
     /// An output does not match its manifest.
     VerifyFailed,
+    /// The coordinator has as much to do as it takes on; the same request may be accepted later.
+    Busy,
+    /// The coordinator was killed more than once while it planned this merge; a person decides whether it tries again.
+    Held,
     /// Stopped on request; the merge can go on.
     Interrupted,
     /// A worker or the coordinator could not go on; a defect if it is not an environment failure.
@@ -100,6 +112,8 @@ impl Kind {
             Kind::PartsLost => "parts_lost",
             Kind::Unverified => "unverified",
             Kind::VerifyFailed => "verify_failed",
+            Kind::Busy => "busy",
+            Kind::Held => "held",
             Kind::Interrupted => "interrupted",
             Kind::Internal => "internal",
         }
@@ -128,20 +142,20 @@ pub struct Error {
 impl Error {
     /// A failure of `kind`; the message names the thing and both values.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), hint: None }
+        Error { kind, message: bounded::text(message.into(), MAX_MESSAGE), hint: None }
     }
 
     /// Adds what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(bounded::text(hint.into(), MAX_HINT));
         self
     }
 
     /// Puts a place before the message: `place: message`.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        self.message = bounded::text(format!("{place}: {}", self.message), MAX_MESSAGE);
         self
     }
 
@@ -171,3 +185,16 @@ impl std::error::Error for Error {}
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_at_most_8_kib_however_long_the_names_in_it_are() {
+        let name = "x".repeat(1 << 20);
+        let error = Error::new(Kind::Usage, name.as_str()).hint(name.as_str()).at(name.as_str()).at("place");
+        assert!(error.message().len() + error.advice().unwrap().len() <= 8 << 10);
+        assert!(error.message().starts_with("place: xxx") && error.message().ends_with("(cut off)"));
+    }
+}

@@ -5,6 +5,7 @@
 //! be tested by the million and gives the same answer on every machine.
 
 pub mod adapter;
+pub mod bounded;
 pub mod checkpoint;
 pub mod dtype;
 pub mod error;

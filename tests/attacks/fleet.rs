@@ -148,6 +148,19 @@ impl Fleet {
         self.processes.retain(|p| p.name != name);
     }
 
+    /// Tells a process to end, and waits for it.
+    #[cfg(unix)]
+    #[allow(dead_code, reason = "for the attacks; the tests of the binary share this file")]
+    pub fn terminate(&mut self, name: &str) {
+        let at = self.processes.iter().position(|p| p.name == name).expect("it runs");
+        let mut process = self.processes.remove(at);
+        let pid = libc::pid_t::try_from(process.child.id()).unwrap();
+        // SAFETY: sends a signal to a process that this one started and has not waited for.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        let status = process.child.wait().unwrap();
+        assert!(status.success(), "{name} ended with {status}");
+    }
+
     fn assert_alive(&mut self) {
         for process in &mut self.processes {
             if let Some(status) = process.child.try_wait().unwrap() {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
 
+mod connections;
+mod deaths;
 #[path = "../e2e/fixture.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod fixture;

@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use prost::Message as _;
 use shardfuse_proto::v1::{self, from_worker, merges_client::MergesClient, work_client::WorkClient};
 use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
 use tonic::{Code, Request};
 
+use crate::fixture::{Model, lora};
 use crate::fleet::Fleet;
 
 #[tokio::test]
@@ -113,5 +115,77 @@ fn bytes_that_are_no_handshake_are_dropped() {
         }
         assert!(answer.len() < 64, "{answer:?}");
     }
+    fleet.assert_well();
+}
+
+/// A status as HTTP/2 counts it.
+fn header_bytes(status: &tonic::Status) -> usize {
+    let mut headers = http::HeaderMap::new();
+    status.add_header(&mut headers).unwrap();
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+#[tokio::test]
+async fn an_adapter_of_another_base_is_refused_in_words_however_many_keys_it_has() {
+    let mut fleet = Fleet::new();
+    // An adapter of 80 layers for a base of two: 468 keys find nothing.
+    let deep = Model { layers: 80, ..Model::SMALL };
+    lora(&fleet.path("models/deep"), &deep, 4, "a");
+    fleet.coordinator(&["models", "outputs"]);
+    let mut merges = MergesClient::new(fleet.channel("submitter").await);
+    let mut spec = fleet.spec("outputs/x");
+    spec.lora[0].path = fleet.url("models/deep");
+    let status = merges.plan(v1::PlanRequest { spec: Some(spec.clone()) }).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(header_bytes(&status) < 8 << 10, "{}", header_bytes(&status));
+    let failure = v1::Failure::decode(status.details()).unwrap();
+    assert_eq!(failure.kind, "unmatched_keys");
+    assert!(failure.message.contains("468 of 480") && failure.message.contains("and 448 more"), "{}", failure.message);
+    assert!(!failure.hint.is_empty());
+    // The merge tells the same.
+    let submitted = merges.submit(v1::SubmitRequest { spec: Some(spec), ..Default::default() }).await.unwrap();
+    let id = submitted.into_inner().merge.unwrap().id;
+    let mut states = merges.watch(v1::WatchRequest { id }).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(state) = states.message().await.unwrap() {
+        last = state.merge;
+    }
+    let shown = last.unwrap().failure.unwrap();
+    assert_eq!((shown.kind.as_str(), shown.message), ("unmatched_keys", failure.message));
+}
+
+#[tokio::test]
+async fn a_heartbeat_with_too_many_attempts_ends_its_session_and_no_other() {
+    let mut fleet = Fleet::new();
+    fleet.coordinator(&["models", "outputs"]);
+    fleet.worker("honest", &["models", "outputs"]);
+    let say = |message| v1::FromWorker { message: Some(message) };
+    let hello = v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        worker_id: 1,
+        name: "w".into(),
+        device_class: "cpu".into(),
+        memory_bytes: 1,
+        slots: 1,
+    };
+    // Two bytes each.
+    let beat = v1::Heartbeat { running: vec![v1::Attempt::default(); 200_000], ..Default::default() };
+    let said = [say(from_worker::Message::Hello(hello)), say(from_worker::Message::Heartbeat(beat))];
+    let mut work = WorkClient::new(fleet.channel("worker").await);
+    // The stream stays open on this side: it is the coordinator that ends the session.
+    let said = tokio_stream::StreamExt::chain(tokio_stream::iter(said), tokio_stream::pending());
+    let mut session = work.session(said).await.unwrap().into_inner();
+    let refused = loop {
+        match session.message().await {
+            Ok(Some(v1::ToWorker { message: Some(v1::to_worker::Message::Welcome(_)) })) => {}
+            Ok(other) => panic!("it is answered: {other:?}"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("200000 attempts"), "{refused}");
+    let (base, lora) = (fleet.url("models/base"), fleet.url("models/lora"));
+    let done = fleet.submit(&base, &lora, &fleet.url("outputs/out"), &["--wait", "--quiet"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     fleet.assert_well();
 }

@@ -236,6 +236,10 @@ impl Fleet {
             let merge = got.merge.unwrap_or_default();
             match merge.state() {
                 MergeState::Done => return Ok(MergeState::Done),
+                // Coordinators were killed twice in a row while they opened the output: a person lets it go on.
+                MergeState::Held => {
+                    client.retry(v1::RetryRequest { id: id.clone() }).await.map_err(failed)?;
+                }
                 MergeState::Failed | MergeState::Cancelled => {
                     let failure = merge.failure.clone().unwrap_or_default();
                     tracing::debug!(target: "simulation", kind = failure.kind, message = failure.message, "the merge failed");

@@ -15,13 +15,12 @@ use tracing::{info, warn};
 
 use super::lifecycle::{End, Halt, Report, What};
 use super::merges::{Merge, Phase, Running};
-use super::saving::{Saving, Waiter};
+use super::saving::Waiter;
 use super::sessions::Worker;
 use super::share::Deal;
-use super::view::View;
 use super::{Command, Farewell, Options, stopped};
 use crate::driver::{Input, Notice, Summary};
-use crate::registry::{Ended, MergeId, Outcome, Record, Registry};
+use crate::registry::{Ended, Found, MergeId, Outcome, Registry};
 use crate::schedule::WorkerId;
 
 /// How often slots are dealt and progress is shown.
@@ -52,12 +51,7 @@ pub(super) struct Stopping {
 }
 
 impl Hub {
-    pub(super) fn new(
-        stores: Arc<Stores>,
-        registry: Option<Registry>,
-        options: Options,
-        known: Vec<(MergeId, Record)>,
-    ) -> Hub {
+    pub(super) fn new(stores: Arc<Stores>, registry: Option<Registry>, options: Options, known: Found) -> Hub {
         let (reports, inbound) = mpsc::unbounded_channel();
         let mut hub = Hub {
             stores,
@@ -73,15 +67,10 @@ impl Hub {
             inbound,
             counter: 0,
         };
-        for (id, record) in known {
-            let arrival = hub.next();
-            let mut merge = Merge::new(&id, record, arrival);
-            merge.saving = Saving::read();
-            if !merge.has_ended() {
-                info!(merge = %id, output = merge.record.spec.output, "going on with a merge");
-            }
-            hub.merges.insert(id, merge);
+        for (id, record) in known.merges {
+            hub.take_up(id, record);
         }
+        hub.read_again(known.unread);
         hub
     }
 
@@ -112,7 +101,7 @@ impl Hub {
             Command::Submit(submission, reply) => self.submit(*submission, reply),
             Command::Adopt(adoption, reply) => self.adopt(*adoption, reply),
             Command::Get(id, reply) => _ = reply.send(self.merges.get(&id).map(Merge::watch)),
-            Command::List(limit, reply) => _ = reply.send(self.list(limit)),
+            Command::List(after, limit, reply) => _ = reply.send(self.list(after, limit)),
             Command::Workers(reply) => {
                 let (now, lease) = (Instant::now(), self.options.limits.lease);
                 _ = reply.send(self.workers.iter().map(|(id, w)| w.view(*id, now, lease)).collect());
@@ -127,6 +116,7 @@ impl Hub {
                 }
             }
             Command::Cancel(id, discard, reply) => self.cancel(&id, discard, reply),
+            Command::Retry(id, reply) => self.retry(&id, reply),
             Command::Join(enrolment, outbound, reply) => {
                 let session = self.join(enrolment, outbound).await;
                 _ = reply.send(session);
@@ -138,29 +128,23 @@ impl Hub {
         }
     }
 
-    fn list(&self, limit: usize) -> Vec<View> {
-        let mut all: Vec<&Merge> = self.merges.values().collect();
-        all.sort_by_key(|m| std::cmp::Reverse((m.record.submitted, m.arrival)));
-        all.into_iter().take(limit).map(Merge::shown).collect()
-    }
-
     async fn report(&mut self, Report { merge: id, run, what }: Report) {
-        let Some(merge) = self.merges.get_mut(&id) else { return };
-        if let What::Saved { version, result } = what {
-            return self.saved(&id, version, result);
-        }
-        if merge.run != run {
-            return;
-        }
+        let what = match what {
+            What::Saved { version, result } => return self.saved(&id, version, result),
+            What::Found(record) => return self.found_late(id, *record),
+            what => what,
+        };
+        let Some(merge) = self.merges.get_mut(&id).filter(|m| m.run == run) else { return };
         match what {
-            What::Saved { .. } => {}
+            What::Saved { .. } | What::Found(_) => {}
             What::Planned { plan, remarks } => {
                 merge.plan = Some(plan);
                 merge.remarks = remarks;
             }
             What::Admitted { noted } => {
                 (merge.record.restart, merge.record.force) = (false, false);
-                self.save(&id, Some(Waiter::Admitted(noted)));
+                merge.record.planned();
+                self.save(&id, Some(Waiter::Noted(noted)));
             }
             What::Running { label, class, inbox, progress } => {
                 info!(merge = %id, class, "the merge runs");
@@ -224,8 +208,10 @@ impl Hub {
         let was_running = merge.running_mut().is_some();
         let adopter = match &mut merge.phase {
             Phase::Active(active) => active.adopter.take(),
-            Phase::Queued | Phase::Ended(_) => None,
+            Phase::Queued | Phase::Held | Phase::Ended(_) => None,
         };
+        let was_marked = merge.record.planning.is_some();
+        merge.record.planned();
         let outcome = match &end {
             End::Done(_) => Some(Outcome::Done),
             End::Failed(e) => Some(Outcome::failed(e)),
@@ -246,7 +232,12 @@ impl Hub {
             End::Paused(_) => info!(merge = %id, "the merge waits for the next coordinator"),
         }
         match outcome {
-            None => merge.phase = Phase::Queued,
+            None => {
+                merge.phase = Phase::Queued;
+                if was_marked {
+                    self.save(id, None);
+                }
+            }
             Some(outcome) => {
                 let (plan, device_class) = (merge.plan.clone(), merge.device_class.clone());
                 let ended = Ended { at, outcome, plan, device_class };
@@ -291,37 +282,6 @@ impl Hub {
                 });
             }
         }
-    }
-
-    fn cancel(&mut self, id: &MergeId, discard: bool, reply: oneshot::Sender<Result<Option<View>>>) {
-        let Some(merge) = self.merges.get_mut(id) else {
-            let _ = reply.send(Ok(None));
-            return;
-        };
-        match &mut merge.phase {
-            Phase::Ended(_) => _ = reply.send(Ok(Some(merge.shown()))),
-            Phase::Active(active) if active.publishing => _ = reply.send(Ok(Some(merge.shown()))),
-            Phase::Active(active) => {
-                active.halt.send_replace(Some(Halt::Cancel { discard }));
-                merge.record.cancel = Some(discard);
-                self.save(id, Some(Waiter::Cancelled(reply)));
-            }
-            Phase::Queued if discard => {
-                // What an earlier run left is removed by a run of its own.
-                merge.record.cancel = Some(true);
-                self.save(id, Some(Waiter::Cancelled(reply)));
-            }
-            Phase::Queued => {
-                merge.record.cancel = Some(false);
-                let (plan, device_class) = (merge.plan.clone(), merge.device_class.clone());
-                let ended = Ended { at: clock(), outcome: Outcome::Cancelled, plan, device_class };
-                merge.phase = Phase::Ended(ended.clone());
-                merge.record.ended = Some(ended);
-                merge.refresh();
-                self.save(id, Some(Waiter::Cancelled(reply)));
-            }
-        }
-        self.start_queued();
     }
 
     async fn tick(&mut self) {

@@ -71,7 +71,7 @@ impl Hub {
                     let class = active.running.as_ref().filter(|_| !active.publishing).map(|r| r.class.as_str());
                     class.filter(|class| !able.contains(class)).map(|class| format!("device class {class}"))
                 }
-                Phase::Queued | Phase::Ended(_) => None,
+                Phase::Queued | Phase::Held | Phase::Ended(_) => None,
             };
             let Some(wants) = wants else {
                 merge.waiting = None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::spec::MergeSpec;
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::{Error, Kind, Result, bounded};
 use shardfuse_store::{Location, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,11 +19,14 @@ use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
 use crate::failure::{io, location};
 use crate::places;
 use crate::planning::plan;
-use crate::registry::MergeId;
+use crate::registry::{MergeId, Record};
 use crate::state::State;
 
 /// How often a merge runs if the store loses parts that it had taken.
 const ROUNDS: u32 = 3;
+/// Remarks of a plan that are shown, and the longest of them in bytes: they go to everybody who watches the merge.
+const REMARKS: usize = 100;
+const REMARK: usize = 1 << 10;
 
 /// Why an active merge is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +47,8 @@ pub(super) struct Report {
 pub(super) enum What {
     /// There is a plan.
     Planned { plan: String, remarks: Vec<String> },
-    /// The output is opened: what the submitter allowed is done, and must not be done again.
-    Admitted { noted: oneshot::Sender<Result<()>> },
+    /// The output is opened: what the submitter allowed is done, and must not be done again. Nothing is planned any more.
+    Admitted { noted: oneshot::Sender<()> },
     /// Tasks can be given out.
     Running { label: String, class: String, inbox: mpsc::Sender<Input>, progress: watch::Receiver<Progress> },
     /// The driver says something.
@@ -54,6 +57,8 @@ pub(super) enum What {
     Ended(End),
     /// Its record was written, or not.
     Saved { version: u64, result: Result<()> },
+    /// Its record was read late.
+    Found(Box<Record>),
 }
 
 /// How it went.
@@ -95,7 +100,7 @@ pub(super) struct Job {
     pub(super) options: Options,
     /// Where the coordinator keeps its records.
     pub(super) kept: Option<Location>,
-    pub(super) spec: MergeSpec,
+    pub(super) spec: Arc<MergeSpec>,
     pub(super) restart: bool,
     pub(super) force: bool,
     pub(super) verify_parts: f64,
@@ -103,6 +108,8 @@ pub(super) struct Job {
     /// The class of the first worker that has the device.
     pub(super) first_class: String,
     pub(super) adopted: Option<Box<Adoption>>,
+    /// Says that the record tells of the planning that is about to begin.
+    pub(super) marked: Option<oneshot::Receiver<()>>,
     pub(super) halt: watch::Receiver<Option<Halt>>,
     pub(super) tell: Tell,
 }
@@ -196,16 +203,19 @@ impl Job {
             let refused = |e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain());
             self.options.allow.check(&location(url)?).map_err(refused)?;
         }
-        places::check(&self.stores, &self.spec, self.kept.as_ref()).await?;
+        if let Some(marked) = self.marked.take() {
+            self.unless_halted(marked).await?.map_err(|_| Early::Halted)?;
+        }
+        self.unless_halted(places::check(&self.stores, &self.spec, self.kept.as_ref())).await??;
         // Reading can be broken off at any time; opening the output is done to its end.
-        let halt = self.halt.clone();
-        let (plan, report) = tokio::select! {
-            planned = plan(&self.stores, &self.spec) => planned?,
-            () = halted(halt) => return Err(Early::Halted),
+        let planned = async {
+            let (plan, report) = plan(&self.stores, &self.spec).await?;
+            Ok::<_, Error>((plan, report, self.class().await?))
         };
-        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes).collect();
+        let (plan, report, class) = self.unless_halted(planned).await??;
+        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes);
+        let remarks = bounded::remarks(remarks, REMARKS, REMARK);
         self.tell.say(What::Planned { plan: plan.digest(), remarks });
-        let class = self.class().await?;
         let options = admit::Options {
             restart: self.restart,
             force: self.force,
@@ -214,16 +224,22 @@ impl Job {
         match admit::admit(Arc::clone(&self.stores), plan, &class, options).await? {
             Admitted::Finished(manifest) => Err(Early::Finished(manifest)),
             Admitted::Ready(ready) => {
-                if self.restart || self.force {
-                    let (noted, done) = oneshot::channel();
-                    self.tell.say(What::Admitted { noted });
-                    done.await.unwrap_or_else(|_| Err(interrupted()))?;
-                }
+                let (noted, done) = oneshot::channel();
+                self.tell.say(What::Admitted { noted });
+                self.unless_halted(done).await?.map_err(|_| Early::Halted)?;
                 match self.halt.borrow().is_some() {
                     true => Err(Early::Halted),
                     false => Ok(Opened { ready, class, progress: watch::Sender::new(Progress::default()) }),
                 }
             }
+        }
+    }
+
+    /// Waits, but not beyond the moment in which the merge is to stop.
+    async fn unless_halted<T>(&self, waited: impl Future<Output = T>) -> std::result::Result<T, Early> {
+        tokio::select! {
+            done = waited => Ok(done),
+            () = halted(self.halt.clone()) => Err(Early::Halted),
         }
     }
 

@@ -1,17 +1,21 @@
 //! A merge as the hub holds it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use shardfuse_merge::{Error, Result};
+use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::lifecycle::Halt;
 use super::saving::Saving;
-use super::view::{Stage, View};
+use super::view::{Cursor, Stage, View};
 use crate::driver::{Input, Progress, Summary};
 use crate::registry::{Ended, MergeId, Outcome, Record};
 use crate::schedule::WorkerId;
+
+/// So long at the most a merge over which a coordinator was killed is planned alone among those.
+const ALONE: Duration = Duration::from_secs(60);
 
 /// A merge.
 pub(super) struct Merge {
@@ -33,6 +37,8 @@ pub(super) struct Merge {
 /// Where a merge stands, and what is needed there.
 pub(super) enum Phase {
     Queued,
+    /// Somebody decides whether it is begun; the record says why.
+    Held,
     Active(Box<Active>),
     Ended(Ended),
 }
@@ -40,6 +46,8 @@ pub(super) enum Phase {
 /// A merge with a task of its own.
 pub(super) struct Active {
     pub(super) halt: watch::Sender<Option<Halt>>,
+    /// When it was begun.
+    pub(super) since: Instant,
     /// Once it is admitted.
     pub(super) running: Option<Running>,
     pub(super) publishing: bool,
@@ -67,6 +75,7 @@ impl Merge {
     pub(super) fn new(id: &MergeId, record: Record, arrival: u64) -> Merge {
         let phase = match &record.ended {
             Some(ended) => Phase::Ended(ended.clone()),
+            None if record.held.is_some() => Phase::Held,
             None => Phase::Queued,
         };
         let (plan, device_class) = match &record.ended {
@@ -121,9 +130,31 @@ impl Merge {
         matches!(self.phase, Phase::Ended(_))
     }
 
+    /// Whether it has a task that goes on, and not one that is on its way out.
+    pub(super) fn takes_a_place(&self) -> bool {
+        matches!(&self.phase, Phase::Active(active) if !matches!(*active.halt.borrow(), Some(Halt::Cancel { .. })))
+    }
+
+    /// Whether it is planned since a moment ago. One that takes longer is no reason for others to wait.
+    pub(super) fn is_planned_alone(&self, now: Instant) -> bool {
+        let recent = |since: Instant| now.saturating_duration_since(since) < ALONE;
+        matches!(&self.phase, Phase::Active(active) if active.running.is_none() && recent(active.since))
+    }
+
+    /// Whether a coordinator was killed while it planned this merge, and no other has planned it since.
+    pub(super) fn is_suspect(&self) -> bool {
+        !self.record.broken_off.is_empty()
+    }
+
+    /// Where it stands in the list of all.
+    pub(super) fn cursor(&self, id: &MergeId) -> Cursor {
+        Cursor { submitted: self.record.submitted, id: id.clone() }
+    }
+
     pub(super) fn stage(&self) -> Stage {
         match &self.phase {
             Phase::Queued => Stage::Queued,
+            Phase::Held => Stage::Held,
             Phase::Active(active) if active.publishing => Stage::Publishing,
             Phase::Active(active) if active.running.is_some() => Stage::Running,
             Phase::Active(_) => Stage::Planning,
@@ -156,6 +187,7 @@ impl Merge {
     pub(super) fn refresh(&self) {
         let (ended, failure): (Option<u64>, Option<Error>) = match &self.phase {
             Phase::Ended(ended) => (Some(ended.at), ended.outcome.error()),
+            Phase::Held => (None, self.record.held.as_deref().map(|reason| held(&self.view.borrow().id, reason))),
             _ => (None, None),
         };
         let mut remarks = self.remarks.clone();
@@ -179,4 +211,12 @@ impl Merge {
             changed
         });
     }
+}
+
+/// Why a merge is held, with what to do.
+fn held(id: &MergeId, reason: &str) -> Error {
+    Error::new(Kind::Held, reason).hint(format!(
+        "look at the coordinator's memory and at the merge's inputs; shardfuse retry {id} begins it again, \
+         shardfuse cancel {id} gives it up"
+    ))
 }

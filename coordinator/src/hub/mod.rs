@@ -21,13 +21,20 @@
 //!
 //! **Restart.** Submissions are in the registry before they are answered. A hub that starts goes on with everything that
 //! has not ended, and each merge goes on from its own journal.
+//!
+//! **A merge that kills its coordinator** must not do so for ever. Before a merge is inspected and planned, that is written
+//! into its record, and taken back afterwards. A hub that finds this marker when it starts follows one that was killed
+//! meanwhile: it plans such merges one after the other, so that only the guilty one is caught again, and holds the one whose
+//! marker it finds at a second start in a row.
 
 mod actor;
+mod asked;
 mod census;
 mod dealing;
 pub mod device;
 mod enrol;
 mod lifecycle;
+mod markers;
 mod merges;
 mod saving;
 mod sessions;
@@ -47,14 +54,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admit::Ready;
 use crate::driver::{Progress, Summary};
-use crate::registry::{MergeId, Registry};
+use crate::registry::{Found, MergeId, Registry};
 use crate::schedule::{Limits, WorkerId};
 use crate::service::ToWorker;
 
 pub use census::Census;
 pub use device::Device;
 pub use enrol::Enrolment;
-pub use view::{Stage, View, WorkerView};
+pub use view::{Cursor, Page, Stage, View, WorkerView};
 
 /// Messages that may wait for the hub. Who sends more waits, and so does its connection.
 const MAILBOX: usize = 1024;
@@ -66,8 +73,8 @@ pub struct Options {
     pub device: Device,
     /// Merges that are planned and run at a time; others are queued.
     pub max_active: usize,
-    /// Merges that have not ended, queued ones included.
-    pub max_waiting: usize,
+    /// Merges that may wait for their turn.
+    pub max_queued: usize,
     /// Ended merges that are remembered.
     pub max_ended: usize,
     /// How often a worker is to send a heartbeat.
@@ -95,7 +102,7 @@ impl Default for Options {
         Options {
             device: Device::Cpu,
             max_active: 8,
-            max_waiting: 10_000,
+            max_queued: 1_000,
             max_ended: 1_000,
             heartbeat: Duration::from_secs(5),
             limits: Limits::default(),
@@ -161,11 +168,12 @@ enum Command {
     Submit(Box<Submission>, oneshot::Sender<Result<(View, bool)>>),
     Adopt(Box<Adoption>, oneshot::Sender<(MergeId, oneshot::Receiver<Result<Summary>>)>),
     Get(MergeId, oneshot::Sender<Option<watch::Receiver<View>>>),
-    List(usize, oneshot::Sender<Vec<View>>),
+    List(Option<Cursor>, usize, oneshot::Sender<Page>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
     Census(oneshot::Sender<Census>),
     Layers(MergeId, oneshot::Sender<Option<Grid>>),
     Cancel(MergeId, bool, oneshot::Sender<Result<Option<View>>>),
+    Retry(MergeId, oneshot::Sender<Result<Option<View>>>),
     Join(Enrolment, mpsc::Sender<ToWorker>, oneshot::Sender<Result<Session>>),
     Said(WorkerId, u64, from_worker::Message),
     Left(WorkerId, u64),
@@ -192,7 +200,7 @@ impl std::fmt::Debug for Command {
 pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Options) -> Result<Handle> {
     let (known, key) = match &registry {
         Some(registry) => (registry.all().await?, enrol::Key::kept(&stores, registry.state()).await?),
-        None => (Vec::new(), enrol::Key::random()?),
+        None => (Found::default(), enrol::Key::random()?),
     };
     let (commands, receive) = mpsc::channel(MAILBOX);
     let heartbeat = options.heartbeat;
@@ -214,7 +222,8 @@ impl Handle {
     /// Takes a merge on, and says whether it was known. Durable once this returns.
     ///
     /// # Errors
-    /// `OutputBusy` names another merge that has not ended and has the same output; `NoSpace` says that too many wait.
+    /// `OutputBusy` names another merge that has not ended and has the same output; `Busy` says that too many wait, and that
+    /// the same submission may be accepted later.
     pub async fn submit(&self, submission: Submission) -> Result<(View, bool)> {
         self.ask(|reply| Command::Submit(Box::new(submission), reply)).await?
     }
@@ -229,9 +238,9 @@ impl Handle {
         self.ask(|reply| Command::Get(id, reply)).await
     }
 
-    /// Merges, the newest first.
-    pub async fn list(&self, limit: usize) -> Result<Vec<View>> {
-        self.ask(|reply| Command::List(limit, reply)).await
+    /// Merges, the newest first: at most `limit`, beginning after a place. A page ends early before it becomes a large message.
+    pub async fn list(&self, after: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.ask(|reply| Command::List(after, limit, reply)).await
     }
 
     /// Workers, by number.
@@ -255,6 +264,15 @@ impl Handle {
     /// Stops a merge, and with `discard` also removes what is there of it. `None` for a merge that is not known.
     pub async fn cancel(&self, id: MergeId, discard: bool) -> Result<Option<View>> {
         self.ask(|reply| Command::Cancel(id, discard, reply)).await?
+    }
+
+    /// Begins a merge again that is held, has failed or was cancelled; any other is left as it is. `None` for a merge that is
+    /// not known.
+    ///
+    /// # Errors
+    /// As for [`Handle::submit`].
+    pub async fn retry(&self, id: MergeId) -> Result<Option<View>> {
+        self.ask(|reply| Command::Retry(id, reply)).await?
     }
 
     /// Takes no submissions any more, journals what is in flight, ends the sessions, and ends.

@@ -23,9 +23,14 @@ pub(super) struct Saving {
 
 /// Who is answered once a change is written.
 pub(super) enum Waiter {
-    Submitted { known: bool, reply: oneshot::Sender<Result<(View, bool)>> },
-    Cancelled(oneshot::Sender<Result<Option<View>>>),
-    Admitted(oneshot::Sender<Result<()>>),
+    Submitted {
+        known: bool,
+        reply: oneshot::Sender<Result<(View, bool)>>,
+    },
+    /// Somebody cancelled the merge, or had it begun again.
+    Changed(oneshot::Sender<Result<Option<View>>>),
+    /// The merge's own task, which goes no further before the change is written, however long the store is away.
+    Noted(oneshot::Sender<()>),
 }
 
 impl Saving {
@@ -44,8 +49,8 @@ impl Waiter {
         // Who does not wait any more needs no answer.
         match self {
             Waiter::Submitted { known, reply } => _ = reply.send(result.map(|()| (view, known))),
-            Waiter::Cancelled(reply) => _ = reply.send(result.map(|()| Some(view))),
-            Waiter::Admitted(reply) => _ = reply.send(result),
+            Waiter::Changed(reply) => _ = reply.send(result.map(|()| Some(view))),
+            Waiter::Noted(reply) => _ = reply.send(()),
         }
     }
 }
@@ -77,12 +82,12 @@ impl Hub {
         merge.saving.busy = true;
         let version = merge.saving.wanted;
         let (id, record, run, reports) = (id.clone(), merge.record.clone(), merge.run, self.reports.clone());
-        let Some(registry) = self.registry.clone() else {
-            self.saved(&id, version, Ok(()));
-            return;
-        };
+        let registry = self.registry.clone();
         tokio::spawn(async move {
-            let result = registry.put(&id, &record).await;
+            let result = match registry {
+                Some(registry) => registry.put(&id, &record).await,
+                None => Ok(()),
+            };
             let _ = reports.send(Report { merge: id, run, what: What::Saved { version, result } });
         });
     }
@@ -94,12 +99,15 @@ impl Hub {
         if result.is_ok() {
             saving.written = saving.written.max(version);
         }
-        let (due, later): (Vec<_>, Vec<_>) = saving.waiters.drain(..).partition(|(at, _)| *at <= version);
+        let is_due =
+            |(at, waiter): &(u64, Waiter)| *at <= version && (result.is_ok() || !matches!(waiter, Waiter::Noted(_)));
+        let (due, later): (Vec<_>, Vec<_>) = saving.waiters.drain(..).partition(is_due);
         saving.waiters = later;
         let never = saving.written == 0;
         if let Err(e) = &result {
             warn!(merge = %id, error = %e, "the merge cannot be recorded");
-            if matches!(merge.phase, Phase::Queued) {
+            let refused = due.iter().any(|(_, waiter)| matches!(waiter, Waiter::Submitted { .. }));
+            if refused && matches!(merge.phase, Phase::Queued) {
                 // Nobody was told that it was taken on.
                 merge.saving.written = merge.saving.wanted;
                 merge.phase =

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use shardfuse_merge::plan::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use super::sessions::able_classes;
 use super::view::View;
 use super::{Adoption, Submission};
 use crate::driver::Summary;
-use crate::registry::{MergeId, Outcome, Record};
+use crate::registry::{MAX_SPEC, MergeId, Outcome, Record};
 
 impl Hub {
     pub(super) fn submit(&mut self, submission: Submission, reply: oneshot::Sender<Result<(View, bool)>>) {
@@ -28,14 +29,15 @@ impl Hub {
     }
 
     /// Queues a merge, unless it is done or on its way. Says whether it was known, and whether it was queued.
-    fn take_on(&mut self, submission: Submission) -> Result<(MergeId, bool, bool)> {
+    pub(super) fn take_on(&mut self, submission: Submission) -> Result<(MergeId, bool, bool)> {
         self.refuse_if_stopping()?;
+        refuse_large(&submission.spec)?;
         let id = MergeId::of(&submission.spec);
         let known = self.merges.get(&id);
         let as_it_is = known.is_some_and(|merge| match &merge.phase {
             // Its inputs may have changed since: with `force` they are looked at, and the same again ends at once.
             Phase::Ended(ended) => ended.outcome == Outcome::Done && !submission.restart && !submission.force,
-            Phase::Queued | Phase::Active(_) => true,
+            Phase::Queued | Phase::Held | Phase::Active(_) => true,
         });
         if as_it_is {
             return Ok((id, true, false));
@@ -47,13 +49,15 @@ impl Hub {
             return Err(Error::new(Kind::OutputBusy, format!("{output} is the output of merge {other}"))
                 .hint("wait until it has ended, or cancel it"));
         }
-        let waiting = on_their_way().count();
-        if waiting >= self.options.max_waiting {
+        let queued = self.merges.values().filter(|m| matches!(m.phase, Phase::Queued)).count();
+        if queued >= self.options.max_queued {
+            let most = self.options.max_queued;
+            metrics::counter!("shardfuse_submissions_busy_total").increment(1);
             return Err(Error::new(
-                Kind::NoSpace,
-                format!("{waiting} merges have not ended, no more than {} are taken", self.options.max_waiting),
+                Kind::Busy,
+                format!("{queued} merges wait for their turn, and the coordinator takes no more than {most}"),
             )
-            .hint("submit it again later"));
+            .hint("submit it again later (with --wait, submit does that by itself), or start the coordinator with a higher --max-queued"));
         }
         let device = submission.device.unwrap_or(self.options.device);
         let mut record = Record::new(submission.spec, device.as_str(), submission.priority, clock());
@@ -92,29 +96,39 @@ impl Hub {
         if self.stopping.is_some() {
             return;
         }
-        let able = able_classes(&self.workers, Instant::now(), self.options.limits.lease);
+        let now = Instant::now();
+        let able = able_classes(&self.workers, now, self.options.limits.lease);
         // One that has no workers for a while gives its place to those that have.
-        let active = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_)));
+        let placed = self.merges.values().filter(|m| m.takes_a_place());
         let (stuck, served): (Vec<&Merge>, Vec<&Merge>) =
-            active.partition(|m| m.waiting.as_ref().is_some_and(|waiting| waiting.said));
+            placed.partition(|m| m.waiting.as_ref().is_some_and(|waiting| waiting.said));
         let (stuck, mut active) = (stuck.len(), served.len());
+        // One that is cancelled gives its place away at once; while it hangs in a store it still takes memory.
+        let all = self.merges.values().filter(|m| matches!(m.phase, Phase::Active(_))).count();
+        let mut room = (2 * self.options.max_active).saturating_sub(all);
+        let mut suspect_planned = self.merges.values().any(|m| m.is_suspect() && m.is_planned_alone(now));
         let ready = |m: &Merge| matches!(m.phase, Phase::Queued) && m.saving.is_written();
-        let mut queued: Vec<(Reverse<i32>, u64, MergeId)> = self
+        let mut queued: Vec<(Reverse<i32>, u64, MergeId, bool)> = self
             .merges
             .iter()
             .filter(|(_, m)| ready(m))
-            .map(|(id, m)| (Reverse(m.record.priority), m.arrival, id.clone()))
+            .map(|(id, m)| (Reverse(m.record.priority), m.arrival, id.clone(), m.is_suspect()))
             .collect();
         queued.sort();
         let mut begin = Vec::new();
-        for (_, _, id) in queued {
-            if active >= self.options.max_active {
+        for (_, _, id, suspect) in queued {
+            if active >= self.options.max_active || room == 0 {
                 break;
+            }
+            if suspect && suspect_planned {
+                continue;
             }
             let Some(class) = self.first_class(&id) else { continue };
             if active + stuck < self.options.max_active || able.contains(class.as_str()) {
                 begin.push((id, class));
                 active += 1;
+                room -= 1;
+                suspect_planned |= suspect;
             }
         }
         for (id, class) in begin {
@@ -144,6 +158,8 @@ impl Hub {
         let Some(merge) = self.merges.get_mut(id) else { return };
         merge.run = run;
         merge.waiting = None;
+        let (noted, marked) = oneshot::channel();
+        let mark = adopted.is_none() && merge.record.cancel.is_none();
         let halt = watch::Sender::new(merge.record.cancel.map(|discard| Halt::Cancel { discard }));
         let job = Job {
             stores: self.stores.clone(),
@@ -156,11 +172,27 @@ impl Hub {
             device: Device::parse(&merge.record.device).unwrap_or_default(),
             first_class,
             adopted,
+            marked: mark.then_some(marked),
             halt: halt.subscribe(),
             tell: Tell { merge: id.clone(), run, to: self.reports.clone(), ended: false },
         };
-        merge.phase = Phase::Active(Box::new(Active { halt, running: None, publishing: false, adopter }));
+        let since = Instant::now();
+        merge.phase = Phase::Active(Box::new(Active { halt, since, running: None, publishing: false, adopter }));
         merge.refresh();
         self.tasks.spawn(job.run());
+        if mark {
+            merge.record.planning = Some(clock());
+            self.save(id, Some(Waiter::Noted(noted)));
+        }
     }
+}
+
+/// A spec whose record and messages would be out of proportion.
+fn refuse_large(spec: &MergeSpec) -> Result<()> {
+    let bytes = serde_json::to_vec(spec).map_or(usize::MAX, |json| json.len());
+    if bytes <= MAX_SPEC {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("the merge spec has {bytes} bytes as JSON, at most {MAX_SPEC} are taken"))
+        .hint("name fewer adapters in one merge, or shorter addresses"))
 }

@@ -1,7 +1,9 @@
 //! Merges and workers as they are shown.
 
+use std::sync::Arc;
+
 use shardfuse_merge::Error;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
 
 use crate::driver::Progress;
 use crate::registry::MergeId;
@@ -15,6 +17,9 @@ use crate::schedule::WorkerId;
 ///    |           '-----------+------------+--------> failed, cancelled
 ///    '----------- submitted again ------------------------'
 /// ```
+///
+/// A merge that a coordinator was killed over, twice in a row while it planned it, is `held` when the next one starts, until
+/// somebody lets it try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Known, and not begun.
@@ -31,11 +36,13 @@ pub enum Stage {
     Failed,
     /// It was cancelled.
     Cancelled,
+    /// It is not begun until somebody says so.
+    Held,
 }
 
 impl Stage {
     /// All of them, in the order of a merge's life.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::Queued,
         Stage::Planning,
         Stage::Running,
@@ -43,11 +50,12 @@ impl Stage {
         Stage::Done,
         Stage::Failed,
         Stage::Cancelled,
+        Stage::Held,
     ];
 
     /// Whether nothing more will happen by itself.
     pub fn has_ended(self) -> bool {
-        matches!(self, Stage::Done | Stage::Failed | Stage::Cancelled)
+        matches!(self, Stage::Done | Stage::Failed | Stage::Cancelled | Stage::Held)
     }
 
     /// The name, as metrics and pages show it.
@@ -60,6 +68,7 @@ impl Stage {
             Stage::Done => "done",
             Stage::Failed => "failed",
             Stage::Cancelled => "cancelled",
+            Stage::Held => "held",
         }
     }
 }
@@ -70,7 +79,7 @@ pub struct View {
     /// Its id.
     pub id: MergeId,
     /// What is merged.
-    pub spec: MergeSpec,
+    pub spec: Arc<MergeSpec>,
     /// Where it stands.
     pub stage: Stage,
     /// How far it is.
@@ -85,10 +94,61 @@ pub struct View {
     pub submitted: u64,
     /// When it ended, likewise.
     pub ended: Option<u64>,
-    /// Why it failed.
+    /// Why it failed, or is held.
     pub failure: Option<Error>,
     /// What the submitter should know.
     pub remarks: Vec<String>,
+}
+
+impl View {
+    /// About how many bytes it has as a message.
+    pub(super) fn bytes(&self) -> usize {
+        /// Numbers, times, tags and lengths.
+        const FIXED: usize = 256;
+        /// Of an adapter, beside its address.
+        const ADAPTER: usize = 16;
+        let spec = &self.spec;
+        let adapters: usize = spec.lora.iter().map(|l| l.path.len() + ADAPTER).sum();
+        let tokenizer = match &spec.tokenizer {
+            Tokenizer::Folder(url) => url.len(),
+            Tokenizer::Auto | Tokenizer::Base => 0,
+        };
+        let failure = self.failure.as_ref().map_or(0, |e| e.message().len() + e.advice().map_or(0, str::len));
+        let remarks: usize = self.remarks.iter().map(|r| r.len() + 4).sum();
+        FIXED + spec.base.len() + spec.output.len() + adapters + tokenizer + failure + remarks
+    }
+}
+
+/// Merges of a list, the newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The merges.
+    pub merges: Vec<View>,
+    /// After which merge the next page begins; `None` if this is the last one.
+    pub next: Option<Cursor>,
+}
+
+/// A place in the list of merges, which is sorted by the time of submission. It stays right while merges come and go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// When the merge before this place was asked for, in milliseconds since 1970.
+    pub submitted: u64,
+    /// That merge.
+    pub id: MergeId,
+}
+
+impl Cursor {
+    /// From the text of [`Display`](std::fmt::Display); `None` for anything else.
+    pub fn parse(text: &str) -> Option<Cursor> {
+        let (submitted, id) = text.split_once('-')?;
+        Some(Cursor { submitted: submitted.parse().ok()?, id: MergeId::parse(id)? })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.submitted, self.id)
+    }
 }
 
 /// A worker as it stands.

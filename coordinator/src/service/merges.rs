@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use shardfuse_merge::plan::cost::cost;
@@ -16,7 +17,7 @@ use tonic::{Code, Request, Response, Status};
 use super::role::{Role, require};
 use super::spec::spec;
 use super::status::{failure, status, with_code};
-use crate::hub::{Device, Handle, Stage, Submission, View};
+use crate::hub::{Cursor, Device, Handle, Stage, Submission, View};
 use crate::outline::outline;
 use crate::places;
 use crate::planning::plan;
@@ -24,8 +25,12 @@ use crate::registry::MergeId;
 
 /// Plans that are made at a time for those who only ask what a merge would do.
 const PLANS: usize = 4;
+/// How long one of those waits for its turn.
+const PLAN_TURN: Duration = Duration::from_secs(60);
 /// Merges in one list, by default and at the most.
 const LIST: (usize, usize) = (100, 1000);
+/// The largest report of a plan.
+const MAX_REPORT: usize = MAX_MESSAGE - 1024;
 /// Priorities above or below are taken as these.
 const MAX_PRIORITY: i32 = 1_000_000;
 
@@ -81,9 +86,23 @@ impl merges_server::Merges for MergesService {
     async fn plan(&self, request: Request<v1::PlanRequest>) -> Result<Response<v1::PlanResponse>, Status> {
         require(&request, Role::Submitter)?;
         let spec = self.spec(request.into_inner().spec).await?;
-        let _place = self.planning.acquire().await.map_err(|_| Status::unavailable("the coordinator is stopping"))?;
+        let _place = match tokio::time::timeout(PLAN_TURN, self.planning.acquire()).await {
+            Ok(place) => place.map_err(|_| Status::unavailable("the coordinator is stopping"))?,
+            Err(_) => {
+                let error =
+                    Error::new(Kind::Busy, format!("{PLANS} other plans are made, and none ended in {PLAN_TURN:?}"));
+                return Err(status(&error.hint("ask again later, or plan on this machine: shardfuse plan")));
+            }
+        };
         let (plan, report) = plan(&self.stores, &spec).await.map_err(|e| status(&e))?;
         let report_json = outline(&plan, &report, cost(&plan), None).to_string();
+        if report_json.len() > MAX_REPORT {
+            let error = Error::new(
+                Kind::Unsupported,
+                format!("the report has {} bytes, a message at most {MAX_REPORT}", report_json.len()),
+            );
+            return Err(status(&error.hint("make it where the files can be read: shardfuse plan")));
+        }
         Ok(Response::new(v1::PlanResponse { plan: plan.digest(), report_json }))
     }
 
@@ -115,12 +134,23 @@ impl merges_server::Merges for MergesService {
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
         require(&request, Role::Submitter)?;
-        let limit = match request.into_inner().limit as usize {
+        let v1::ListRequest { limit, page_token } = request.into_inner();
+        let limit = match limit as usize {
             0 => LIST.0,
             limit => limit.min(LIST.1),
         };
-        let views = self.hub.list(limit).await.map_err(|e| status(&e))?;
-        Ok(Response::new(v1::ListResponse { merges: views.iter().map(merge).collect() }))
+        let after = match page_token.as_str() {
+            "" => None,
+            token => Some(Cursor::parse(token).ok_or_else(|| {
+                status(
+                    &Error::new(Kind::Usage, "the page token is none of this coordinator's")
+                        .hint("take next_page_token of the page before, or leave it empty"),
+                )
+            })?),
+        };
+        let page = self.hub.list(after, limit).await.map_err(|e| status(&e))?;
+        let next_page_token = page.next.map(|next| next.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::ListResponse { merges: page.merges.iter().map(merge).collect(), next_page_token }))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -148,6 +178,14 @@ impl merges_server::Merges for MergesService {
         let view = view.ok_or_else(|| unknown(&id))?;
         Ok(Response::new(v1::CancelResponse { merge: Some(merge(&view)) }))
     }
+
+    async fn retry(&self, request: Request<v1::RetryRequest>) -> Result<Response<v1::RetryResponse>, Status> {
+        require(&request, Role::Submitter)?;
+        let v1::RetryRequest { id } = request.into_inner();
+        let view = self.hub.retry(parse(&id)?).await.map_err(|e| status(&e))?;
+        let view = view.ok_or_else(|| unknown(&id))?;
+        Ok(Response::new(v1::RetryResponse { merge: Some(merge(&view)) }))
+    }
 }
 
 /// A merge on the wire.
@@ -160,6 +198,7 @@ fn merge(view: &View) -> v1::Merge {
         Stage::Done => v1::MergeState::Done,
         Stage::Failed => v1::MergeState::Failed,
         Stage::Cancelled => v1::MergeState::Cancelled,
+        Stage::Held => v1::MergeState::Held,
     };
     let p = &view.progress;
     let progress = v1::Progress {
@@ -178,7 +217,7 @@ fn merge(view: &View) -> v1::Merge {
     };
     v1::Merge {
         id: view.id.as_str().to_owned(),
-        spec: Some((&view.spec).into()),
+        spec: Some((&*view.spec).into()),
         state: state.into(),
         progress: Some(progress),
         plan: view.plan.clone().unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! The tonic edge: what comes over the wire, checked and turned into the hub's words, and its answers turned back.
 
+mod bounds;
 pub mod merges;
 pub mod role;
 pub mod spec;

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::{FutureExt, Stream};
 use shardfuse_proto::v1::{self, from_worker, work_server};
@@ -9,7 +10,9 @@ use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
 
+use super::bounds::bounded;
 use super::role::{PeerName, Role, require};
 use super::status::status;
 use crate::hub::{Handle, Session, device};
@@ -21,6 +24,9 @@ const OUTBOUND: usize = 1024;
 const MAX_SLOTS: u32 = 1024;
 /// The longest name of a worker, in bytes.
 const MAX_NAME: usize = 256;
+
+/// A session begins within this time, or ends.
+const HELLO: Duration = Duration::from_secs(30);
 
 /// What a worker is sent.
 pub type ToWorker = Result<v1::ToWorker, Status>;
@@ -83,8 +89,10 @@ impl work_server::Work for WorkService {
         require(&request, Role::Worker)?;
         let name = PeerName::of(&request);
         let mut inbound = request.into_inner();
-        let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = inbound.message().await?
-        else {
+        let first = tokio::time::timeout(HELLO, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO:?}")))?;
+        let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = first? else {
             return Err(Status::invalid_argument("a session begins with hello"));
         };
         check(&hello)?;
@@ -95,15 +103,22 @@ impl work_server::Work for WorkService {
         let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms, secret: enrolment.secret() };
         let welcome = v1::ToWorker { message: Some(v1::to_worker::Message::Welcome(welcome)) };
         send.try_send(Ok(welcome)).map_err(|_| Status::internal("a new queue is full"))?;
+        let refusals = send.clone();
         let session = self.hub.join(enrolment, send).await.map_err(|e| status(&e))?;
         let outbound = Outbound::new(receive, session.closed.clone());
-        tokio::spawn(read(self.hub.clone(), worker, session, inbound));
+        tokio::spawn(read(self.hub.clone(), worker, session, inbound, refusals));
         Ok(Response::new(Box::pin(outbound)))
     }
 }
 
-/// Passes on what a worker says until its session ends.
-async fn read(hub: Handle, worker: WorkerId, session: Session, mut inbound: Streaming<v1::FromWorker>) {
+/// Passes on what a worker says until its session ends. One that says more than it may is told so, and its session ends.
+async fn read(
+    hub: Handle,
+    worker: WorkerId,
+    session: Session,
+    mut inbound: Streaming<v1::FromWorker>,
+    refusals: mpsc::Sender<ToWorker>,
+) {
     let Session { number, mut closed } = session;
     loop {
         let message = tokio::select! {
@@ -112,6 +127,15 @@ async fn read(hub: Handle, worker: WorkerId, session: Session, mut inbound: Stre
         };
         match message {
             Some(Ok(v1::FromWorker { message: Some(message) })) => {
+                let message = match bounded(message) {
+                    Ok(message) => message,
+                    Err(why) => {
+                        warn!(%worker, why, "a worker says more than it may; its session is closed");
+                        // One that does not read learns it from the end of its session.
+                        let _ = refusals.try_send(Err(Status::invalid_argument(why)));
+                        return hub.broken(worker, number).await;
+                    }
+                };
                 if !hub.said(worker, number, message).await {
                     return;
                 }

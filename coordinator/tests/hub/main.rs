@@ -2,9 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
 
+mod crowds;
 mod ending;
 mod fixture;
 mod forging;
+mod held;
 mod idling;
 mod recovery;
 mod service;

@@ -88,7 +88,7 @@ async fn some_parts(worker: &mut Worker) -> BTreeSet<(u32, u32)> {
 
 /// Joins as another worker, does the rest, and checks that nothing is given out that was acknowledged before.
 async fn the_rest(fixture: &Fixture, hub: &hub::Handle, kept: &BTreeSet<(u32, u32)>, stage: Stage) {
-    let id = hub.list(1).await.unwrap()[0].id.clone();
+    let id = hub.list(None, 1).await.unwrap().merges[0].id.clone();
     let mut worker = Worker::join(hub, &fixture.stores, 9, 2).await;
     let view = hub.get(id.clone()).await.unwrap().unwrap();
     loop {
@@ -126,11 +126,11 @@ async fn a_hub_on_the_same_state_goes_on_and_redoes_nothing_that_is_finished() {
     drop((hub, worker));
 
     let hub = fixture.hub(Options::default()).await;
-    assert_eq!(hub.list(10).await.unwrap().len(), 1);
+    assert_eq!(hub.list(None, 10).await.unwrap().merges.len(), 1);
     the_rest(&fixture, &hub, &kept, Stage::Done).await;
     // The end is remembered too.
     until("the end is recorded", async || {
-        fixture.registry("state").all().await.unwrap().iter().all(|(_, r)| r.ended.is_some())
+        fixture.registry("state").all().await.unwrap().merges.iter().all(|(_, r)| r.ended.is_some())
     })
     .await;
     let hub = fixture.hub(Options::default()).await;
@@ -173,7 +173,7 @@ async fn a_hub_that_loses_its_merge_to_another_stops_and_does_not_record_an_end(
     assert_eq!(view.failure.map(|e| e.kind()), Some(Kind::OutputBusy));
     let serving = tokio::spawn(Worker::join(&second, &fixture.stores, 1, 4).await.serve());
     assert_eq!(wait_for(&second, &merge.id, Stage::Done).await.stage, Stage::Done);
-    let records = fixture.registry("state").all().await.unwrap();
+    let records = fixture.registry("state").all().await.unwrap().merges;
     assert!(records[0].1.ended.is_none(), "the other one says how it ends");
     serving.abort();
 }

@@ -44,6 +44,7 @@ async fn only_submitters_and_the_trusted_may_ask_for_merges() {
             code(service.list(by(role, v1::ListRequest::default())).await.map(drop)),
             code(service.watch(by(role, v1::WatchRequest::default())).await.map(drop)),
             code(service.cancel(by(role, v1::CancelRequest::default())).await.map(drop)),
+            code(service.retry(by(role, v1::RetryRequest::default())).await.map(drop)),
         ];
         for code in asked {
             assert_eq!(code != Code::PermissionDenied, allowed, "{role:?}: {code:?}");
@@ -88,7 +89,7 @@ async fn a_merge_is_planned_submitted_and_watched_to_its_end() {
     assert_eq!((last.state(), last.plan.as_str()), (v1::MergeState::Done, plan.plan.as_str()));
     let progress = last.progress.unwrap();
     assert_eq!((progress.bytes_done, progress.tasks_done), (progress.bytes_total, progress.tasks_total));
-    assert_eq!(hub.list(1).await.unwrap()[0].stage, Stage::Done);
+    assert_eq!(hub.list(None, 1).await.unwrap().merges[0].stage, Stage::Done);
     serving.abort();
 }
 
@@ -102,4 +103,39 @@ async fn an_unknown_merge_is_not_found_whatever_its_name() {
         assert_eq!(refused.code(), Code::NotFound);
         assert!(refused.message().len() < 200);
     }
+}
+
+#[tokio::test]
+async fn pages_of_the_list_follow_one_another_and_a_foreign_token_is_refused() {
+    let fixture = Fixture::new();
+    let service = service(&fixture).await;
+    for output in ["a", "b", "c"] {
+        let request = v1::SubmitRequest { device: "cuda".into(), ..submit(&fixture, output) };
+        service.submit(by(Some(Role::Submitter), request)).await.unwrap();
+    }
+    let list = async |page_token: String| {
+        let request = v1::ListRequest { limit: 2, page_token };
+        service.list(by(Some(Role::Submitter), request)).await.map(tonic::Response::into_inner)
+    };
+    let first = list(String::new()).await.unwrap();
+    let second = list(first.next_page_token.clone()).await.unwrap();
+    assert_eq!((first.merges.len(), second.merges.len(), second.next_page_token.as_str()), (2, 1, ""));
+    assert!(first.merges.iter().all(|m| m.id != second.merges[0].id));
+    for token in ["x", "1-2", "-0123456789abcdef", &"9".repeat(1000)] {
+        assert_eq!(list(token.to_owned()).await.unwrap_err().code(), Code::InvalidArgument, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_a_status_that_says_try_again() {
+    let fixture = Fixture::new();
+    let hub = fixture.hub(Options { max_queued: 1, ..Options::default() }).await;
+    let service = MergesService::new(hub, fixture.stores.clone(), Allow::everything());
+    let submit = async |output: &str| {
+        let request = v1::SubmitRequest { device: "cuda".into(), ..submit(&fixture, output) };
+        service.submit(by(Some(Role::Submitter), request)).await
+    };
+    submit("a").await.unwrap();
+    let busy = submit("b").await.unwrap_err();
+    assert_eq!((busy.code(), status::error(&busy).kind()), (Code::ResourceExhausted, Kind::Busy));
 }

@@ -12,6 +12,7 @@ use super::rename::candidates;
 use super::scale::Tables;
 use super::suffix::suffixes;
 use super::target::missing_targets;
+use crate::bounded;
 use crate::error::{Error, Kind, Result};
 use crate::plan::effort::Effort;
 use crate::plan::inventory::{AdapterInventory, Source};
@@ -257,7 +258,7 @@ fn refuse_unmatched(mut keys: Vec<String>, all: usize, names: &dyn Names) -> Err
     let example = sorted.first().map_or(String::new(), |n| format!(", such as {n}"));
     Error::new(
         Kind::UnmatchedKeys,
-        format!("{} of {all} adapter tensors match no tensor of the base: {}", keys.len(), keys.join(", ")),
+        format!("{} of {all} adapter tensors match no tensor of the base: {}", keys.len(), bounded::list(&keys)),
     )
     .hint(format!("is this the base that the adapter was trained on? the base holds other names{example}"))
 }

@@ -3,6 +3,7 @@
 use super::config::AdapterConfig;
 use super::pattern::Patterns;
 use super::resolve::Resolved;
+use crate::bounded;
 use crate::error::{Error, Kind, Result};
 use crate::plan::effort::Effort;
 use crate::plan::inventory::Source;
@@ -61,8 +62,8 @@ impl Scales<'_> {
         }
         for (table, matches) in [("rank_pattern", ranks), ("alpha_pattern", alphas)] {
             if matches.len() > 1 && matches.iter().any(|m| m.1 != matches[0].1) {
-                let keys: Vec<String> = matches.iter().map(|(k, v)| format!("{k:?} = {v}")).collect();
-                out.warnings.push(format!("{table}: several patterns match {module} ({}); the first one counts, and saving may have reordered them", keys.join(", ")));
+                let keys = bounded::list(matches.iter().map(|(k, v)| format!("{k:?} = {v}")));
+                out.warnings.push(format!("{table}: several patterns match {module} ({keys}); the first one counts, and saving may have reordered them"));
             }
         }
         let alpha = alphas.first().map_or(self.config.lora_alpha, |(_, v)| *v);

@@ -14,6 +14,7 @@ use super::tie;
 use crate::adapter::conv1d::Conv1d;
 use crate::adapter::orientation::Orientation;
 use crate::adapter::resolve::{Change, Edit, Names, Pair, Resolved, resolve};
+use crate::bounded;
 use crate::dtype::{Dtype, DtypeExt};
 use crate::error::{Error, Kind, Result};
 
@@ -313,12 +314,14 @@ impl<'a> Builder<'a> {
         if !adapter.config.unknown.is_empty() {
             self.report.warn(format!(
                 "adapter {n}: adapter_config.json has keys that are not known: {}",
-                adapter.config.unknown.join(", ")
+                bounded::list(&adapter.config.unknown)
             ));
         }
         if !adapter.skipped.is_empty() {
-            self.report
-                .warn(format!("adapter {n}: entries that are no tensors were skipped: {}", adapter.skipped.join(", ")));
+            self.report.warn(format!(
+                "adapter {n}: entries that are no tensors were skipped: {}",
+                bounded::list(&adapter.skipped)
+            ));
         }
         for file in &adapter.extra {
             let (name, count) = (&file.name, file.tensors.len());
