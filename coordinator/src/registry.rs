@@ -98,6 +98,11 @@ impl Registry {
         Ok(Registry { stores, at: join(state, "merges")?, aside: join(state, "unreadable")?, state: state.clone() })
     }
 
+    /// The stores that reach it. The list of allowed places does not hold for them: the state may lie outside.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
     /// The folder that the coordinator keeps for itself.
     pub fn state(&self) -> &Location {
         &self.state

@@ -5,8 +5,7 @@
 //! them all, and [`render`] writes them back as they stood.
 //!
 //! `serde_json`'s [`Value`] has no place for such numbers. So they are replaced before parsing by strings that begin with
-//! a character that Unicode keeps free for internal use, and put back when a value is written. Other numbers are
-//! checked: one that `serde_json` would round differently than Python is kept as its text, too.
+//! a character that Unicode keeps free for internal use, and put back when a value is written.
 //!
 //! **Memory.** A tree of values can take a hundred times the memory of its text. [`parse`] counts what it builds and refuses
 //! more than [`MAX_TREE`] bytes.
@@ -166,9 +165,8 @@ fn keeps_text(token: &str) -> bool {
         let fits = token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok();
         return plain && !fits && (1..=MAX_DIGITS).contains(&digits.len());
     }
-    // What is no number is left for the parser to refuse.
-    let Ok(exact) = token.parse::<f64>() else { return false };
-    well_formed(digits) && serde_json::from_str::<f64>(token).ok() != Some(exact)
+    // The parser refuses what is not a number.
+    well_formed(digits) && token.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
 /// Whether a token is a fraction or has an exponent, as JSON writes them.

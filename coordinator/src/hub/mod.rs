@@ -199,7 +199,7 @@ impl std::fmt::Debug for Command {
 /// Starts a hub. With a registry it goes on with everything that has not ended there.
 pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Options) -> Result<Handle> {
     let (known, key) = match &registry {
-        Some(registry) => (registry.all().await?, enrol::Key::kept(&stores, registry.state()).await?),
+        Some(registry) => (registry.all().await?, enrol::Key::kept(registry.stores(), registry.state()).await?),
         None => (Found::default(), enrol::Key::random()?),
     };
     let (commands, receive) = mpsc::channel(MAILBOX);

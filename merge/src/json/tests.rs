@@ -57,17 +57,6 @@ fn what_python_refuses_is_refused() {
 }
 
 #[test]
-fn a_number_that_the_parser_would_round_differently_keeps_its_text() {
-    // The first is a value that serde_json without `float_roundtrip` reads one unit too low or too high.
-    let off = (0..10_000u64)
-        .map(|i| format!("{}e-25", 1_234_567_890_123_456_789 + i * 7_919))
-        .find(|t| serde_json::from_str::<f64>(t).unwrap() != t.parse::<f64>().unwrap());
-    let off = off.expect("one of these is rounded wrongly");
-    assert_eq!(render(&read(&off)), off);
-    assert_eq!(number(&read(&off)), off.parse().ok());
-}
-
-#[test]
 fn a_tree_far_larger_than_its_text_is_refused_before_it_is_built() {
     let list = format!("[{}0]", "0,".repeat(1 << 20));
     let objects = format!("[{}{{}}]", "{\"\":0},".repeat(1 << 20));
