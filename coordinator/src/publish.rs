@@ -1,12 +1,12 @@
 //! Publishing: the output becomes visible in an order that never shows a loadable half.
 //!
-//! With `--force` tombstones take the places of the old manifest, index and config.json first ([`older`]). Then the
+//! With `--force` tombstones take the places of the old manifest, index and config.json first (`publish::older`). Then the
 //! weights are completed, then come sidecars, index, config.json and, last, the manifest `shardfuse.json`. A loader such
 //! as transformers fails on the folder until config.json is there, at every step. Each step can be done again: a
 //! coordinator that is killed in the middle publishes once more from the start. Then the state goes.
 //!
 //! **Two coordinators.** Every file, of whatever size, comes into its place by the completion of an upload that the
-//! journal names ([`announce`]); a later coordinator drops those of earlier ones. So what a coordinator still does that
+//! journal names (`publish::announce`); a later coordinator drops those of earlier ones. So what a coordinator still does that
 //! was stopped for long, at whatever step, changes nothing. The state is sealed by the epoch above before it goes, so
 //! that of two which come to the end together one is told so (`output_busy`).
 //!

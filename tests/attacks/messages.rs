@@ -167,7 +167,7 @@ async fn a_heartbeat_with_too_many_attempts_ends_its_session_and_no_other() {
         device_class: "cpu".into(),
         memory_bytes: 1,
         slots: 1,
-        secret: Vec::new().into(),
+        secret: Vec::new(),
     };
     // Two bytes each.
     let beat = v1::Heartbeat { running: vec![v1::Attempt::default(); 200_000], ..Default::default() };

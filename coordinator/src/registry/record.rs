@@ -137,7 +137,7 @@ impl Record {
     }
 
     /// Looks at the marker of a coordinator that was killed while it planned this merge, and takes it away. The merge is
-    /// held once that was so at [`STARTS`] starts in a row. Says whether the record changed.
+    /// held once that was so at `STARTS` starts in a row. Says whether the record changed.
     pub fn note_start(&mut self) -> bool {
         match self.planning.take() {
             Some(since) if self.ended.is_none() => self.broken_off.push(since),

@@ -8,7 +8,7 @@
 //! unless the whole object is what was asked for.
 //!
 //! **Redirects** are followed, also to other hosts, but never from https to http, and no token goes with them to another
-//! origin. A process that reads on behalf of others goes where its [reach](reach) ends and no further. An error shows the address that was asked for, never the one that was redirected to, which may be signed.
+//! origin. A process that reads on behalf of others goes where its `reach` ends and no further. An error shows the address that was asked for, never the one that was redirected to, which may be signed.
 //!
 //! **Listing** is not possible (`Unsupported`): the protocol has none.
 //!
