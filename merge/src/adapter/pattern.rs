@@ -7,7 +7,7 @@
 //! thousand modules takes time in proportion to its length. Python's expressions may look around, so the `fancy-regex`
 //! crate matches the others, one after another: only one is held compiled at a time.
 //!
-//! Bounds: [`MAX_LENGTH`], [`MAX_ENTRIES`], [`MAX_EXPRESSIONS`], [`SIZES`] for what is compiled, [`TRIES`] for one match,
+//! Bounds: [`MAX_LENGTH`], [`MAX_ENTRIES`], [`MAX_EXPRESSIONS`], `SIZES` for what is compiled, `TRIES` for one match,
 //! and [`Effort`] for all matches of a plan. An expression that goes beyond one of them is refused: it may match in
 //! Python, and no match would merge with another scale.
 

@@ -1,7 +1,7 @@
 //! What becomes of every file in the folder of a base or an adapter.
 //!
 //! Each file of a listing is merged, read, carried to the output, or left behind with a reason; what may hold trained
-//! weights and is none of these is refused. [`base`] and [`adapter`] decide, [`names`] holds the tables, and the report of a
+//! weights and is none of these is refused. [`base`] and [`adapter`] decide, `files::names` holds the tables, and the report of a
 //! plan lists the outcome.
 
 mod adapter;
