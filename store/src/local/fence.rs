@@ -34,7 +34,7 @@ impl Fence {
         }
     }
 
-    /// Refuses a folder that lies outside. It need not exist: then it is judged by its nearest ancestor that does, and
+    /// Refuses a folder, or a file that is not opened, that lies outside. It need not exist: then it is judged by its nearest ancestor that does, and
     /// the names that remain.
     pub(super) fn check_folder(&self, dir: &Location) -> Result<()> {
         self.check_path(dir, path(dir)?)

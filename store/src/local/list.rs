@@ -2,7 +2,7 @@
 //!
 //! A link to a file is listed as the file: a hub cache consists of such links. A link to a folder is entered, after all
 //! folders that lie in the tree itself; a folder that was listed already is not listed a second time, so links that lead
-//! around in a circle end. What cannot be read is listed with the reason.
+//! around in a circle end. A link that leads out of the fence is not followed. What cannot be read is listed with the reason.
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry, Metadata};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::{ASIDE, HIDDEN, TEMPORARY, UPLOADS, path};
+use super::{ASIDE, Fence, HIDDEN, TEMPORARY, UPLOADS, path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 use crate::store::{Entry, EntryKind};
@@ -23,8 +23,8 @@ const MAX_LINKS: usize = 16;
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// Lists a folder. One that does not exist is empty.
-pub(super) fn list(dir: &Location) -> Result<Vec<Entry>> {
-    let mut walk = Walk { dir, entries: Vec::new(), seen: HashMap::new(), links: Vec::new() };
+pub(super) fn list(fence: &Fence, dir: &Location) -> Result<Vec<Entry>> {
+    let mut walk = Walk { fence, dir, entries: Vec::new(), seen: HashMap::new(), links: Vec::new() };
     walk.tree(Folder { path: path(dir)?.to_owned(), name: String::new(), links: 0 })?;
     while !walk.links.is_empty() {
         let mut level = std::mem::take(&mut walk.links);
@@ -47,6 +47,7 @@ struct Folder {
 }
 
 struct Walk<'a> {
+    fence: &'a Fence,
     dir: &'a Location,
     entries: Vec<Entry>,
     /// The name of every folder that was read, by device and inode.
@@ -126,6 +127,13 @@ impl Walk<'_> {
         let below = |links| Folder { path: entry.path(), name: full.clone(), links };
         if kind.is_dir() {
             return Ok(Some(below(folder.links)));
+        }
+        if kind.is_symlink()
+            && let Err(e) = Location::at_path(&entry.path()).and_then(|at| self.fence.check_folder(&at))
+            && e.kind() == ErrorKind::NotAllowed
+        {
+            self.push(full, EntryKind::Unreadable("is a link out of the folders that --allow names".to_owned()));
+            return Ok(None);
         }
         match fs::metadata(entry.path()) {
             Ok(meta) if meta.is_dir() && folder.links < MAX_LINKS => self.links.push(below(folder.links + 1)),

@@ -177,7 +177,7 @@ impl Store for Local {
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
         self.run(dir, |local, dir| {
             local.fence.check_folder(dir)?;
-            list::list(dir)
+            list::list(&local.fence, dir)
         })
         .await
     }

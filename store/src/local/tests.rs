@@ -141,6 +141,29 @@ async fn links_to_folders_are_entered_once_and_never_in_a_circle() {
 }
 
 #[tokio::test]
+async fn a_listing_within_a_fence_tells_nothing_of_what_lies_outside() {
+    let (dir, root) = place();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("secret/deep")).unwrap();
+    fs::write(at("secret/deep/key"), [0; 3]).unwrap();
+    fs::create_dir_all(at("model/own")).unwrap();
+    fs::write(at("model/own/x"), [0; 2]).unwrap();
+    symlink("own", at("model/within")).unwrap();
+    symlink("../secret", at("model/folder")).unwrap();
+    symlink("../secret/deep/key", at("model/file")).unwrap();
+    let model = root.join("model").unwrap();
+    let outside = |name: &str| {
+        let kind = unreadable("is a link out of the folders that --allow names");
+        Entry { name: name.into(), size: 0, kind }
+    };
+    let expected = [outside("file"), outside("folder"), Entry::file("own/x", 2)];
+    let fenced = Local::within(Fence::new(std::slice::from_ref(&model)));
+    let listed = fenced.list(&model).await.unwrap();
+    let without_alias: Vec<Entry> = listed.into_iter().filter(|e| !matches!(e.kind, EntryKind::Alias(_))).collect();
+    assert_eq!(without_alias, expected);
+}
+
+#[tokio::test]
 async fn a_seventeenth_link_on_a_path_is_named_and_not_followed() {
     let (dir, root) = place();
     for i in 0..18 {
