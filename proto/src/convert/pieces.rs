@@ -9,7 +9,7 @@ use crate::v1::{self, assign, to_worker};
 
 /// A message is begun anew above this length, in bytes. Far below the largest message, so that one tensor more fits.
 const LENGTH: usize = 3 << 20;
-/// What assignments may hold that are not whole yet, in bytes on the wire.
+/// What assignments may hold that are not whole yet, in bytes: on the wire, and in memory for each tensor.
 const MAX_WAITING: usize = 512 << 20;
 
 /// An assignment as messages: itself, and what does not fit into it.
@@ -71,7 +71,7 @@ impl Gather {
 
     fn more(&mut self, more: v1::MoreTensors) -> Result<Option<to_worker::Message>> {
         let key = key(more.attempt.as_ref())?;
-        self.hold(more.encoded_len())?;
+        self.hold(more.encoded_len() + more.tensors.len() * size_of::<v1::Tensor>())?;
         let Some(assign) = self.waiting.get_mut(&key) else {
             return Err(Malformed("tensors that belong to no assignment".into()));
         };
@@ -185,5 +185,10 @@ mod tests {
             assert_eq!(gather.take(begin.clone()).unwrap(), None);
             assert!(gather.take(wrong).is_err());
         }
+        // An empty tensor has two bytes on the wire.
+        let mut gather = Gather::default();
+        assert_eq!(gather.take(begin).unwrap(), None);
+        gather.held = MAX_WAITING - 2 * size_of::<v1::Tensor>();
+        assert!(gather.take(more(1, 2)).is_err(), "what waits counts in memory too");
     }
 }
