@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Result;
-use shardfuse_store::{ErrorKind, Location, Pin, Store, UploadId};
+use shardfuse_store::{EntryKind, ErrorKind, Location, Pin, Store, UploadId};
 
 use super::read;
 use crate::failure::{io, join};
 use crate::journal::{self, History};
 use crate::publish;
-use crate::state::{Claim, STATE, State, Taken};
+use crate::state::{Claim, State, Taken};
 use crate::tombstone;
 
 /// Objects that are looked at or removed at a time.
@@ -107,8 +107,10 @@ async fn remove(state: &State, seal: Option<&Claim>) -> Result<()> {
 /// The tombstones in an output, with their versions.
 pub(super) async fn tombstones(store: &dyn Store, output: &Location) -> Result<Vec<(String, Pin)>> {
     let listed = store.list(output).await.map_err(io)?;
-    let small =
-        listed.into_iter().filter(|e| e.size <= tombstone::LONGEST && !e.name.starts_with(&format!("{STATE}/")));
+    // Publication puts them into the top folder only. What lies behind links to folders is somebody else's.
+    let small = listed
+        .into_iter()
+        .filter(|e| e.kind == EntryKind::File && e.size <= tombstone::LONGEST && !e.name.contains('/'));
     stream::iter(small)
         .map(|entry| async move {
             match store.get(&join(output, &entry.name)?, tombstone::LONGEST).await {
