@@ -5,12 +5,11 @@
 
 use shardfuse_merge::bounded;
 use shardfuse_merge::error::{MAX_HINT, MAX_MESSAGE};
+use shardfuse_merge::plan::limits::MAX_FACTORS;
 use shardfuse_proto::v1::{self, from_worker::Message};
 
 /// Attempts in a heartbeat: 16 times what a worker takes at a time.
 const MAX_RUNNING: usize = 16_384;
-/// Factors in a report: those of 50,000 tensors in one part.
-const MAX_FACTORS: usize = 100_000;
 /// The longest name of a factor, or id of a part, in bytes.
 const MAX_NAME: usize = 16 << 10;
 /// The longest name of a merge in an attempt, in bytes. Ours have 49.
@@ -24,6 +23,7 @@ pub fn bounded(mut message: Message) -> Result<Message, String> {
     match &mut message {
         Message::Heartbeat(beat) => {
             most("a heartbeat names", beat.running.len(), MAX_RUNNING, "attempts")?;
+            most("a heartbeat tells the efforts of", beat.efforts.len(), MAX_RUNNING, "attempts")?;
             beat.running.iter().try_for_each(attempt)?;
         }
         Message::PieceDone(done) => {
@@ -78,8 +78,10 @@ mod tests {
         };
         let part = v1::PartReceipt { store_id: "x".repeat(MAX_NAME + 1), ..Default::default() };
         let long_id = v1::PieceDone { result: Some(v1::piece_done::Result::Part(part)), ..Default::default() };
+        let efforts = vec![v1::Effort::default(); MAX_RUNNING + 1];
         for message in [
             beat(MAX_RUNNING + 1, ""),
+            Message::Heartbeat(v1::Heartbeat { efforts, ..Default::default() }),
             beat(1, &"m".repeat(MAX_MERGE + 1)),
             factors(MAX_FACTORS + 1, ""),
             factors(1, &"f".repeat(MAX_NAME + 1)),

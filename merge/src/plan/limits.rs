@@ -22,6 +22,9 @@ pub const MAX_OBJECT: u64 = 1 << 50;
 pub const MAX_PART: u64 = 4 << 30;
 /// The largest rank.
 pub const MAX_RANK: u64 = 1 << 16;
+/// The most factors that the report of one part may name: two for each of 50,000 tensors. The coordinator ends the session of
+/// a worker that names more.
+pub const MAX_FACTORS: usize = 100_000;
 /// The longest message between coordinator and worker, in bytes.
 pub const MAX_MESSAGE: u64 = 16 << 20;
 /// What one report or one tensor's description may take of a message, in bytes.
@@ -105,24 +108,28 @@ fn check_measure(measure: &Measure) -> Result<()> {
 
 /// The report of a part names the factors that were read for it.
 fn check_reports(file: &OutputFile, part_size: u64) -> Result<()> {
-    let mut said = vec![0u64; file.parts(part_size) as usize];
+    let mut reports = vec![(0usize, 0u64); file.parts(part_size) as usize];
     for tensor in file.tensors.iter().filter(|t| t.length > 0) {
         let Recipe::Fuse(fuse) = &tensor.recipe else { continue };
-        let names: u64 = fuse.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.name.len() as u64 + 8).sum();
+        let names: Vec<u64> = fuse.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.name.len() as u64 + 8).collect();
         let parts = tensor.offset / part_size..(tensor.offset + tensor.length).div_ceil(part_size);
-        for part in &mut said[parts.start as usize..parts.end as usize] {
-            *part += names;
+        for (count, bytes) in &mut reports[parts.start as usize..parts.end as usize] {
+            *count += names.len();
+            *bytes += names.iter().sum::<u64>();
         }
     }
-    match said.iter().enumerate().find(|(_, said)| **said > MAX_SAID) {
-        None => Ok(()),
-        Some((part, said)) => Err(Error::new(
-            Kind::Unsupported,
-            format!(
-                "the names of the factors in part {part} of {} have {said} bytes, at most {MAX_SAID} are taken",
+    let refuse = |what: String| Err(Error::new(Kind::Unsupported, what).hint("use a smaller --part-size"));
+    for (part, (count, bytes)) in reports.into_iter().enumerate() {
+        if count > MAX_FACTORS {
+            let file = &file.name;
+            return refuse(format!("part {part} of {file} takes {count} factors, at most {MAX_FACTORS} are taken"));
+        }
+        if bytes > MAX_SAID {
+            return refuse(format!(
+                "the names of the factors in part {part} of {} have {bytes} bytes, at most {MAX_SAID} are taken",
                 file.name
-            ),
-        )
-        .hint("use a smaller --part-size")),
+            ));
+        }
     }
+    Ok(())
 }

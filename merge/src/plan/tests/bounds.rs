@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::cost::cost;
-use crate::plan::limits::{MAX_NAME, MAX_RANK};
+use crate::plan::limits::{MAX_FACTORS, MAX_NAME, MAX_RANK};
 
 #[test]
 fn a_scale_beyond_fp32_is_refused_with_module_and_value() {
@@ -88,6 +88,20 @@ fn factors_that_one_report_cannot_name_are_refused_with_the_way_out() {
     case.plan().unwrap();
     let (kind, text) = Case { adjust: |spec, _| spec.part_size = 64 << 20, ..case }.refusal();
     assert!(kind == Kind::Unsupported && text.contains("part 0 of model.safetensors"), "{text}");
+}
+
+#[test]
+fn more_factors_than_one_report_may_name_are_refused_with_the_way_out() {
+    let leak = |text: String| -> &'static str { String::leak(text) };
+    let shape = &[2u64, 2][..];
+    let modules = 0..MAX_FACTORS / 2 + 1;
+    let base: Vec<(&'static str, &[u64])> = modules.clone().map(|i| (leak(format!("m{i}.weight")), shape)).collect();
+    let pairs: Vec<(&'static str, &[u64])> = modules
+        .flat_map(|i| [(leak(format!("m{i}.lora_A.weight")), shape), (leak(format!("m{i}.lora_B.weight")), shape)])
+        .collect();
+    let case = Case::new(json!({"model_type": LLAMA}), &base).adapter(json!({}), &pairs);
+    let (kind, text) = Case { adjust: |spec, _| spec.part_size = 64 << 20, ..case }.refusal();
+    assert!(kind == Kind::Unsupported && text.contains("100002 factors"), "{text}");
 }
 
 #[test]
