@@ -77,14 +77,13 @@ impl Driver {
         if share <= 0.0 {
             return Some(Ok(()));
         }
-        let is_part = |task: u32| matches!(self.ready.tasks[task as usize].work, Work::Fill { .. });
         let part = |p: &crate::journal::PieceRecord| Part {
             task: TaskId(p.task),
             piece: Piece(p.piece),
             maker: p.worker.map(WorkerId),
             digest: *p.chaining.as_bytes(),
         };
-        let parts: Vec<Part> = self.pieces.values().filter(|p| is_part(p.task)).map(part).collect();
+        let parts: Vec<Part> = self.pieces.values().filter(|p| self.is_part(p.task)).map(part).collect();
         // Drawn when every part is made: nobody could know which would be looked at.
         self.seed = match getrandom::u64() {
             Ok(seed) => seed,
