@@ -35,10 +35,10 @@ pub const RETRY_EXAMPLES: &str = "Examples:
   shardfuse retry 7fb2c1d0 && shardfuse watch 7fb2c1d0
 
 A merge is held if the coordinator was killed twice in a row while it read and planned this merge: most often it had too
-little memory. A merge that failed or was cancelled is queued again too, as the same submission would do it, and goes on
-where it stopped. One that waits, runs or is done is left as it is.
+little memory. A merge that failed or was cancelled is queued again too, as if it were submitted again, and goes on where it
+stopped. One that waits, runs or is done is left as it is.
 
-Exit codes: 0 it is on its way (or done), 1 the coordinator has enough to do, or is not reached.";
+Exit codes: 0 it is queued, running or done, 1 the coordinator's queue is full, or it cannot be reached.";
 
 /// Shown below `health --help`.
 pub const HEALTH_EXAMPLES: &str = "Examples:
@@ -69,7 +69,7 @@ pub struct Submit {
     /// Have this share of the parts (0 to 1) computed again on another worker before publication [default: the coordinator's own]
     #[arg(long, value_name = "FRACTION", value_parser = super::share)]
     pub verify_parts: Option<f64>,
-    /// Follow the merge to its end. A coordinator that is not there yet is waited for, for five minutes; a place in its queue for as long as it takes
+    /// Follow the merge to its end. Waits up to five minutes for a coordinator that does not answer, and as long as it takes for a place in its queue
     #[arg(long)]
     pub wait: bool,
 }

@@ -28,7 +28,7 @@ pub struct Coordinator {
     /// No other coordinator will ever work on the same outputs: then they may lie in stores without conditional puts
     #[arg(long)]
     pub single_coordinator: bool,
-    /// Have this share of the parts (0 to 1) computed again on another worker before publication; of merges that ask for no other share
+    /// Have this share of the parts (0 to 1) computed again on another worker before publication, unless the submission names another share
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = super::share)]
     pub verify_parts: f64,
     /// The device of merges that name none

@@ -13,7 +13,7 @@ pub struct Http {
     /// Serve the status page also beyond loopback; it names buckets and models, and asks nobody who they are
     #[arg(long, requires = "http")]
     pub status_page: bool,
-    /// Answer for the status page under these names too. IP addresses, localhost and this machine's name are known
+    /// Serve the status page under these host names too, beside IP addresses, localhost and this machine's name
     #[arg(long, value_name = "NAME", requires = "http", value_delimiter = ',')]
     pub status_host: Vec<String>,
 }

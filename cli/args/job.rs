@@ -46,7 +46,7 @@ pub struct Job {
     /// The output lies in a store without conditional writes; nothing else may work on it
     #[arg(long)]
     pub single_coordinator: bool,
-    /// Have this share of the parts (0 to 1) computed again on another worker before publication; it takes two workers, and a third where two differ
+    /// Have this share of the parts (0 to 1) computed again on another worker before publication; needs two workers, and a third if two differ
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = super::share)]
     pub verify_parts: f64,
     /// Discard what an earlier merge left in the output, finished or not, and begin anew

@@ -18,14 +18,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The same while the coordinator has enough to do: its merges take minutes.
 const LONGEST_WAIT_BUSY: Duration = Duration::from_secs(30);
 
-/// Hands a merge over as soon as the coordinator takes it: who waits for a merge of hours waits for a pod that starts, and for
-/// a place in the queue for as long as that takes. The same submission twice is one merge, so an answer that was lost is asked
-/// for again.
+/// Submits a merge and waits until the coordinator takes it: some minutes for a coordinator that is starting, and without limit
+/// for a place in its queue. The same submission twice is one merge, so a lost answer is asked for again.
 pub async fn submit(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
     submit_within(LONGEST, target, request).await
 }
 
-/// The same for a coordinator that must be there: only a place in its queue is waited for.
+/// The same for a coordinator that must be running: waits for a place in its queue only.
 pub async fn submit_when_free(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
     submit_within(Duration::ZERO, target, request).await
 }
@@ -45,7 +44,7 @@ async fn submit_within(
         };
         let busy = error.kind() == Kind::Busy;
         if busy {
-            // It is there: should it go away later, that is waited for anew.
+            // It is running. If it goes away later, the wait for it starts again.
             until = Instant::now() + wait + longest;
         }
         if !std::mem::replace(&mut said, true) {

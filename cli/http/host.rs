@@ -1,8 +1,8 @@
-//! Under which names the status page answers.
+//! The host names that the status page answers to.
 //!
-//! A page of somebody else's can have its own name point here once a browser has loaded it, and would then read the
-//! status as its own. The browser still sends that name, so a name that is not known is turned away. Numbers cannot be
-//! pointed elsewhere, and are always fine.
+//! A hostile page can make its own DNS name point to this process after a browser has loaded it (DNS rebinding), and could
+//! then read the status. The browser still sends that name as `Host`, so requests for unknown names are refused. An IP
+//! address cannot be pointed elsewhere and is always accepted.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,7 +21,7 @@ use crate::text::escape;
 pub struct Hosts(Arc<BTreeSet<String>>);
 
 impl Hosts {
-    /// `localhost`, this machine's name, and others.
+    /// `localhost`, this machine's name, and the given ones.
     pub fn new(others: &[String]) -> Hosts {
         let own = sysinfo::System::host_name().into_iter().chain(["localhost".to_owned()]);
         Hosts(Arc::new(own.chain(others.iter().cloned()).map(|name| name.trim().to_ascii_lowercase()).collect()))
@@ -37,14 +37,14 @@ impl Hosts {
     }
 }
 
-/// Turns away a request for another name.
+/// Refuses a request for any other name.
 pub async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     match host {
         Some(host) if hosts.allows(host) => next.run(request).await,
         host => {
             let host = escape(host.unwrap_or_default()).into_owned();
-            let message = format!("nothing here is called {host:?}; --status-host adds a name\n");
+            let message = format!("the status page does not answer to the name {host:?}; --status-host adds one\n");
             (StatusCode::MISDIRECTED_REQUEST, message).into_response()
         }
     }

@@ -23,13 +23,13 @@ use tracing::warn;
 
 /// How often connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
-/// After an accept that failed for want of something; doubled each time up to the longer one.
+/// The pause after an accept that failed for lack of descriptors or memory; doubled each time, up to the longer one.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Between two warnings of one listener.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// What a listener bears.
+/// The limits of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at a time.
@@ -41,8 +41,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A worker and whoever watches a merge have a request under way all the time. Three quarters of the descriptors are the
-    /// most for connections: stores and files need the others.
+    /// Connections take at most three quarters of the descriptors: stores and files need the rest. Workers, and clients that
+    /// watch a merge, always have a request under way, so the limits on idle connections do not meet them.
     pub fn of_process() -> Limits {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX);
@@ -50,7 +50,7 @@ impl Limits {
     }
 }
 
-/// The connections of one listener. Clones are of the same.
+/// The connections of one listener. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Connections(Arc<Shared>);
 
@@ -81,13 +81,13 @@ struct Entry {
 }
 
 impl Connections {
-    /// None yet.
+    /// No connections yet.
     pub fn new(limits: Limits) -> Self {
         Connections(Arc::new(Shared { limits, open: Mutex::default() }))
     }
 
-    /// What a listener accepts, for as long as it is polled. Never yields an error: an accept that fails is tried again, after
-    /// a pause where it fails for want of descriptors or memory.
+    /// The connections that a listener accepts. Never yields an error: an accept that fails is tried again, after a pause if
+    /// descriptors or memory have run out.
     pub fn accept_from(&self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> + Send + use<> {
         futures::stream::unfold((listener, self.clone()), async |(listener, connections)| {
             let connection = connections.accept(&listener).await;
@@ -101,7 +101,7 @@ impl Connections {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     wait = FIRST_WAIT;
-                    // Without it, small messages are late and nothing else.
+                    // If this fails, small messages are sent later; nothing else changes.
                     let _ = stream.set_nodelay(true);
                     if let Some(connection) = self.admit(stream, peer) {
                         return connection;
@@ -109,9 +109,9 @@ impl Connections {
                 }
                 Err(e) if is_of_the_peer(&e) => {}
                 Err(error) => {
-                    // The connection stays in the kernel's queue, so asking again at once would go round and round.
-                    let freed = self.table().give_way();
-                    self.warn(format_args!("connections cannot be accepted: {error}; idle ones are dropped: {freed}"));
+                    // The connection stays in the kernel's queue, so trying again at once would be a busy loop.
+                    let freed = if self.table().give_way() { "an idle one is closed" } else { "none is idle" };
+                    self.warn(format_args!("connections cannot be accepted: {error}; {freed}"));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -119,7 +119,7 @@ impl Connections {
         }
     }
 
-    /// `None` if there are as many as may be, and each of them serves a request.
+    /// `None` if the limit is reached and every connection serves a request.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Option<Connection> {
         let mut table = self.table();
         if table.by_peer.len() >= self.0.limits.most && !table.give_way() {

@@ -5,8 +5,8 @@ use tonic::{Request, Status};
 
 use super::certificate;
 
-/// Puts the role of a connection into its requests, and the name that a certificate gives to one worker. A request from a client without a role goes on without: health
-/// and reflection ask for none, and the services refuse it.
+/// Puts the role of a connection into its requests, and the name of the worker if the certificate names one. A request from a
+/// client without a role passes through: health and reflection need none, and the other services refuse it.
 #[derive(Debug, Clone, Copy)]
 pub enum Roles {
     /// Everybody has this one.

@@ -48,7 +48,7 @@ pub struct Leftovers {
     /// Files of the merge that are at their place already, without a manifest: publication was interrupted, or they are
     /// older files of the same names. They stay.
     pub in_place: Vec<String>,
-    /// Tombstones of an interrupted publication: files of an older output of which nothing else is left.
+    /// Tombstones of an interrupted publication. Nothing else is left of the older files in whose places they are.
     pub tombstones: Vec<String>,
     /// Seconds since a coordinator last wrote something; `None` if the last one stopped in order.
     pub quiet: Option<u64>,

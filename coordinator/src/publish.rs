@@ -7,8 +7,8 @@
 //!
 //! **Two coordinators.** Every file, of whatever size, comes into its place by the completion of an upload that the
 //! journal names (`publish::announce`); a later coordinator drops those of earlier ones. So what a coordinator still does that
-//! was stopped for long, at whatever step, changes nothing. The state is sealed by the epoch above before it goes, so
-//! that of two which come to the end together one is told so (`output_busy`).
+//! was stopped for long, at whatever step, changes nothing. The state is sealed by the epoch above before it goes: if two
+//! coordinators reach the end together, one of them fails with `output_busy`.
 //!
 //! **Whose file.** A completion is believed if the object that is there afterwards has the length of the file and the
 //! version that the completion named. Else the answer was lost, somebody else wrote there, or the store said what is not

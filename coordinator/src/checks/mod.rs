@@ -1,6 +1,6 @@
 //! Parts that are computed a second time before publication: by whom, and what follows when two workers disagree.
 //!
-//! A pure machine beside the schedule. From the start it is told who is there; once every piece is journaled,
+//! A pure machine beside the schedule. It follows which workers are there from the start. Once every piece is journaled,
 //! [`Checks::begin`] chooses a share of the parts, and each goes to a worker that did not make it. Nothing is put.
 //!
 //! ```text
@@ -12,11 +12,11 @@
 //!    '---------------------'---- two of three agree ----> agreed, or dropped if they differ from the journal's
 //! ```
 //!
-//! - The one of three that is alone with its digest is **odd**. It gets nothing more, its digests no longer count, and of the
-//!   parts that it made only those count that another worker agreed with. The others are lost, checked or not.
-//! - Three digests of which no two are the same decide nothing: the merge fails and names all three.
-//! - While nobody is there who may check a part, the machine waits; after a time the merge fails and names those who had it.
-//! - A check that lasts for ten leases goes to somebody else, and so does one whose worker was lost or failed.
+//! - If two of three agree, the third is **odd**. It gets nothing more, and its digests no longer count. The parts that it made
+//!   are lost, checked or not, except those that another worker agreed with.
+//! - If all three digests differ, the merge fails and names all three.
+//! - If no worker may check a part, the machine waits. After a time the merge fails and names the workers that computed it.
+//! - A check that takes longer than ten leases goes to another worker, and so does one whose worker was lost or failed.
 
 mod decide;
 #[cfg(test)]

@@ -114,8 +114,9 @@ impl View {
             Tokenizer::Auto | Tokenizer::Base => 0,
         };
         let failure = self.failure.as_ref().map_or(0, |e| e.message().len() + e.advice().map_or(0, str::len));
-        let remarks: usize = self.remarks.iter().map(|r| r.len() + 4).sum();
-        FIXED + spec.base.len() + spec.output.len() + adapters + tokenizer + failure + remarks
+        let names = spec.extra_weights.iter().chain(&spec.ignore_files);
+        let lists: usize = self.remarks.iter().chain(names).map(|text| text.len() + 4).sum();
+        FIXED + spec.base.len() + spec.output.len() + adapters + tokenizer + failure + lists
     }
 }
 

@@ -239,6 +239,6 @@ fn timestamp(millis: u64) -> prost_types::Timestamp {
 fn share(share: f64) -> Result<f64, Status> {
     match (0.0..=1.0).contains(&share) {
         true => Ok(share),
-        false => Err(Status::invalid_argument(format!("verify_parts is {share}, expected 0 to 1"))),
+        false => Err(status(&Error::new(Kind::Usage, format!("verify_parts is {share}, expected 0 to 1")))),
     }
 }

@@ -111,7 +111,7 @@ impl work_server::Work for WorkService {
     }
 }
 
-/// Passes on what a worker says until its session ends. One that says more than it may is told so, and its session ends.
+/// Passes on a worker's messages until its session ends. A message beyond the bounds ends it, with the reason.
 async fn read(
     hub: Handle,
     worker: WorkerId,
@@ -130,8 +130,8 @@ async fn read(
                 let message = match bounded(message) {
                     Ok(message) => message,
                     Err(why) => {
-                        warn!(%worker, why, "a worker says more than it may; its session is closed");
-                        // One that does not read learns it from the end of its session.
+                        warn!(%worker, why, "a message of a worker is beyond the bounds; its session is closed");
+                        // If it does not read, the end of the session has to be enough.
                         let _ = refusals.try_send(Err(Status::invalid_argument(why)));
                         return hub.broken(worker, number).await;
                     }

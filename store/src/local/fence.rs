@@ -1,9 +1,9 @@
-//! The folders outside of which a process of a fleet touches no file.
+//! The folders that a process of a fleet is held to: it touches no file outside of them.
 //!
 //! Names are checked before (see [`Allow`](crate::Allow)). Here a file counts as where it really lies, so that links
 //! within or between allowed folders work and others do not. What is read is checked on the open descriptor, by the path
-//! that the system has for it. What is written is checked by the folder that it goes to; somebody who exchanges that
-//! folder for a link at the very moment, on the same file system, is not stopped by this.
+//! that the system has for it. What is written or listed is checked by its folder before; somebody who exchanges
+//! that folder for a link at the very moment, on the same file system, is not stopped by this.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};

@@ -56,7 +56,7 @@ pub(super) const TRAINED: &[&str] = &[
     "aligner.safetensors",
 ];
 
-/// Weight files beside an adapter of which it is known why they are not merged.
+/// Well-known weight files beside an adapter, and why they are not merged.
 pub(super) const KNOWN_WEIGHTS: &Names = &[
     ("value_head.*", "is the value head of a reward or PPO training, which a language model has no place for"),
     ("new_embeddings.*", "appends rows to the embeddings, which is not supported"),
