@@ -39,7 +39,9 @@ impl Hosts {
 
 /// Refuses a request for any other name.
 pub async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    // HTTP/2 sends the name as a part of the address.
+    let named = request.uri().authority().map(|authority| authority.as_str());
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok()).or(named);
     match host {
         Some(host) if hosts.allows(host) => next.run(request).await,
         host => {

@@ -241,7 +241,8 @@ impl<'a> Builder<'a> {
         let tie = tie::decide(base, sides, head, spec.tied)?;
         let mut report = Report::default();
         if !base.skipped.is_empty() {
-            report.warn(format!("the base: entries that are no tensors were skipped: {}", base.skipped.join(", ")));
+            let skipped = bounded::list(&base.skipped);
+            report.warn(format!("the base: entries that are no tensors were skipped: {skipped}"));
         }
         if !base.listed {
             report.note("the base's store cannot list: beside the weights only files of common names travel".into());
