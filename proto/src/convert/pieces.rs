@@ -44,8 +44,16 @@ pub fn split(mut assign: v1::Assign) -> Vec<to_worker::Message> {
 /// Puts assignments together again.
 #[derive(Debug, Default)]
 pub struct Gather {
-    waiting: HashMap<(String, u32, u32), v1::Assign>,
-    /// Bytes of what waits.
+    waiting: HashMap<(String, u32, u32), Waiting>,
+    /// Bytes of all that waits.
+    held: usize,
+}
+
+/// An assignment that is not whole yet.
+#[derive(Debug)]
+struct Waiting {
+    assign: v1::Assign,
+    /// What has arrived of it, in bytes.
     held: usize,
 }
 
@@ -58,8 +66,9 @@ impl Gather {
         match message {
             to_worker::Message::Assign(assign) if to_follow(&assign) > 0 => {
                 let key = key(assign.attempt.as_ref())?;
-                self.hold(assign.encoded_len())?;
-                match self.waiting.insert(key, assign) {
+                let held = size(assign.encoded_len(), tensors(&assign));
+                self.hold(held)?;
+                match self.waiting.insert(key, Waiting { assign, held }) {
                     Some(_) => Err(Malformed("an assignment begins anew before it is whole".into())),
                     None => Ok(None),
                 }
@@ -71,11 +80,13 @@ impl Gather {
 
     fn more(&mut self, more: v1::MoreTensors) -> Result<Option<to_worker::Message>> {
         let key = key(more.attempt.as_ref())?;
-        self.hold(more.encoded_len() + more.tensors.len() * size_of::<v1::Tensor>())?;
-        let Some(assign) = self.waiting.get_mut(&key) else {
+        let held = size(more.encoded_len(), more.tensors.len());
+        self.hold(held)?;
+        let Some(waiting) = self.waiting.get_mut(&key) else {
             return Err(Malformed("tensors that belong to no assignment".into()));
         };
-        let Some(assign::Job::Fill(fill)) = &mut assign.job else {
+        waiting.held += held;
+        let Some(assign::Job::Fill(fill)) = &mut waiting.assign.job else {
             return Err(Malformed("tensors that belong to no fill".into()));
         };
         let left = u32::try_from(more.tensors.len()).ok().and_then(|n| fill.tensors_to_follow.checked_sub(n));
@@ -91,11 +102,9 @@ impl Gather {
         if left > 0 {
             return Ok(None);
         }
-        let whole = self.waiting.remove(&key);
-        if self.waiting.is_empty() {
-            self.held = 0;
-        }
-        Ok(whole.map(to_worker::Message::Assign))
+        let Some(whole) = self.waiting.remove(&key) else { return Ok(None) };
+        self.held -= whole.held;
+        Ok(Some(to_worker::Message::Assign(whole.assign)))
     }
 
     fn hold(&mut self, bytes: usize) -> Result<()> {
@@ -104,6 +113,18 @@ impl Gather {
             true => Ok(()),
             false => Err(Malformed(format!("assignments of more than {MAX_WAITING} bytes that are not whole"))),
         }
+    }
+}
+
+/// The bytes of a message on the wire, and those of its tensors in memory: one without content has two bytes on the wire.
+fn size(encoded: usize, tensors: usize) -> usize {
+    encoded + tensors * size_of::<v1::Tensor>()
+}
+
+fn tensors(assign: &v1::Assign) -> usize {
+    match &assign.job {
+        Some(assign::Job::Fill(fill)) => fill.tensors.len(),
+        _ => 0,
     }
 }
 
@@ -166,6 +187,18 @@ mod tests {
             got.extend(gather.take(b).unwrap());
         }
         assert_eq!(got, [1, 2].map(|task| to_worker::Message::Assign(assign(task, 100_000))));
+    }
+
+    #[test]
+    fn an_assignment_that_is_whole_counts_no_more_while_another_waits() {
+        let (one, two) = (split(assign(1, 100_000)), split(assign(2, 100_000)));
+        let mut gather = Gather::default();
+        gather.take(one[0].clone()).unwrap();
+        let held = gather.held;
+        for message in two {
+            gather.take(message).unwrap();
+        }
+        assert!(held > 0 && gather.held == held, "{held} and {}", gather.held);
     }
 
     #[test]

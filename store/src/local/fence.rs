@@ -34,7 +34,7 @@ impl Fence {
         }
     }
 
-    /// Refuses a folder, or a file that is not opened, that lies outside. It need not exist: then it is judged by its nearest ancestor that does, and
+    /// Refuses a folder that lies outside. It need not exist: then it is judged by its nearest ancestor that does, and
     /// the names that remain.
     pub(super) fn check_folder(&self, dir: &Location) -> Result<()> {
         self.check_path(dir, path(dir)?)
@@ -54,7 +54,8 @@ impl Fence {
         self.check_path(at, &parent.join(HIDDEN).join(UPLOADS))
     }
 
-    fn check_path(&self, at: &Location, place: &Path) -> Result<()> {
+    /// The same for any path; `at` is what the error names.
+    pub(super) fn check_path(&self, at: &Location, place: &Path) -> Result<()> {
         let Some(prefixes) = &self.0 else { return Ok(()) };
         let nearest = folder::nearest_existing(place);
         let open = rustix::fs::open(nearest, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())

@@ -2,7 +2,8 @@
 //!
 //! A link to a file is listed as the file: a hub cache consists of such links. A link to a folder is entered, after all
 //! folders that lie in the tree itself; a folder that was listed already is not listed a second time, so links that lead
-//! around in a circle end. A link that leads out of the fence is not followed. What cannot be read is listed with the reason.
+//! around in a circle end. A link that leads out of the fence is not followed. What cannot be read is listed with the
+//! reason.
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry, Metadata};
@@ -128,12 +129,18 @@ impl Walk<'_> {
         if kind.is_dir() {
             return Ok(Some(below(folder.links)));
         }
-        if kind.is_symlink()
-            && let Err(e) = Location::at_path(&entry.path()).and_then(|at| self.fence.check_folder(&at))
-            && e.kind() == ErrorKind::NotAllowed
-        {
-            self.push(full, EntryKind::Unreadable("is a link out of the folders that --allow names".to_owned()));
-            return Ok(None);
+        if kind.is_symlink() {
+            match self.fence.check_path(self.dir, &entry.path()) {
+                Err(e) if e.kind() == ErrorKind::NotAllowed => {
+                    let why = "is a link out of the folders that --allow names";
+                    self.push(full, EntryKind::Unreadable(why.to_owned()));
+                    return Ok(None);
+                }
+                // Its target was removed while listing.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                // Where it leads cannot be told, so it is not followed.
+                checked => checked?,
+            }
         }
         match fs::metadata(entry.path()) {
             Ok(meta) if meta.is_dir() && folder.links < MAX_LINKS => self.links.push(below(folder.links + 1)),
