@@ -2,14 +2,16 @@
 //!
 //! A link to a file is listed as the file: a hub cache consists of such links. A link to a folder is entered, after all
 //! folders that lie in the tree itself; a folder that was listed already is not listed a second time, so links that lead
-//! around in a circle end. A link that leads out of the fence is not followed. What cannot be read is listed with the
-//! reason.
+//! around in a circle end. What cannot be read is listed with the reason.
+//!
+//! Of what lies outside of the fence nothing is told: a link to a folder there is not entered, and one to a file is listed
+//! as a file of no bytes. Reading that one is refused with both places.
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -129,20 +131,13 @@ impl Walk<'_> {
         if kind.is_dir() {
             return Ok(Some(below(folder.links)));
         }
-        if kind.is_symlink() {
-            match self.fence.check_path(self.dir, &entry.path()) {
-                Err(e) if e.kind() == ErrorKind::NotAllowed => {
-                    let why = "is a link out of the folders that --allow names";
-                    self.push(full, EntryKind::Unreadable(why.to_owned()));
-                    return Ok(None);
-                }
-                // Its target was removed while listing.
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                // Where it leads cannot be told, so it is not followed.
-                checked => checked?,
-            }
-        }
+        let outside = kind.is_symlink() && self.leads_out(&entry.path())?;
         match fs::metadata(entry.path()) {
+            Ok(meta) if meta.is_dir() && outside => {
+                let why = "is a link to a folder outside of those that are allowed here, which is not followed";
+                self.push(full, EntryKind::Unreadable(why.to_owned()));
+            }
+            Ok(_) if outside => self.push(full, EntryKind::File),
             Ok(meta) if meta.is_dir() && folder.links < MAX_LINKS => self.links.push(below(folder.links + 1)),
             Ok(meta) if meta.is_dir() => {
                 let why = format!("is a link to a folder behind {MAX_LINKS} other links, which is not followed");
@@ -159,6 +154,17 @@ impl Walk<'_> {
             Err(e) => return Err(self.reading(folder, e)),
         }
         Ok(None)
+    }
+
+    /// Whether a link leads out of the fence.
+    fn leads_out(&self, link: &Path) -> Result<bool> {
+        match self.fence.check_path(self.dir, link) {
+            Ok(()) => Ok(false),
+            Err(e) if e.kind() == ErrorKind::NotAllowed => Ok(true),
+            // It was removed while listing.
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     fn file(&mut self, name: String, meta: &Metadata) {

@@ -152,15 +152,15 @@ async fn a_listing_within_a_fence_tells_nothing_of_what_lies_outside() {
     symlink("../secret", at("model/folder")).unwrap();
     symlink("../secret/deep/key", at("model/file")).unwrap();
     let model = root.join("model").unwrap();
-    let outside = |name: &str| {
-        let kind = unreadable("is a link out of the folders that --allow names");
-        Entry { name: name.into(), size: 0, kind }
-    };
-    let expected = [outside("file"), outside("folder"), Entry::file("own/x", 2)];
+    let outside = "is a link to a folder outside of those that are allowed here, which is not followed";
+    let folder = Entry { name: "folder".into(), size: 0, kind: unreadable(outside) };
+    let expected = [Entry::file("file", 0), folder, Entry::file("own/x", 2)];
     let fenced = Local::within(Fence::new(std::slice::from_ref(&model)));
     let listed = fenced.list(&model).await.unwrap();
     let without_alias: Vec<Entry> = listed.into_iter().filter(|e| !matches!(e.kind, EntryKind::Alias(_))).collect();
     assert_eq!(without_alias, expected);
+    let refused = fenced.head(&model.join("file").unwrap()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotAllowed);
 }
 
 #[tokio::test]
