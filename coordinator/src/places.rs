@@ -45,12 +45,7 @@ fn decide(named: &[Named<'_>], kept: Option<(&str, &Place)>) -> Result<()> {
             return Err(Error::new(Kind::Usage, message).hint("write to another folder"));
         }
         for input in named.iter().filter(|n| n.purpose != Purpose::Output) {
-            let how = match output.place.relation(&input.place) {
-                Relation::Apart => continue,
-                Relation::Same => "is",
-                Relation::Inside => "lies in",
-                Relation::Around => "contains",
-            };
+            let Some(how) = overlap(&output.place, &input.place) else { continue };
             let message = format!("the output {} {how} the input {}", output.url, input.url);
             return Err(
                 Error::new(Kind::Usage, message).hint("write to another folder, neither in an input nor around one")
@@ -59,12 +54,7 @@ fn decide(named: &[Named<'_>], kept: Option<(&str, &Place)>) -> Result<()> {
     }
     let Some((url, kept)) = kept else { return Ok(()) };
     for place in named {
-        let how = match place.place.relation(kept) {
-            Relation::Apart => continue,
-            Relation::Same => "is",
-            Relation::Inside => "lies in",
-            Relation::Around => "contains",
-        };
+        let Some(how) = overlap(&place.place, kept) else { continue };
         let what = if place.purpose == Purpose::Output { "output" } else { "input" };
         let message =
             format!("the {what} {} {how} {url}, where the coordinator keeps its records (--state)", place.url);
@@ -73,6 +63,16 @@ fn decide(named: &[Named<'_>], kept: Option<(&str, &Place)>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// How one place overlaps another, as a verb.
+fn overlap(one: &Place, other: &Place) -> Option<&'static str> {
+    match one.relation(other) {
+        Relation::Apart => None,
+        Relation::Same => Some("is"),
+        Relation::Inside => Some("lies in"),
+        Relation::Around => Some("contains"),
+    }
 }
 
 #[cfg(test)]
