@@ -36,13 +36,13 @@ pub struct PieceRecord {
     pub length: u64,
     /// BLAKE3 chaining value.
     pub chaining: blake3::Hash,
-    /// Who made it. Not there in journals of before.
+    /// Who made it. Older journals do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<u64>,
-    /// Factors of which everything that was read is zero.
+    /// Factors whose values that were read are all zero.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zero: Vec<String>,
-    /// Factors of which it is not.
+    /// The other factors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live: Vec<String>,
 }
@@ -119,11 +119,11 @@ pub struct History {
     pub uploads: BTreeMap<u32, String>,
     /// Finished pieces, by task and piece.
     pub pieces: HashMap<(u32, u32), PieceRecord>,
-    /// Files of which an upload may have begun whose id nobody knows.
+    /// Files whose uploads may have begun without their ids being written down.
     pub unknown: BTreeSet<u32>,
     /// Uploads that a publication announced, whatever became of them: name, length in bytes, and id.
     pub announced: Vec<(String, u64, String)>,
-    /// Files of publication of which an upload may have begun whose id nobody knows.
+    /// Files of publication whose uploads may have begun without their ids being written down.
     pub unannounced: BTreeSet<String>,
     /// Workers that computed other bytes than two others.
     pub odd: BTreeSet<u64>,

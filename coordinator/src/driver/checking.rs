@@ -118,7 +118,7 @@ impl Driver {
             }
             Action::Odd { worker, check } => {
                 metrics::counter!("shardfuse_workers_odd_total").increment(1);
-                warn!(merge = %self.setup.label, %worker, part = self.name_of(check), "two other workers computed other bytes: nothing more goes to it");
+                warn!(merge = %self.setup.label, %worker, part = self.name_of(check), "it computed different bytes than two other workers; nothing more goes to it");
                 (self.notify)(Notice::SetAside { worker });
             }
             Action::End(verdict) => return Some(self.judge(verdict)),
@@ -152,7 +152,7 @@ impl Driver {
             Verdict::Lost { parts: lost, odd } => {
                 let named: Vec<String> = odd.iter().map(ToString::to_string).collect();
                 let message = format!(
-                    "worker {} computed other bytes than two others: {} of its parts must be made again",
+                    "worker {} computed different bytes than two other workers: {} of its parts must be made again",
                     named.join(" and "),
                     lost.len()
                 );
@@ -161,7 +161,7 @@ impl Driver {
                     odd: odd.into_iter().map(|worker| worker.0).collect(),
                 });
                 Err(Error::new(Kind::PartsLost, message).hint(
-                    "run the same command again: it goes on where it stopped, without that worker. Look at its memory",
+                    "run the same command again: it goes on where it stopped, without that worker. Test the memory of its machine",
                 ))
             }
             Verdict::Undecided { check, had, why } => {

@@ -85,7 +85,8 @@ pub struct Options {
     pub verify_parts: f64,
     /// One worker and one merge, nobody else will come: the merge ends when the worker cannot go on.
     pub alone: bool,
-    /// How long a merge lives of which every worker was set aside with the same failure.
+    /// How long a merge may go on after all its workers were set aside for the same failure, and how long a part waits for a
+    /// worker that may compute it again.
     pub patience: Duration,
     /// How often a running merge checks that no other coordinator has taken it over.
     pub watch_every: Duration,
