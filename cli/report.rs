@@ -69,7 +69,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // The flags could not be read, so the wish for JSON is looked for by hand.
-    let args: Vec<String> = std::env::args().collect();
+    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let json = args.iter().any(|a| a == "--error-format=json")
         || args.windows(2).any(|w| w[0] == "--error-format" && w[1] == "json");
     if json {

@@ -29,8 +29,9 @@ pub async fn run(args: Coordinator) -> Result<()> {
         return Err(Error::new(Kind::Usage, format!("--lease {} is shorter than {SHORTEST:?}", args.lease)));
     }
     let state = place(&args.state)?;
-    let allow = args.access.allowed()?;
-    let stores = Arc::new(args.access.open()?);
+    // The state may lie below a prefix that merges may use. No merge gets at it, by whatever link.
+    let allow = args.access.allowed()?.except(state.clone());
+    let stores = Arc::new(args.access.stores.open()?.only(&allow));
     let http = Http::bind(&args.http).await?;
     let health = Health::listen(args.health.as_deref()).await?;
     let (listener, security) = net::listen(&args.listen).await?;

@@ -137,5 +137,6 @@ pub fn remarks(report: &Report) -> Text {
     let mut out = list("conflict", &report.conflicts);
     out.append(list("warning", &report.warnings));
     out.append(list("note", &report.notes));
+    out.append(list("note", &report.stays().into_iter().collect::<Vec<_>>()));
     out
 }

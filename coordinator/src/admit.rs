@@ -16,7 +16,7 @@ use crate::failure::{io, location};
 use crate::hub::device::other_class;
 use crate::journal::{History, PieceRecord, Writer};
 use crate::places;
-use crate::state::{Claim, STATE, Standing, State, Taken, token};
+use crate::state::{self, Claim, STATE, Standing, State, Taken, token};
 use crate::{equal, publish};
 
 mod open;
@@ -95,6 +95,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options:
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
     store.check_output(&output).await.map_err(io)?;
+    refuse_links(&state::links(&*store, &output).await?, &plan, &output)?;
     if !options.single_coordinator && !store.conditional_puts(&output).await.map_err(io)? {
         return Err(Error::new(
             Kind::Unsupported,
@@ -120,6 +121,21 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options:
         Kind::OutputBusy,
         format!("other coordinators begin and end merges in {} again and again", admission.output),
     ))
+}
+
+/// Refuses an output in which a file of the plan would be written through a link to a folder.
+fn refuse_links(links: &[String], plan: &Plan, output: &Location) -> Result<()> {
+    for file in plan.output.names() {
+        if let Some(link) = links.iter().find(|link| file.strip_prefix(*link).is_some_and(|rest| rest.starts_with('/')))
+        {
+            return Err(Error::new(
+                Kind::UnsafePath,
+                format!("{output}/{link} is a link to a folder, and {file} of the output would be written through it"),
+            )
+            .hint("remove the link, or choose another folder"));
+        }
+    }
+    Ok(())
 }
 
 struct Admission<'a> {

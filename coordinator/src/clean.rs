@@ -11,7 +11,7 @@ use shardfuse_store::{ErrorKind, Location, Stores, UploadId};
 use crate::admit::Ready;
 use crate::failure::{io, join};
 use crate::journal::{self, History, Record, Writer};
-use crate::state::{Standing, State, now};
+use crate::state::{self, Standing, State, now};
 
 pub(crate) mod remove;
 
@@ -64,6 +64,7 @@ impl Leftovers {
 /// Looks at what a merge left in an output. Changes nothing.
 pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     let store = stores.open(output);
+    state::links(&*store, output).await?;
     let state = State::of(Arc::clone(&store), output)?;
     let objects = store.list(&state.at).await.map_err(io)?;
     let mut found = Leftovers {

@@ -10,7 +10,7 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::place::Relation;
 use shardfuse_store::{Location, Place, Stores};
 
-use crate::failure::{io, location};
+use crate::failure::{io, join, location};
 use crate::state::STATE;
 
 /// A place of a spec, or the coordinator's own.
@@ -34,7 +34,39 @@ pub async fn check(stores: &Stores, spec: &MergeSpec, kept: Option<&Location>) -
         Some(at) => Some((at.to_string(), stores.place(at).await.map_err(io)?)),
         None => None,
     };
-    decide(&named, kept.as_ref().map(|(url, place)| (url.as_str(), place)))
+    let kept = kept.as_ref().map(|(url, place)| (url.as_str(), place));
+    decide(&named, kept)?;
+    for input in named.iter().filter(|n| n.purpose != Purpose::Output) {
+        links(stores, input, &named, kept).await?;
+    }
+    Ok(())
+}
+
+/// Refuses an input that links to an output, or to a folder around or in one, or to what the coordinator keeps: a listing of
+/// the input goes through the link. Links behind links are looked at too, each folder once.
+async fn links(stores: &Stores, input: &Named<'_>, named: &[Named<'_>], kept: Option<(&str, &Place)>) -> Result<()> {
+    let mut seen: Vec<Place> = Vec::new();
+    let mut waiting = vec![location(input.url)?];
+    while let Some(folder) = waiting.pop() {
+        for name in stores.open(&folder).links(&folder).await.map_err(io)? {
+            let at = join(&folder, &name)?;
+            let url = at.to_string();
+            let place = stores.place(&at).await.map_err(io)?;
+            if seen.contains(&place) {
+                continue;
+            }
+            let outputs = named.iter().filter(|n| n.purpose == Purpose::Output).map(|n| (n.url, &n.place));
+            for (other, theirs) in outputs.chain(kept) {
+                if overlap(&place, theirs).is_some() {
+                    let message = format!("the input {} links to {other}, by {url}", input.url);
+                    return Err(Error::new(Kind::Usage, message).hint("remove the link, or write to another folder"));
+                }
+            }
+            seen.push(place);
+            waiting.push(at);
+        }
+    }
+    Ok(())
 }
 
 fn decide(named: &[Named<'_>], kept: Option<(&str, &Place)>) -> Result<()> {

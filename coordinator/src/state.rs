@@ -33,6 +33,24 @@ const FORMAT: u32 = 1;
 /// The largest state object that is read, in bytes. A plan is by far the largest.
 const MAX_OBJECT: u64 = 1 << 30;
 
+/// Refuses an output whose state is, or holds, a link to a folder: what a coordinator writes and removes there would be
+/// somebody else's. Returns the other links to folders in the output.
+///
+/// # Errors
+/// `UnsafePath` with the link.
+pub async fn links(store: &dyn Store, output: &Location) -> Result<Vec<String>> {
+    let links = store.links(output).await.map_err(io)?;
+    let of_state = |name: &&String| *name == STATE || name.starts_with(&format!("{STATE}/"));
+    match links.iter().find(of_state) {
+        Some(link) => Err(Error::new(
+            Kind::UnsafePath,
+            format!("{output}/{link} is a link to a folder: the state of a merge holds no links"),
+        )
+        .hint("remove the link")),
+        None => Ok(links),
+    }
+}
+
 /// What an epoch object says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {

@@ -19,7 +19,11 @@ use crate::location::{Location, Scheme};
 /// # Ok::<(), shardfuse_store::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allow(Rule);
+pub struct Allow {
+    rule: Rule,
+    /// A folder in which no file is touched, although the rule covers it.
+    closed: Option<Location>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
@@ -32,7 +36,7 @@ enum Rule {
 impl Allow {
     /// No limits, for a command that a user runs for himself.
     pub fn everything() -> Self {
-        Self(Rule::Everything)
+        Self { rule: Rule::Everything, closed: None }
     }
 
     /// Only what is one of these places or lies below one.
@@ -40,15 +44,25 @@ impl Allow {
     /// With no prefix at all everything is allowed but `file://` and `http://`: the one would show the machine's own
     /// files to a submitter, the other its network.
     pub fn prefixes(prefixes: Vec<Location>) -> Self {
-        match prefixes.is_empty() {
-            true => Self(Rule::Remote),
-            false => Self(Rule::Prefixes(prefixes)),
-        }
+        let rule = if prefixes.is_empty() { Rule::Remote } else { Rule::Prefixes(prefixes) };
+        Self { rule, closed: None }
+    }
+
+    /// The same without a folder: what a coordinator keeps for itself may lie below a prefix. [`Stores::only`](crate::Stores::only)
+    /// holds files to it, by where they really lie; [`Self::check`] goes by the prefixes alone.
+    #[must_use]
+    pub fn except(self, closed: Location) -> Self {
+        Self { closed: Some(closed), ..self }
+    }
+
+    /// The folder that stays closed.
+    pub(crate) fn closed(&self) -> Option<&Location> {
+        self.closed.as_ref()
     }
 
     /// The prefixes; `None` without limits. The list is empty where every store but files and plain http is allowed.
     pub(crate) fn limits(&self) -> Option<&[Location]> {
-        match &self.0 {
+        match &self.rule {
             Rule::Everything => None,
             Rule::Remote => Some(&[]),
             Rule::Prefixes(prefixes) => Some(prefixes),
@@ -57,7 +71,7 @@ impl Allow {
 
     /// Refuses a place that is not allowed (`NotAllowed`).
     pub fn check(&self, at: &Location) -> Result<()> {
-        let allowed = match &self.0 {
+        let allowed = match &self.rule {
             Rule::Everything => return Ok(()),
             Rule::Remote => match at.scheme() {
                 scheme @ (Scheme::File | Scheme::Http) => format!("{scheme}:// is not, without a prefix that names it"),

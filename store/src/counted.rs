@@ -117,6 +117,10 @@ impl Store for Counted {
         counted(dir, "list", self.inner.list(dir)).await
     }
 
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        counted(dir, "list", self.inner.links(dir)).await
+    }
+
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
         let length = bytes.len();
         counted(at, "put", self.inner.put(at, bytes)).await?;

@@ -138,6 +138,10 @@ impl Store for Faulty {
         self.call(Operation::List, dir, self.inner.list(dir)).await
     }
 
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        self.inner.links(dir).await
+    }
+
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
         self.call(Operation::Put, at, self.inner.put(at, bytes)).await
     }

@@ -85,7 +85,7 @@ impl Stores {
     pub fn only(self, allow: &Allow) -> Self {
         let (Objects::Buckets(buckets), Some(prefixes)) = (&self.objects, allow.limits()) else { return self };
         let reach = buckets.reach(prefixes);
-        let fence = Fence::new(prefixes);
+        let fence = Fence::new(prefixes).closing(allow.closed());
         Self {
             files: Arc::new(Counted::new(Arc::new(Local::within(fence)))),
             web: buckets.web(reach.clone()),

@@ -112,6 +112,10 @@ impl Store for Retrying {
         self.call(dir, "list", || self.inner.list(dir)).await
     }
 
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        self.call(dir, "list", || self.inner.links(dir)).await
+    }
+
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
         self.call(at, "put", || self.inner.put(at, bytes.clone())).await
     }

@@ -154,6 +154,13 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// ([`EntryKind`]).
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>>;
 
+    /// The links to folders below a folder, by name, at any depth. None of them is followed. Only a file system has any. A
+    /// decorator passes the call on.
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        let _ = dir;
+        Ok(Vec::new())
+    }
+
     /// Writes an object, replacing an older one in one step. Folders on the way are made.
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()>;
 

@@ -97,6 +97,10 @@ impl Store for Throttled {
         self.inner.list(dir).await
     }
 
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        self.inner.links(dir).await
+    }
+
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
         self.inner.put(at, bytes).await
     }

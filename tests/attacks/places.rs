@@ -227,6 +227,35 @@ fn links_lead_to_allowed_places_only() {
 }
 
 #[test]
+fn no_merge_gets_at_what_the_coordinator_keeps_by_a_link() {
+    let mut fleet = Fleet::new();
+    // The state lies below what merges may use, as the documents have it.
+    fleet.coordinator(&[""]);
+    fleet.worker("worker", &[""]);
+    let state = fleet.path("state");
+    let key = std::fs::read(state.join("session-key")).unwrap();
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, fleet.path(name)).unwrap();
+    for name in ["models/file", "models/folder"] {
+        std::fs::create_dir(fleet.path(name)).unwrap();
+        for file in walk(&fleet.path("models/base")) {
+            std::fs::copy(&file, fleet.path(name).join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    link("../../state/session-key", "models/file/notes.txt");
+    link("../../state", "models/folder/more");
+    for (base, expected) in [("models/file", (3, "not_allowed")), ("models/folder", (2, "usage"))] {
+        let (code, kind, text) = refusal(&fleet, base, "outputs/x");
+        assert_eq!((code, kind.as_str()), expected, "{base}: {text}");
+    }
+    assert!(!walk(&fleet.path("outputs")).iter().any(|path| std::fs::read(path).is_ok_and(|bytes| bytes == key)));
+    assert_eq!(std::fs::read(state.join("session-key")).unwrap(), key);
+    let more = ["--wait", "--quiet"];
+    let good = fleet.submit(&fleet.url("models/base"), &fleet.url("models/lora"), &fleet.url("outputs/good"), &more);
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    fleet.assert_well();
+}
+
+#[test]
 fn a_worker_reads_no_file_behind_a_link_that_its_own_list_does_not_cover() {
     let mut fleet = Fleet::new();
     std::os::unix::fs::symlink("../private", fleet.path("models/link")).unwrap();

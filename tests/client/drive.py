@@ -130,7 +130,7 @@ def reflection(fleet, channel):
     services = set(database.get_services())
     assert {"shardfuse.v1.Merges", "shardfuse.v1.Work", "grpc.health.v1.Health"} <= services, services
     merges = DescriptorPool(database).FindServiceByName("shardfuse.v1.Merges")
-    assert {m.name for m in merges.methods} == {"Plan", "Submit", "Get", "List", "Watch", "Cancel"}
+    assert {m.name for m in merges.methods} == {"Plan", "Submit", "Get", "List", "Watch", "Cancel", "Retry"}
     tls = ["-cacert", fleet.tls / "ca.pem", "-cert", fleet.tls / "submitter.pem", "-key", fleet.tls / "submitter.key"]
     command = [GRPCURL, *map(str, tls), f"localhost:{fleet.port}"]
     listed = subprocess.run([*command, "list"], capture_output=True, text=True, check=True).stdout.split()

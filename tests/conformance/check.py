@@ -132,9 +132,12 @@ def compare_files(case: Case, output: Path) -> list[str]:
             problems.append(f"{name} was not copied")
         elif (output / name).read_bytes() != file.read_bytes():
             problems.append(f"{name} differs from {file.parent.name}/{name}")
+    hidden = {file.name for file in case.base.iterdir() if file.is_file() and file.name.startswith(".")}
     for file in sorted(output.iterdir()):
         known = (
-            file.name in source.keys() | folders | OWN or file.name == "model.safetensors" or SHARD.fullmatch(file.name)
+            file.name in source.keys() | folders | hidden | OWN
+            or file.name == "model.safetensors"
+            or SHARD.fullmatch(file.name)
         )
         if not known and not (file.name == "README.md" and file.is_file()):
             problems.append(f"left behind: {file.name}")

@@ -183,6 +183,105 @@ fn hard_links_to_the_files_of_the_base_are_replaced_and_the_base_stays() {
 }
 
 /// `shardfuse job`, alone.
+/// What is there of a bystander that a link leads to.
+fn bystander(models: &Models) -> BTreeMap<String, Vec<u8>> {
+    std::fs::create_dir_all(models.at("bystander/inner")).unwrap();
+    for name in ["config.json", "plan", "inner/x"] {
+        std::fs::write(models.at("bystander").join(name), name).unwrap();
+    }
+    everything(&models.at("bystander"))
+}
+
+#[test]
+fn a_link_in_the_state_of_a_merge_is_refused_and_nothing_behind_it_is_removed() {
+    let models = Models::new();
+    let before = bystander(&models);
+    for (link, target) in [
+        (".shardfuse/journal", "../../bystander"),
+        (".shardfuse/epoch", "../../bystander"),
+        (".shardfuse/deep/er", "../../../bystander"),
+        (".shardfuse", "../bystander"),
+    ] {
+        std::fs::create_dir_all(models.at("out").join(link).parent().unwrap()).unwrap();
+        symlink(target, models.at("out").join(link)).unwrap();
+        let mut clean = command();
+        clean.arg("clean").arg(models.at("out")).args(["--yes", "--error-format", "json"]);
+        for tried in [
+            &mut models.merge("base", "adapter", "out", &[]),
+            &mut models.merge("base", "adapter", "out", &["--force", "--restart"]),
+            &mut clean,
+        ] {
+            let (code, kind, text) = fail(tried);
+            assert_eq!((code, kind.as_str()), (3, "unsafe_path"), "{link}: {text}");
+            assert!(text.contains(&format!("out/{link} is a link to a folder")), "{text}");
+            assert!(everything(&models.at("bystander")) == before, "{link}: something behind the link changed");
+        }
+        std::fs::remove_dir_all(models.at("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_file_of_the_output_is_not_written_through_a_link_to_a_folder() {
+    let models = Models::new();
+    let before = bystander(&models);
+    std::fs::create_dir(models.at("base/2_Dense")).unwrap();
+    std::fs::write(models.at("base/2_Dense/config.json"), "{}").unwrap();
+    let inputs = models.inputs();
+    std::fs::create_dir(models.at("out")).unwrap();
+    for target in ["../bystander", "../base"] {
+        symlink(target, models.at("out/2_Dense")).unwrap();
+        let (code, kind, text) = fail(&mut models.merge("base", "adapter", "out", &["--force"]));
+        assert_eq!((code, kind.as_str()), (3, "unsafe_path"), "{text}");
+        assert!(text.contains("2_Dense/config.json of the output would be written through it"), "{text}");
+        assert!(everything(&models.at("bystander")) == before && models.inputs() == inputs, "{target}");
+        std::fs::remove_file(models.at("out/2_Dense")).unwrap();
+    }
+    // A link that no file of the output goes through stays, and so does what it leads to.
+    symlink("../bystander", models.at("out/mine")).unwrap();
+    succeed(&mut models.merge("base", "adapter", "out", &["--force"]));
+    assert!(everything(&models.at("bystander")) == before);
+    assert!(models.at("out/mine").is_symlink() && models.at("out/2_Dense/config.json").is_file());
+}
+
+#[test]
+fn an_input_that_links_to_the_output_or_around_it_is_refused() {
+    let models = Models::new();
+    std::fs::create_dir_all(models.at("runs/o")).unwrap();
+    std::fs::create_dir(models.at("side")).unwrap();
+    symlink("../runs", models.at("side/on")).unwrap();
+    for (link, target) in [("base/outl", "../runs/o"), ("base/outl", "../runs"), ("adapter/x", "../side")] {
+        symlink(target, models.at(link)).unwrap();
+        let (code, kind, text) = fail(&mut models.merge("base", "adapter", "runs/o", &[]));
+        assert_eq!((code, kind.as_str()), (2, "usage"), "{link} {target}: {text}");
+        assert!(text.contains("links to") && text.contains("runs/o"), "{text}");
+        std::fs::remove_file(models.at(link)).unwrap();
+    }
+    // A link to somewhere else travels as the folder that it leads to.
+    bystander(&models);
+    symlink("../bystander", models.at("base/more")).unwrap();
+    succeed(&mut models.merge("base", "adapter", "runs/o", &[]));
+    assert!(models.at("runs/o/more/inner/x").is_file());
+}
+
+#[test]
+fn an_output_that_is_a_link_to_nothing_is_named() {
+    let models = Models::new();
+    symlink("nowhere/merged", models.at("dangling")).unwrap();
+    let (code, _, text) = fail(&mut models.merge("base", "adapter", "dangling", &[]));
+    assert!(code != 0 && text.contains("is a link to nowhere/merged, which is not there"), "{code} {text}");
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_a_usage_error() {
+    use std::os::unix::ffi::OsStrExt;
+    for flags in [&[][..], &["--error-format", "json"]] {
+        let mut command = command();
+        command.arg(std::ffi::OsStr::from_bytes(b"o\xff")).args(flags);
+        let output = run(&mut command);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
 fn job(base: &Path, adapter: &Path, output: &Path) -> Command {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = command();

@@ -20,7 +20,7 @@ use super::read;
 use crate::failure::{io, join};
 use crate::journal::{self, History};
 use crate::publish;
-use crate::state::{Claim, State, Taken};
+use crate::state::{Claim, State, Taken, links};
 use crate::tombstone;
 
 /// Objects that are looked at or removed at a time.
@@ -31,6 +31,7 @@ const BY_NAME: [&str; 3] = ["header", "measured", "upload"];
 /// Removes a state with its uploads, whoever made it. A coordinator that is still at work is told first, by an epoch above
 /// its own.
 pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
+    links(&*state.store, output).await?;
     let Ok(epochs) = state.epochs().await else {
         // An epoch that this version cannot read is no reason to keep what is to go.
         state.delete("plan").await?;

@@ -213,7 +213,8 @@ impl Job {
             Ok::<_, Error>((plan, report, self.class().await?))
         };
         let (plan, report, class) = self.unless_halted(planned).await??;
-        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes);
+        let stays = report.stays();
+        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes).chain(stays);
         let remarks = bounded::remarks(remarks, REMARKS, REMARK);
         self.tell.say(What::Planned { plan: plan.digest(), remarks });
         let options = admit::Options {

@@ -72,6 +72,15 @@ pub struct Output {
     pub config: SmallFile,
 }
 
+impl Output {
+    /// The names of all files but the manifest.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let weights = self.files.iter().map(|file| file.name.as_str());
+        let sidecars = self.sidecars.iter().map(|(name, _)| name.as_str());
+        weights.chain(sidecars).chain(self.index.iter().map(|(name, _)| name.as_str())).chain(["config.json"])
+    }
+}
+
 /// Lays the tensors out and writes what goes beside them.
 pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, built: &mut Built) -> Result<Output> {
     let groups = match spec.max_shard_size {

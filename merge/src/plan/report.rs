@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::config::AdapterConfig;
 use crate::adapter::resolve::{Change, Resolved};
-use crate::checkpoint::files::FileFate;
+use crate::checkpoint::files::{Fate, FileFate};
 
 /// One adapter of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +110,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// One line on the files of the inputs that the output does not get; `None` if it gets all of them.
+    pub fn stays(&self) -> Option<String> {
+        let of_adapters = self.adapters.iter().flat_map(|a| &a.files);
+        let all = self.base_files.iter().chain(of_adapters).chain(&self.tokenizer_files);
+        let stays: Vec<&FileFate> = all.filter(|file| file.fate == Fate::Stays).collect();
+        let largest = stays.iter().max_by_key(|file| file.size)?;
+        let count: u64 = stays.iter().map(|file| file.files).sum();
+        let files = if count == 1 {
+            "1 file of the inputs stays".to_owned()
+        } else {
+            format!("{count} files of the inputs stay")
+        };
+        Some(format!("{files} behind, the largest is {}; shardfuse plan lists each with its reason", largest.name))
+    }
+
     pub(super) fn warn(&mut self, text: String) {
         self.warnings.push(text);
     }
@@ -120,5 +135,27 @@ impl Report {
 
     pub(super) fn conflict(&mut self, text: String) {
         self.conflicts.push(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_on_files_that_stay_counts_them_and_names_the_largest() {
+        let file = |name: &str, size: u64, files: u64, fate: Fate| FileFate {
+            name: name.to_owned(),
+            size,
+            files,
+            fate,
+            why: String::new(),
+        };
+        let mut report = Report { base_files: vec![file("README.md", 900, 1, Fate::Travels)], ..Report::default() };
+        assert_eq!(report.stays(), None);
+        report.tokenizer_files = vec![file("x", 5, 1, Fate::Stays)];
+        assert!(report.stays().unwrap().starts_with("1 file of the inputs stays behind, the largest is x;"));
+        report.base_files.push(file("onnx/", 70, 3, Fate::Stays));
+        assert!(report.stays().unwrap().starts_with("4 files of the inputs stay behind, the largest is onnx/;"));
     }
 }

@@ -18,18 +18,28 @@ use crate::location::Location;
 
 /// The folders that files must lie in, if there is a limit.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fence(Option<Arc<[PathBuf]>>);
+pub(crate) struct Fence {
+    prefixes: Option<Arc<[PathBuf]>>,
+    /// A folder that stays closed although a prefix covers it.
+    closed: Option<Arc<Path>>,
+}
 
 impl Fence {
     /// A fence around those of the prefixes that are files.
     pub(crate) fn new(prefixes: &[Location]) -> Self {
-        Self(Some(prefixes.iter().filter_map(Location::local_path).map(Path::to_owned).collect()))
+        let prefixes = prefixes.iter().filter_map(Location::local_path).map(Path::to_owned).collect();
+        Self { prefixes: Some(prefixes), closed: None }
+    }
+
+    /// The same, with a folder that stays closed.
+    pub(crate) fn closing(self, closed: Option<&Location>) -> Self {
+        Self { closed: closed.and_then(Location::local_path).map(Arc::from), ..self }
     }
 
     /// Refuses an open file that lies outside (`NotAllowed`).
     pub(super) fn check_open(&self, at: &Location, file: impl AsFd) -> Result<()> {
-        match &self.0 {
-            Some(prefixes) => check(prefixes, at, &real(at, file)?),
+        match &self.prefixes {
+            Some(prefixes) => self.check(prefixes, at, &real(at, file)?),
             None => Ok(()),
         }
     }
@@ -56,28 +66,42 @@ impl Fence {
 
     /// The same for any path; `at` is what the error names.
     pub(super) fn check_path(&self, at: &Location, place: &Path) -> Result<()> {
-        let Some(prefixes) = &self.0 else { return Ok(()) };
+        let Some(prefixes) = &self.prefixes else { return Ok(()) };
         let nearest = folder::nearest_existing(place);
         let open = rustix::fs::open(nearest, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::io(at, "cannot open its folder", e))?;
         let rest = place.strip_prefix(nearest).unwrap_or(Path::new(""));
-        check(prefixes, at, &real(at, open)?.join(rest))
+        self.check(prefixes, at, &real(at, open)?.join(rest))
     }
-}
 
-fn check(prefixes: &[PathBuf], at: &Location, real: &Path) -> Result<()> {
-    for prefix in prefixes {
-        // Looked up each time: a prefix may be made, or moved to another disk, while the process runs.
-        let resolved = identity::resolve(prefix).map_err(|e| Error::io(prefix.display(), "cannot look it up", e))?;
-        if real.starts_with(resolved.path()) {
-            return Ok(());
+    fn check(&self, prefixes: &[PathBuf], at: &Location, real: &Path) -> Result<()> {
+        // Looked up each time: a folder may be made, or moved to another disk, while the process runs.
+        let covers = |folder: &Path| -> Result<bool> {
+            let resolved =
+                identity::resolve(folder).map_err(|e| Error::io(folder.display(), "cannot look it up", e))?;
+            Ok(real.starts_with(resolved.path()))
+        };
+        if let Some(closed) = &self.closed
+            && covers(closed)?
+        {
+            let message = format!(
+                "really lies at {}, in {}, which the coordinator keeps for itself",
+                real.display(),
+                closed.display()
+            );
+            return Err(Error::new(ErrorKind::NotAllowed, at, message));
         }
+        for prefix in prefixes {
+            if covers(prefix)? {
+                return Ok(());
+            }
+        }
+        let named: Vec<String> = prefixes.iter().map(|prefix| prefix.display().to_string()).collect();
+        let allowed = if named.is_empty() { "no folder".to_owned() } else { named.join(", ") };
+        let message = format!("really lies at {}; allowed is {allowed}", real.display());
+        Err(Error::new(ErrorKind::NotAllowed, at, message)
+            .with_hint("links may lead to other allowed places only; name the folder with --allow"))
     }
-    let named: Vec<String> = prefixes.iter().map(|prefix| prefix.display().to_string()).collect();
-    let allowed = if named.is_empty() { "no folder".to_owned() } else { named.join(", ") };
-    let message = format!("really lies at {}; allowed is {allowed}", real.display());
-    Err(Error::new(ErrorKind::NotAllowed, at, message)
-        .with_hint("links may lead to other allowed places only; name the folder with --allow"))
 }
 
 /// The path that the system has for an open file.

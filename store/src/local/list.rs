@@ -23,7 +23,7 @@ use crate::store::{Entry, EntryKind};
 /// How many links to folders may follow one another on a path.
 const MAX_LINKS: usize = 16;
 /// The most entries of one listing. A link to the root of a disk would not end before memory does.
-const MAX_ENTRIES: usize = 1_000_000;
+pub(super) const MAX_ENTRIES: usize = 1_000_000;
 
 /// Lists a folder. One that does not exist is empty.
 pub(super) fn list(fence: &Fence, dir: &Location) -> Result<Vec<Entry>> {

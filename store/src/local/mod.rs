@@ -44,6 +44,7 @@ mod fence;
 mod folder;
 mod handles;
 mod identity;
+mod links;
 mod list;
 mod mount;
 mod read;
@@ -178,6 +179,14 @@ impl Store for Local {
         self.run(dir, |local, dir| {
             local.fence.check_folder(dir)?;
             list::list(&local.fence, dir)
+        })
+        .await
+    }
+
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        self.run(dir, |local, dir| {
+            local.fence.check_folder(dir)?;
+            links::links(dir)
         })
         .await
     }

@@ -49,8 +49,13 @@ const SHARED: [u32; 15] = [
     0x2003_0528,
 ];
 
-/// Refuses an output on an object store that is mounted as a file system.
+/// Refuses an output that cannot be a folder, and one on an object store that is mounted as a file system.
 pub(super) fn check_output(dir: &Location) -> Result<()> {
+    let place = path(dir)?;
+    if let (Ok(target), Err(_)) = (fs::read_link(place), fs::metadata(place)) {
+        let message = format!("is a link to {}, which is not there", target.display());
+        return Err(Error::new(ErrorKind::Permanent, dir, message).with_hint("make that folder, or remove the link"));
+    }
     let nearest = folder::nearest_existing(path(dir)?);
     let real = fs::canonicalize(nearest).map_err(|e| Error::io(dir, "cannot resolve", e))?;
     let mounts = table();

@@ -36,13 +36,13 @@ pub(super) fn read(local: &Local, at: &Location, offset: u64, mut buf: Vec<u8>, 
         return Ok(buf);
     };
     let path = path(at)?;
-    let result = match handles.find(path, pin) {
-        Some(file) => fill_pinned(at, &file, &mut buf, offset, pin).map(|()| file),
-        None => {
-            let file = open_regular(fence, at)?;
-            fill_pinned(at, &file, &mut buf, offset, pin).map(|()| Arc::new(file))
-        }
+    // A file that was replaced by an equal copy has the same pin: what is open is looked up by its name again.
+    let open = handles.find(path, pin).filter(|file| check_pin(at, file, pin).is_ok());
+    let file = match open {
+        Some(file) => file,
+        None => Arc::new(open_regular(fence, at)?),
     };
+    let result = fill_pinned(at, &file, &mut buf, offset, pin).map(|()| file);
     match result {
         Ok(file) => {
             handles.keep(path, pin, file);

@@ -111,6 +111,27 @@ async fn links_to_files_are_listed_as_files_and_broken_ones_with_their_target() 
     assert!(dir.path().join("blobs/abc").exists(), "links are removed, not followed");
 }
 
+/// As `cp -a` and `rsync -a` make it: equal size and time, and another file.
+#[tokio::test]
+async fn a_file_that_an_equal_copy_replaced_is_read_by_its_name() {
+    let (dir, root) = place();
+    let (at, file) = (root.join("x").unwrap(), dir.path().join("x"));
+    let store = Local::new();
+    let write = |path: &Path| {
+        fs::write(path, "equal").unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    write(&file);
+    let pin = store.head(&at).await.unwrap().pin;
+    store.read(&at, 0, vec![0; 5], Some(&pin)).await.unwrap();
+    write(&dir.path().join("copy"));
+    fs::rename(dir.path().join("copy"), &file).unwrap();
+    assert_eq!(store.read(&at, 0, vec![0; 5], Some(&pin)).await.unwrap(), b"equal");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(store.read(&at, 0, vec![0; 5], Some(&pin)).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
 fn unreadable(why: &str) -> EntryKind {
     EntryKind::Unreadable(why.to_owned())
 }
