@@ -1,7 +1,8 @@
 //! Open files kept for the next ranged read of the same version.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,6 +39,13 @@ impl Handles {
         while open.len() > LIMIT {
             open.pop_front();
         }
+    }
+
+    /// Closes the handles of a path that are not of this file.
+    pub(super) fn forget_others(&self, path: &Path, file: &Metadata) {
+        let is_it = |h: &Handle| h.file.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (file.dev(), file.ino()));
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|h| h.path != path || is_it(h));
     }
 
     /// Closes the handles of a path and of everything below it: a deleted file keeps its space while it is open, and

@@ -6,19 +6,23 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Fence, Local, check_regular, open_regular, path, stat};
+use super::{Local, check_regular, open_regular, path, stat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
 use crate::store::Meta;
 
-pub(super) fn head(fence: &Fence, at: &Location) -> Result<Meta> {
+/// Looks a file up. A merge that is planned does so for each of its inputs, and reads the file that has the name now: an
+/// older one that is still open is closed, since an equal copy (`cp -a`) has the same pin.
+pub(super) fn head(local: &Local, at: &Location) -> Result<Meta> {
+    let Local { handles, fence } = local;
     // Opened in order to look it up, not to read it: what is judged is what the fence has seen.
     let open = rustix::fs::open(path(at)?, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| Error::io(at, "cannot look up", e))?;
     fence.check_open(at, &open)?;
     let meta = stat(at, &File::from(open))?;
     check_regular(at, &meta)?;
+    handles.forget_others(path(at)?, &meta);
     Ok(Meta { size: meta.len(), pin: pin_of(&meta) })
 }
 
@@ -36,9 +40,7 @@ pub(super) fn read(local: &Local, at: &Location, offset: u64, mut buf: Vec<u8>, 
         return Ok(buf);
     };
     let path = path(at)?;
-    // A file that was replaced by an equal copy has the same pin: what is open is looked up by its name again.
-    let open = handles.find(path, pin).filter(|file| check_pin(at, file, pin).is_ok());
-    let file = match open {
+    let file = match handles.find(path, pin) {
         Some(file) => file,
         None => Arc::new(open_regular(fence, at)?),
     };
