@@ -167,7 +167,7 @@ impl Store for Local {
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {
-        self.run(at, |local, at| read::head(local, at)).await
+        self.run(at, read::head).await
     }
 
     async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
