@@ -57,6 +57,13 @@ fn what_python_refuses_is_refused() {
 }
 
 #[test]
+fn a_float_is_kept_as_text_only_if_it_is_one_and_too_large() {
+    assert!(read("1.5").is_number() && read("1e300").is_number());
+    assert!(read("1e999").is_string());
+    assert!(parse("c", b".1e999").is_err(), "JSON has no number that begins with a point");
+}
+
+#[test]
 fn a_tree_far_larger_than_its_text_is_refused_before_it_is_built() {
     let list = format!("[{}0]", "0,".repeat(1 << 20));
     let objects = format!("[{}{{}}]", "{\"\":0},".repeat(1 << 20));
