@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use shardfuse_merge::plan::recipe::DoraNorm;
-use shardfuse_merge::plan::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::recipe::DoraNorm;
+use shardfuse_merge::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
 use shardfuse_worker::device::{Choice, Limits};

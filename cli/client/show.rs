@@ -1,7 +1,7 @@
 //! A coordinator's merge, for people and for programs.
 
 use serde_json::{Value, json as value};
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_proto::v1::{self, MergeState};
 
 use crate::size;

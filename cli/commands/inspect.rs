@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shardfuse_coordinator::inspect::{self, Folder, Objects};
 use shardfuse_merge::checkpoint::files::Asked;
 use shardfuse_merge::checkpoint::header::TensorEntry;
-use shardfuse_merge::plan::inventory::Source;
+use shardfuse_merge::inventory::Source;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Location, Stores};
 

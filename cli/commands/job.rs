@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use shardfuse_coordinator::hub::{self, Farewell, Stage, Submission, View};
 use shardfuse_coordinator::service::WorkService;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Allow, Location, Stores};
 use shardfuse_worker::device::{CPU_CLASS, Device};
@@ -273,11 +273,11 @@ mod tests {
     fn a_pod_may_do_what_its_spec_names() {
         let spec = MergeSpec {
             base: "s3://models/base".into(),
-            lora: vec![shardfuse_merge::plan::spec::LoraSpec { path: "s3://adapters/a".into(), weight: 1.0 }],
+            lora: vec![shardfuse_merge::spec::LoraSpec { path: "s3://adapters/a".into(), weight: 1.0 }],
             output: "file:///out/merged".into(),
             dtype: Default::default(),
             max_shard_size: None,
-            part_size: shardfuse_merge::plan::spec::DEFAULT_PART_SIZE,
+            part_size: shardfuse_merge::spec::DEFAULT_PART_SIZE,
             dora_norm: Default::default(),
             partial_weight: false,
             tokenizer: Default::default(),

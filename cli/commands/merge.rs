@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shardfuse_coordinator::{Admitted, Options, Summary, admit, planning};
-use shardfuse_merge::plan::manifest;
-use shardfuse_merge::plan::manifest::Manifest;
+use shardfuse_merge::output::manifest;
+use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_worker::device::{CPU_CLASS, Device};

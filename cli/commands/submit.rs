@@ -1,6 +1,6 @@
 //! `shardfuse submit`, and `shardfuse merge --coordinator`.
 
-use shardfuse_merge::plan::manifest;
+use shardfuse_merge::output::manifest;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, MergeState};
 

@@ -8,8 +8,8 @@ use shardfuse_coordinator::inspect::{self, read_weights};
 use shardfuse_coordinator::{publish, tombstone};
 use shardfuse_merge::checkpoint::index::{Index, MAX_INDEX};
 use shardfuse_merge::checkpoint::sidecar;
+use shardfuse_merge::output::manifest::{MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::manifest::{MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, Store, Stores};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use shardfuse_merge::plan::spec::DEFAULT_PART_SIZE;
+use shardfuse_merge::spec::DEFAULT_PART_SIZE;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_worker::device::Device;
 use shardfuse_worker::spot::Notice;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use shardfuse_merge::Result;
 use shardfuse_merge::fuse::exact;
-use shardfuse_merge::plan::inventory::Source;
-use shardfuse_merge::plan::recipe::{DoraNorm, Factor, Fuse, LowRank, MeasureId, Norm, Op, Step, matrix};
+use shardfuse_merge::inventory::Source;
+use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, MeasureId, Norm, Op, Step, matrix};
 
 use super::reader::Reader;
 
@@ -172,7 +172,7 @@ fn transposed(block: &[f64], cols: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use shardfuse_merge::Dtype;
-    use shardfuse_merge::plan::inventory::ObjectId;
+    use shardfuse_merge::inventory::ObjectId;
 
     use super::*;
 

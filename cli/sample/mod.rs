@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::fuse::{decode_f64, exact::ulp_error};
+use shardfuse_merge::output::OutputFile;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::output::OutputFile;
-use shardfuse_merge::plan::recipe::{Placed, Recipe, matrix};
+use shardfuse_merge::recipe::{Placed, Recipe, matrix};
 use shardfuse_merge::{Dtype, Error, Kind, Result};
 use shardfuse_store::{Location, Stores};
 

@@ -2,9 +2,9 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::fuse::decode_f64;
+use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::inventory::Source;
-use shardfuse_merge::plan::recipe::Placed;
+use shardfuse_merge::recipe::Placed;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Stores};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use shardfuse_merge::output::manifest::{MANIFEST, Manifest};
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::manifest::{MANIFEST, Manifest};
 use shardfuse_merge::plan::task::{Measured, Task, tasks};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Stores, UploadId};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use shardfuse_merge::output::manifest::MANIFEST;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::manifest::MANIFEST;
 use shardfuse_merge::plan::task::tasks;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, Stores, UploadId};

@@ -1,10 +1,10 @@
 //! Whether two tensors hold the same values: read side by side. What an adapter holds twice must be equal, which is
 //! checked before any work starts.
 
+use shardfuse_merge::inventory::{Object, Source};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::build::Equal;
-use shardfuse_merge::plan::inventory::{Object, Source};
-use shardfuse_merge::plan::recipe::matrix;
+use shardfuse_merge::recipe::matrix;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Pin, Stores};
 

@@ -5,7 +5,7 @@
 //! adapter inside its base's folder is common. Files in the output that are hard links to the base's files are fine: a
 //! merge replaces names and never writes into a file that shows.
 
-use shardfuse_merge::plan::spec::{MergeSpec, Purpose};
+use shardfuse_merge::spec::{MergeSpec, Purpose};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::place::Relation;
 use shardfuse_store::{Location, Place, Stores};

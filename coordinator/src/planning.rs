@@ -1,9 +1,9 @@
 //! From a spec to a plan that the output's store can take.
 
+use shardfuse_merge::effort::Cancel;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::effort::Cancel;
 use shardfuse_merge::plan::report::Report;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Limits, Stores};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -84,7 +84,7 @@ fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shardfuse_merge::plan::output::{Output, OutputFile, SmallFile};
+    use shardfuse_merge::output::{Output, OutputFile, SmallFile};
 
     /// A plan of one file.
     fn of(size: u64, part_size: u64) -> Plan {

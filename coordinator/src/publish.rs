@@ -21,9 +21,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::plan::inventory::ObjectId;
-use shardfuse_merge::plan::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
-use shardfuse_merge::plan::output::SmallFile;
+use shardfuse_merge::inventory::ObjectId;
+use shardfuse_merge::output::SmallFile;
+use shardfuse_merge::output::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, UploadId, digest, settled};

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, Stores, settled};
 use tracing::{info, warn};

@@ -1,9 +1,9 @@
 //! An assignment is refused, or stays within what it describes and survives the wire.
 
 use prost::Message;
-use shardfuse_merge::plan::inventory::Source;
-use shardfuse_merge::plan::recipe::Recipe;
+use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::task::{Assignment, Job};
+use shardfuse_merge::recipe::Recipe;
 use shardfuse_proto::v1;
 
 use super::memory::within;

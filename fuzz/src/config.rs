@@ -3,8 +3,8 @@
 
 use shardfuse_merge::adapter::config::AdapterConfig;
 use shardfuse_merge::adapter::conv1d::Conv1d;
+use shardfuse_merge::base::tied;
 use shardfuse_merge::json;
-use shardfuse_merge::plan::tie;
 
 use super::memory::within;
 
@@ -12,8 +12,8 @@ use super::memory::within;
 pub fn holds(bytes: &[u8]) -> bool {
     let value = json::parse("config.json", bytes).ok();
     if let Some(value) = &value {
-        let _ = tie::is_tied(value);
-        let _ = tie::sides(value, |name| name.len() % 2 == 0);
+        let _ = tied::is_tied(value);
+        let _ = tied::sides(value, |name| name.len() % 2 == 0);
         let conv1d = Conv1d::of(value);
         let _ = (conv1d.knows_the_model(), conv1d.is("transformer.h.0.attn.c_attn"));
     }

@@ -4,7 +4,7 @@
 
 use fancy_regex::Regex;
 use shardfuse_merge::adapter::pattern::Patterns;
-use shardfuse_merge::plan::effort::{Cancel, Effort};
+use shardfuse_merge::effort::{Cancel, Effort};
 
 use super::memory::within;
 

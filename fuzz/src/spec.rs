@@ -3,7 +3,7 @@
 //! Bytes that begin with `{` are a stored spec, others a message.
 
 use prost::Message;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_proto::v1;
 
 use super::memory::within;

@@ -5,13 +5,20 @@
 //! be tested by the million and gives the same answer on every machine.
 
 pub mod adapter;
+pub mod base;
 pub mod bounded;
 pub mod checkpoint;
-pub mod dtype;
+pub mod effort;
 pub mod error;
 pub mod fuse;
+pub mod inventory;
 pub mod json;
+pub mod limits;
+pub mod output;
 pub mod plan;
+pub mod recipe;
+pub mod spec;
+pub mod tensor;
 
-pub use dtype::{Dtype, DtypeExt};
 pub use error::{Error, Kind, Result};
+pub use tensor::{Dtype, DtypeExt};

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use shardfuse_merge::adapter::config::AdapterConfig;
 use shardfuse_merge::checkpoint::header;
+use shardfuse_merge::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
-use shardfuse_merge::plan::spec::{LoraSpec, MergeSpec};
+use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_merge::{Dtype, Kind};
 
 const MANY: usize = 20_000;

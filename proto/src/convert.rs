@@ -1,12 +1,10 @@
 //! Messages to domain types and back. The way from the wire is fallible: a field that is missing, unknown or out of
 //! bounds is an error that names it.
 
-use shardfuse_merge::plan::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::limits::{MAX_BITS, MAX_DIMS};
-use shardfuse_merge::plan::recipe::{
-    DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step,
-};
+use shardfuse_merge::inventory::{Object, ObjectId, Source};
+use shardfuse_merge::limits::{MAX_BITS, MAX_DIMS};
 use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job, Measured};
+use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step};
 use shardfuse_merge::{Dtype, DtypeExt};
 
 use crate::v1;

@@ -17,4 +17,4 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardfu
 /// The version that both sides of a session must have.
 pub const PROTOCOL_VERSION: u32 = 1;
 /// The largest message, in bytes. Assignments are kept far below: [`convert::split`].
-pub const MAX_MESSAGE: usize = shardfuse_merge::plan::limits::MAX_MESSAGE as usize;
+pub const MAX_MESSAGE: usize = shardfuse_merge::limits::MAX_MESSAGE as usize;

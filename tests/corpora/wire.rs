@@ -4,11 +4,9 @@ use std::path::Path;
 
 use prost::Message;
 use shardfuse_merge::Dtype;
-use shardfuse_merge::plan::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::recipe::{
-    DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step,
-};
+use shardfuse_merge::inventory::{Object, ObjectId, Source};
 use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job, Measured};
+use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step};
 use shardfuse_proto::v1;
 
 fn write(target: &str, name: &str, message: &impl Message) {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use safetensors::Dtype;
 use serde_json::json;
-use shardfuse_merge::plan::recipe::DoraNorm;
-use shardfuse_merge::plan::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::recipe::DoraNorm;
+use shardfuse_merge::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{Local, Location, Store};
 

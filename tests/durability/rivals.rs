@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shardfuse_coordinator::Options;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Kind, Result};
 
 use crate::crashes::{assert_same, undisturbed};

@@ -9,7 +9,7 @@ use shardfuse_coordinator::service::{Role, WorkService};
 use shardfuse_coordinator::{Admitted, Options, Progress, admit, inspect};
 use shardfuse_merge::Result as Merged;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::{Store, Stores};
 use shardfuse_worker::Pipeline;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
-use shardfuse_merge::plan::recipe::DoraNorm;
-use shardfuse_merge::plan::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::recipe::DoraNorm;
+use shardfuse_merge::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_store::{Location, Store};
 
 use crate::fixture::{Tensor, encode, tensor, values};

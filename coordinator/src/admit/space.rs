@@ -1,7 +1,7 @@
 //! Room for everything that is written, noticed before work starts where the store can tell.
 
+use shardfuse_merge::output::SmallFile;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::output::SmallFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, UploadId};
 

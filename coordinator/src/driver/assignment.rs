@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shardfuse_merge::plan::recipe::{MeasureId, Recipe};
 use shardfuse_merge::plan::task::{
     Assignment, Fill, Gauge, Job, Measured, Work, objects_of, step_sources, tensor_sources, tensors_of,
 };
+use shardfuse_merge::recipe::{MeasureId, Recipe};
 use shardfuse_merge::{Error, Kind, Result};
 
 use super::Driver;

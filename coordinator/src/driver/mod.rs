@@ -20,8 +20,8 @@ mod uploads;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::grid::Grid;
-use shardfuse_merge::plan::manifest::Manifest;
 use shardfuse_merge::plan::task::Measured;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker, to_worker};

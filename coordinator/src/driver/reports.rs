@@ -1,7 +1,7 @@
 //! What workers say, as events of the schedule.
 
-use shardfuse_merge::plan::recipe::matrix;
 use shardfuse_merge::plan::task::Work;
+use shardfuse_merge::recipe::matrix;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{PartId, PartSlot};

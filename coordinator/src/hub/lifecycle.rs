@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::manifest::Manifest;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result, bounded};
 use shardfuse_store::{Location, Stores};
 use tokio::sync::{mpsc, oneshot, watch};

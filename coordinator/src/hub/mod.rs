@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardfuse_merge::plan::grid::Grid;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{Allow, Location, Stores};

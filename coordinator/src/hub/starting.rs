@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shardfuse_merge::Error;
-use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::spec::{MergeSpec, Tokenizer};
 
 use crate::driver::Progress;
 use crate::registry::MergeId;

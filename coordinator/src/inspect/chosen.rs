@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
 use shardfuse_merge::checkpoint::index::{Index, MAX_INDEX};
-use shardfuse_merge::plan::inventory::{Object, Source};
+use shardfuse_merge::inventory::{Object, Source};
 use shardfuse_merge::{Error, Kind, Result};
 
 use super::weights::{self, Weights};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use shardfuse_merge::checkpoint::files::{Found, What};
 use shardfuse_merge::checkpoint::{pointer, sidecar};
-use shardfuse_merge::plan::inventory::{Object, Sidecar};
+use shardfuse_merge::inventory::{Object, Sidecar};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{self as store, EntryKind, ErrorKind, Location, Meta, Store, Stores};
 

@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 
 use shardfuse_merge::adapter::config::AdapterConfig;
+use shardfuse_merge::base::tied;
 use shardfuse_merge::checkpoint::files::{self, Asked, Fate, FileFate};
 use shardfuse_merge::checkpoint::sidecar;
-use shardfuse_merge::json::{self, MAX_CONFIG};
-use shardfuse_merge::plan::inventory::{
+use shardfuse_merge::inventory::{
     AdapterInventory, BaseInventory, ExtraFile, Inventory, Object, ObjectId, Shard, TokenizerInventory,
 };
-use shardfuse_merge::plan::spec::{MergeSpec, Tokenizer};
-use shardfuse_merge::plan::tie;
+use shardfuse_merge::json::{self, MAX_CONFIG};
+use shardfuse_merge::spec::{MergeSpec, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
@@ -78,7 +78,7 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
         };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
-    let twins = tie::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
+    let twins = tied::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
     if let Some((input, output)) = twins {
         base.head_is_embedding = Some(equal::same(stores, &objects.list, &input, &output).await?);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shardfuse_merge::checkpoint::header::{self, TensorEntry};
 use shardfuse_merge::checkpoint::pickle::{Progress, Reader};
 use shardfuse_merge::checkpoint::pointer;
-use shardfuse_merge::plan::inventory::Object;
+use shardfuse_merge::inventory::Object;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Store};
 use tokio::sync::Semaphore;

@@ -14,9 +14,9 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::plan::inventory::ObjectId;
-use shardfuse_merge::plan::manifest::ManifestFile;
-use shardfuse_merge::plan::output::SmallFile;
+use shardfuse_merge::inventory::ObjectId;
+use shardfuse_merge::output::SmallFile;
+use shardfuse_merge::output::manifest::ManifestFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, PartId, PartSlot, Pin, Store, UploadId};
 

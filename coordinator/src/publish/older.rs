@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Result;
 use shardfuse_merge::checkpoint::sidecar;
-use shardfuse_merge::plan::manifest::MANIFEST;
+use shardfuse_merge::output::manifest::MANIFEST;
 use shardfuse_store::ErrorKind;
 
 use super::CONCURRENT;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind};
 
 /// The format that is written and read.
@@ -172,7 +172,7 @@ fn time(millis: u64) -> String {
 pub(super) fn spec(output: &str) -> MergeSpec {
     MergeSpec {
         base: "s3://b/base".into(),
-        lora: vec![shardfuse_merge::plan::spec::LoraSpec { path: "s3://b/lora".into(), weight: 1.0 }],
+        lora: vec![shardfuse_merge::spec::LoraSpec { path: "s3://b/lora".into(), weight: 1.0 }],
         output: output.into(),
         dtype: Default::default(),
         max_shard_size: None,

@@ -5,7 +5,7 @@
 
 use shardfuse_merge::bounded;
 use shardfuse_merge::error::{MAX_HINT, MAX_MESSAGE};
-use shardfuse_merge::plan::limits::MAX_FACTORS;
+use shardfuse_merge::limits::MAX_FACTORS;
 use shardfuse_proto::v1::{self, from_worker::Message};
 
 /// Attempts in a heartbeat: 16 times what a worker takes at a time.

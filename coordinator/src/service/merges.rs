@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use shardfuse_merge::plan::cost::cost;
-use shardfuse_merge::plan::spec::MergeSpec;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::MAX_MESSAGE;
 use shardfuse_proto::v1::{self, merges_server};

@@ -1,7 +1,7 @@
 //! A spec from the wire: understood, complete, in its canonical form, and within what is allowed. Whether its places
 //! overlap is decided by [`places`](crate::places), which looks at them.
 
-use shardfuse_merge::plan::spec::{MergeSpec, Purpose};
+use shardfuse_merge::spec::{MergeSpec, Purpose};
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1;
 use shardfuse_store::{Allow, Location};

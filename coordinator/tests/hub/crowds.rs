@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shardfuse_coordinator::hub::{Device, Handle, Options, Stage, Submission};
 use shardfuse_merge::Kind;
-use shardfuse_merge::plan::spec::LoraSpec;
+use shardfuse_merge::spec::LoraSpec;
 
 use crate::fixture::{Fixture, wait, wait_for};
 use crate::worker::Worker;

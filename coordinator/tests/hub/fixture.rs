@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use shardfuse_coordinator::hub::{self, Handle, Options, Stage, Submission, View};
 use shardfuse_coordinator::registry::{MergeId, Registry};
-use shardfuse_merge::plan::spec::{LoraSpec, MergeSpec};
+use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_store::{Location, Stores};
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@
 use fancy_regex::Regex;
 use serde_json::Value;
 
-use crate::plan::tie;
+use crate::base::tied;
 
 /// Decides for the modules of one model.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Conv1d {
         collect(config, "", &mut rules);
         let composite = ["encoder-decoder", "vision-encoder-decoder", "speech-encoder-decoder"];
         let class = config.get("model_type").and_then(Value::as_str);
-        let known = class.is_some_and(|c| composite.contains(&c) || tie::knows(c)) || !rules.is_empty();
+        let known = class.is_some_and(|c| composite.contains(&c) || tied::knows(c)) || !rules.is_empty();
         Conv1d { known, rules }
     }
 

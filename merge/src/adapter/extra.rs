@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::key::{Role, classify};
 use super::resolve::{Names, Replaced, Resolved, locate};
 use crate::error::{Error, Kind, Result};
-use crate::plan::inventory::{AdapterInventory, Source};
+use crate::inventory::{AdapterInventory, Source};
 
 /// Adds the tensors of an adapter's extra files to what is replaced.
 ///
@@ -85,9 +85,9 @@ mod tests {
     use super::*;
     use crate::adapter::config::AdapterConfig;
     use crate::adapter::resolve::{Change, Origin, resolve};
-    use crate::dtype::Dtype;
-    use crate::plan::effort::{Cancel, Effort};
-    use crate::plan::inventory::{ExtraFile, ObjectId};
+    use crate::effort::{Cancel, Effort};
+    use crate::inventory::{ExtraFile, ObjectId};
+    use crate::tensor::Dtype;
 
     /// A base of two tensors.
     struct Base;

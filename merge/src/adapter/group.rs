@@ -3,9 +3,9 @@
 use super::config::AdapterConfig;
 use super::resolve::{Change, Edit, Names, Pair, Resolved};
 use super::scale::Scales;
-use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
-use crate::plan::inventory::Source;
+use crate::inventory::Source;
+use crate::tensor::DtypeExt;
 
 /// Where a module's tensors belong.
 pub(super) struct Place<'a> {

@@ -4,7 +4,7 @@
 //! two names holds two adapters, which act on other modules or on the same ones; merging both as one would be wrong.
 
 use crate::error::{Error, Kind, Result};
-use crate::plan::inventory::Source;
+use crate::inventory::Source;
 
 /// Parts of a key behind which the name stands.
 const MARKERS: [&str; 6] =
@@ -42,8 +42,8 @@ fn name_in(key: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Dtype;
-    use crate::plan::inventory::ObjectId;
+    use crate::inventory::ObjectId;
+    use crate::tensor::Dtype;
 
     fn check(keys: &[&str]) -> Result<()> {
         let source = |name: &&str| Source {

@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use fancy_regex::{Regex, RegexBuilder};
 
 use super::literal::{Index, literal};
+use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
-use crate::plan::effort::Effort;
 
 /// The longest key, in bytes.
 pub const MAX_LENGTH: usize = 4 << 10;
@@ -172,7 +172,7 @@ fn build(key: &str, size: usize, tries: usize) -> std::result::Result<Regex, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::effort::Cancel;
+    use crate::effort::Cancel;
 
     fn all(table: &[(&str, f64)], modules: &[&str]) -> Result<Vec<Vec<f64>>> {
         let table: Vec<_> = table.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();

@@ -13,9 +13,9 @@ use super::scale::Tables;
 use super::suffix::suffixes;
 use super::target::missing_targets;
 use crate::bounded;
+use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
-use crate::plan::effort::Effort;
-use crate::plan::inventory::{AdapterInventory, Source};
+use crate::inventory::{AdapterInventory, Source};
 
 /// A low-rank pair with its scale, before it is laid onto a weight.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@ use super::config::AdapterConfig;
 use super::pattern::Patterns;
 use super::resolve::Resolved;
 use crate::bounded;
+use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
-use crate::plan::effort::Effort;
-use crate::plan::inventory::Source;
+use crate::inventory::Source;
 
 /// Entries of a table that match one module, in the order of the file.
 type Matches<'a> = Vec<(&'a str, f64)>;

@@ -11,8 +11,8 @@ use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 
-use crate::dtype::{Dtype, DtypeExt};
 use crate::error::{Error, Kind, Result};
+use crate::tensor::{Dtype, DtypeExt};
 
 /// The longest header that is read, in bytes. The format's own limit.
 pub const MAX_HEADER: u64 = 100_000_000;

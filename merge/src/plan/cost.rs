@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use super::recipe::{Recipe, matrix};
+use crate::recipe::{Recipe, matrix};
 
 /// The figures of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::output::OutputFile;
+use crate::output::OutputFile;
 
 /// How far something is. Several things together are waiting, or done, only if all of them are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,9 +96,9 @@ fn place(name: &str) -> (Option<u64>, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Dtype;
-    use crate::plan::inventory::{ObjectId, Source};
-    use crate::plan::recipe::{Placed, Recipe};
+    use crate::inventory::{ObjectId, Source};
+    use crate::recipe::{Placed, Recipe};
+    use crate::tensor::Dtype;
 
     fn file(tensors: &[(&str, u64)]) -> OutputFile {
         let mut offset = 10;

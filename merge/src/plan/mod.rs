@@ -5,31 +5,23 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub mod build;
+mod check;
 pub mod cost;
-pub mod effort;
 pub mod grid;
-pub mod inventory;
-pub mod levels;
-pub mod limits;
-pub mod manifest;
-pub mod output;
-pub mod recipe;
 pub mod report;
-pub mod spec;
 pub mod task;
-pub mod tie;
 
 #[cfg(test)]
 mod tests;
 
+use crate::effort::{Cancel, Effort};
 use crate::error::{Error, Kind, Result};
+use crate::inventory::{Inventory, Object};
+use crate::output::Output;
+use crate::recipe::Measure;
+use crate::spec::MergeSpec;
 use build::Equal;
-use effort::{Cancel, Effort};
-use inventory::{Inventory, Object};
-use output::Output;
-use recipe::Measure;
 use report::Report;
-use spec::MergeSpec;
 
 /// The plan's format number.
 pub const FORMAT: u32 = 1;
@@ -65,7 +57,7 @@ impl Plan {
         spec.check()?;
         let mut effort = Effort::new(cancel);
         let mut built = build::build(&spec, inventory, &mut effort)?;
-        let output = output::lay_out(&spec, inventory, &mut built)?;
+        let output = crate::output::lay_out(&spec, inventory, &mut built)?;
         let plan = Plan {
             format: FORMAT,
             spec,
@@ -74,7 +66,7 @@ impl Plan {
             measures: built.measures,
             output,
         };
-        limits::check(&plan)?;
+        check::check(&plan)?;
         effort.check()?;
         Ok((plan, built.report))
     }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use super::inventory::Object;
-use super::recipe::{Measure, MeasureId, Op, Placed, Recipe, Step, matrix};
+use crate::inventory::Object;
+use crate::recipe::{Measure, MeasureId, Op, Placed, Recipe, Step, matrix};
 
 /// Rows of one block of a measurement. The reduction's order is fixed by it (`crate::fuse::norm`).
 pub const BLOCK_ROWS: u64 = crate::fuse::norm::BLOCK_ROWS as u64;
@@ -199,7 +199,7 @@ pub fn tensors_of(plan: &Plan, file: u32, parts: &[u32]) -> Vec<Placed> {
 }
 
 /// The input objects that tensors or steps read.
-pub fn objects_of<'a>(plan: &Plan, sources: impl Iterator<Item = &'a super::inventory::Source>) -> Vec<(u32, Object)> {
+pub fn objects_of<'a>(plan: &Plan, sources: impl Iterator<Item = &'a crate::inventory::Source>) -> Vec<(u32, Object)> {
     let mut ids: Vec<u32> = sources.map(|s| s.object.0).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -207,11 +207,11 @@ pub fn objects_of<'a>(plan: &Plan, sources: impl Iterator<Item = &'a super::inve
 }
 
 /// Every source that a list of steps reads.
-pub fn step_sources(steps: &[Step]) -> impl Iterator<Item = &super::inventory::Source> {
+pub fn step_sources(steps: &[Step]) -> impl Iterator<Item = &crate::inventory::Source> {
     steps.iter().flat_map(|s: &Step| Op::sources(&s.op))
 }
 
 /// Every source that a list of tensors reads.
-pub fn tensor_sources(tensors: &[Placed]) -> impl Iterator<Item = &super::inventory::Source> {
+pub fn tensor_sources(tensors: &[Placed]) -> impl Iterator<Item = &crate::inventory::Source> {
     tensors.iter().flat_map(|t| Recipe::sources(&t.recipe))
 }

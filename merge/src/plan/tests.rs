@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
-use super::recipe::{DoraNorm, Norm, Op, Recipe};
-use super::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use super::task::{Work, tasks};
 use super::{Plan, report::Report};
 use crate::adapter::config::AdapterConfig;
-use crate::dtype::Dtype;
 use crate::error::{Kind, Result};
+use crate::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
+use crate::recipe::{DoraNorm, Norm, Op, Recipe};
+use crate::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use crate::tensor::Dtype;
 
 fn source(object: u32, name: &str, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(object), offset: 64, dtype: Dtype::F32, shape: shape.into() }
@@ -273,8 +273,8 @@ fn tied(physical_head: bool) -> Case {
 
 fn config_of(case: &Case) -> Value {
     match case.plan().unwrap().0.output.config {
-        super::output::SmallFile::Text(text) => serde_json::from_str(&text).unwrap(),
-        super::output::SmallFile::Copy(_) => panic!("config.json is written by us"),
+        crate::output::SmallFile::Text(text) => serde_json::from_str(&text).unwrap(),
+        crate::output::SmallFile::Copy(_) => panic!("config.json is written by us"),
     }
 }
 

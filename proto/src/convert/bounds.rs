@@ -4,11 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use shardfuse_merge::DtypeExt;
-use shardfuse_merge::plan::inventory::{Object, Source};
-use shardfuse_merge::plan::limits::{MAX_NAME, MAX_OBJECT, MAX_PART, MAX_RANK, MAX_URL};
-use shardfuse_merge::plan::recipe::{LowRank, Norm, Op, Placed, Recipe, Step, matrix};
-use shardfuse_merge::plan::spec::MAX_PARTS;
+use shardfuse_merge::inventory::{Object, Source};
+use shardfuse_merge::limits::{MAX_NAME, MAX_OBJECT, MAX_PART, MAX_RANK, MAX_URL};
 use shardfuse_merge::plan::task::{Assignment, BLOCK_ROWS, Fill, Gauge, Job, Measured};
+use shardfuse_merge::recipe::{LowRank, Norm, Op, Placed, Recipe, Step, matrix};
+use shardfuse_merge::spec::MAX_PARTS;
 
 use super::{Malformed, Result};
 

@@ -1,7 +1,7 @@
 //! The merge spec on the wire.
 
-use shardfuse_merge::plan::recipe::DoraNorm;
-use shardfuse_merge::plan::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::recipe::DoraNorm;
+use shardfuse_merge::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 
 use super::{Malformed, Result};
 use crate::v1;

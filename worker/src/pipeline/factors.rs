@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use shardfuse_merge::plan::inventory::Source;
-use shardfuse_merge::plan::recipe::{Factor, LowRank, matrix};
+use shardfuse_merge::inventory::Source;
+use shardfuse_merge::recipe::{Factor, LowRank, matrix};
 use shardfuse_merge::{DtypeExt, Kind};
 
 use super::Shared;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use shardfuse_merge::DtypeExt;
-use shardfuse_merge::plan::recipe::matrix;
 use shardfuse_merge::plan::task::{BLOCK_ROWS, Gauge};
+use shardfuse_merge::recipe::matrix;
 
 use super::Shared;
 use super::inputs::Inputs;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use shardfuse_merge::DtypeExt;
-use shardfuse_merge::plan::recipe::{Fuse, LowRank, Norm, Op, Placed, Step, matrix};
+use shardfuse_merge::recipe::{Fuse, LowRank, Norm, Op, Placed, Step, matrix};
 use tracing::info;
 
 use super::inputs::Inputs;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Kind;
-use shardfuse_merge::plan::inventory::{Object, ObjectId};
+use shardfuse_merge::inventory::{Object, ObjectId};
 use shardfuse_store::{Location, Pin, Stores};
 
 use super::Shared;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use shardfuse_merge::plan::inventory::Source;
-use shardfuse_merge::plan::recipe::MeasureId;
+use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::task::Measured;
+use shardfuse_merge::recipe::MeasureId;
 
 use super::cache::Cache;
 use super::inputs::{Inputs, Version};

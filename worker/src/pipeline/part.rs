@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use shardfuse_merge::plan::inventory::ObjectId;
-use shardfuse_merge::plan::recipe::{Fuse, Placed, Recipe, matrix};
+use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::plan::task::{Fill, overlapping};
+use shardfuse_merge::recipe::{Fuse, Placed, Recipe, matrix};
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 
 use super::coalesce::{GAP, MOST, coalesce};

@@ -27,9 +27,9 @@ pub fn check(allow: &Allow, assignment: &Assignment) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use shardfuse_merge::plan::inventory::Object;
-    use shardfuse_merge::plan::recipe::MeasureId;
+    use shardfuse_merge::inventory::Object;
     use shardfuse_merge::plan::task::{Fill, Measured};
+    use shardfuse_merge::recipe::MeasureId;
     use shardfuse_proto::v1;
 
     use super::*;

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use shardfuse_merge::fuse::norm::dora_gain;
-use shardfuse_merge::plan::inventory::Source;
-use shardfuse_merge::plan::recipe::{DoraNorm, LowRank, Norm, Op, Step};
+use shardfuse_merge::inventory::Source;
+use shardfuse_merge::recipe::{DoraNorm, LowRank, Norm, Op, Step};
 use shardfuse_merge::{DtypeExt, Kind};
 
 use super::Shared;

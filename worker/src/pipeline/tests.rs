@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use half::bf16;
 use shardfuse_merge::fuse::reference;
-use shardfuse_merge::plan::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::recipe::{
-    DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step,
-};
+use shardfuse_merge::inventory::{Object, ObjectId, Source};
 use shardfuse_merge::plan::task::Measured;
+use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step};
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 use shardfuse_store::fault::{Fault, Faulty, Operation};
 use shardfuse_store::{ErrorKind, Local, Store};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use shardfuse_merge::Dtype;
 use shardfuse_merge::fuse::{self, norm, reference};
-use shardfuse_merge::plan::inventory::{ObjectId, Source};
-use shardfuse_merge::plan::recipe::{self, DoraNorm, Factor, Fuse, LowRank, MeasureId, Norm, Op};
+use shardfuse_merge::inventory::{ObjectId, Source};
+use shardfuse_merge::recipe::{self, DoraNorm, Factor, Fuse, LowRank, MeasureId, Norm, Op};
 use shardfuse_worker::device::cuda::{Done, Gain, Gpu, Program, Right, Sink, Step, Tiling, Way};
 
 /// What is done to a weight.

@@ -1,8 +1,8 @@
 //! The globals that a pickle may name, and what they stand for here. Everything else is refused by name.
 
 use super::{shown, unsupported};
-use crate::dtype::Dtype;
 use crate::error::{Error, Kind, Result};
+use crate::tensor::Dtype;
 
 /// What to do about a pickle that is more than data.
 pub(super) const DISTRUST: &str =

@@ -3,8 +3,8 @@
 use super::global::{Global, Rebuild};
 use super::value::{Heap, Storage, Tensor, Tuple, Value};
 use super::{bad, shown, unsupported};
-use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::tensor::Dtype;
 
 /// The most dimensions of a tensor. Model weights have up to five.
 const MAX_DIMENSIONS: usize = 32;

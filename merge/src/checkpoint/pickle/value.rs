@@ -5,8 +5,8 @@
 
 use super::bad;
 use super::global::Global;
-use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::tensor::Dtype;
 
 /// The most values that the heap takes: some 300 000 tensors, and 200 MB.
 const MAX_VALUES: usize = 1 << 23;

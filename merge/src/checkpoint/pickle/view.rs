@@ -11,8 +11,8 @@ use super::state::State;
 use super::value::{Tensor, Value};
 use super::{bad, shown, unsupported};
 use crate::checkpoint::header::tensor_bytes;
-use crate::dtype::{Dtype, DtypeExt};
 use crate::error::Result;
+use crate::tensor::{Dtype, DtypeExt};
 
 /// A tensor and its place in a storage, in bytes.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use super::{Builder, Equal, Slot};
 use crate::adapter::resolve::Pair;
-use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
-use crate::plan::inventory::Source;
-use crate::plan::recipe::{DoraNorm, Factor, LowRank, Measure, MeasureId, Norm, Op, Step, matrix};
+use crate::inventory::Source;
+use crate::recipe::{DoraNorm, Factor, LowRank, Measure, MeasureId, Norm, Op, Step, matrix};
+use crate::tensor::DtypeExt;
 
 impl Builder<'_> {
     pub(super) fn replace(&mut self, at: usize, number: u16, source: Source, twin: Option<Source>) -> Result<()> {

@@ -5,18 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::effort::Effort;
-use super::inventory::{AdapterInventory, Inventory, ObjectId, Source};
-use super::recipe::{Fuse, Measure, Op, Recipe, Step};
 use super::report::{AdapterReport, Report};
-use super::spec::MergeSpec;
-use super::tie;
 use crate::adapter::conv1d::Conv1d;
 use crate::adapter::orientation::Orientation;
 use crate::adapter::resolve::{Change, Edit, Names, Pair, Resolved, resolve};
+use crate::base::tied;
 use crate::bounded;
-use crate::dtype::{Dtype, DtypeExt};
+use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
+use crate::inventory::{AdapterInventory, Inventory, ObjectId, Source};
+use crate::recipe::{Fuse, Measure, Op, Recipe, Step};
+use crate::spec::MergeSpec;
+use crate::tensor::{Dtype, DtypeExt};
 
 mod change;
 mod share;
@@ -162,7 +162,7 @@ struct Builder<'a> {
     tied: Option<(&'static str, &'static str)>,
     /// The same names, whether tied or not.
     sides: Option<(&'static str, &'static str)>,
-    tie: tie::Decision,
+    tie: tied::Decision,
     untied: bool,
     measures: Vec<Measure>,
     equals: Vec<Equal>,
@@ -236,9 +236,9 @@ impl<'a> Builder<'a> {
                 });
             }
         }
-        let sides = tie::sides(&base.config, |n| by_name.contains_key(n));
+        let sides = tied::sides(&base.config, |n| by_name.contains_key(n));
         let head = sides.is_some_and(|(_, output)| by_name.contains_key(output));
-        let tie = tie::decide(base, sides, head, spec.tied)?;
+        let tie = tied::decide(base, sides, head, spec.tied)?;
         let mut report = Report::default();
         if !base.skipped.is_empty() {
             let skipped = bounded::list(&base.skipped);

@@ -2,9 +2,9 @@
 
 use super::{Builder, Equal};
 use crate::adapter::resolve::{Change, Edit, Origin};
-use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
-use crate::plan::inventory::Source;
+use crate::inventory::Source;
+use crate::tensor::DtypeExt;
 
 impl Builder<'_> {
     /// What must be settled before an edit touches one side of the embeddings.

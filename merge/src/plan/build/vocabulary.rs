@@ -2,8 +2,8 @@
 
 use super::Builder;
 use crate::error::{Error, Kind, Result};
-use crate::plan::levels;
-use crate::plan::recipe::matrix;
+use crate::output::levels;
+use crate::recipe::matrix;
 
 /// A new size of the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What cannot be scaled, said to a worker or computed is refused while planning.
 
 use super::*;
+use crate::limits::{MAX_FACTORS, MAX_NAME, MAX_RANK};
 use crate::plan::cost::cost;
-use crate::plan::limits::{MAX_FACTORS, MAX_NAME, MAX_RANK};
 
 #[test]
 fn a_scale_beyond_fp32_is_refused_with_module_and_value() {

@@ -1,7 +1,7 @@
 //! Outputs that nobody could load are refused.
 
 use super::*;
-use crate::plan::inventory::Sidecar;
+use crate::inventory::Sidecar;
 
 fn shards(inventory: &mut Inventory, names: [&str; 2]) {
     let tensors = std::mem::take(&mut inventory.base.shards[0].tensors);
@@ -89,7 +89,7 @@ proptest! {
 
 #[test]
 fn a_cancelled_plan_is_not_made() {
-    let cancel = crate::plan::effort::Cancel::default();
+    let cancel = crate::effort::Cancel::default();
     cancel.cancel();
     let case = Case { adjust: |_, _| (), ..linear().adapter(json!({}), &Q) };
     let (spec, inventory) = case.inputs().unwrap();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use shardfuse_merge::Dtype;
 use shardfuse_merge::fuse::{self, norm, reference};
-use shardfuse_merge::plan::inventory::{ObjectId, Source};
-use shardfuse_merge::plan::recipe::{self, DoraNorm, Factor, Fuse, LowRank, Norm, Op};
+use shardfuse_merge::inventory::{ObjectId, Source};
+use shardfuse_merge::recipe::{self, DoraNorm, Factor, Fuse, LowRank, Norm, Op};
 
 use super::Gpu;
 use super::job::{Gain, Program, Sink, Step, Wrong};

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::plan::recipe::{DoraNorm, Fuse, Norm, Op};
+use shardfuse_merge::recipe::{DoraNorm, Fuse, Norm, Op};
 
 /// Elements of a tile at the most: 16 MiB in fp32.
 pub(super) const TILE: u64 = 1 << 22;
@@ -167,8 +167,8 @@ pub fn of_original(op: &Op) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shardfuse_merge::plan::inventory::{ObjectId, Source};
-    use shardfuse_merge::plan::recipe::{Factor, LowRank, MeasureId, Step};
+    use shardfuse_merge::inventory::{ObjectId, Source};
+    use shardfuse_merge::recipe::{Factor, LowRank, MeasureId, Step};
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use super::object::Object;
 use super::{assert_refused, read};
-use crate::dtype::{Dtype, DtypeExt};
 use crate::error::Kind;
+use crate::tensor::{Dtype, DtypeExt};
 
 const MODULE: &[u8] = include_bytes!("fixtures/module.bin");
 const MODULE_5: &[u8] = include_bytes!("fixtures/module-protocol5.bin");

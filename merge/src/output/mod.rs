@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::build::{Built, Slot, Vocabulary};
-use super::inventory::{Inventory, ObjectId, Sidecar};
-use super::levels;
-use super::manifest::MANIFEST;
-use super::recipe::Placed;
-use super::spec::{MAX_PARTS, MergeSpec, Tokenizer};
+use crate::inventory::{Inventory, ObjectId, Sidecar};
+use crate::plan::build::{Built, Slot, Vocabulary};
+
 use crate::checkpoint::files::{Fate, FileFate};
 use crate::checkpoint::{header, index, sidecar};
-use crate::dtype::DtypeExt;
 use crate::error::{Error, Kind, Result};
 use crate::json;
+use crate::recipe::Placed;
+use crate::spec::{MAX_PARTS, MergeSpec, Tokenizer};
+use crate::tensor::DtypeExt;
+
+pub mod levels;
+pub mod manifest;
+
+use manifest::MANIFEST;
 
 /// What names begin with that a merge gives to its own files in the output's folder.
 const RESERVED: &str = ".shardfuse";

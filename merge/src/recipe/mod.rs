@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::inventory::Source;
-use crate::dtype::Dtype;
+use crate::inventory::Source;
+use crate::tensor::Dtype;
 
 /// A low-rank factor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

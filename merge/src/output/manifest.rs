@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::inventory::Object;
-use super::spec::MergeSpec;
+use crate::inventory::Object;
+use crate::spec::MergeSpec;
 
 /// The name of the manifest in the output's folder.
 pub const MANIFEST: &str = "shardfuse.json";

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::inventory::{AdapterInventory, BaseInventory, Source};
-use super::levels;
 use crate::adapter::key::classify;
 use crate::adapter::rename::candidates;
 use crate::error::{Error, Kind, Result};
+use crate::inventory::{AdapterInventory, BaseInventory, Source};
+use crate::output::levels;
 
 /// Model types whose class ties by default.
 const TIED: [&str; 47] = [

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::MAX_PART;
-use super::recipe::DoraNorm;
-use crate::dtype::{Dtype, DtypeExt};
 use crate::error::{Error, Kind, Result};
+use crate::limits::MAX_PART;
+use crate::recipe::DoraNorm;
+use crate::tensor::{Dtype, DtypeExt};
 
 /// An adapter and its weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

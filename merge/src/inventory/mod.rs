@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::adapter::config::AdapterConfig;
 use crate::checkpoint::files::FileFate;
-use crate::dtype::Dtype;
+use crate::tensor::Dtype;
 
 /// An input object by its number in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

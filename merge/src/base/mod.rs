@@ -1,0 +1,3 @@
+//! The checkpoint that a merge starts from.
+
+pub mod tied;

@@ -1,0 +1,5 @@
+//! Tensors as they are stored: element types.
+
+mod dtype;
+
+pub use dtype::{Dtype, DtypeExt};
