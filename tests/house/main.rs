@@ -1,0 +1,88 @@
+//! No two files of a crate need each other: a file can be read after those that it names, and moved with them.
+//!
+//! A file depends on another one if its code names an item that the other one defines, in a `use` or in any other path.
+//! A re-export leads to the file that defines the item. `mod child;` alone is no dependency, and code that only tests
+//! compile (`#[cfg(test)]`) does not count. Files that reach each other form a cycle.
+//!
+//! `known-cycles.txt` lists the files that are still in one. The list may only shrink.
+//!
+//! `SHARDFUSE_CYCLES=coordinator cargo test --test house -- --nocapture` prints the cycles of the crates whose root's path
+//! begins with `coordinator`, with a line of code for each dependency in them.
+
+mod cycles;
+mod names;
+mod planted;
+mod resolve;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use cycles::Dependency;
+use tree::Crate;
+
+/// The files that are still in a cycle, one a line.
+const KNOWN: &str = "tests/house/known-cycles.txt";
+
+#[test]
+fn no_file_is_in_a_cycle_but_those_that_are_listed() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &Path| read(&top.join(file));
+    let chosen = std::env::var("SHARDFUSE_CYCLES").ok();
+    let mut found = BTreeMap::new();
+    for root in roots(top) {
+        let dependencies = resolve::dependencies(&Crate::read(&root, &read));
+        let cycles = cycles::cycles(&dependencies);
+        if chosen.as_ref().is_some_and(|chosen| root.starts_with(chosen)) {
+            print(&root, &cycles, &dependencies);
+        }
+        for file in cycles.into_iter().flatten() {
+            found.insert(file, root.clone());
+        }
+    }
+    let known: BTreeSet<PathBuf> =
+        read(Path::new(KNOWN)).expect("the list is there").lines().map(PathBuf::from).collect();
+    let new: Vec<_> = found.iter().filter(|(file, _)| !known.contains(*file)).collect();
+    assert!(new.is_empty(), "files in a cycle (SHARDFUSE_CYCLES, see the top of tests/house/main.rs): {new:#?}");
+    let gone: Vec<_> = known.iter().filter(|file| !found.contains_key(*file)).collect();
+    assert!(gone.is_empty(), "no longer in a cycle, so take them out of {KNOWN}: {gone:#?}");
+}
+
+fn print(root: &Path, cycles: &[BTreeSet<PathBuf>], dependencies: &BTreeSet<Dependency>) {
+    println!("{}: {} files in {} cycles", root.display(), cycles.iter().flatten().count(), cycles.len());
+    for cycle in cycles {
+        println!("  a cycle of {}", cycle.len());
+        for Dependency { from, to, line, path } in dependencies {
+            if cycle.contains(from) && cycle.contains(to) {
+                println!("    {} -> {}: line {line}: {path}", from.display(), to.display());
+            }
+        }
+    }
+}
+
+/// Every `lib.rs` and `main.rs` of the repository: each is the root of a crate.
+fn roots(top: &Path) -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in top.join(&folder).read_dir().expect("a folder").flatten() {
+            let name = folder.join(entry.file_name());
+            let shown = entry.file_name();
+            let shown = shown.to_string_lossy();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if shown != "target" && !shown.starts_with('.') {
+                    folders.push(name);
+                }
+            } else if shown == "lib.rs" || shown == "main.rs" {
+                roots.push(name);
+            }
+        }
+    }
+    roots.sort();
+    roots
+}
+
+#[allow(clippy::disallowed_methods, reason = "reads the sources of this repository")]
+fn read(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file).ok()
+}
