@@ -1,8 +1,8 @@
 //! The client's side of `shardfuse.v1.Merges`.
 
-mod follow;
-mod patience;
+pub mod follow;
 mod show;
+pub mod waiting;
 
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::MAX_MESSAGE;
@@ -13,8 +13,6 @@ use tonic::transport::Channel;
 use crate::args::Connect;
 use crate::net::{self, Target};
 
-pub use follow::{follow, outcome};
-pub use patience::{submit as submit_patiently, submit_when_free};
 pub use show::{details, json, line};
 
 /// Merges of a list that are asked for at a time.

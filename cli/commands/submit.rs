@@ -6,7 +6,7 @@ use shardfuse_proto::v1::{self, MergeState};
 
 use super::{print, print_json};
 use crate::args::{Format, Global, Merge, Submit};
-use crate::client::{self, Client};
+use crate::client::{self, Client, follow, waiting};
 use crate::net::Target;
 use crate::text::Text;
 use crate::{settings, size};
@@ -23,7 +23,7 @@ pub async fn run(args: Submit, global: &Global) -> Result<()> {
     };
     if args.wait {
         let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
-        let (client, merge, _) = client::submit_patiently(&target, request).await?;
+        let (client, merge, _) = waiting::submit(&target, request).await?;
         return to_the_end(client, merge, global).await;
     }
     let mut client = Client::connect(&args.connect).await?;
@@ -59,7 +59,7 @@ pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()
         device: device(args.device)?,
         verify_parts: None,
     };
-    let (client, merge, known) = client::submit_when_free(&target, request).await?;
+    let (client, merge, known) = waiting::submit_when_free(&target, request).await?;
     if known && merge.state() == MergeState::Done && global.format == Format::Text {
         let output = merge.spec.unwrap_or_default().output;
         let text = Text::of(format_args!("{output} is this very merge already, finished"));
@@ -77,13 +77,13 @@ pub async fn to_the_end(client: Client, merge: v1::Merge, global: &Global) -> Re
         }
     }
     let told = merge.remarks.len();
-    let merge = client::follow(client, merge, global).await?;
+    let merge = follow::follow(client, merge, global).await?;
     if global.format == Format::Json {
         // Also of a merge that failed: stdout tells the whole, the exit code and stderr why.
         print_json(&client::json(&merge))?;
-        return client::outcome(merge).map(|_| ());
+        return follow::outcome(merge).map(|_| ());
     }
-    let merge = client::outcome(merge)?;
+    let merge = follow::outcome(merge)?;
     if global.quiet {
         return Ok(());
     }

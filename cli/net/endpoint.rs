@@ -8,8 +8,9 @@ use http::Uri;
 use shardfuse_merge::{Error, Kind, Result};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
+use super::chain::chain;
+use super::ping::{PING_EVERY, PING_TIMEOUT};
 use super::tls::Files;
-use super::{PING_EVERY, PING_TIMEOUT};
 use crate::args::{DEFAULT_PORT, Way};
 
 /// A name is resolved, a connection made and TLS agreed upon within this time.
@@ -67,7 +68,7 @@ impl Target {
             .keep_alive_while_idle(true);
         let endpoint = endpoint
             .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
-            .map_err(|e| Error::new(Kind::Internal, super::chain(&e)))?;
+            .map_err(|e| Error::new(Kind::Internal, chain(&e)))?;
         let Some(files) = &self.files else { return Ok(endpoint) };
         let loaded = files.read()?;
         let mut config =
@@ -88,7 +89,20 @@ impl fmt::Display for Target {
 
 /// Connects. The name is resolved anew each time, also when the channel reconnects by itself.
 pub async fn connect(target: &Target) -> Result<Channel> {
-    target.endpoint()?.connect().await.map_err(|e| super::unreachable(target, &e))
+    target.endpoint()?.connect().await.map_err(|e| unreachable(target, &e))
+}
+
+/// That a coordinator was not reached.
+pub(super) fn unreachable(target: &Target, cause: &(dyn std::error::Error + 'static)) -> Error {
+    let text = chain(cause);
+    let error = Error::new(Kind::Io, format!("the coordinator at {target} cannot be reached: {text}"));
+    error.hint(match target.is_tls() {
+        true => {
+            "is it running there, and did one authority (--tls-ca) sign both certificates? \
+             A name that differs from the one in the coordinator's certificate is given with --tls-name"
+        }
+        false => "is it running there? If it speaks TLS, write https:// and give --tls-ca, --tls-cert and --tls-key",
+    })
 }
 
 fn parse(url: &str) -> Result<Uri> {

@@ -17,11 +17,12 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use super::chain::chain;
 use super::connections::{Connections, Limits};
+use super::ping::{PING_EVERY, PING_TIMEOUT};
 use super::requests::Counting;
 use super::roles::Roles;
 use super::tls::Files;
-use super::{PING_EVERY, PING_TIMEOUT};
 use crate::args;
 
 /// A client must have shaken hands within this time.
@@ -175,7 +176,7 @@ pub(super) async fn serve_within(
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        served = serving => served.map_err(|e| Error::new(Kind::Io, format!("the listener failed: {}", super::chain(&e)))),
+        served = serving => served.map_err(|e| Error::new(Kind::Io, format!("the listener failed: {}", chain(&e)))),
         () = overdue => Ok(()),
         () = connections.sweep() => Ok(()),
     }

@@ -8,7 +8,7 @@ use tonic::transport::{Certificate, Identity};
 use tracing::warn;
 use x509_parser::pem::Pem;
 
-use super::certificate;
+use super::{certificate, chain::chain};
 use crate::args;
 
 /// The largest PEM file that is read.
@@ -61,7 +61,7 @@ impl Files {
                 self.ca.display(),
                 self.cert.display(),
                 self.key.display(),
-                super::chain(why)
+                chain(why)
             ),
         )
         .hint("the key must be that of the certificate, and the authority's file must hold certificates")

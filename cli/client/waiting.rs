@@ -1,4 +1,4 @@
-//! Submitting to a coordinator that may not be there yet, is restarting, or has enough to do.
+//! Submitting to a coordinator that may be starting, restarting or busy.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use tracing::warn;
 use super::Client;
 use crate::net::Target;
 
-/// A coordinator that has not answered for so long will not: its address or the certificates are wrong.
-const LONGEST: Duration = Duration::from_secs(300);
-/// Between two attempts; doubled each time up to the longer one.
+/// How long to wait for a coordinator to answer. After that, its address or the certificates are probably wrong.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The backoff between two attempts. It doubles each time, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// The same while the coordinator has enough to do: its merges take minutes.
+/// The longest backoff while the coordinator is busy: its merges take minutes.
 const LONGEST_WAIT_BUSY: Duration = Duration::from_secs(30);
 
-/// Submits a merge and waits until the coordinator takes it: some minutes for a coordinator that is starting, and without limit
-/// for a place in its queue. The same submission twice is one merge, so a lost answer is asked for again.
+/// Submits a merge and waits until the coordinator accepts it: some minutes for a coordinator that is starting, and without limit
+/// for a place in its queue. The same submission twice is one merge, so a lost answer can be asked for again.
 pub async fn submit(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
-    submit_within(LONGEST, target, request).await
+    submit_within(TIMEOUT, target, request).await
 }
 
-/// The same for a coordinator that must be running: waits for a place in its queue only.
+/// The same, but the coordinator must be running: waits only for a place in its queue.
 pub async fn submit_when_free(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
     submit_within(Duration::ZERO, target, request).await
 }
 
 async fn submit_within(
-    longest: Duration,
+    timeout: Duration,
     target: &Target,
     request: v1::SubmitRequest,
 ) -> Result<(Client, v1::Merge, bool)> {
-    let mut until = Instant::now() + longest;
+    let mut until = Instant::now() + timeout;
     let (mut wait, mut said) = (FIRST_WAIT, false);
     loop {
         let error = match attempt(target, request.clone()).await {
@@ -44,11 +44,11 @@ async fn submit_within(
         };
         let busy = error.kind() == Kind::Busy;
         if busy {
-            // It is running. If it goes away later, the wait for it starts again.
-            until = Instant::now() + wait + longest;
+            // It is running. If it goes away later, the timeout starts again.
+            until = Instant::now() + wait + timeout;
         }
         if !std::mem::replace(&mut said, true) {
-            warn!(coordinator = %target, error = error.message(), "not taken on yet; trying again");
+            warn!(coordinator = %target, error = error.message(), "the merge is not accepted yet; trying again");
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(if busy { LONGEST_WAIT_BUSY } else { LONGEST_WAIT });
@@ -61,7 +61,7 @@ async fn attempt(target: &Target, request: v1::SubmitRequest) -> Result<(Client,
     Ok((client, merge, known))
 }
 
-/// Not there, or stopping: another one follows.
+/// The coordinator is away or stopping, and another one will follow.
 fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), Kind::Io | Kind::Interrupted)
 }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::args::Way;
 
-    /// A coordinator that has enough to do when it is asked for the first times.
+    /// A coordinator that is busy for the first requests.
     struct Full {
         times: u32,
         asked: Arc<AtomicU32>,
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    /// A coordinator on this machine, and how often it was asked to take a merge on.
+    /// A coordinator on this machine, and how often a merge was submitted to it.
     async fn full(times: u32) -> (Target, Arc<AtomicU32>) {
         let asked = Arc::new(AtomicU32::new(0));
         let service = MergesServer::new(Full { times, asked: Arc::clone(&asked) });
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_is_waited_for_also_by_those_that_wait_for_nothing_else() {
+    async fn a_client_that_waits_for_nothing_else_waits_for_a_full_queue() {
         let (target, asked) = full(2).await;
         submit_when_free(&target, v1::SubmitRequest::default()).await.unwrap();
         assert_eq!(asked.load(Ordering::Relaxed), 3);
@@ -162,8 +162,8 @@ mod tests {
     async fn a_coordinator_that_never_comes_is_given_up_and_named() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let target = Target::new(&format!("http://127.0.0.1:{port}"), &Way::default()).unwrap();
-        let longest = Duration::from_secs(1);
-        let error = submit_within(longest, &target, v1::SubmitRequest::default()).await.unwrap_err();
+        let timeout = Duration::from_secs(1);
+        let error = submit_within(timeout, &target, v1::SubmitRequest::default()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Io);
         assert!(error.message().contains(&port.to_string()), "{error}");
     }
