@@ -8,11 +8,15 @@ use std::sync::Arc;
 use crate::location::Location;
 use crate::store::Store;
 
+mod check;
 mod create;
 mod objects;
 mod reads;
 mod refusals;
 mod uploads;
+
+use check::below;
+pub use reads::prepared;
 
 /// Runs the whole suite. `root` need not exist, and is removed at the end.
 ///
@@ -37,36 +41,3 @@ pub async fn run_read_only(store: Arc<dyn Store>, root: Location) {
     reads::prepared_reads(&*store, &root).await;
     refusals::run(&*store, &root).await;
 }
-
-/// The objects that [`run_read_only`] reads, by name.
-pub fn prepared() -> Vec<(&'static str, Vec<u8>)> {
-    vec![(reads::MODEL, content(1, reads::SIZE)), (reads::EMPTY, Vec::new())]
-}
-
-fn below(root: &Location, name: &str) -> Location {
-    root.join(name).unwrap()
-}
-
-/// Bytes that differ from one seed to the next, and from one offset to the next.
-fn content(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..length)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as u8
-        })
-        .collect()
-}
-
-/// The kind of an expected failure.
-macro_rules! fails {
-    ($call:expr, $kind:ident, $what:literal) => {
-        match $call {
-            Ok(value) => panic!("{}: expected {:?}, got {value:?}", $what, crate::ErrorKind::$kind),
-            Err(e) => assert_eq!(e.kind(), crate::ErrorKind::$kind, "{}: {}", $what, e.chain()),
-        }
-    };
-}
-use fails;

@@ -22,57 +22,14 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
+mod scheme;
 #[cfg(test)]
 mod tests;
 mod url;
 
+pub use scheme::Scheme;
+
 use url::Parsed;
-
-/// What kind of store holds a location.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Scheme {
-    /// A file system: `file://` or a plain path.
-    File,
-    /// Amazon S3, or a store that speaks its protocol.
-    S3,
-    /// Google Cloud Storage.
-    Gs,
-    /// Azure Blob Storage, `az://` and `abfss://`.
-    Azure,
-    /// A web server without encryption, read only.
-    Http,
-    /// A web server, read only.
-    Https,
-    /// The Hugging Face hub, read only.
-    Hub,
-}
-
-impl Scheme {
-    /// What stands before the colon.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::S3 => "s3",
-            Self::Gs => "gs",
-            Self::Azure => "az",
-            Self::Http => "http",
-            Self::Https => "https",
-            Self::Hub => "hf",
-        }
-    }
-
-    /// Whether nothing can be written there.
-    pub fn is_read_only(self) -> bool {
-        matches!(self, Self::Http | Self::Https | Self::Hub)
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The place of an object or a folder. Shown the way a user would write it, and what is shown parses back.
 ///

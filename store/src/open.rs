@@ -14,7 +14,7 @@ use crate::hub::Hub;
 use crate::id::Pin;
 use crate::local::{Fence, Local};
 use crate::location::{Location, Scheme};
-use crate::object::{self, Connections, Environment, Patience};
+use crate::object::{self, Connections, Environment, Timeouts};
 use crate::place::Place;
 use crate::refused::Refused;
 use crate::retry::Retrying;
@@ -58,7 +58,7 @@ impl Stores {
 
     /// The same with the settings of a `--stores` file, and the environment where that says nothing.
     pub fn from_config(config: Config) -> Self {
-        let connections = Connections::new(Patience::default())
+        let connections = Connections::new(Timeouts::default())
             .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
         let environment = Environment::of_process();
         let buckets = Buckets { config, environment, connections, open: Mutex::default() };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{below, content, fails};
+use super::check::{below, content, fails};
 use crate::location::Location;
 use crate::store::{Entry, Store};
 

@@ -1,8 +1,13 @@
 //! Ranges, ends, and versions.
 
-use super::{below, content, fails, prepared};
+use super::check::{below, content, fails};
 use crate::location::Location;
 use crate::store::Store;
+
+/// The objects that [`run_read_only`](super::run_read_only) reads, by name.
+pub fn prepared() -> Vec<(&'static str, Vec<u8>)> {
+    vec![(MODEL, content(1, SIZE)), (EMPTY, Vec::new())]
+}
 
 /// The object whose ranges are read, and its length.
 pub(super) const MODEL: &str = "model.safetensors";

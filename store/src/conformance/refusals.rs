@@ -1,6 +1,6 @@
 //! What a store that is read only refuses: every write, by the same kind.
 
-use super::{below, fails};
+use super::check::{below, fails};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::{PartSlot, Store};

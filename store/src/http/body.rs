@@ -51,8 +51,8 @@ async fn each(
     mut response: Response,
     mut take: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let patience = client.patience;
-    let (mut until, mut in_window, mut total) = (Instant::now() + patience.window, 0u64, 0u64);
+    let timeouts = client.timeouts;
+    let (mut until, mut in_window, mut total) = (Instant::now() + timeouts.window, 0u64, 0u64);
     loop {
         match timeout_at(until, response.chunk()).await {
             Ok(Ok(Some(chunk))) => {
@@ -62,9 +62,9 @@ async fn each(
             }
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(e)) => return Err(broken(at, format!("the connection broke after {total} bytes"), e)),
-            Err(_) if in_window >= patience.least => (until, in_window) = (Instant::now() + patience.window, 0),
+            Err(_) if in_window >= timeouts.least => (until, in_window) = (Instant::now() + timeouts.window, 0),
             Err(_) => {
-                let seconds = patience.window.as_secs_f32();
+                let seconds = timeouts.window.as_secs_f32();
                 let message = format!("{in_window} bytes came in {seconds} s, after {total} in all");
                 return Err(Error::new(ErrorKind::Transient, at, message));
             }

@@ -12,7 +12,7 @@ use super::reach::{PublicOnly, Reach, Way};
 
 /// How long a server may take before it counts as gone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// Until a connection stands.
     pub connect: Duration,
     /// From the request to the head of the answer.
@@ -24,7 +24,7 @@ pub(crate) struct Patience {
     pub least: u64,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -43,7 +43,7 @@ pub(crate) struct Client {
     /// Its connections lead to public addresses.
     pub(super) public: Made,
     pub reach: Reach,
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 type Made = Arc<OnceLock<Result<reqwest::Client, String>>>;
@@ -60,7 +60,7 @@ impl Client {
                 // Redirects are followed by hand, where it is decided who sees a token.
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)
-                .connect_timeout(self.patience.connect)
+                .connect_timeout(self.timeouts.connect)
                 // Many ranges at a time go faster over as many connections than over the streams of one.
                 .http1_only()
                 .build()

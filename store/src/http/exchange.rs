@@ -64,11 +64,11 @@ pub(crate) async fn ask(client: &Client, question: Question<'_>) -> Result<Answe
         if let (Some(token), None) = (token, &border) {
             request = request.header(AUTHORIZATION, token.header());
         }
-        let response = match tokio::time::timeout(client.patience.answer, request.send()).await {
+        let response = match tokio::time::timeout(client.timeouts.answer, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(e)) => return Err(broken(at, "no answer", e)),
             Err(_) => {
-                let message = format!("no answer within {} s", client.patience.answer.as_secs_f32());
+                let message = format!("no answer within {} s", client.timeouts.answer.as_secs_f32());
                 return Err(Error::new(ErrorKind::Transient, at, message));
             }
         };

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::Patience;
+use super::client::Timeouts;
 use super::*;
 use crate::servers::{self, Body, Files, Marks, Quirks};
 use crate::{Store, conformance};
@@ -105,8 +105,8 @@ async fn a_server_without_ranges_gives_whole_objects_and_no_parts() {
 #[tokio::test]
 async fn bodies_that_end_early_are_told_apart() {
     let (server, _, at, bytes) = served(Quirks::default()).await;
-    let patience = Patience { window: Duration::from_millis(200), ..Patience::default() };
-    let store = Web { client: Client { patience, ..Client::default() }, tokens: Vec::new() };
+    let timeouts = Timeouts { window: Duration::from_millis(200), ..Timeouts::default() };
+    let store = Web { client: Client { timeouts, ..Client::default() }, tokens: Vec::new() };
     let meta = Store::head(&store, &at).await.unwrap();
     for (body, kind, says) in [
         (Body::Cut(100), ErrorKind::Transient, "broke after"),

@@ -5,8 +5,9 @@ use http::header::{HeaderMap, LINK};
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::client::{Hub, append};
 use super::place::{Place, is_commit};
-use super::{Hub, refusal};
+use super::refusal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::exchange::{Answer, Follow};
 use crate::http::{body, parse_address};
@@ -107,18 +108,6 @@ impl Hub {
     }
 }
 
-/// Appends a file's path, encoding each component.
-pub(super) fn append(at: &Location, url: &mut Url, file: &str) -> Result<()> {
-    let plain = file.is_empty() || file.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    match url.path_segments_mut() {
-        Ok(mut segments) if plain => {
-            segments.pop_if_empty().extend(file.split('/').filter(|part| !part.is_empty()));
-            Ok(())
-        }
-        _ => Err(Error::new(ErrorKind::Permanent, at, "names no file of the model")),
-    }
-}
-
 /// The address of the next page, from `<address>; rel="next"`. One on another origin is asked without a token.
 fn next_page(headers: &HeaderMap, url: &Url) -> Option<Url> {
     let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
@@ -150,15 +139,5 @@ mod tests {
         {
             assert_eq!(next(link), None, "{link}");
         }
-    }
-
-    #[test]
-    fn a_path_is_encoded_component_by_component() {
-        let at: Location = "hf://o/m".parse().unwrap();
-        let mut url = Url::parse("https://hub/o/m/resolve/c").unwrap();
-        append(&at, &mut url, "a b/c#d?%2e.json").unwrap();
-        assert_eq!(url.as_str(), "https://hub/o/m/resolve/c/a%20b/c%23d%3F%252e.json");
-        append(&at, &mut url, "").unwrap();
-        assert!(append(&at, &mut url, "../x").is_err());
     }
 }

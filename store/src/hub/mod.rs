@@ -13,25 +13,21 @@
 //!
 //! **Retry.** Nothing here retries.
 
-use std::sync::OnceLock;
-
 use async_trait::async_trait;
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
-use reqwest::Url;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::Client;
-use crate::http::exchange::{Answer, Follow, Question, ask};
-use crate::http::reach::Reach;
+use crate::http::exchange::Follow;
 use crate::http::span::{self, Span};
-use crate::http::{Token, body, parse_address, past_end};
+use crate::http::{body, past_end};
 use crate::id::Pin;
 use crate::location::Location;
 use crate::read_only::ReadOnly;
 use crate::store::{Entry, Meta};
 
 mod api;
+mod client;
 mod place;
 mod refusal;
 mod settings;
@@ -39,83 +35,10 @@ mod settings;
 mod tests;
 mod version;
 
+pub use client::Hub;
+
 use place::Place;
-use settings::Settings;
 use version::Version;
-
-/// Models on the Hugging Face hub. The module's documentation says what holds.
-#[derive(Debug, Default)]
-pub struct Hub {
-    client: Client,
-    settings: OnceLock<Settings>,
-}
-
-impl Hub {
-    /// The hub of the environment, which is read at first use.
-    pub fn from_env() -> Self {
-        Self::default()
-    }
-
-    /// The hub at an endpoint such as `https://huggingface.co`.
-    pub fn new(endpoint: &str, token: Option<Token>) -> Result<Self> {
-        Ok(Self { client: Client::default(), settings: OnceLock::from(Settings::new(endpoint, token)?) })
-    }
-
-    /// The same hub, which connects to no address outside of a reach.
-    pub(crate) fn within(mut self, reach: Reach) -> Self {
-        self.client.reach = reach;
-        self
-    }
-
-    fn settings(&self) -> Result<&Settings> {
-        if let Some(settings) = self.settings.get() {
-            return Ok(settings);
-        }
-        let read = Settings::from(|name| std::env::var(name).ok(), |path| std::fs::read_to_string(path))?;
-        Ok(self.settings.get_or_init(|| read))
-    }
-
-    /// Asks the hub, with the token if the address is of its origin.
-    async fn ask(&self, at: &Location, method: Method, url: Url, headers: HeaderMap, follow: Follow) -> Result<Answer> {
-        let settings = self.settings()?;
-        let ours = Url::parse(&settings.endpoint).is_ok_and(|endpoint| endpoint.origin() == url.origin());
-        let token = settings.token.as_ref().filter(|_| ours);
-        ask(&self.client, Question { at, method, url, headers, token, follow }).await
-    }
-
-    /// The address of a file's bytes.
-    fn address(&self, at: &Location, place: Place<'_>, commit: &str) -> Result<Url> {
-        if place.file.is_empty() {
-            return Err(Error::new(ErrorKind::Permanent, at, "is a model, not a file"));
-        }
-        let mut url = parse_address(at, &format!("{}/{place}/resolve/{commit}", self.settings()?.endpoint))?;
-        api::append(at, &mut url, place.file)?;
-        Ok(url)
-    }
-
-    /// The file's version at a commit.
-    async fn look_up(&self, at: &Location, place: Place<'_>, commit: &str) -> Result<Version> {
-        let url = self.address(at, place, commit)?;
-        // The hub's own answer tells all that is wanted; where the bytes lie need not be asked.
-        for follow in [Follow::WithinOrigin, Follow::Everywhere] {
-            let answer = self.ask(at, Method::HEAD, url.clone(), HeaderMap::new(), follow).await?;
-            let status = answer.response.status();
-            if !status.is_success() && !status.is_redirection() {
-                return Err(self.refusal(at, place, &answer));
-            }
-            let own = Some(answer.response.headers()).filter(|_| status.is_success()).and_then(span::length);
-            if let Some(size) = version::linked_size(answer.of_origin()).or(own) {
-                return Version::of(at, answer.of_origin(), commit, size);
-            }
-        }
-        Err(Error::new(ErrorKind::Permanent, at, "the hub does not tell its length"))
-    }
-
-    fn refusal(&self, at: &Location, place: Place<'_>, answer: &Answer) -> Error {
-        let token = self.settings.get().is_some_and(|settings| settings.token.is_some());
-        refusal::refusal(at, place, token, answer.response.status(), answer.response.headers())
-    }
-}
 
 #[async_trait]
 impl ReadOnly for Hub {

@@ -2,6 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::http::Token;
+use crate::http::reach::Reach;
 use crate::servers::{self, Files};
 use crate::{Store, conformance};
 

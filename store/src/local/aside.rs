@@ -11,12 +11,15 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::fence::Fence;
+use super::file::open_regular;
+use super::names::{ASIDE, path};
 use super::read::check_pin;
 use super::write::{dir_of, sync_folder_of};
-use super::{ASIDE, Fence, open_regular, path, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
+use crate::token::token;
 
 pub(super) fn delete_if(fence: &Fence, at: &Location, pin: &Pin) -> Result<()> {
     let file = match open_regular(fence, at) {

@@ -14,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::path;
+use super::names::path;
 use super::write::{Temporary, sync_folder_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{HIDDEN, UPLOADS, folder, identity, path};
+use super::names::{HIDDEN, UPLOADS, path};
+use super::{folder, identity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 

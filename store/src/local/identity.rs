@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::mount::Mount;
-use super::{mount, path};
+use super::mount::{self, Mount};
+use super::names::path;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::place::{FileId, LocalPlace, Place};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use super::list::MAX_ENTRIES;
-use super::path;
+use super::names::path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::{ASIDE, Fence, HIDDEN, TEMPORARY, UPLOADS, path};
+use super::fence::Fence;
+use super::names::{ASIDE, HIDDEN, TEMPORARY, UPLOADS, path};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 use crate::store::{Entry, EntryKind};

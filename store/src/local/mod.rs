@@ -23,8 +23,6 @@
 //!
 //! **Retry.** Nothing here retries but interrupted system calls.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -35,18 +33,19 @@ use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::place::Place;
 use crate::store::{Entry, Meta, PartSlot, Store};
-use crate::token::token;
 
 mod aside;
 mod create;
 mod direct;
 mod fence;
+mod file;
 mod folder;
 mod handles;
 mod identity;
 mod links;
 mod list;
 mod mount;
+mod names;
 mod read;
 mod remove;
 mod space;
@@ -57,16 +56,7 @@ mod write;
 
 pub(crate) use fence::Fence;
 use handles::Handles;
-
-/// The name of the folder that holds what is in progress beside its target.
-const HIDDEN: &str = ".shardfuse";
-/// The folder of the uploads in [`HIDDEN`].
-const UPLOADS: &str = "upload";
-/// How the names of half-written small files begin.
-const TEMPORARY: &str = ".shardfuse-tmp-";
-
-/// How the names begin that files have while [`Store::delete_if`] looks at them.
-const ASIDE: &str = ".shardfuse-aside-";
+use names::path;
 
 /// Files on a local disk or a shared POSIX file system. The module's documentation says what holds.
 ///
@@ -128,38 +118,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     }
 }
 
-/// The path of a location of this store.
-fn path(at: &Location) -> Result<&Path> {
-    at.local_path().ok_or_else(|| Error::new(ErrorKind::Unsupported, at, "is not a local file"))
-}
-
-/// Opens a file that must be a regular one, within the fence.
-fn open_regular(fence: &Fence, at: &Location) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Without NONBLOCK, opening a pipe waits for a writer that never comes.
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = File::options()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path(at)?)
-        .map_err(|e| Error::io(at, "cannot open", e))?;
-    fence.check_open(at, &file)?;
-    check_regular(at, &stat(at, &file)?)?;
-    Ok(file)
-}
-
-fn check_regular(at: &Location, meta: &std::fs::Metadata) -> Result<()> {
-    match meta.is_file() {
-        true => Ok(()),
-        false if meta.is_dir() => Err(Error::new(ErrorKind::Permanent, at, "is a folder, not a file")),
-        false => Err(Error::new(ErrorKind::Permanent, at, "is not a regular file")),
-    }
-}
-
-fn stat(at: &Location, file: &File) -> Result<std::fs::Metadata> {
-    file.metadata().map_err(|e| Error::io(at, "cannot read the size and time of", e))
-}
-
 #[async_trait]
 impl Store for Local {
     async fn place(&self, at: &Location) -> Result<Place> {
@@ -167,12 +125,16 @@ impl Store for Local {
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {
-        self.run(at, read::head).await
+        self.run(at, |local, at| read::head(&local.handles, &local.fence, at)).await
     }
 
     async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
         let pin = pin.cloned();
-        self.run(at, move |local, at| read::read(local, at, offset, buf, pin.as_ref())).await
+        self.run(at, move |local, at| {
+            let from = read::Source { handles: &local.handles, fence: &local.fence };
+            read::read(from, at, offset, buf, pin.as_ref())
+        })
+        .await
     }
 
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatFs, fstatfs, statfs};
 
-use super::{folder, path};
+use super::folder;
+use super::names::path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{Local, check_regular, open_regular, path, stat};
+use super::fence::Fence;
+use super::file::{check_regular, open_regular, stat};
+use super::handles::Handles;
+use super::names::path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
@@ -14,8 +17,7 @@ use crate::store::Meta;
 
 /// Looks a file up. A merge that is planned does so for each of its inputs, and reads the file that has the name now: an
 /// older one that is still open is closed, since an equal copy (`cp -a`) has the same pin.
-pub(super) fn head(local: &Local, at: &Location) -> Result<Meta> {
-    let Local { handles, fence } = local;
+pub(super) fn head(handles: &Handles, fence: &Fence, at: &Location) -> Result<Meta> {
     // Opened in order to look it up, not to read it: what is judged is what the fence has seen.
     let open = rustix::fs::open(path(at)?, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| Error::io(at, "cannot look up", e))?;
@@ -32,8 +34,23 @@ pub(super) fn pin_of(meta: &Metadata) -> Pin {
     Pin::new(format!("file:{}:{nanoseconds}", meta.len()))
 }
 
-pub(super) fn read(local: &Local, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-    let Local { handles, fence } = local;
+/// What a read goes through.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// Files that are kept open.
+    pub(super) handles: &'a Handles,
+    /// Where files may lie.
+    pub(super) fence: &'a Fence,
+}
+
+pub(super) fn read(
+    from: Source<'_>,
+    at: &Location,
+    offset: u64,
+    mut buf: Vec<u8>,
+    pin: Option<&Pin>,
+) -> Result<Vec<u8>> {
+    let Source { handles, fence } = from;
     let Some(pin) = pin else {
         let file = open_regular(fence, at)?;
         fill(at, &file, &mut buf, offset)?;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 
+use super::names::{HIDDEN, TEMPORARY, path};
 use super::write::{dir_of, sync_folder_of};
-use super::{HIDDEN, TEMPORARY, aside, folder, path};
+use super::{aside, folder};
 use crate::error::{Error, Result};
 use crate::location::Location;
 

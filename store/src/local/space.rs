@@ -5,7 +5,8 @@ use std::fs::File;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{folder, path};
+use super::folder;
+use super::names::path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 

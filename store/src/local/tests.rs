@@ -1,6 +1,7 @@
-use std::fs;
+use std::fs::{self, File};
 use std::num::NonZeroU64;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use super::*;
 use crate::conformance;

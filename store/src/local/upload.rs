@@ -6,13 +6,16 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::file::stat;
+use super::names::{HIDDEN, UPLOADS, path};
 use super::read::{fill, pin_of};
 use super::write::{dir_of, sync_folder_of};
-use super::{HIDDEN, UPLOADS, direct, folder, mount, path, space, stat, token};
+use super::{direct, folder, mount, space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::PartSlot;
+use crate::token::token;
 
 /// How long completing waits for parts that are still being written, in steps. A part is in flight for seconds, but a
 /// stopped process may hold its lock forever: then the caller is told to come again, and nothing is lost.

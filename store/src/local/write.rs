@@ -4,11 +4,15 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::fence::Fence;
+use super::file::{open_regular, stat};
+use super::folder;
+use super::names::{TEMPORARY, path};
 use super::read::check_pin;
-use super::{Fence, TEMPORARY, folder, open_regular, path, stat, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
+use crate::token::token;
 
 pub(super) fn put(at: &Location, bytes: &[u8]) -> Result<()> {
     let temporary = Temporary::beside(at)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Scheme;
+use super::scheme::Scheme;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a URL names.

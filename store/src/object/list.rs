@@ -2,14 +2,15 @@
 
 use futures::TryStreamExt;
 
-use super::{Bucket, marker};
+use super::bucket::Bucket;
+use super::marker_name;
 use crate::error::Result;
 use crate::location::Location;
 use crate::store::Entry;
 
 pub(super) async fn list(bucket: &Bucket, dir: &Location) -> Result<Vec<Entry>> {
     let mut entries = all(bucket, dir).await?;
-    entries.retain(|entry| !marker::is_marker(dir, &entry.name));
+    entries.retain(|entry| !marker_name::is_marker(dir, &entry.name));
     Ok(entries)
 }
 

@@ -18,32 +18,26 @@
 //! **Retry.** Nothing here retries but the reads that go on; [`Retrying`](crate::Retrying) does. **Crash.** Whatever a
 //! store acknowledged is durable.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::aws::AwsCredentialProvider;
-use object_store::azure::AzureCredentialProvider;
-use object_store::gcp::GcpCredentialProvider;
-use object_store::multipart::MultipartStore;
-use object_store::path::Path;
-use object_store::{ObjectStore, PutPayload};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::{Location, Scheme};
 use crate::store::{Entry, Limits, Meta, PartSlot, Store};
 
+mod bucket;
 mod condition;
 mod connect;
+mod deletes;
+mod environment;
 mod failure;
 mod ids;
+mod in_progress;
 mod list;
 mod marker;
+mod marker_name;
 mod pending;
-mod profile;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -51,112 +45,12 @@ mod upload;
 mod wire;
 mod write;
 
-pub(crate) use connect::{Environment, connect};
-pub(crate) use wire::{Connections, Patience};
+pub(crate) use connect::connect;
+pub(crate) use environment::Environment;
+pub(crate) use wire::{Connections, Timeouts};
 
-use condition::Deletes;
+use bucket::Bucket;
 use pending::Pending;
-use wire::Seen;
-
-/// What all three clients do.
-trait Client: ObjectStore + MultipartStore {}
-impl<T: ObjectStore + MultipartStore> Client for T {}
-
-/// Where a client's credentials come from, asked before each call so that a failure to get them is told apart from one
-/// of the store.
-enum Login {
-    Anonymous,
-    Aws(AwsCredentialProvider),
-    Google(GcpCredentialProvider),
-    Azure(AzureCredentialProvider),
-}
-
-/// One bucket, or container.
-pub(crate) struct Bucket {
-    scheme: Scheme,
-    name: String,
-    client: Arc<dyn Client>,
-    login: Login,
-    pending: Pending,
-    deletes: Deletes,
-    /// The smallest part that the service takes, where its settings say so.
-    min_part: Option<u64>,
-    /// Whether the pin is looked at again after a read: nobody promises that an answer is of one version.
-    second_look: bool,
-    /// Whether there ever were credentials.
-    logged_in: AtomicBool,
-}
-
-/// Clients show what they are made of, credentials included.
-impl fmt::Debug for Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bucket({}://{})", self.scheme, self.name)
-    }
-}
-
-impl Bucket {
-    /// The key of an object or folder, as the client takes it.
-    fn path(&self, at: &Location) -> Result<Path> {
-        if (at.scheme(), at.authority()) != (self.scheme, &self.name) {
-            return Err(Error::new(ErrorKind::Unsupported, at, format!("does not lie in {}", self.name)));
-        }
-        Path::parse(at.key()).map_err(|e| Error::new(ErrorKind::Permanent, at, "is no key of an object").with_source(e))
-    }
-
-    /// The key of an object.
-    fn object(&self, at: &Location) -> Result<Path> {
-        match at.key() {
-            "" => Err(Error::new(ErrorKind::Permanent, at, "names all of a bucket, not an object")),
-            _ => self.path(at),
-        }
-    }
-
-    /// Makes a call, after making sure of the credentials; a failure is told with what was attempted ("cannot read").
-    async fn call<T>(
-        &self,
-        at: &Location,
-        doing: &str,
-        call: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<T> {
-        self.log_in(at).await?;
-        let seen = Seen::default();
-        seen.watch(call).await.map_err(|e| failure::error(at, doing, e, seen.take()))
-    }
-
-    async fn log_in(&self, at: &Location) -> Result<()> {
-        let seen = Seen::default();
-        let result = seen
-            .watch(async {
-                match &self.login {
-                    Login::Anonymous => Ok(()),
-                    Login::Aws(from) => from.get_credential().await.map(|_| ()),
-                    Login::Google(from) => from.get_credential().await.map(|_| ()),
-                    Login::Azure(from) => from.get_credential().await.map(|_| ()),
-                }
-            })
-            .await;
-        match result {
-            Ok(()) => {
-                self.logged_in.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(e) => Err(failure::no_credentials(at, e, seen.take(), self.logged_in.load(Ordering::Relaxed))),
-        }
-    }
-
-    fn refuse_anonymous(&self, at: &Location) -> Result<()> {
-        match self.login {
-            Login::Anonymous => Err(Error::new(ErrorKind::Permission, at, "is reached anonymously, for reading only")),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A body in pieces, so that its progress can be seen. The bytes are shared, not copied.
-fn payload(bytes: &Bytes) -> PutPayload {
-    const PIECE: usize = 256 << 10;
-    (0..bytes.len()).step_by(PIECE).map(|at| bytes.slice(at..bytes.len().min(at + PIECE))).collect()
-}
 
 #[async_trait]
 impl Store for Bucket {

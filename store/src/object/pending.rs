@@ -1,4 +1,5 @@
-//! Uploads in progress, looked up. The client cannot, so these requests are made here and signed with its means.
+//! The requests that look uploads in progress up. The client does not offer them, so they are made here and signed with its
+//! means.
 
 use std::time::Duration;
 
@@ -10,16 +11,13 @@ use object_store::gcp::GcpCredentialProvider;
 use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer};
 
-use super::wire::{Seen, element};
-use super::{Bucket, Login, failure, marker};
+use super::failure;
+use super::wire::Seen;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 
 /// How long a signed address is good for.
 const SIGNED: Duration = Duration::from_secs(300);
-
-/// How often a listing of uploads is asked for again after those that it named were dropped.
-const ROUNDS: usize = 100;
 
 /// How a store tells of uploads in progress.
 pub(super) enum Pending {
@@ -27,55 +25,13 @@ pub(super) enum Pending {
     S3 { signer: AmazonS3, http: HttpClient },
     /// By the same requests with a bearer token; the address is that of the bucket.
     Google { bucket: String, credentials: Option<GcpCredentialProvider>, http: HttpClient },
-    /// Not at all: see [`marker`].
+    /// Not at all: see [`marker`](super::marker).
     Marked,
 }
 
 impl Pending {
-    /// Whether an upload goes on.
-    pub(super) async fn exists(&self, bucket: &Bucket, at: &Location, path: &Path, id: &str) -> Result<bool> {
-        if matches!(self, Self::Marked) {
-            return marker::exists(bucket, at, id).await;
-        }
-        bucket.log_in(at).await?;
-        match self.get(at, path, &[("uploadId", id), ("max-parts", "1")]).await {
-            Ok(_) => Ok(true),
-            Err(e) if matches!(e.kind(), ErrorKind::NoSuchUpload | ErrorKind::NotFound) => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Drops every upload below a folder. What cannot be dropped is left, with a warning: listing uploads needs a
-    /// permission of its own, and objects can be removed without it.
-    pub(super) async fn abort_all(&self, bucket: &Bucket, dir: &Location, inside: &Path) {
-        if matches!(self, Self::Marked) || matches!(bucket.login, Login::Anonymous) {
-            return;
-        }
-        if let Err(error) = self.try_abort_all(bucket, dir, inside).await {
-            tracing::warn!(location = %dir, error = %error.chain(), "uploads in progress below it are left behind");
-        }
-    }
-
-    async fn try_abort_all(&self, bucket: &Bucket, dir: &Location, inside: &Path) -> Result<()> {
-        let prefix = format!("{inside}/");
-        for _ in 0..ROUNDS {
-            bucket.log_in(dir).await?;
-            let listed = self.get(dir, &Path::ROOT, &[("prefix", &prefix), ("uploads", "")]).await?;
-            let uploads = uploads(&listed, &prefix);
-            if uploads.is_empty() {
-                return Ok(());
-            }
-            for (key, id) in uploads {
-                let Ok(path) = Path::parse(&key) else { continue };
-                tracing::info!(location = %dir, key, "an upload in progress is dropped");
-                bucket.call(dir, "cannot drop an upload", bucket.client.abort_multipart(&path, &id)).await?;
-            }
-        }
-        Err(Error::new(ErrorKind::Transient, dir, "uploads are begun below it again and again"))
-    }
-
     /// The text that a GET with these parameters returns. They are sorted by name.
-    async fn get(&self, at: &Location, path: &Path, query: &[(&str, &str)]) -> Result<String> {
+    pub(super) async fn get(&self, at: &Location, path: &Path, query: &[(&str, &str)]) -> Result<String> {
         const DOING: &str = "cannot look up its uploads";
         let failed = |e| failure::error(at, DOING, e, None);
         let (url, token, http) = match self {
@@ -119,31 +75,8 @@ impl Pending {
     }
 }
 
-/// Keys and ids of a listing. A store that ignores the prefix must not make us drop what is not below it.
-fn uploads(listing: &str, prefix: &str) -> Vec<(String, String)> {
-    listing
-        .split("<Upload>")
-        .skip(1)
-        .filter_map(|upload| Some((element(upload, "Key")?, element(upload, "UploadId")?)))
-        .filter(|(key, _)| key.starts_with(prefix))
-        .collect()
-}
-
+/// A text as a part of an address.
 pub(super) fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_uploads_below_the_prefix_are_taken() {
-        let listing = "<ListMultipartUploadsResult><Prefix>out/</Prefix>\
-            <Upload><Key>out/a&amp;b</Key><UploadId>1</UploadId></Upload>\
-            <Upload><Initiator><ID>x</ID></Initiator><UploadId>2</UploadId><Key>other/x</Key></Upload>\
-            <Upload><Key>out</Key><UploadId>3</UploadId></Upload></ListMultipartUploadsResult>";
-        assert_eq!(uploads(listing, "out/"), [("out/a&b".to_owned(), "1".to_owned())]);
-    }
 }

@@ -9,7 +9,8 @@ use futures::future::try_join_all;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStoreExt};
 
-use super::{Bucket, ids};
+use super::bucket::Bucket;
+use super::ids;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;

@@ -8,7 +8,7 @@ const SECRET: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
 const AZURE_KEY: &str = "d0phbHJYVXRuRkVNSUs3TURFTkdiUHhSZmlDWUVYQU1QTEVLRVk=";
 
 fn connections() -> Connections {
-    Connections::new(Patience::default()).unwrap()
+    Connections::new(Timeouts::default()).unwrap()
 }
 
 fn at(text: &str) -> Location {

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use object_store::multipart::PartId as StoreId;
 
+use super::bucket::{Bucket, payload};
 use super::ids::{self, Upload};
-use super::{Bucket, Pending, marker, payload, read};
+use super::pending::Pending;
+use super::{in_progress, marker, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -45,7 +47,10 @@ pub(super) async fn begin(bucket: &Bucket, at: &Location, _size: u64) -> Result<
 pub(super) async fn probe(bucket: &Bucket, at: &Location, upload: &UploadId) -> Result<bool> {
     let path = bucket.object(at)?;
     match Upload::parse(upload) {
-        Some(upload) => bucket.pending.exists(bucket, at, &path, &upload.id).await,
+        Some(upload) => match bucket.pending {
+            Pending::Marked => marker::exists(bucket, at, &upload.id).await,
+            _ => in_progress::exists(bucket, at, &path, &upload.id).await,
+        },
         None => Ok(false),
     }
 }

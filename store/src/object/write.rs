@@ -5,7 +5,8 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
-use super::{Bucket, list, payload};
+use super::bucket::{Bucket, payload};
+use super::{in_progress, list};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 use crate::token::token;
@@ -45,7 +46,7 @@ pub(super) async fn delete(bucket: &Bucket, at: &Location) -> Result<()> {
 pub(super) async fn delete_tree(bucket: &Bucket, dir: &Location) -> Result<()> {
     bucket.refuse_anonymous(dir)?;
     let inside = bucket.object(dir)?;
-    bucket.pending.abort_all(bucket, dir, &inside).await;
+    in_progress::abort_all(bucket, dir, &inside).await;
     let mut paths = Vec::new();
     for entry in list::all(bucket, dir).await? {
         paths.push(bucket.object(&dir.join(&entry.name)?)?);

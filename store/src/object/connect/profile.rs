@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::Environment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::object::environment::Environment;
 
 /// What a profile says.
 #[derive(Default, PartialEq, Eq)]

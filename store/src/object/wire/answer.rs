@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use object_store::client::HttpResponseBody;
 
-use super::Broken;
+use super::broken::Broken;
 
 /// The longest answer that is kept in memory. What is longer is no error message, and no list of parts either.
 const LIMIT: usize = 4 << 20;

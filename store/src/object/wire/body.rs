@@ -10,7 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use object_store::client::{HttpError, HttpErrorKind, HttpRequestBody};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::{Broken, Outcome, Seen};
+use super::broken::Broken;
+use super::seen::{Outcome, Seen};
 
 /// How far the sending of a request is.
 #[derive(Debug)]
@@ -107,13 +108,13 @@ impl Body for Sent {
 pub(super) struct Received {
     body: reqwest::Body,
     seen: Seen,
-    patience: Duration,
+    timeout: Duration,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Received {
-    pub(super) fn new(body: reqwest::Body, seen: Seen, patience: Duration) -> Self {
-        Self { body, seen, patience, alarm: Box::pin(sleep(patience)) }
+    pub(super) fn new(body: reqwest::Body, seen: Seen, timeout: Duration) -> Self {
+        Self { body, seen, timeout, alarm: Box::pin(sleep(timeout)) }
     }
 
     fn break_off(&self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
@@ -129,7 +130,7 @@ impl Body for Received {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                let next = Instant::now() + self.patience;
+                let next = Instant::now() + self.timeout;
                 self.alarm.as_mut().reset(next);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -137,7 +138,7 @@ impl Body for Received {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => match self.alarm.as_mut().poll(cx) {
                 Poll::Ready(()) => {
-                    let message = format!("nothing was received for {} s", self.patience.as_secs_f64());
+                    let message = format!("nothing was received for {} s", self.timeout.as_secs_f64());
                     self.break_off(Broken::for_now(message))
                 }
                 Poll::Pending => Poll::Pending,

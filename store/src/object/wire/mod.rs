@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 mod answer;
 mod body;
+mod broken;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -32,14 +33,14 @@ pub(super) use answer::{Answer, element};
 use body::{Progress, Received, Sent};
 pub(super) use seen::{Outcome, Seen};
 
-use seen::Broken;
+use broken::Broken;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long nothing may move, by what is waited for.
+/// How long a transfer may stand still, by what it waits for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// The next bytes of a body, in either direction.
     pub(crate) body: Duration,
     /// The beginning of an answer once all is sent; what the system buffers may still be on its way.
@@ -48,7 +49,7 @@ pub(crate) struct Patience {
     pub(crate) completion: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { body: Duration::from_secs(30), answer: Duration::from_secs(60), completion: Duration::from_secs(300) }
     }
@@ -58,12 +59,12 @@ impl Default for Patience {
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     client: reqwest::Client,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 impl Connections {
-    /// A pool that stands for no standstill longer than `patience`.
-    pub(crate) fn new(patience: Patience) -> Result<Self, reqwest::Error> {
+    /// A pool whose transfers fail if they stand still for longer than `timeouts`.
+    pub(crate) fn new(timeouts: Timeouts) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .http1_only()
@@ -71,7 +72,7 @@ impl Connections {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, patience })
+        Ok(Self { client, timeouts })
     }
 
     /// The connector for one store, whose name the metrics bear.
@@ -146,12 +147,12 @@ impl Wire {
             Method::PUT => parts.uri.query().is_some_and(|query| query.contains("comp=blocklist")),
             _ => false,
         };
-        let patience = self.connections.patience;
-        let wait = if building { patience.completion } else { patience.answer };
-        let response = progress.watch(patience.body, wait, self.connections.client.execute(request)).await?;
+        let timeouts = self.connections.timeouts;
+        let wait = if building { timeouts.completion } else { timeouts.answer };
+        let response = progress.watch(timeouts.body, wait, self.connections.client.execute(request)).await?;
         let response: http::Response<reqwest::Body> = response.map_err(Broken::of)?.into();
         let (parts_of, body) = response.into_parts();
-        let wait = if building { patience.completion } else { patience.body };
+        let wait = if building { timeouts.completion } else { timeouts.body };
         let body = HttpResponseBody::new(Received::new(body, seen.clone(), wait));
         // What a POST answers is short, and may be an error in spite of its status.
         if parts_of.status.is_success() && parts.method != Method::POST {

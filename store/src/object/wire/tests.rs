@@ -74,8 +74,8 @@ fn stalling(reads: bool, answer: &'static [u8]) -> String {
 
 async fn exchange(method: Method, url: &str, body: Bytes) -> Outcome {
     let short = Duration::from_millis(200);
-    let patience = Patience { body: short, answer: short, completion: short };
-    let connections = Connections::new(patience).unwrap();
+    let timeouts = Timeouts { body: short, answer: short, completion: short };
+    let connections = Connections::new(timeouts).unwrap();
     let client =
         connections.connector("s3://bucket".to_owned()).connect(&ClientOptions::new().with_allow_http(true)).unwrap();
     let pieces: object_store::PutPayload =
