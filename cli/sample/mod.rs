@@ -9,10 +9,12 @@ mod reader;
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::fuse::{decode_f64, exact::ulp_error};
 use shardfuse_merge::output::OutputFile;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::recipe::{Placed, Recipe, matrix};
+use shardfuse_merge::recipe::exact::ulp_error;
+use shardfuse_merge::recipe::{Placed, Recipe};
+use shardfuse_merge::tensor::float::decode_f64;
+use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Dtype, Error, Kind, Result};
 use shardfuse_store::{Location, Stores};
 
@@ -85,8 +87,9 @@ async fn look(
                 }
             }
             Recipe::Fuse(fuse) => {
-                let want = exact.rows(fuse, batch).await?;
-                for (row, (have, want)) in batch.iter().zip(stored.iter().zip(&want)) {
+                let want = exact.rows(&fuse.start, &fuse.steps, batch).await?;
+                let want = want.chunks_exact(cols.max(1) as usize);
+                for (row, (have, want)) in batch.iter().zip(stored.iter().zip(want)) {
                     found.computed(tensor, *row, have, want);
                 }
             }

@@ -1,15 +1,20 @@
 //! Rows of inputs and of the output, by ranged reads.
 
+use std::ops::Range;
+
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::fuse::decode_f64;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::recipe::Placed;
+use shardfuse_merge::tensor::View;
+use shardfuse_merge::tensor::float::decode;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Stores};
 
 /// Reads of one batch that run at a time.
 const AHEAD: usize = 8;
+/// Values of one block of a view that is not stored row by row.
+const BLOCK: u64 = 1 << 20;
 
 /// Where the bytes come from.
 pub struct Reader<'a> {
@@ -26,16 +31,54 @@ impl Reader<'_> {
         self.rows_at(&at, source.offset, row_bytes, rows, Some(&Pin::new(&object.pin))).await
     }
 
-    /// The same in f64.
-    pub async fn rows(&self, source: &Source, rows: &[u64], cols: u64) -> Result<Vec<Vec<f64>>> {
-        let raw = self.raw_rows(source, rows, cols).await?;
-        Ok(raw.iter().map(|row| decoded(source, row, cols)).collect())
+    /// Rows (ascending) of a view, one after another.
+    pub async fn rows(&self, source: &Source, view: View, rows: &[u64]) -> Result<Vec<f32>> {
+        if view.col_stride == 1 {
+            let views: Vec<View> =
+                runs(rows).into_iter().map(|(first, count)| view.rows(first..first + count)).collect();
+            return Ok(self.views(source, views).await?.concat());
+        }
+        // A row is spread over all that is stored, so all of it is read, some columns at a time.
+        let mut found = vec![Vec::with_capacity(view.cols as usize); rows.len()];
+        let each = (BLOCK / view.rows.max(1)).max(1);
+        for from in (0..view.cols).step_by(each as usize) {
+            let columns = view.columns(from..view.cols.min(from + each));
+            let block = self.view(source, columns).await?;
+            for (found, row) in found.iter_mut().zip(rows) {
+                found.extend_from_slice(&block[(row * columns.cols) as usize..][..columns.cols as usize]);
+            }
+        }
+        Ok(found.concat())
     }
 
-    /// Rows `from .. to` in f64, one after another.
-    pub async fn block(&self, source: &Source, from: u64, to: u64, cols: u64) -> Result<Vec<f64>> {
-        let rows: Vec<u64> = (from..to).collect();
-        Ok(self.rows(source, &rows, cols).await?.concat())
+    /// All of a view, row-major.
+    pub async fn view(&self, source: &Source, view: View) -> Result<Vec<f32>> {
+        Ok(self.views(source, vec![view]).await?.concat())
+    }
+
+    async fn views(&self, source: &Source, views: Vec<View>) -> Result<Vec<Vec<f32>>> {
+        let object = &self.plan.objects[source.object.0 as usize];
+        let at: Location = object.url.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Io, e.chain()))?;
+        let (store, pin) = (self.stores.open(&at), Pin::new(&object.pin));
+        let size = source.dtype.bytes().unwrap_or(0);
+        let read = |range: Range<u64>| {
+            let (at, store, pin) = (&at, &store, &pin);
+            async move {
+                let buf = vec![0; ((range.end - range.start) * size) as usize];
+                store.read(at, source.offset + range.start * size, buf, Some(pin)).await
+            }
+        };
+        let mut all = Vec::with_capacity(views.len());
+        for view in views {
+            let reads: Vec<_> = view.ranges().into_iter().map(&read).collect();
+            let blocks: Vec<Vec<u8>> =
+                stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
+            let raw = blocks.concat();
+            let mut values = vec![0.0; raw.len() / size.max(1) as usize];
+            decode(source.dtype, &raw, &mut values);
+            all.push(view.gather(values));
+        }
+        Ok(all)
     }
 
     /// The stored bytes of rows (ascending) of a tensor of the output.
@@ -67,12 +110,6 @@ impl Reader<'_> {
         };
         Ok(blocks.iter().flat_map(split).collect())
     }
-}
-
-fn decoded(source: &Source, raw: &[u8], cols: u64) -> Vec<f64> {
-    let mut values = vec![0.0; cols as usize];
-    decode_f64(source.dtype, raw, &mut values);
-    values
 }
 
 /// Runs of consecutive rows: the first and how many.

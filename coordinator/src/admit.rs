@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use shardfuse_merge::output::manifest::{MANIFEST, Manifest};
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::{Measured, Task, tasks};
+use shardfuse_merge::plan::task::{StatisticValue, Task, tasks};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Stores, UploadId};
 use tracing::info;
@@ -64,7 +64,7 @@ pub struct Ready {
     /// Workers that computed other bytes than two others in an earlier run.
     pub odd: BTreeSet<u64>,
     /// Measurements that are whole.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<StatisticValue>,
     /// The journal, until the driver takes it.
     pub journal: Option<Writer>,
     /// Whether an older output is replaced.

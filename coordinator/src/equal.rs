@@ -4,7 +4,7 @@
 use shardfuse_merge::inventory::{Object, Source};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::build::Equal;
-use shardfuse_merge::recipe::matrix;
+use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Pin, Stores};
 

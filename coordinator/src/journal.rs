@@ -225,7 +225,7 @@ impl History {
         self.uploads.remove(&file);
         self.pieces.retain(|(task, _), _| match tasks.get(*task as usize).map(|t| t.work) {
             Some(Work::Fill { file: f, .. }) => f != file,
-            Some(Work::Measure { .. }) => true,
+            Some(Work::Reduce { .. }) => true,
             None => false,
         });
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::fuse::norm;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::{BLOCK_ROWS, Measured, Task, Work};
-use shardfuse_merge::recipe::{MeasureId, matrix};
+use shardfuse_merge::plan::task::{StatisticValue, Task, Work};
+use shardfuse_merge::statistic::{Kind as StatisticKind, StatisticId};
+use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -44,7 +44,7 @@ pub struct Persisted {
     /// The pieces.
     pub pieces: Vec<PieceRecord>,
     /// The measurements.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<StatisticValue>,
 }
 
 /// The task that writes.
@@ -190,9 +190,9 @@ async fn write(
 pub struct Measuring {
     state: State,
     /// By task: the measurement.
-    of_task: BTreeMap<u32, MeasureId>,
-    /// By measurement: blocks in all, and columns.
-    sizes: Vec<(u32, u64)>,
+    of_task: BTreeMap<u32, StatisticId>,
+    /// By statistic: its kind, blocks in all, and columns.
+    sizes: Vec<(StatisticKind, u32, u64)>,
     /// By measurement: the blocks whose sums are stored, looked up when the first one of this run arrives.
     stored: HashMap<u32, HashSet<u32>>,
 }
@@ -201,30 +201,30 @@ impl Measuring {
     /// The measurements of a plan.
     pub fn new(state: State, plan: &Plan, tasks: &[Task]) -> Self {
         let of_task = tasks.iter().enumerate().filter_map(|(i, t)| match t.work {
-            Work::Measure { id, .. } => Some((i as u32, id)),
+            Work::Reduce { id, .. } => Some((i as u32, id)),
             Work::Fill { .. } => None,
         });
-        let sizes = plan.measures.iter().map(|m| {
+        let sizes = plan.statistics.iter().map(|m| {
             let (rows, cols) = matrix(&m.start.shape);
-            (rows.div_ceil(BLOCK_ROWS) as u32, cols)
+            (m.kind, rows.div_ceil(m.kind.block_rows()) as u32, cols)
         });
         Measuring { of_task: of_task.collect(), sizes: sizes.collect(), stored: HashMap::new(), state }
     }
 
     /// Every measurement.
-    pub fn ids(&self) -> impl Iterator<Item = MeasureId> + use<> {
-        (0..self.sizes.len() as u32).map(MeasureId)
+    pub fn ids(&self) -> impl Iterator<Item = StatisticId> + use<> {
+        (0..self.sizes.len() as u32).map(StatisticId)
     }
 
     /// The pieces of a measurement, as task and block.
-    pub fn pieces(&self, id: MeasureId, tasks: &[Task]) -> Vec<(u32, u32)> {
+    pub fn pieces(&self, id: StatisticId, tasks: &[Task]) -> Vec<(u32, u32)> {
         let of = self.of_task.iter().filter(|(_, of)| **of == id).map(|(task, _)| *task);
         of.flat_map(|task| tasks[task as usize].work.pieces().map(move |block| (task, block))).collect()
     }
 
     /// The blocks whose sums are stored.
-    pub async fn blocks(&self, id: MeasureId) -> Result<HashSet<u32>> {
-        let all = stream::iter(0..self.sizes[id.0 as usize].0)
+    pub async fn blocks(&self, id: StatisticId) -> Result<HashSet<u32>> {
+        let all = stream::iter(0..self.sizes[id.0 as usize].1)
             .map(|block| async move { Ok::<_, Error>((block, self.state.has(&name(id, block)).await?)) })
             .buffer_unordered(CONCURRENT)
             .boxed();
@@ -232,9 +232,10 @@ impl Measuring {
     }
 
     /// Stores a block; returns the measurement if it is whole with it.
-    async fn take(&mut self, task: u32, block: u32, sums: Vec<u8>) -> Result<Option<Measured>> {
+    async fn take(&mut self, task: u32, block: u32, sums: Vec<u8>) -> Result<Option<StatisticValue>> {
         let Some(id) = self.of_task.get(&task).copied() else { return Ok(None) };
-        let expected = self.sizes[id.0 as usize].1 * 8;
+        let (kind, _, cols) = self.sizes[id.0 as usize];
+        let expected = kind.bytes(cols);
         if sums.len() as u64 != expected {
             return Err(Error::new(
                 Kind::Internal,
@@ -253,15 +254,15 @@ impl Measuring {
     }
 
     /// A measurement that was folded earlier.
-    pub async fn folded(&self, id: MeasureId) -> Result<Option<Measured>> {
+    pub async fn folded(&self, id: StatisticId) -> Result<Option<StatisticValue>> {
         let name = format!("measured/{}/all", id.0);
         let Some(bytes) = self.state.get(&name).await? else { return Ok(None) };
         self.fact(id, &name, &bytes).map(Some)
     }
 
     /// Folds a measurement's blocks in their order, if all are stored, and stores the result.
-    pub async fn fold(&self, id: MeasureId, stored: &HashSet<u32>) -> Result<Option<Measured>> {
-        let (blocks, cols) = self.sizes[id.0 as usize];
+    pub async fn fold(&self, id: StatisticId, stored: &HashSet<u32>) -> Result<Option<StatisticValue>> {
+        let (kind, blocks, cols) = self.sizes[id.0 as usize];
         if stored.len() < blocks as usize {
             return Ok(None);
         }
@@ -271,23 +272,19 @@ impl Measuring {
             .boxed()
             .try_collect()
             .await?;
-        let floats = |bytes: &Bytes| bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-        let Some(all) = all.iter().map(|b| b.as_ref().map(floats)).collect::<Option<Vec<Vec<f64>>>>() else {
-            return Ok(None);
-        };
-        let sums = norm::fold_blocks(cols as usize, all.iter().map(Vec::as_slice));
-        let bytes: Bytes = sums.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>().into();
+        let Some(all) = all.into_iter().collect::<Option<Vec<Bytes>>>() else { return Ok(None) };
+        let bytes = Bytes::from(kind.fold(cols, all.iter().map(AsRef::as_ref)));
         let name = format!("measured/{}/all", id.0);
         self.state.put(&name, bytes.clone()).await?;
         self.fact(id, &name, &bytes).map(Some)
     }
 
-    fn fact(&self, id: MeasureId, name: &str, bytes: &[u8]) -> Result<Measured> {
+    fn fact(&self, id: StatisticId, name: &str, bytes: &[u8]) -> Result<StatisticValue> {
         let digest = blake3::hash(bytes).to_hex().to_string();
-        Ok(Measured { id, url: self.state.place(name)?.to_string(), digest })
+        Ok(StatisticValue { id, url: self.state.place(name)?.to_string(), digest })
     }
 }
 
-fn name(id: MeasureId, block: u32) -> String {
+fn name(id: StatisticId, block: u32) -> String {
     format!("measured/{}/{block}", id.0)
 }

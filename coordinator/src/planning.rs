@@ -101,7 +101,7 @@ mod tests {
         };
         let output =
             Output { files: vec![file], sidecars: Vec::new(), index: None, config: SmallFile::Text(String::new()) };
-        Plan { format: 1, spec, objects: Vec::new(), equals: Vec::new(), measures: Vec::new(), output }
+        Plan { format: 1, spec, objects: Vec::new(), equals: Vec::new(), statistics: Vec::new(), output }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn holds(bytes: &[u8]) -> bool {
                 inside(tensor.recipe.start());
             }
         }
-        Job::Gauge(gauge) => inside(&gauge.measure.start),
+        Job::Reduce(reduce) => inside(&reduce.statistic.start),
     }
     let again = Assignment::try_from(v1::Assign::from(&assignment)).expect("what is sent can be read");
     assert_eq!(again, assignment);

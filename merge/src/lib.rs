@@ -10,7 +10,7 @@ pub mod bounded;
 pub mod checkpoint;
 pub mod effort;
 pub mod error;
-pub mod fuse;
+
 pub mod inventory;
 pub mod json;
 pub mod limits;
@@ -18,6 +18,7 @@ pub mod output;
 pub mod plan;
 pub mod recipe;
 pub mod spec;
+pub mod statistic;
 pub mod tensor;
 
 pub use error::{Error, Kind, Result};

@@ -1,10 +1,11 @@
 //! Messages to domain types and back. The way from the wire is fallible: a field that is missing, unknown or out of
 //! bounds is an error that names it.
 
-use shardfuse_merge::inventory::{Object, ObjectId, Source};
+use shardfuse_merge::inventory::Object;
 use shardfuse_merge::limits::{MAX_BITS, MAX_DIMS};
-use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job, Measured};
-use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step};
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
+use shardfuse_merge::recipe::{Placed, Recipe, bytes};
+use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::{Dtype, DtypeExt};
 
 use crate::v1;
@@ -37,10 +38,6 @@ fn dtype(name: &str) -> Result<Dtype> {
     Dtype::parse(name).map_err(|e| Malformed(e.to_string()))
 }
 
-fn adapter(number: u32) -> Result<u16> {
-    u16::try_from(number).map_err(|_| Malformed(format!("adapter number {number} is above {}", u16::MAX)))
-}
-
 /// Sizes come from the other side: a product that overflows must not reach arithmetic, also where a dimension of zero
 /// makes the whole of it small.
 fn shape(dims: Vec<u64>, dtype: Dtype, name: &str) -> Result<Vec<u64>> {
@@ -51,117 +48,15 @@ fn shape(dims: Vec<u64>, dtype: Dtype, name: &str) -> Result<Vec<u64>> {
     Ok(dims)
 }
 
-impl From<&Source> for v1::Source {
-    fn from(s: &Source) -> Self {
-        v1::Source {
-            name: s.name.clone(),
-            object: s.object.0,
-            offset: s.offset,
-            dtype: s.dtype.name(),
-            shape: s.shape.clone(),
-        }
-    }
-}
-
-impl TryFrom<v1::Source> for Source {
-    type Error = Malformed;
-    fn try_from(s: v1::Source) -> Result<Self> {
-        let dtype = dtype(&s.dtype)?;
-        let shape = shape(s.shape, dtype, &s.name)?;
-        Ok(Source { name: s.name, object: ObjectId(s.object), offset: s.offset, dtype, shape })
-    }
-}
-
-impl From<&LowRank> for v1::LowRank {
-    fn from(l: &LowRank) -> Self {
-        let factor = |f: &Factor| v1::Factor { source: Some((&f.source).into()), transposed: f.transposed };
-        v1::LowRank { left: Some(factor(&l.left)), right: Some(factor(&l.right)), rank: l.rank, scale: l.scale }
-    }
-}
-
-impl TryFrom<v1::LowRank> for LowRank {
-    type Error = Malformed;
-    fn try_from(l: v1::LowRank) -> Result<Self> {
-        let factor = |f: Option<v1::Factor>, name: &str| -> Result<Factor> {
-            let f = need(f, name)?;
-            Ok(Factor { source: need(f.source, "factor.source")?.try_into()?, transposed: f.transposed })
-        };
-        Ok(LowRank { left: factor(l.left, "left")?, right: factor(l.right, "right")?, rank: l.rank, scale: l.scale })
-    }
-}
-
-impl From<&Step> for v1::Step {
-    fn from(step: &Step) -> Self {
-        use v1::step::Op as Wire;
-        let op = match &step.op {
-            Op::Add(delta) => Wire::Add(delta.into()),
-            Op::Dora { delta, magnitude, norm, of } => Wire::Dora(v1::Dora {
-                delta: Some(delta.into()),
-                magnitude: Some(magnitude.into()),
-                measured: match norm {
-                    Norm::Rows => None,
-                    Norm::Measured(id) => Some(id.0),
-                },
-                of_original: *of == DoraNorm::Original,
-            }),
-            Op::AddScaled { source, scale } => {
-                Wire::AddScaled(v1::AddScaled { source: Some(source.into()), scale: *scale })
-            }
-            Op::SetRows { rows, source } => {
-                Wire::SetRows(v1::SetRows { rows: rows.clone(), source: Some(source.into()) })
-            }
-        };
-        v1::Step { adapter: step.adapter.into(), op: Some(op) }
-    }
-}
-
-impl TryFrom<v1::Step> for Step {
-    type Error = Malformed;
-    fn try_from(step: v1::Step) -> Result<Self> {
-        use v1::step::Op as Wire;
-        let op = match need(step.op, "step.op")? {
-            Wire::Add(delta) => Op::Add(delta.try_into()?),
-            Wire::Dora(d) => Op::Dora {
-                delta: need(d.delta, "dora.delta")?.try_into()?,
-                magnitude: need(d.magnitude, "dora.magnitude")?.try_into()?,
-                norm: d.measured.map_or(Norm::Rows, |id| Norm::Measured(MeasureId(id))),
-                of: if d.of_original { DoraNorm::Original } else { DoraNorm::Standing },
-            },
-            Wire::AddScaled(a) => {
-                Op::AddScaled { source: need(a.source, "add_scaled.source")?.try_into()?, scale: a.scale }
-            }
-            Wire::SetRows(s) => {
-                let source: Source = need(s.source, "set_rows.source")?.try_into()?;
-                Op::SetRows { rows: s.rows, source }
-            }
-        };
-        Ok(Step { adapter: adapter(step.adapter)?, op })
-    }
-}
-
-fn steps(steps: Vec<v1::Step>) -> Result<Vec<Step>> {
-    steps.into_iter().map(Step::try_from).collect()
-}
-
 impl From<&Placed> for v1::Tensor {
     fn from(t: &Placed) -> Self {
-        let fuse = match &t.recipe {
-            Recipe::Copy(_) => None,
-            Recipe::Fuse(f) => Some(v1::Fuse {
-                steps: f.steps.iter().map(Into::into).collect(),
-                start_adapter: f.start_adapter.map(Into::into),
-                keep_non_finite: f.keep_non_finite,
-            }),
-        };
-        let start = Some(t.recipe.start().into());
         v1::Tensor {
             name: t.name.clone(),
             dtype: t.dtype.name(),
             shape: t.shape.clone(),
             offset: t.offset,
             length: t.length,
-            start,
-            fuse,
+            recipe: bytes::write(&t.recipe),
         }
     }
 }
@@ -169,38 +64,30 @@ impl From<&Placed> for v1::Tensor {
 impl TryFrom<v1::Tensor> for Placed {
     type Error = Malformed;
     fn try_from(t: v1::Tensor) -> Result<Self> {
-        let start: Source = need(t.start, "tensor.start")?.try_into()?;
         let dtype = dtype(&t.dtype)?;
         let shape = shape(t.shape, dtype, &t.name)?;
+        let recipe: Recipe = bytes::read(&t.recipe).map_err(|e| Malformed(format!("tensor {}: {e}", t.name)))?;
         let bits = shape.iter().product::<u64>() * dtype.bitsize() as u64;
-        if bits != t.length.saturating_mul(8) || start.shape != shape {
+        let start = &recipe.start().shape;
+        if bits != t.length.saturating_mul(8) || *start != shape {
             return Err(Malformed(format!(
-                "tensor {} of shape {shape:?} has {} bytes and starts from shape {:?}",
-                t.name, t.length, start.shape
+                "tensor {} of shape {shape:?} has {} bytes and starts from shape {start:?}",
+                t.name, t.length
             )));
         }
-        let recipe = match t.fuse {
-            None => Recipe::Copy(start),
-            Some(f) => Recipe::Fuse(Fuse {
-                start,
-                start_adapter: f.start_adapter.map(adapter).transpose()?,
-                steps: steps(f.steps)?,
-                keep_non_finite: f.keep_non_finite,
-            }),
-        };
         Ok(Placed { name: t.name, dtype, shape, offset: t.offset, length: t.length, recipe })
     }
 }
 
-impl From<&Measured> for v1::Measured {
-    fn from(m: &Measured) -> Self {
-        v1::Measured { id: m.id.0, url: m.url.clone(), digest: m.digest.clone() }
+impl From<&StatisticValue> for v1::StatisticValue {
+    fn from(v: &StatisticValue) -> Self {
+        v1::StatisticValue { id: v.id.0, url: v.url.clone(), digest: v.digest.clone() }
     }
 }
 
-impl From<v1::Measured> for Measured {
-    fn from(m: v1::Measured) -> Self {
-        Measured { id: MeasureId(m.id), url: m.url, digest: m.digest }
+impl From<v1::StatisticValue> for StatisticValue {
+    fn from(v: v1::StatisticValue) -> Self {
+        StatisticValue { id: StatisticId(v.id), url: v.url, digest: v.digest }
     }
 }
 
@@ -218,15 +105,13 @@ impl From<&Assignment> for v1::Assign {
                 header_url: f.header.0.clone(),
                 header_length: f.header.1,
                 tensors: f.tensors.iter().map(Into::into).collect(),
-                measured: f.measured.iter().map(Into::into).collect(),
+                statistics: f.statistics.iter().map(Into::into).collect(),
                 tensors_to_follow: 0,
             }),
-            Job::Gauge(g) => Wire::Gauge(v1::Gauge {
-                tensor: g.measure.tensor.clone(),
-                start: Some((&g.measure.start).into()),
-                steps: g.measure.steps.iter().map(Into::into).collect(),
-                blocks: g.blocks.clone(),
-                measured: g.measured.iter().map(Into::into).collect(),
+            Job::Reduce(r) => Wire::Reduce(v1::Reduce {
+                statistic: bytes::write(&r.statistic),
+                blocks: r.blocks.clone(),
+                statistics: r.statistics.iter().map(Into::into).collect(),
             }),
         };
         let object =
@@ -259,17 +144,12 @@ impl TryFrom<v1::Assign> for Assignment {
                 check: f.check,
                 header: (f.header_url, f.header_length),
                 tensors: f.tensors.into_iter().map(Placed::try_from).collect::<Result<_>>()?,
-                measured: f.measured.into_iter().map(Into::into).collect(),
+                statistics: f.statistics.into_iter().map(Into::into).collect(),
             }),
-            Wire::Gauge(g) => Job::Gauge(Gauge {
-                measure: Measure {
-                    tensor: g.tensor,
-                    start: need(g.start, "gauge.start")?.try_into()?,
-                    steps: steps(g.steps)?,
-                    needs: Vec::new(),
-                },
-                blocks: g.blocks,
-                measured: g.measured.into_iter().map(Into::into).collect(),
+            Wire::Reduce(r) => Job::Reduce(Reduce {
+                statistic: bytes::read(&r.statistic).map_err(Malformed)?,
+                blocks: r.blocks,
+                statistics: r.statistics.into_iter().map(Into::into).collect(),
             }),
         };
         let object = |o: v1::Object| (o.id, Object { url: o.url, size: o.size, pin: o.pin, seen: String::new() });

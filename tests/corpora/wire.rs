@@ -5,8 +5,12 @@ use std::path::Path;
 use prost::Message;
 use shardfuse_merge::Dtype;
 use shardfuse_merge::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job, Measured};
-use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step};
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
+use shardfuse_merge::recipe::{
+    Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Norm, Op, Operand, Placed, Recipe, Scale,
+    SetRows, Step,
+};
+use shardfuse_merge::statistic::{Kind, Statistic, StatisticId};
 use shardfuse_proto::v1;
 
 fn write(target: &str, name: &str, message: &impl Message) {
@@ -19,14 +23,15 @@ fn source(name: &str, offset: u64, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(1), offset, dtype: Dtype::BF16, shape: shape.into() }
 }
 
-fn delta() -> LowRank {
-    let factor = |source, transposed| Factor { source, transposed };
-    LowRank {
-        left: factor(source("b", 0, &[4, 2]), false),
-        right: factor(source("a", 16, &[6, 2]), true),
-        rank: 2,
-        scale: 0.5,
-    }
+fn delta() -> Delta {
+    let (left, right) = (Operand::matrix(source("b", 0, &[4, 2])), Operand::transposed(source("a", 16, &[6, 2])));
+    Delta::LowRank(LowRank { left, right, scale: 0.5 })
+}
+
+fn hadamard() -> Delta {
+    let right = Operand { row_gains: Some(source("e", 8, &[2])), ..Operand::matrix(source("w1_b", 16, &[2, 6])) };
+    let factors = (Operand::matrix(source("w1_a", 0, &[4, 2])), right);
+    Delta::Hadamard(Hadamard { first: factors.clone(), second: factors, scale: 0.5 })
 }
 
 fn step(op: Op) -> Step {
@@ -39,12 +44,15 @@ fn tensor(name: &str, offset: u64, dtype: Dtype, recipe: Recipe) -> Placed {
 }
 
 fn fill() -> Assignment {
-    let norm = Norm::Measured(MeasureId(2));
+    let vector = |name, n| Operand::vector(source(name, 40, &[n]));
+    let dora = |delta, magnitude, norm| Op::Dora(Dora { delta, magnitude, norm, of: DoraNorm::Original });
     let steps = vec![
-        step(Op::Add(delta())),
-        step(Op::Dora { delta: delta(), magnitude: source("m", 40, &[6]), norm, of: DoraNorm::Original }),
-        step(Op::AddScaled { source: source("v", 0, &[4, 6]), scale: 2.0 }),
-        step(Op::SetRows { rows: vec![3, 1], source: source("r", 8, &[2, 6]) }),
+        step(Op::Add(Add(delta()))),
+        step(dora(delta(), vector("m", 6), Norm::Columns(StatisticId(2)))),
+        step(dora(hadamard(), vector("m", 4), Norm::Rows)),
+        step(Op::Add(Add(Delta::Dense(Dense { tensor: Operand::matrix(source("v", 0, &[4, 6])), scale: 2.0 })))),
+        step(Op::SetRows(SetRows { rows: vec![3, 1], source: Operand::matrix(source("r", 8, &[2, 6])) })),
+        step(Op::Scale(Scale { gains: vector("l", 6), along: Along::Columns })),
     ];
     let start = source("w", 0, &[4, 6]);
     let fuse = Fuse { start: start.clone(), start_adapter: Some(1), steps, keep_non_finite: false };
@@ -65,26 +73,27 @@ fn fill() -> Assignment {
             check: false,
             header: ("s3://b/header".into(), 64),
             tensors,
-            measured: vec![Measured { id: MeasureId(2), url: "s3://b/m".into(), digest: "0f".repeat(32) }],
+            statistics: vec![StatisticValue { id: StatisticId(2), url: "s3://b/m".into(), digest: "0f".repeat(32) }],
         }),
     }
 }
 
-fn gauge() -> Assignment {
-    let measure = Measure {
+fn reduce() -> Assignment {
+    let statistic = Statistic {
         tensor: "w".into(),
         start: source("w", 0, &[4, 6]),
-        steps: vec![step(Op::Add(delta()))],
+        steps: vec![step(Op::Add(Add(delta())))],
         needs: Vec::new(),
+        kind: Kind::ColumnSquares,
     };
-    Assignment { job: Job::Gauge(Gauge { measure, blocks: vec![0], measured: Vec::new() }), ..fill() }
+    Assignment { job: Job::Reduce(Reduce { statistic, blocks: vec![0], statistics: Vec::new() }), ..fill() }
 }
 
 #[test]
 #[ignore = "writes files of the corpora"]
 fn writes_the_messages_of_the_corpora() {
     write("assignment", "fill", &v1::Assign::from(&fill()));
-    write("assignment", "gauge", &v1::Assign::from(&gauge()));
+    write("assignment", "reduce", &v1::Assign::from(&reduce()));
     let mut beyond = v1::Assign::from(&fill());
     beyond.objects[0].size = 10;
     write("assignment", "beyond-the-object", &beyond);

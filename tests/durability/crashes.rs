@@ -21,7 +21,7 @@ pub async fn journaled(place: &Place) -> (BTreeSet<(String, u32)>, usize) {
     let history = History::read(&state, &plan.digest(), &tasks, u64::MAX).await.unwrap();
     let part = |(task, piece): &(u32, u32)| match tasks[*task as usize].work {
         Work::Fill { file, .. } => Some((plan.output.files[file as usize].name.clone(), *piece)),
-        Work::Measure { .. } => None,
+        Work::Reduce { .. } => None,
     };
     (history.pieces.keys().filter_map(part).collect(), history.unknown.len() + history.unannounced.len())
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Result;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::{Measured, Task, Work};
+use shardfuse_merge::plan::task::{StatisticValue, Task, Work};
 use shardfuse_store::{Location, UploadId, digest};
 use tracing::{info, warn};
 
@@ -196,7 +196,7 @@ impl Opening<'_> {
     }
 
     /// Measurements that are whole; blocks whose sums are gone are measured again.
-    pub(super) async fn measured(&self, history: &mut History) -> Result<Vec<Measured>> {
+    pub(super) async fn measured(&self, history: &mut History) -> Result<Vec<StatisticValue>> {
         let measuring = Measuring::new(self.state.clone(), self.plan, self.tasks);
         let mut facts = Vec::new();
         for id in measuring.ids() {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use shardfuse_merge::plan::task::{
-    Assignment, Fill, Gauge, Job, Measured, Work, objects_of, step_sources, tensor_sources, tensors_of,
+    Assignment, Fill, Job, Reduce, StatisticValue, Work, objects_of, tensor_sources, tensors_of,
 };
-use shardfuse_merge::recipe::{MeasureId, Recipe};
+use shardfuse_merge::recipe::{Recipe, sources};
+use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::{Error, Kind, Result};
 
 use super::Driver;
@@ -26,7 +27,8 @@ impl Driver {
             Work::Fill { file, .. } => {
                 let tensors = tensors_of(plan, file, &pieces);
                 let out = &plan.output.files[file as usize];
-                let measured = self.facts(task, tensors.iter().flat_map(|t| Recipe::needs(&t.recipe)).collect())?;
+                let needs = tensors.iter().flat_map(|t| Recipe::statistics(&t.recipe)).collect();
+                let statistics = self.statistics(task, needs)?;
                 let fill = Fill {
                     url: join(&self.ready.output, &out.name)?.to_string(),
                     upload: self.ready.uploads[file as usize].as_str().to_owned(),
@@ -35,16 +37,19 @@ impl Driver {
                     parts: pieces,
                     check: false,
                     header: (self.ready.state.place(&format!("header/{file}"))?.to_string(), out.header_length),
-                    measured,
+                    statistics,
                     tensors,
                 };
                 (objects_of(plan, tensor_sources(&fill.tensors)), Job::Fill(fill))
             }
-            Work::Measure { id, .. } => {
-                let measure = plan.measures[id.0 as usize].clone();
-                let measured = self.facts(task, measure.needs.clone())?;
-                let sources = std::iter::once(&measure.start).chain(step_sources(&measure.steps));
-                (objects_of(plan, sources), Job::Gauge(Gauge { blocks: pieces, measured, measure: measure.clone() }))
+            Work::Reduce { id, .. } => {
+                let statistic = plan.statistics[id.0 as usize].clone();
+                let statistics = self.statistics(task, statistic.needs.clone())?;
+                let read = std::iter::once(&statistic.start).chain(sources(&statistic.steps));
+                (
+                    objects_of(plan, read),
+                    Job::Reduce(Reduce { blocks: pieces, statistics, statistic: statistic.clone() }),
+                )
             }
         };
         Ok(Assignment {
@@ -57,12 +62,12 @@ impl Driver {
         })
     }
 
-    /// Where the measurements lie that a task needs.
-    fn facts(&self, task: TaskId, mut needs: Vec<MeasureId>) -> Result<Vec<Measured>> {
+    /// Where the statistics lie that a task needs.
+    fn statistics(&self, task: TaskId, mut needs: Vec<StatisticId>) -> Result<Vec<StatisticValue>> {
         needs.sort_unstable();
         needs.dedup();
-        let missing = |id: MeasureId| {
-            Error::new(Kind::Internal, format!("task {task} needs measurement {} before it is there", id.0))
+        let missing = |id: StatisticId| {
+            Error::new(Kind::Internal, format!("task {task} needs statistic {} before it is there", id.0))
         };
         needs.into_iter().map(|id| self.measured.get(&id.0).cloned().ok_or_else(|| missing(id))).collect()
     }

@@ -194,7 +194,7 @@ impl Driver {
             Work::Fill { file, .. } => {
                 format!("part {} of {}", part.piece, self.ready.plan.output.files[file as usize].name)
             }
-            Work::Measure { .. } => format!("piece {} of task {}", part.piece, part.task),
+            Work::Reduce { .. } => format!("piece {} of task {}", part.piece, part.task),
         }
     }
 }

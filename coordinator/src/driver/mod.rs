@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::grid::Grid;
-use shardfuse_merge::plan::task::Measured;
+use shardfuse_merge::plan::task::StatisticValue;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, from_worker, to_worker};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -197,7 +197,7 @@ struct Driver {
     notify: Box<dyn Fn(Notice) + Send + Sync>,
     pieces: BTreeMap<(u32, u32), PieceRecord>,
     kept: u64,
-    measured: HashMap<u32, Measured>,
+    measured: HashMap<u32, StatisticValue>,
     /// What the report that is looked at brought beside its receipt, and who sent it.
     extra: Option<(WorkerId, v1::PieceDone)>,
     checks: Checks,

@@ -1,7 +1,7 @@
 //! What workers say, as events of the schedule.
 
 use shardfuse_merge::plan::task::Work;
-use shardfuse_merge::recipe::matrix;
+use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{PartId, PartSlot};
@@ -94,8 +94,8 @@ impl Driver {
                     chaining,
                 })
             }
-            (Work::Measure { id, .. }, v1::piece_done::Result::Sums(sums)) => {
-                let (_, cols) = matrix(&self.ready.plan.measures.get(id.0 as usize)?.start.shape);
+            (Work::Reduce { id, .. }, v1::piece_done::Result::Sums(sums)) => {
+                let (_, cols) = matrix(&self.ready.plan.statistics.get(id.0 as usize)?.start.shape);
                 let (sums, rest) = (sums.as_chunks::<8>().0, sums.len() % 8);
                 // A sum of squares is a number that is not below zero, or what is wrong with the weights.
                 let formed = rest == 0 && sums.len() as u64 == cols;

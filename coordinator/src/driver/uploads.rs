@@ -31,7 +31,7 @@ impl Driver {
     pub(super) fn file_of(&self, task: TaskId) -> Option<u32> {
         match self.ready.tasks.get(task.0 as usize)?.work {
             Work::Fill { file, .. } => Some(file),
-            Work::Measure { .. } => None,
+            Work::Reduce { .. } => None,
         }
     }
 

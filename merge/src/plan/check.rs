@@ -7,7 +7,9 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::limits::{MAX_BITS, MAX_DIMS, MAX_FACTORS, MAX_NAME, MAX_OBJECT, MAX_RANK, MAX_URL};
 use crate::output::OutputFile;
-use crate::recipe::{Measure, Op, Recipe, Step, matrix};
+use crate::recipe::{self, Delta, Recipe, Step, bytes};
+use crate::statistic::Statistic;
+use crate::tensor::matrix;
 
 /// What one report or one tensor's description may take of a message, in bytes.
 const MAX_SAID: u64 = 12 << 20;
@@ -22,8 +24,8 @@ pub fn check(plan: &Plan) -> Result<()> {
         at_most("the store's pin", &object.url, object.pin.len() as u64, MAX_NAME as u64, "bytes")?;
         at_most("the size", &object.url, object.size, MAX_OBJECT, "bytes")?;
     }
-    for measure in &plan.measures {
-        check_measure(measure)?;
+    for statistic in &plan.statistics {
+        check_statistic(statistic)?;
     }
     for file in &plan.output.files {
         at_most("the header", &file.name, file.header_length.saturating_sub(8), header::MAX_HEADER, "bytes")?;
@@ -65,27 +67,20 @@ fn check_shape(name: &str, shape: &[u64], bits: u64) -> Result<()> {
 }
 
 fn check_steps(tensor: &str, steps: &[Step]) -> Result<()> {
-    let mut said = 0;
+    recipe::sources(steps).try_for_each(check_source)?;
     for step in steps {
-        step.op.sources().into_iter().try_for_each(check_source)?;
-        if let Some(delta) = step.op.delta() {
-            at_most("the rank", &delta.left.source.name, delta.rank, MAX_RANK, "columns")?;
+        for (source, rank, _) in step.op.delta().map(Delta::inner).unwrap_or_default() {
+            at_most("the rank", &source.name, rank, MAX_RANK, "columns")?;
         }
-        if let Op::SetRows { rows, .. } = &step.op {
-            // A row's number takes up to ten bytes on the wire.
-            said += 10 * rows.len() as u64;
-        }
-        said += step.op.sources().iter().map(|s| s.name.len() as u64 + 200).sum::<u64>();
     }
-    at_most("the description", tensor, said, MAX_SAID, "bytes")
+    at_most("the description", tensor, bytes::write(&steps).len() as u64, MAX_SAID, "bytes")
 }
 
-fn check_measure(measure: &Measure) -> Result<()> {
-    check_source(&measure.start)?;
-    check_steps(&measure.tensor, &measure.steps)?;
-    // A block's report has a sum of eight bytes for each column.
-    let (_, cols) = matrix(&measure.start.shape);
-    at_most("a row", &measure.tensor, cols.saturating_mul(8), MAX_SAID, "bytes in a report of its norms")
+fn check_statistic(statistic: &Statistic) -> Result<()> {
+    check_source(&statistic.start)?;
+    check_steps(&statistic.tensor, &statistic.steps)?;
+    let (_, cols) = matrix(&statistic.start.shape);
+    at_most("a row", &statistic.tensor, statistic.kind.bytes(cols), MAX_SAID, "bytes in a report of its statistic")
 }
 
 /// The report of a part names the factors that were read for it.
@@ -93,7 +88,7 @@ fn check_reports(file: &OutputFile, part_size: u64) -> Result<()> {
     let mut reports = vec![(0usize, 0u64); file.parts(part_size) as usize];
     for tensor in file.tensors.iter().filter(|t| t.length > 0) {
         let Recipe::Fuse(fuse) = &tensor.recipe else { continue };
-        let names: Vec<u64> = fuse.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.name.len() as u64 + 8).collect();
+        let names: Vec<u64> = recipe::sources(&fuse.steps).map(|s| s.name.len() as u64 + 8).collect();
         let parts = tensor.offset / part_size..(tensor.offset + tensor.length).div_ceil(part_size);
         for (count, bytes) in &mut reports[parts.start as usize..parts.end as usize] {
             *count += names.len();

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use crate::recipe::{Recipe, matrix};
+use crate::recipe::{self, Need, Recipe};
+use crate::tensor::matrix;
 
 /// The figures of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -34,16 +35,17 @@ pub fn cost(plan: &Plan) -> Cost {
             cost.read += t.recipe.sources().iter().map(|s| s.bytes()).sum::<u64>();
             let Recipe::Fuse(fuse) = &t.recipe else { continue };
             let (rows, cols) = matrix(&t.shape);
-            for delta in fuse.steps.iter().filter_map(|s| s.op.delta()) {
-                cost.multiply_adds += rows * cols * (delta.rank + 1);
-                cost.unbounded_memory += 4 * delta.rank * (rows + cols);
+            for step in &fuse.steps {
+                cost.multiply_adds += rows * cols * step.op.cost();
+                let factors = step.op.inputs().into_iter();
+                let factors = factors.filter(|i| matches!(i.need, Need::SameRows | Need::SameColumns));
+                cost.unbounded_memory += factors.map(|i| 4 * i.operand.view.elements()).sum::<u64>();
             }
         }
     }
     cost.unbounded_memory += cost.read + cost.write;
-    for m in &plan.measures {
-        let steps: u64 = m.steps.iter().flat_map(|s| s.op.sources()).map(|s| s.bytes()).sum();
-        cost.read += m.start.bytes() + steps;
+    for s in &plan.statistics {
+        cost.read += s.start.bytes() + recipe::sources(&s.steps).map(|s| s.bytes()).sum::<u64>();
     }
     cost
 }

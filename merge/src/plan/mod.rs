@@ -18,13 +18,13 @@ use crate::effort::{Cancel, Effort};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Inventory, Object};
 use crate::output::Output;
-use crate::recipe::Measure;
 use crate::spec::MergeSpec;
+use crate::statistic::Statistic;
 use build::Equal;
 use report::Report;
 
 /// The plan's format number.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Plan {
     /// What is checked before work starts.
     pub equals: Vec<Equal>,
     /// Reductions that recipes wait for.
-    pub measures: Vec<Measure>,
+    pub statistics: Vec<Statistic>,
     /// The output.
     pub output: Output,
 }
@@ -63,7 +63,7 @@ impl Plan {
             spec,
             objects: inventory.objects.clone(),
             equals: built.equals,
-            measures: built.measures,
+            statistics: built.statistics,
             output,
         };
         check::check(&plan)?;

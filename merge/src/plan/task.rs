@@ -4,14 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::inventory::Object;
-use crate::recipe::{Measure, MeasureId, Op, Placed, Recipe, Step, matrix};
+use crate::inventory::Source;
+use crate::recipe::{Placed, Recipe};
+use crate::statistic::{Statistic, StatisticId};
+use crate::tensor::matrix;
 
-/// Rows of one block of a measurement. The reduction's order is fixed by it (`crate::fuse::norm`).
-pub const BLOCK_ROWS: u64 = crate::fuse::norm::BLOCK_ROWS as u64;
 /// Parts that one task holds at the most.
 const RUN: u32 = 4;
-/// Bytes of weight that one measure task reads, about.
-const MEASURE_BYTES: u64 = 256 << 20;
+/// Bytes of weight that one task of a statistic reads, about.
+const REDUCE_BYTES: u64 = 256 << 20;
 
 /// What a task does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,10 +26,10 @@ pub enum Work {
         /// One past the last.
         end: u32,
     },
-    /// Row blocks `first..end` of a measurement.
-    Measure {
-        /// The measurement.
-        id: MeasureId,
+    /// Row blocks `first..end` of a statistic.
+    Reduce {
+        /// The statistic.
+        id: StatisticId,
         /// The first block.
         first: u32,
         /// One past the last.
@@ -37,10 +38,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// The pieces that are reported one by one: parts, or blocks.
+    /// What is reported one by one: parts, or blocks.
     pub fn pieces(&self) -> std::ops::Range<u32> {
         match *self {
-            Work::Fill { first, end, .. } | Work::Measure { first, end, .. } => first..end,
+            Work::Fill { first, end, .. } | Work::Reduce { first, end, .. } => first..end,
         }
     }
 }
@@ -58,29 +59,31 @@ pub struct Task {
     pub bytes: u64,
 }
 
-/// Cuts a plan into tasks: measurements first, then the files in order.
+/// Cuts a plan into tasks: statistics first, then the files in order.
 pub fn tasks(plan: &Plan) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
-    let mut of_measure: Vec<Vec<u32>> = Vec::new();
-    for (m, measure) in plan.measures.iter().enumerate() {
-        let after: Vec<u32> = measure.needs.iter().flat_map(|id| of_measure[id.0 as usize].iter().copied()).collect();
-        let (rows, cols) = matrix(&measure.start.shape);
-        let blocks = rows.div_ceil(BLOCK_ROWS) as u32;
-        let row_bytes = cols * measure.start.dtype.bitsize() as u64 / 8;
-        let run = (MEASURE_BYTES / (row_bytes * BLOCK_ROWS).max(1)).clamp(1, u64::from(blocks)) as u32;
+    let mut of_statistic: Vec<Vec<u32>> = Vec::new();
+    for (s, statistic) in plan.statistics.iter().enumerate() {
+        let after: Vec<u32> =
+            statistic.needs.iter().flat_map(|id| of_statistic[id.0 as usize].iter().copied()).collect();
+        let (rows, cols) = matrix(&statistic.start.shape);
+        let block_rows = statistic.kind.block_rows();
+        let blocks = rows.div_ceil(block_rows) as u32;
+        let row_bytes = cols * statistic.start.dtype.bitsize() as u64 / 8;
+        let run = (REDUCE_BYTES / (row_bytes * block_rows).max(1)).clamp(1, u64::from(blocks)) as u32;
         let mut numbers = Vec::new();
         for first in (0..blocks).step_by(run as usize) {
             let end = (first + run).min(blocks);
             numbers.push(tasks.len() as u32);
-            let bytes = u64::from(end - first) * row_bytes * BLOCK_ROWS;
+            let bytes = u64::from(end - first) * row_bytes * block_rows;
             tasks.push(Task {
-                work: Work::Measure { id: MeasureId(m as u32), first, end },
+                work: Work::Reduce { id: StatisticId(s as u32), first, end },
                 after: after.clone(),
-                affinity: 1 << 32 | m as u64,
+                affinity: 1 << 32 | s as u64,
                 bytes,
             });
         }
-        of_measure.push(numbers);
+        of_statistic.push(numbers);
     }
     for (f, file) in plan.output.files.iter().enumerate() {
         let parts = file.parts(plan.spec.part_size);
@@ -88,8 +91,8 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
             let end = (first + RUN).min(parts);
             let range = u64::from(first) * plan.spec.part_size..(u64::from(end) * plan.spec.part_size).min(file.size);
             let mut after: Vec<u32> = overlapping(&file.tensors, &range)
-                .flat_map(|t| t.recipe.needs())
-                .flat_map(|id| of_measure[id.0 as usize].iter().copied())
+                .flat_map(|t| t.recipe.statistics())
+                .flat_map(|id| of_statistic[id.0 as usize].iter().copied())
                 .collect();
             after.sort_unstable();
             after.dedup();
@@ -111,18 +114,18 @@ pub fn overlapping<'a>(tensors: &'a [Placed], range: &std::ops::Range<u64>) -> i
     tensors[first..].iter().take_while(move |t| t.offset < range.end).filter(|t| t.length > 0)
 }
 
-/// A measured fact: where the norms of a measurement lie.
+/// Where the value of a statistic lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Measured {
-    /// The measurement.
-    pub id: MeasureId,
-    /// The object: one little-endian f64 a column, the sum of squares.
+pub struct StatisticValue {
+    /// The statistic.
+    pub id: StatisticId,
+    /// The object.
     pub url: String,
     /// BLAKE3 of the object, as hex.
     pub digest: String,
 }
 
-/// What a worker is told to fill.
+/// Parts of a file to make.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fill {
     /// The file's URL.
@@ -141,19 +144,19 @@ pub struct Fill {
     pub header: (String, u64),
     /// The tensors that these parts touch.
     pub tensors: Vec<Placed>,
-    /// Measured facts that their recipes need.
-    pub measured: Vec<Measured>,
+    /// The statistics that their recipes need.
+    pub statistics: Vec<StatisticValue>,
 }
 
-/// What a worker is told to measure.
+/// Blocks of a statistic to reduce.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gauge {
-    /// The measurement.
-    pub measure: Measure,
+pub struct Reduce {
+    /// The statistic.
+    pub statistic: Statistic,
     /// The blocks that are missing.
     pub blocks: Vec<u32>,
-    /// Measured facts that its steps need.
-    pub measured: Vec<Measured>,
+    /// The statistics that its steps need.
+    pub statistics: Vec<StatisticValue>,
 }
 
 /// The work of an assignment.
@@ -161,8 +164,8 @@ pub struct Gauge {
 pub enum Job {
     /// Fill parts of a file.
     Fill(Fill),
-    /// Measure blocks of a tensor.
-    Gauge(Gauge),
+    /// Reduce blocks of a statistic.
+    Reduce(Reduce),
 }
 
 /// A self-contained assignment: a worker needs no plan.
@@ -182,7 +185,7 @@ pub struct Assignment {
     pub job: Job,
 }
 
-/// The tensors of a file that `parts` touch, with row lists cut down to the rows in question.
+/// The tensors of a file that `parts` touch, in their order.
 pub fn tensors_of(plan: &Plan, file: u32, parts: &[u32]) -> Vec<Placed> {
     let size = plan.spec.part_size;
     let file = &plan.output.files[file as usize];
@@ -198,20 +201,15 @@ pub fn tensors_of(plan: &Plan, file: u32, parts: &[u32]) -> Vec<Placed> {
     tensors
 }
 
-/// The input objects that tensors or steps read.
-pub fn objects_of<'a>(plan: &Plan, sources: impl Iterator<Item = &'a crate::inventory::Source>) -> Vec<(u32, Object)> {
+/// The input objects that stored tensors lie in.
+pub fn objects_of<'a>(plan: &Plan, sources: impl Iterator<Item = &'a Source>) -> Vec<(u32, Object)> {
     let mut ids: Vec<u32> = sources.map(|s| s.object.0).collect();
     ids.sort_unstable();
     ids.dedup();
     ids.into_iter().map(|id| (id, plan.objects[id as usize].clone())).collect()
 }
 
-/// Every source that a list of steps reads.
-pub fn step_sources(steps: &[Step]) -> impl Iterator<Item = &crate::inventory::Source> {
-    steps.iter().flat_map(|s: &Step| Op::sources(&s.op))
-}
-
 /// Every source that a list of tensors reads.
-pub fn tensor_sources(tensors: &[Placed]) -> impl Iterator<Item = &crate::inventory::Source> {
+pub fn tensor_sources(tensors: &[Placed]) -> impl Iterator<Item = &Source> {
     tensors.iter().flat_map(|t| Recipe::sources(&t.recipe))
 }

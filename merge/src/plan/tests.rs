@@ -10,9 +10,10 @@ use super::{Plan, report::Report};
 use crate::adapter::config::AdapterConfig;
 use crate::error::{Kind, Result};
 use crate::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
-use crate::recipe::{DoraNorm, Norm, Op, Recipe};
+use crate::recipe::{Add, Delta, Dense, Dora, DoraNorm, Norm, Op, Operand, Recipe};
 use crate::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use crate::tensor::Dtype;
+use crate::tensor::Order;
 
 fn source(object: u32, name: &str, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(object), offset: 64, dtype: Dtype::F32, shape: shape.into() }
@@ -145,7 +146,16 @@ const Q: [(&str, &[u64]); 2] =
 
 fn scale_of(config: Value) -> f32 {
     let case = linear().adapter(config, &Q);
-    case.ops("m.q_proj.weight")[0].delta().unwrap().scale
+    case.ops("m.q_proj.weight")[0].delta().unwrap().scale()
+}
+
+/// The first operand of a delta: the left factor of a low-rank one.
+fn left(delta: &Delta) -> &Operand {
+    delta.inputs()[0].operand
+}
+
+fn is_transposed(delta: &Delta) -> bool {
+    left(delta).view.order() == Some(Order::ColumnMajor)
 }
 
 #[test]
@@ -183,7 +193,7 @@ fn the_layer_type_decides_the_transposition_and_never_the_shape_or_the_config() 
         ];
         let case = Case::new(config, base).adapter(json!({"fan_in_fan_out": fan}), pair);
         let delta = case.ops(&format!("{name}.weight"))[0].delta().unwrap().clone();
-        (delta.left.transposed, delta.left.source.name.contains("lora_A"))
+        (is_transposed(&delta), left(&delta).source.name.contains("lora_A"))
     };
     for fan in [true, false] {
         assert_eq!(square(json!({"model_type": "gpt2"}), fan), (true, true), "a Conv1D");
@@ -212,7 +222,7 @@ fn a_dora_without_its_magnitude_or_a_bias_without_a_base_bias_is_refused() {
 fn a_lora_bias_is_added_with_the_scale_and_a_base_layer_bias_replaces() {
     let with_bias: [(&str, &[u64]); 3] = [Q[0], Q[1], ("base_model.model.m.q_proj.lora_B.bias", &[6])];
     let case = linear().adapter(json!({"lora_bias": true}), &with_bias);
-    assert!(matches!(case.ops("m.q_proj.bias")[..], [Op::AddScaled { scale: 2.0, .. }]));
+    assert!(matches!(case.ops("m.q_proj.bias")[..], [Op::Add(Add(Delta::Dense(Dense { scale: 2.0, .. })))]));
     let replaced: [(&str, &[u64]); 3] = [Q[0], Q[1], ("base_model.model.m.q_proj.base_layer.bias", &[6])];
     let case = linear().adapter(json!({"bias": "lora_only"}), &replaced);
     assert!(
@@ -227,7 +237,7 @@ fn a_magnitude_is_read_with_and_without_weight() {
     {
         let name: &'static str = name;
         let case = linear().adapter(json!({"use_dora": true}), &[Q[0], Q[1], (name, &[6])]);
-        assert!(matches!(case.ops("m.q_proj.weight")[..], [Op::Dora { norm: Norm::Rows, .. }]), "{name}");
+        assert!(matches!(case.ops("m.q_proj.weight")[..], [Op::Dora(Dora { norm: Norm::Rows, .. })]), "{name}");
     }
 }
 
@@ -246,11 +256,11 @@ fn conv1d_dora() -> Case {
 fn norms_by_column_are_measured_first_and_the_second_dora_waits_for_the_first() {
     let case = conv1d_dora();
     let (plan, _) = case.plan().unwrap();
-    let needs: Vec<Vec<u32>> = plan.measures.iter().map(|m| m.needs.iter().map(|id| id.0).collect()).collect();
+    let needs: Vec<Vec<u32>> = plan.statistics.iter().map(|m| m.needs.iter().map(|id| id.0).collect()).collect();
     assert_eq!(needs, [vec![], vec![0]]);
-    assert_eq!(plan.measures.iter().map(|m| m.steps.len()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(plan.statistics.iter().map(|m| m.steps.len()).collect::<Vec<_>>(), [1, 2]);
     let all = tasks(&plan);
-    assert!(matches!(all[0].work, Work::Measure { .. }) && all[1].after == [0]);
+    assert!(matches!(all[0].work, Work::Reduce { .. }) && all[1].after == [0]);
     assert!(all[2..].iter().all(|t| t.after == [0, 1]), "parts wait for both");
 }
 
@@ -258,7 +268,7 @@ fn norms_by_column_are_measured_first_and_the_second_dora_waits_for_the_first() 
 fn the_original_norm_leaves_the_first_adapter_out() {
     let case = Case { dora_norm: DoraNorm::Original, ..conv1d_dora() };
     let (plan, _) = case.plan().unwrap();
-    assert_eq!(plan.measures.iter().map(|m| (m.steps.len(), m.needs.len())).collect::<Vec<_>>(), [(1, 0), (1, 0)]);
+    assert_eq!(plan.statistics.iter().map(|m| (m.steps.len(), m.needs.len())).collect::<Vec<_>>(), [(1, 0), (1, 0)]);
 }
 
 const E: &str = "model.embed_tokens.weight";
@@ -284,7 +294,7 @@ fn token_rows_of_a_tied_model_change_both_sides_and_it_stays_tied() {
         [("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", &[2, 6])];
     let case = tied(true).adapter(json!({"trainable_token_indices": [1, 9]}), &rows);
     assert_eq!(case.ops(E), case.ops("lm_head.weight"));
-    assert!(matches!(&case.ops(E)[..], [Op::SetRows { rows, .. }] if *rows == [1, 9]));
+    assert!(matches!(&case.ops(E)[..], [Op::SetRows(set)] if set.rows == [1, 9]));
     assert_eq!(config_of(&case)["tie_word_embeddings"], true);
 }
 

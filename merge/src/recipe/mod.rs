@@ -1,102 +1,57 @@
-//! How one output tensor comes about.
+//! How one output parameter is computed.
 //!
-//! Every tensor is seen as a matrix `[rows, cols]`: `rows` is the first dimension, `cols` the product of the others (a
-//! vector is `[n, 1]`, a scalar `[1, 1]`). A recipe is either a copy of bytes, or a start and an ordered list of steps in
-//! fp32 with one rounding at the end (the arithmetic stands in `crate::fuse`).
+//! Every parameter is a matrix `[rows, cols]` ([`crate::tensor::matrix`]). A recipe is either a copy of bytes, or a start and
+//! an ordered list of steps in fp32 with one rounding at the end.
+//!
+//! The bytes of a merge must not depend on who computed them: not on the instruction set, the number of threads or the
+//! worker. So every operation ([`op`]) and every delta ([`delta`]) is defined once, over primitives ([`arithmetic`]) that
+//! are written in plain Rust. Faster primitives are held against these bit by bit. The rules:
+//!
+//! - Values are upcast to fp32 ([`crate::tensor::float`]), which is exact, and all steps are applied in fp32.
+//! - Each element's chain of operations has a fixed order; it is never split, because fp32 addition is not associative.
+//! - Reductions are in f64 with a fixed shape ([`op::norm`], [`crate::statistic`]), so that cutting a tensor among workers
+//!   changes nothing.
+//! - The result is rounded once, to nearest even. A value that the output dtype cannot hold is an error.
+//!
+//! What a step reads is declared by the operation ([`operand::Input`]). What a part must read, how much memory it holds and
+//! what an assignment may contain all follow from that. [`reference`](mod@reference) runs a recipe in memory by its
+//! definition; [`exact`] is the same in f64, for judging an output.
+//!
+//! Several functions are `#[inline(always)]` for one reason: a caller that is compiled for a wider instruction set gets
+//! them compiled for it too. The operations are those of IEEE 754 either way, so the bits do not change.
 
 use serde::{Deserialize, Serialize};
 
+pub mod arithmetic;
+pub mod bytes;
+pub mod check;
+pub mod delta;
+pub mod exact;
+pub mod op;
+pub mod operand;
+pub mod reference;
+
+#[cfg(test)]
+mod tests;
+
+pub use delta::{Delta, Dense, Hadamard, LowRank};
+pub use op::{Add, Along, Dora, DoraNorm, Norm, Op, Scale, SetRows};
+pub use operand::{Input, Need, Operand, Value};
+
 use crate::inventory::Source;
+use crate::statistic::StatisticId;
 use crate::tensor::Dtype;
-
-/// A low-rank factor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Factor {
-    /// The stored tensor, seen as a matrix.
-    pub source: Source,
-    /// Whether the stored matrix is the transpose of what the product takes.
-    pub transposed: bool,
-}
-
-/// `delta = scale * left @ right`, left [rows, rank], right [rank, cols].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LowRank {
-    /// [rows, rank]; lora_B, or lora_A transposed.
-    pub left: Factor,
-    /// [rank, cols]; lora_A, or lora_B transposed.
-    pub right: Factor,
-    /// The inner dimension.
-    pub rank: u64,
-    /// alpha / r (or alpha / sqrt r) times the adapter's weight, rounded to fp32 once.
-    pub scale: f32,
-}
-
-/// Where DoRA's norms come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Norm {
-    /// One output a row: the worker takes the norm of each row that it computes.
-    Rows,
-    /// One output a column: measured beforehand over all rows.
-    Measured(MeasureId),
-}
-
-/// Which weight DoRA's norm is taken of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DoraNorm {
-    /// The weight that stands so far plus the adapter's delta.
-    #[default]
-    Standing,
-    /// The start weight plus the adapter's delta, as PEFT 0.21 does for two DoRAs of one model.
-    Original,
-}
-
-/// A measurement by its number in the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct MeasureId(pub u32);
-
-/// What a step does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Op {
-    /// `w += delta`.
-    Add(LowRank),
-    /// `v = w + delta; w = (m / n) * v`, with `n` the L2 norm of `v` (or of the start plus delta) per output.
-    Dora {
-        /// The delta.
-        delta: LowRank,
-        /// One magnitude an output.
-        magnitude: Source,
-        /// Where the norms come from.
-        norm: Norm,
-        /// What they are taken of.
-        of: DoraNorm,
-    },
-    /// `w += scale * v` for a tensor of the same shape.
-    AddScaled {
-        /// The tensor.
-        source: Source,
-        /// The scale.
-        scale: f32,
-    },
-    /// `w[rows[i], :] = source[i, :]`.
-    SetRows {
-        /// The rows, in the order of the source.
-        rows: Vec<u64>,
-        /// [n, cols].
-        source: Source,
-    },
-}
 
 /// One step and the adapter that it comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// The adapter's number in the plan.
     pub adapter: u16,
-    /// What is done.
+    /// The operation.
     pub op: Op,
 }
 
-/// A tensor that is computed.
+/// A parameter that is computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fuse {
     /// The weight that the steps start from.
@@ -105,11 +60,11 @@ pub struct Fuse {
     pub start_adapter: Option<u16>,
     /// The steps, in order.
     pub steps: Vec<Step>,
-    /// A copied tensor that only changes its dtype keeps the infinities that it came with (masks hold them).
+    /// A copied tensor that only changes its dtype keeps its infinities (masks hold them).
     pub keep_non_finite: bool,
 }
 
-/// How one output tensor comes about.
+/// How one output parameter is computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Recipe {
     /// The bytes of the source.
@@ -118,79 +73,40 @@ pub enum Recipe {
     Fuse(Fuse),
 }
 
-/// A reduction over a whole tensor that steps wait for: the sum of squares of each column of
-/// `start + steps`, in f64 (the order of the sum stands in `crate::fuse::norm`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Measure {
-    /// The output tensor that waits for it.
-    pub tensor: String,
-    /// The weight that the steps start from.
-    pub start: Source,
-    /// Steps, the last of which adds the delta that is measured.
-    pub steps: Vec<Step>,
-    /// Measurements that the steps themselves need.
-    pub needs: Vec<MeasureId>,
-}
-
-/// The matrix view of a shape.
-pub fn matrix(shape: &[u64]) -> (u64, u64) {
-    match shape {
-        [] => (1, 1),
-        [rows, rest @ ..] => (*rows, rest.iter().product()),
-    }
-}
-
-impl Op {
-    /// The low-rank delta in it.
-    pub fn delta(&self) -> Option<&LowRank> {
-        match self {
-            Op::Add(delta) | Op::Dora { delta, .. } => Some(delta),
-            Op::AddScaled { .. } | Op::SetRows { .. } => None,
-        }
-    }
-
-    /// The measurement that it waits for.
-    pub fn needs(&self) -> Option<MeasureId> {
-        match self {
-            Op::Dora { norm: Norm::Measured(id), .. } => Some(*id),
-            _ => None,
-        }
-    }
-
-    /// Every tensor that it reads.
-    pub fn sources(&self) -> Vec<&Source> {
-        match self {
-            Op::Add(d) => vec![&d.left.source, &d.right.source],
-            Op::Dora { delta: d, magnitude, .. } => vec![&d.left.source, &d.right.source, magnitude],
-            Op::AddScaled { source, .. } | Op::SetRows { source, .. } => vec![source],
-        }
-    }
-}
-
 impl Recipe {
-    /// Every tensor that it reads.
+    /// Every stored tensor that it reads.
     pub fn sources(&self) -> Vec<&Source> {
         match self {
             Recipe::Copy(source) => vec![source],
-            Recipe::Fuse(f) => std::iter::once(&f.start).chain(f.steps.iter().flat_map(|s| s.op.sources())).collect(),
+            Recipe::Fuse(fuse) => std::iter::once(&fuse.start).chain(sources(&fuse.steps)).collect(),
         }
     }
 
-    /// The measurements that it waits for.
-    pub fn needs(&self) -> Vec<MeasureId> {
-        match self {
-            Recipe::Copy(_) => Vec::new(),
-            Recipe::Fuse(f) => f.steps.iter().filter_map(|s| s.op.needs()).collect(),
-        }
+    /// The statistics that it waits for.
+    pub fn statistics(&self) -> impl Iterator<Item = StatisticId> {
+        statistics(match self {
+            Recipe::Copy(_) => &[],
+            Recipe::Fuse(fuse) => &fuse.steps,
+        })
     }
 
-    /// The dtype of what it starts from.
+    /// The tensor that it starts from.
     pub fn start(&self) -> &Source {
         match self {
             Recipe::Copy(source) => source,
             Recipe::Fuse(fuse) => &fuse.start,
         }
     }
+}
+
+/// Every stored tensor that steps read, in the order of their inputs.
+pub fn sources(steps: &[Step]) -> impl Iterator<Item = &Source> {
+    steps.iter().flat_map(|step| step.op.inputs()).flat_map(|input| input.operand.sources())
+}
+
+/// The statistics that steps wait for.
+pub fn statistics(steps: &[Step]) -> impl Iterator<Item = StatisticId> {
+    steps.iter().flat_map(|step| step.op.statistics())
 }
 
 /// A tensor's place in an output file.
@@ -206,6 +122,6 @@ pub struct Placed {
     pub offset: u64,
     /// The length in bytes.
     pub length: u64,
-    /// How it comes about.
+    /// How it is computed.
     pub recipe: Recipe,
 }

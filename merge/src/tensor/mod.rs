@@ -1,5 +1,10 @@
-//! Tensors as they are stored: element types.
+//! Tensors as they are stored: element types, shapes as matrices, readings of them, and the way to fp32 and back.
 
 mod dtype;
+pub mod float;
+mod shape;
+mod view;
 
 pub use dtype::{Dtype, DtypeExt};
+pub use shape::matrix;
+pub use view::{Order, View};

@@ -5,10 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use shardfuse_merge::DtypeExt;
 use shardfuse_merge::inventory::{Object, Source};
-use shardfuse_merge::limits::{MAX_NAME, MAX_OBJECT, MAX_PART, MAX_RANK, MAX_URL};
-use shardfuse_merge::plan::task::{Assignment, BLOCK_ROWS, Fill, Gauge, Job, Measured};
-use shardfuse_merge::recipe::{LowRank, Norm, Op, Placed, Recipe, Step, matrix};
+use shardfuse_merge::limits::{MAX_BITS, MAX_DIMS, MAX_NAME, MAX_OBJECT, MAX_PART, MAX_URL};
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
+use shardfuse_merge::recipe::check::{self, Surroundings};
+use shardfuse_merge::recipe::{Placed, Recipe};
 use shardfuse_merge::spec::MAX_PARTS;
+use shardfuse_merge::statistic::StatisticId;
+use shardfuse_merge::tensor::matrix;
 
 use super::{Malformed, Result};
 
@@ -49,14 +52,14 @@ pub fn check(a: &Assignment) -> Result<()> {
         }
     }
     match &a.job {
-        Job::Fill(fill) => check_fill(fill, &objects),
-        Job::Gauge(gauge) => check_gauge(gauge, &objects),
+        Job::Fill(fill) => check_fill(fill, objects),
+        Job::Reduce(reduce) => check_reduce(reduce, objects),
     }
 }
 
 type Objects<'a> = HashMap<u32, &'a Object>;
 
-fn check_fill(fill: &Fill, objects: &Objects) -> Result<()> {
+fn check_fill(fill: &Fill, objects: Objects) -> Result<()> {
     text("the output's URL", &fill.url, MAX_URL)?;
     text("the header's URL", &fill.header.0, MAX_URL)?;
     text("the upload's id", &fill.upload, MAX_NAME)?;
@@ -75,7 +78,7 @@ fn check_fill(fill: &Fill, objects: &Objects) -> Result<()> {
     if fill.header.1 > MAX_HEADER.min(size) {
         return refuse(format!("a header of {} bytes in a file of {size}, at most {MAX_HEADER}", fill.header.1));
     }
-    let measured = check_measured(&fill.measured)?;
+    let around = Around { objects, statistics: check_values(&fill.statistics)? };
     let mut at = fill.header.1;
     for t in &fill.tensors {
         text("a tensor's name", &t.name, MAX_NAME)?;
@@ -84,140 +87,89 @@ fn check_fill(fill: &Fill, objects: &Objects) -> Result<()> {
             return refuse(format!("tensor {} lies at {} of {size} bytes, behind {at}", t.name, t.offset));
         };
         at = end;
-        check_tensor(t, objects, &measured)?;
+        check_tensor(t, &around)?;
     }
     Ok(())
 }
 
-fn check_tensor(t: &Placed, objects: &Objects, measured: &HashSet<u32>) -> Result<()> {
+fn check_tensor(t: &Placed, around: &Around) -> Result<()> {
     match &t.recipe {
         Recipe::Copy(source) => {
+            around.holds(source).map_err(Malformed)?;
             // Bytes are copied, so as many must be there.
-            if source.bytes() != t.length {
-                return refuse(format!("tensor {} of {} bytes is copied from {}", t.name, t.length, source.bytes()));
+            match source.bytes() == t.length {
+                true => Ok(()),
+                false => refuse(format!("tensor {} of {} bytes is copied from {}", t.name, t.length, source.bytes())),
             }
-            within(source, objects)
         }
         Recipe::Fuse(fuse) => {
             if !t.dtype.fusable() {
                 return refuse(format!("tensor {} is written as {}", t.name, t.dtype.name()));
             }
-            values(&fuse.start, objects)?;
-            check_steps(&fuse.start, &fuse.steps, objects, measured)
+            check::fuse(fuse, around).map_err(Malformed)
         }
     }
 }
 
-fn check_gauge(gauge: &Gauge, objects: &Objects) -> Result<()> {
-    text("a tensor's name", &gauge.measure.tensor, MAX_NAME)?;
-    let measured = check_measured(&gauge.measured)?;
-    let start = &gauge.measure.start;
-    values(start, objects)?;
-    let (rows, _) = matrix(&start.shape);
-    let blocks = rows.div_ceil(BLOCK_ROWS);
-    let sorted = gauge.blocks.windows(2).all(|w| w[0] < w[1]);
-    if gauge.blocks.last().is_none_or(|b| u64::from(*b) >= blocks) || !sorted {
-        return refuse(format!("blocks {:?} of {blocks}, which are sorted and different", head(&gauge.blocks)));
-    }
-    check_steps(start, &gauge.measure.steps, objects, &measured)
-}
-
-fn check_steps(start: &Source, steps: &[Step], objects: &Objects, measured: &HashSet<u32>) -> Result<()> {
-    let (rows, cols) = matrix(&start.shape);
-    let fits = |source: &Source, elements: u64, what: &str| -> Result<()> {
-        if source.elements() != elements {
-            return refuse(format!("{} has the shape {:?}, {what} has {elements} values", source.name, source.shape));
-        }
-        values(source, objects)
-    };
-    // Read row by row, so the rows must be rows.
-    let same = |source: &Source, shape: (u64, u64)| match matrix(&source.shape) == shape {
-        true => Ok(()),
-        false => refuse(format!("{} has the shape {:?}, {shape:?} is needed", source.name, source.shape)),
-    };
-    let finite = |scale: f32, source: &Source| match scale.is_finite() {
-        true => Ok(()),
-        false => refuse(format!("{} is scaled by {scale}", source.name)),
-    };
-    let delta = |d: &LowRank| -> Result<()> {
-        if d.rank == 0 || d.rank > MAX_RANK {
-            return refuse(format!("factor {} has rank {}, at most {MAX_RANK}", d.left.source.name, d.rank));
-        }
-        finite(d.scale, &d.left.source)?;
-        // Elements of a source are below 2^56, so the products do not overflow where they are equal.
-        fits(&d.left.source, rows.saturating_mul(d.rank), "the left factor")?;
-        fits(&d.right.source, cols.saturating_mul(d.rank), "the right factor")
-    };
-    for step in steps {
-        match &step.op {
-            Op::Add(d) => delta(d)?,
-            Op::Dora { delta: d, magnitude, norm, .. } => {
-                delta(d)?;
-                match norm {
-                    Norm::Rows => fits(magnitude, rows, "a magnitude by row")?,
-                    Norm::Measured(id) if measured.contains(&id.0) => fits(magnitude, cols, "a magnitude by column")?,
-                    Norm::Measured(id) => return refuse(format!("measurement {} is needed and not there", id.0)),
-                }
-            }
-            Op::AddScaled { source, scale } => {
-                finite(*scale, source)?;
-                same(source, (rows, cols))?;
-                values(source, objects)?;
-            }
-            Op::SetRows { rows: set, source } => {
-                let mut seen = HashSet::new();
-                if let Some(row) = set.iter().find(|r| **r >= rows || !seen.insert(**r)) {
-                    return refuse(format!("row {row} of {rows} is set from {}, once at the most", source.name));
-                }
-                same(source, (set.len() as u64, cols))?;
-                values(source, objects)?;
-            }
-        }
+fn check_reduce(reduce: &Reduce, objects: Objects) -> Result<()> {
+    let statistic = &reduce.statistic;
+    text("a tensor's name", &statistic.tensor, MAX_NAME)?;
+    let around = Around { objects, statistics: check_values(&reduce.statistics)? };
+    check::steps(&statistic.start, &statistic.steps, &around).map_err(Malformed)?;
+    let (rows, _) = matrix(&statistic.start.shape);
+    let blocks = rows.div_ceil(statistic.kind.block_rows());
+    let sorted = reduce.blocks.windows(2).all(|w| w[0] < w[1]);
+    if reduce.blocks.last().is_none_or(|b| u64::from(*b) >= blocks) || !sorted {
+        return refuse(format!("blocks {:?} of {blocks}, which are sorted and different", head(&reduce.blocks)));
     }
     Ok(())
 }
 
-/// A tensor whose values are computed with.
-fn values(source: &Source, objects: &Objects) -> Result<()> {
-    if !source.dtype.fusable() || source.elements() == 0 {
-        return refuse(format!(
-            "{} of dtype {} and shape {:?} is computed with",
-            source.name,
-            source.dtype.name(),
-            source.shape
-        ));
-    }
-    within(source, objects)
+/// What an assignment brings: what its recipes may read.
+struct Around<'a> {
+    objects: Objects<'a>,
+    statistics: HashSet<u32>,
 }
 
-/// A tensor lies in an object that is described.
-fn within(source: &Source, objects: &Objects) -> Result<()> {
-    text("a tensor's name", &source.name, MAX_NAME)?;
-    let Some(object) = objects.get(&source.object.0) else {
-        return refuse(format!("{} lies in input {}, which is not described", source.name, source.object.0));
-    };
-    match source.offset.checked_add(source.bytes()) {
-        Some(end) if end <= object.size => Ok(()),
-        _ => refuse(format!(
-            "{} of {} bytes at {} reaches beyond {} of {} bytes",
-            source.name,
-            source.bytes(),
-            source.offset,
-            object.url,
-            object.size
-        )),
-    }
-}
-
-fn check_measured(facts: &[Measured]) -> Result<HashSet<u32>> {
-    let mut ids = HashSet::new();
-    for fact in facts {
-        text("a measurement's URL", &fact.url, MAX_URL)?;
-        if fact.digest.len() != DIGEST || !fact.digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return refuse(format!("measurement {} has no BLAKE3 digest", fact.id.0));
+impl Surroundings for Around<'_> {
+    fn holds(&self, source: &Source) -> std::result::Result<(), String> {
+        text("a tensor's name", &source.name, MAX_NAME).map_err(|e| e.0)?;
+        // Products of sizes must not overflow, also where a dimension of zero makes the whole small.
+        let bits = source.dtype.bitsize() as u64;
+        let bits = source.shape.iter().try_fold(bits, |n, d| n.checked_mul((*d).max(1)));
+        if source.shape.len() > MAX_DIMS || bits.is_none_or(|b| b > MAX_BITS) {
+            return Err(format!("tensor {} has the shape {:?}", source.name, source.shape));
         }
-        if !ids.insert(fact.id.0) {
-            return refuse(format!("measurement {} is described twice", fact.id.0));
+        let Some(object) = self.objects.get(&source.object.0) else {
+            return Err(format!("{} lies in input {}, which is not described", source.name, source.object.0));
+        };
+        match source.offset.checked_add(source.bytes()) {
+            Some(end) if end <= object.size => Ok(()),
+            _ => Err(format!(
+                "{} of {} bytes at {} reaches beyond {} of {} bytes",
+                source.name,
+                source.bytes(),
+                source.offset,
+                object.url,
+                object.size
+            )),
+        }
+    }
+
+    fn has(&self, id: StatisticId) -> bool {
+        self.statistics.contains(&id.0)
+    }
+}
+
+fn check_values(values: &[StatisticValue]) -> Result<HashSet<u32>> {
+    let mut ids = HashSet::new();
+    for value in values {
+        text("a statistic's URL", &value.url, MAX_URL)?;
+        if value.digest.len() != DIGEST || !value.digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return refuse(format!("statistic {} has no BLAKE3 digest", value.id.0));
+        }
+        if !ids.insert(value.id.0) {
+            return refuse(format!("statistic {} is described twice", value.id.0));
         }
     }
     Ok(ids)

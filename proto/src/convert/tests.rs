@@ -1,36 +1,52 @@
+use shardfuse_merge::inventory::{ObjectId, Source};
+use shardfuse_merge::recipe::{
+    Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Norm, Op, Operand, Scale, SetRows, Step,
+};
+use shardfuse_merge::statistic::{Kind, Statistic};
+
 use super::*;
 
 fn source(name: &str, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(3), offset: 8, dtype: Dtype::BF16, shape: shape.into() }
 }
 
-fn delta() -> LowRank {
-    LowRank {
-        left: Factor { source: source("b", &[4, 2]), transposed: false },
-        right: Factor { source: source("a", &[2, 6]), transposed: true },
-        rank: 2,
-        scale: 0.3,
-    }
+fn low_rank() -> LowRank {
+    let (left, right) = (Operand::matrix(source("b", &[4, 2])), Operand::transposed(source("a", &[6, 2])));
+    LowRank { left, right, scale: 0.3 }
+}
+
+fn delta() -> Delta {
+    Delta::LowRank(low_rank())
+}
+
+fn hadamard() -> Hadamard {
+    let factors = || (low_rank().left, low_rank().right);
+    Hadamard { first: factors(), second: factors(), scale: 0.3 }
+}
+
+fn steps() -> Vec<Step> {
+    let vector = |name, n| Operand::vector(source(name, &[n]));
+    let dora = |delta, magnitude, norm| Op::Dora(Dora { delta, magnitude, norm, of: DoraNorm::Original });
+    let ops = [
+        Op::Add(Add(delta())),
+        dora(delta(), vector("m", 6), Norm::Columns(StatisticId(2))),
+        Op::Add(Add(Delta::Dense(Dense { tensor: Operand::matrix(source("v", &[4, 6])), scale: 2.0 }))),
+        Op::SetRows(SetRows { rows: vec![3, 1], source: Operand::matrix(source("r", &[2, 6])) }),
+        dora(Delta::Hadamard(hadamard()), vector("m", 4), Norm::Rows),
+        Op::Scale(Scale { gains: vector("l", 6), along: Along::Columns }),
+    ];
+    ops.into_iter().map(|op| Step { adapter: 1, op }).collect()
+}
+
+fn fused() -> Fuse {
+    Fuse { start: source("w", &[4, 6]), start_adapter: Some(1), steps: steps(), keep_non_finite: true }
+}
+
+fn placed(recipe: Recipe) -> Placed {
+    Placed { name: "w".into(), dtype: Dtype::F32, shape: vec![4, 6], offset: 64, length: 96, recipe }
 }
 
 fn assignment() -> Assignment {
-    let steps = vec![
-        Step { adapter: 0, op: Op::Add(delta()) },
-        Step {
-            adapter: 1,
-            op: Op::Dora {
-                delta: delta(),
-                magnitude: source("m", &[6]),
-                norm: Norm::Measured(MeasureId(2)),
-                of: DoraNorm::Original,
-            },
-        },
-        Step { adapter: 1, op: Op::AddScaled { source: source("v", &[4, 6]), scale: 2.0 } },
-        Step { adapter: 2, op: Op::SetRows { rows: vec![3, 1], source: source("r", &[2, 6]) } },
-    ];
-    let fuse = Fuse { start: source("w", &[4, 6]), start_adapter: Some(1), steps, keep_non_finite: true };
-    let placed =
-        |recipe| Placed { name: "w".into(), dtype: Dtype::F32, shape: vec![4, 6], offset: 64, length: 96, recipe };
     Assignment {
         merge: "0123456789abcdef".into(),
         task: 5,
@@ -45,8 +61,8 @@ fn assignment() -> Assignment {
             parts: vec![0, 3],
             check: true,
             header: ("/h".into(), 64),
-            tensors: vec![placed(Recipe::Fuse(fuse))],
-            measured: vec![Measured { id: MeasureId(2), url: "/m".into(), digest: "0f".repeat(32) }],
+            tensors: vec![placed(Recipe::Fuse(fused()))],
+            statistics: vec![StatisticValue { id: StatisticId(2), url: "/m".into(), digest: "0f".repeat(32) }],
         }),
     }
 }
@@ -57,19 +73,20 @@ fn an_assignment_survives_the_wire() {
     assert_eq!(Assignment::try_from(v1::Assign::from(&sent)).unwrap(), sent);
 }
 
-fn gauge() -> Assignment {
-    let measure = Measure {
-        tensor: "w".into(),
-        start: source("w", &[4, 6]),
-        steps: vec![Step { adapter: 0, op: Op::Add(delta()) }],
-        needs: Vec::new(),
-    };
-    Assignment { job: Job::Gauge(Gauge { measure, blocks: vec![0], measured: Vec::new() }), ..assignment() }
+fn reduced() -> Statistic {
+    let steps = vec![Step { adapter: 0, op: Op::Add(Add(delta())) }];
+    let (tensor, start) = ("w".into(), source("w", &[4, 6]));
+    Statistic { tensor, start, steps, needs: Vec::new(), kind: Kind::ColumnSquares }
+}
+
+fn reduce() -> Assignment {
+    let reduce = Reduce { statistic: reduced(), blocks: vec![0], statistics: Vec::new() };
+    Assignment { job: Job::Reduce(reduce), ..assignment() }
 }
 
 #[test]
-fn a_measurement_survives_the_wire() {
-    assert_eq!(Assignment::try_from(v1::Assign::from(&gauge())).unwrap(), gauge());
+fn a_statistic_survives_the_wire() {
+    assert_eq!(Assignment::try_from(v1::Assign::from(&reduce())).unwrap(), reduce());
 }
 
 type Break = fn(&mut v1::Assign);
@@ -81,47 +98,70 @@ fn fill(a: &mut v1::Assign) -> &mut v1::Fill {
     }
 }
 
-fn step(a: &mut v1::Assign, i: usize) -> &mut v1::step::Op {
-    fill(a).tensors[0].fuse.as_mut().unwrap().steps[i].op.as_mut().unwrap()
-}
-
-fn add(a: &mut v1::Assign) -> &mut v1::LowRank {
-    match step(a, 0) {
-        v1::step::Op::Add(delta) => delta,
-        _ => panic!("step 0 adds"),
-    }
-}
-
-fn left(a: &mut v1::Assign) -> &mut v1::Source {
-    add(a).left.as_mut().unwrap().source.as_mut().unwrap()
-}
-
-fn dora(a: &mut v1::Assign) -> &mut v1::Dora {
-    match step(a, 1) {
-        v1::step::Op::Dora(dora) => dora,
-        _ => panic!("step 1 is DoRA"),
-    }
-}
-
-fn add_scaled(a: &mut v1::Assign) -> &mut v1::AddScaled {
-    match step(a, 2) {
-        v1::step::Op::AddScaled(add) => add,
-        _ => panic!("step 2 adds"),
-    }
-}
-
-fn set_rows(a: &mut v1::Assign) -> &mut v1::SetRows {
-    match step(a, 3) {
-        v1::step::Op::SetRows(set) => set,
-        _ => panic!("step 3 sets rows"),
-    }
-}
-
-fn measure(a: &mut v1::Assign) -> &mut v1::Gauge {
+fn wire_reduce(a: &mut v1::Assign) -> &mut v1::Reduce {
     match a.job.as_mut() {
-        Some(v1::assign::Job::Gauge(g)) => g,
-        _ => panic!("the assignment measures"),
+        Some(v1::assign::Job::Reduce(reduce)) => reduce,
+        _ => panic!("the assignment reduces a statistic"),
     }
+}
+
+/// Puts a recipe that was changed by hand into the assignment.
+fn change(a: &mut v1::Assign, change: impl FnOnce(&mut Fuse)) {
+    let mut fuse = fused();
+    change(&mut fuse);
+    fill(a).tensors[0].recipe = bytes::write(&Recipe::Fuse(fuse));
+}
+
+fn change_op(a: &mut v1::Assign, i: usize, by: impl FnOnce(&mut Op)) {
+    change(a, |fuse| by(&mut fuse.steps[i].op));
+}
+
+fn change_add(a: &mut v1::Assign, by: impl FnOnce(&mut LowRank)) {
+    change_op(a, 0, |op| match op {
+        Op::Add(Add(Delta::LowRank(delta))) => by(delta),
+        _ => panic!("step 0 adds a product"),
+    });
+}
+
+fn change_dora(a: &mut v1::Assign, by: impl FnOnce(&mut Dora)) {
+    change_op(a, 1, |op| match op {
+        Op::Dora(dora) => by(dora),
+        _ => panic!("step 1 is DoRA"),
+    });
+}
+
+fn change_dense(a: &mut v1::Assign, by: impl FnOnce(&mut Dense)) {
+    change_op(a, 2, |op| match op {
+        Op::Add(Add(Delta::Dense(dense))) => by(dense),
+        _ => panic!("step 2 adds a tensor"),
+    });
+}
+
+fn change_rows(a: &mut v1::Assign, by: impl FnOnce(&mut SetRows)) {
+    change_op(a, 3, |op| match op {
+        Op::SetRows(set) => by(set),
+        _ => panic!("step 3 sets rows"),
+    });
+}
+
+fn change_hadamard(a: &mut v1::Assign, by: impl FnOnce(&mut Hadamard)) {
+    change_op(a, 4, |op| match op {
+        Op::Dora(Dora { delta: Delta::Hadamard(delta), .. }) => by(delta),
+        _ => panic!("step 4 is DoRA over a Hadamard delta"),
+    });
+}
+
+fn change_scale(a: &mut v1::Assign, by: impl FnOnce(&mut Scale)) {
+    change_op(a, 5, |op| match op {
+        Op::Scale(scale) => by(scale),
+        _ => panic!("step 5 scales"),
+    });
+}
+
+fn change_statistic(a: &mut v1::Assign, by: impl FnOnce(&mut Statistic)) {
+    let mut statistic = reduced();
+    by(&mut statistic);
+    wire_reduce(a).statistic = bytes::write(&statistic);
 }
 
 #[test]
@@ -162,43 +202,58 @@ fn what_is_out_of_bounds_is_refused() {
         ("a shape that overflows behind a zero", |a| {
             let t = &mut fill(a).tensors[0];
             (t.length, t.shape) = (0, vec![0, u64::MAX, u64::MAX]);
-            t.start.as_mut().unwrap().shape = t.shape.clone();
+            let shape = t.shape.clone();
+            change(a, |f| f.start.shape = shape);
         }),
         ("a length that is not the shape's", |a| fill(a).tensors[0].length = 95),
-        ("no start", |a| fill(a).tensors[0].start = None),
-        ("a start of another shape", |a| fill(a).tensors[0].start.as_mut().unwrap().shape = vec![6, 4]),
-        ("a start outside its object", |a| fill(a).tensors[0].start.as_mut().unwrap().offset = 990),
-        ("a start at no place", |a| fill(a).tensors[0].start.as_mut().unwrap().offset = u64::MAX),
-        ("a start that is no float", |a| fill(a).tensors[0].start.as_mut().unwrap().dtype = "I8".into()),
+        ("no recipe", |a| fill(a).tensors[0].recipe.clear()),
+        ("a recipe of another version", |a| fill(a).tensors[0].recipe[0] = 9),
+        ("a recipe that is cut off", |a| fill(a).tensors[0].recipe.truncate(20)),
+        ("a recipe with something behind it", |a| fill(a).tensors[0].recipe.push(0)),
+        ("a start of another shape", |a| change(a, |f| f.start.shape = vec![6, 4])),
+        ("a start outside its object", |a| change(a, |f| f.start.offset = 990)),
+        ("a start at no place", |a| change(a, |f| f.start.offset = u64::MAX)),
+        ("a start that is no float", |a| change(a, |f| f.start.dtype = Dtype::I8)),
         ("a dtype that nobody knows", |a| fill(a).tensors[0].dtype = "F31".into()),
         ("an output that is no float", |a| fill(a).tensors[0].dtype = "I32".into()),
-        ("a copy of other length", |a| fill(a).tensors[0].fuse = None),
-        ("rank 0", |a| add(a).rank = 0),
-        ("another rank", |a| add(a).rank = 4),
-        ("a rank that overflows", |a| add(a).rank = u64::MAX),
-        ("a scale that is NaN", |a| add(a).scale = f32::NAN),
-        ("a factor outside its object", |a| left(a).offset = 1000),
-        ("a factor of integers", |a| left(a).dtype = "I16".into()),
-        ("a factor of another height", |a| left(a).shape = vec![5, 2]),
-        ("a factor without values", |a| left(a).shape = vec![0, 2]),
-        ("a magnitude of another length", |a| dora(a).magnitude.as_mut().unwrap().shape = vec![5]),
-        ("a magnitude by row of columns", |a| dora(a).measured = None),
-        ("norms that are not there", |a| dora(a).measured = Some(7)),
-        ("norms twice", |a| {
-            let again = fill(a).measured[0].clone();
-            fill(a).measured.push(again);
+        ("a copy of other length", |a| fill(a).tensors[0].recipe = bytes::write(&Recipe::Copy(source("w", &[4, 6])))),
+        ("another rank", |a| change_add(a, |d| d.left.view.cols = 1)),
+        ("a view of no rows", |a| change_add(a, |d| d.left.view.rows = 0)),
+        ("a view beyond its tensor", |a| change_add(a, |d| d.left.view.offset = 1)),
+        ("a view that overflows", |a| change_add(a, |d| d.left.view.row_stride = u64::MAX)),
+        ("a view that reads an element twice", |a| change_add(a, |d| d.left.view.row_stride = 1)),
+        ("a view that reads one element only", |a| {
+            change_add(a, |d| (d.left.view.row_stride, d.left.view.col_stride) = (0, 0))
         }),
-        ("norms without a digest", |a| fill(a).measured[0].digest = "d".into()),
-        ("what is added of another shape", |a| add_scaled(a).source.as_mut().unwrap().shape = vec![4, 5]),
-        ("what is added in other rows", |a| add_scaled(a).source.as_mut().unwrap().shape = vec![24]),
-        ("rows in one row", |a| set_rows(a).source.as_mut().unwrap().shape = vec![12]),
-        ("a scale without end", |a| add_scaled(a).scale = f32::INFINITY),
-        ("a row behind the end", |a| set_rows(a).rows = vec![3, 4]),
-        ("a row twice", |a| set_rows(a).rows = vec![1, 1]),
-        ("rows that are not there", |a| set_rows(a).rows.push(0)),
-        ("an adapter beyond count", |a| {
-            fill(a).tensors[0].fuse.as_mut().unwrap().start_adapter = Some(1 << 16);
+        ("a shape of a factor that overflows", |a| change_add(a, |d| d.left.source.shape = vec![u64::MAX, u64::MAX])),
+        ("a scale that is NaN", |a| change_add(a, |d| d.scale = f32::NAN)),
+        ("a factor outside its object", |a| change_add(a, |d| d.left.source.offset = 1000)),
+        ("a factor of integers", |a| change_add(a, |d| d.left.source.dtype = Dtype::I16)),
+        ("a factor of another height", |a| change_add(a, |d| d.left = Operand::matrix(source("b", &[5, 2])))),
+        ("a factor without values", |a| change_add(a, |d| d.left.source.shape = vec![0, 2])),
+        ("gains of another rank", |a| change_add(a, |d| d.right.row_gains = Some(source("e", &[3])))),
+        ("gains outside their object", |a| {
+            change_add(a, |d| d.right.row_gains = Some(Source { offset: 999, ..source("e", &[2]) }))
         }),
+        ("the ranks of a second product", |a| {
+            change_hadamard(a, |d| d.second.0 = Operand::matrix(source("c", &[4, 3])))
+        }),
+        ("a magnitude of another length", |a| change_dora(a, |d| d.magnitude = Operand::vector(source("m", &[5])))),
+        ("a magnitude by row of columns", |a| change_dora(a, |d| d.norm = Norm::Rows)),
+        ("a statistic that is not there", |a| change_dora(a, |d| d.norm = Norm::Columns(StatisticId(7)))),
+        ("a statistic twice", |a| {
+            let again = fill(a).statistics[0].clone();
+            fill(a).statistics.push(again);
+        }),
+        ("a statistic without a digest", |a| fill(a).statistics[0].digest = "d".into()),
+        ("what is added of another shape", |a| change_dense(a, |d| d.tensor = Operand::matrix(source("v", &[4, 5])))),
+        ("what is added in other rows", |a| change_dense(a, |d| d.tensor = Operand::matrix(source("v", &[24])))),
+        ("a scale without end", |a| change_dense(a, |d| d.scale = f32::INFINITY)),
+        ("rows in one row", |a| change_rows(a, |s| s.source = Operand::matrix(source("r", &[12])))),
+        ("a row behind the end", |a| change_rows(a, |s| s.rows = vec![3, 4])),
+        ("a row twice", |a| change_rows(a, |s| s.rows = vec![1, 1])),
+        ("rows that are not there", |a| change_rows(a, |s| s.rows.push(0))),
+        ("gains of rows for columns", |a| change_scale(a, |s| s.along = Along::Rows)),
     ];
     for (what, spoil) in breaks {
         let mut wire = v1::Assign::from(&assignment());
@@ -206,15 +261,15 @@ fn what_is_out_of_bounds_is_refused() {
         assert!(Assignment::try_from(wire).is_err(), "{what} was accepted");
     }
     let breaks: &[(&str, Break)] = &[
-        ("no blocks", |a| measure(a).blocks.clear()),
-        ("a block behind the end", |a| measure(a).blocks = vec![1]),
-        ("a block twice", |a| measure(a).blocks = vec![0, 0]),
-        ("no start", |a| measure(a).start = None),
-        ("a start without values", |a| measure(a).start.as_mut().unwrap().shape = vec![0, 6]),
-        ("a start outside its object", |a| measure(a).start.as_mut().unwrap().offset = 990),
+        ("no blocks", |a| wire_reduce(a).blocks.clear()),
+        ("a block behind the end", |a| wire_reduce(a).blocks = vec![1]),
+        ("a block twice", |a| wire_reduce(a).blocks = vec![0, 0]),
+        ("no statistic", |a| wire_reduce(a).statistic.clear()),
+        ("a start without values", |a| change_statistic(a, |s| s.start.shape = vec![0, 6])),
+        ("a start outside its object", |a| change_statistic(a, |s| s.start.offset = 990)),
     ];
     for (what, spoil) in breaks {
-        let mut wire = v1::Assign::from(&gauge());
+        let mut wire = v1::Assign::from(&reduce());
         spoil(&mut wire);
         assert!(Assignment::try_from(wire).is_err(), "{what} was accepted");
     }

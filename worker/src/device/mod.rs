@@ -1,4 +1,4 @@
-//! Devices that fuse: the CPU, whose arithmetic is that of `shardfuse_merge::fuse::reference` bit by bit, and NVIDIA GPUs.
+//! Devices that fuse: the CPU, whose arithmetic is that of `shardfuse_merge::recipe::arithmetic` bit by bit, and NVIDIA GPUs.
 
 mod choice;
 pub mod cpu;

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use shardfuse_merge::DtypeExt;
-use shardfuse_merge::recipe::{Fuse, LowRank, Norm, Op, Placed, Step, matrix};
+use shardfuse_merge::recipe::{Fuse, LowRank, Norm, Op, Operand, Placed, Step};
+use shardfuse_merge::tensor::{Order, View, matrix};
 use tracing::info;
 
 use super::inputs::Inputs;
-use super::measured::Norms;
-use super::steps::{self, Extent};
+use super::statistics::Statistics;
 use super::threads::Threads;
-use super::{Shared, factors};
+use super::{Shared, operands};
 use crate::Failure;
 use crate::device::Device;
 use crate::device::cuda::{self, Gain, Gpu, Key, Program, Sink, Tiling, Way, Wrong};
@@ -75,55 +75,59 @@ enum Factor {
 pub async fn load(
     shared: &Shared,
     inputs: &Inputs,
-    norms: &Norms,
+    statistics: &Statistics,
     path: Path,
     fuse: &Fuse,
-    extent: Extent,
     rows: Range<u64>,
 ) -> Result<Loaded, Failure> {
-    let cover = path.1.cover(&rows);
-    let loads = fuse.steps.iter().map(|step| load_step(shared, inputs, norms, &path.0, step, extent, &rows, &cover));
-    let steps = try_join_all(loads).await?;
+    let loader = Loader { shared, inputs, statistics, gpu: &path.0, cover: path.1.cover(&rows), rows: &rows };
+    let steps = try_join_all(fuse.steps.iter().map(|step| loader.step(step))).await?;
     Ok(Loaded { path, rows, steps })
 }
 
-#[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
-async fn load_step(
-    shared: &Shared,
-    inputs: &Inputs,
-    norms: &Norms,
-    gpu: &Gpu,
-    step: &Step,
-    extent: Extent,
-    rows: &Range<u64>,
-    cover: &Range<u64>,
-) -> Result<Ready, Failure> {
-    let place = |name: &str| format!("adapter {}, {name}", step.adapter + 1);
-    let delta = delta_of(step)?;
-    let left = async {
-        let left = factors::left(shared, inputs, delta, extent.rows, cover.clone()).await;
-        left.map_err(|f| f.at(place(&delta.left.source.name)))
-    };
-    let right = async {
-        let right = fetch(shared, inputs, gpu, delta, extent.cols).await;
-        right.map_err(|f| f.at(place(&delta.right.source.name)))
-    };
-    let gain = async {
-        let Op::Dora { magnitude, norm, .. } = &step.op else { return Ok(None) };
-        let gain = match norm {
-            Norm::Rows => steps::vector(shared, inputs, magnitude, rows.clone())
-                .await
-                .map(|magnitudes| Gain::Rows { magnitudes, of_original: cuda::of_original(&step.op) }),
-            Norm::Measured(id) => norms.gains(shared, inputs, *id, magnitude, extent.cols).await.map(Gain::Columns),
+struct Loader<'a> {
+    shared: &'a Shared,
+    inputs: &'a Inputs,
+    statistics: &'a Statistics,
+    gpu: &'a Gpu,
+    rows: &'a Range<u64>,
+    /// The rows of whole tiles.
+    cover: Range<u64>,
+}
+
+impl Loader<'_> {
+    async fn step(&self, step: &Step) -> Result<Ready, Failure> {
+        let (shared, inputs) = (self.shared, self.inputs);
+        let place = |name: &str| format!("adapter {}, {name}", step.adapter + 1);
+        let delta = delta_of(step)?;
+        let left = async {
+            let left = operands::rows(shared, inputs, &delta.left, self.cover.clone()).await;
+            left.map_err(|f| f.at(place(&delta.left.source.name)))
         };
-        gain.map(Some).map_err(|f| f.at(place(&magnitude.name)))
-    };
-    let (left, right, gain) = futures::try_join!(left, right, gain)?;
-    Ok(Ready { zero: shared.kernels.all_zero(&left), left, gain, right })
+        let right = async {
+            let right = fetch(shared, inputs, self.gpu, delta).await;
+            right.map_err(|f| f.at(place(&delta.right.source.name)))
+        };
+        let gain = async {
+            let Op::Dora(dora) = &step.op else { return Ok(None) };
+            let gain = match dora.norm {
+                Norm::Rows => operands::rows(shared, inputs, &dora.magnitude, self.rows.clone())
+                    .await
+                    .map(|magnitudes| Gain::Rows { magnitudes, of_original: step.op.wants_original() }),
+                Norm::Columns(id) => {
+                    self.statistics.derive(shared, inputs, id, &dora.magnitude).await.map(Gain::Columns)
+                }
+            };
+            gain.map(Some).map_err(|f| f.at(place(&dora.magnitude.source.name)))
+        };
+        let (left, right, gain) = futures::try_join!(left, right, gain)?;
+        Ok(Ready { zero: shared.kernels.all_zero(&left), left, gain, right })
+    }
 }
 
 fn delta_of(step: &Step) -> Result<&LowRank, Failure> {
-    step.op.delta().ok_or_else(|| Failure::local("a step without a delta was sent to the device"))
+    cuda::product(&step.op)
+        .ok_or_else(|| Failure::local("a step without a plain low-rank delta was sent to the device"))
 }
 
 /// Fuses the rows, whose weights are `raw`. Returns the part, or what went wrong.
@@ -139,16 +143,15 @@ pub async fn fuse(
     seen: &mut Vec<(String, bool)>,
 ) -> Result<Vec<u8>, Wrong> {
     let Loaded { path: (gpu, tiling), rows, steps: ready } = loaded;
-    let cols = tiling.cols();
     // From here to the hand-over only the device is waited for, by one part at a time.
     let bringing = gpu.bring().await;
     let mut steps = Vec::with_capacity(ready.len());
     for (step, Ready { left, zero, gain, right }) in fuse.steps.iter().zip(ready) {
         let delta = delta_of(step).map_err(Wrong::Failed)?;
         seen.push((delta.left.source.name.clone(), zero));
-        let right = bring(shared, inputs, &gpu, delta, cols, right).await.map_err(Wrong::Failed)?;
+        let right = bring(shared, inputs, &gpu, delta, right).await.map_err(Wrong::Failed)?;
         seen.push((delta.right.source.name.clone(), right.zero()));
-        steps.push(cuda::Step { left, right, rank: delta.rank, scale: delta.scale, gain });
+        steps.push(cuda::Step { left, right, rank: delta.rank(), scale: delta.scale, gain });
     }
     let program = Program { tiling, rows, from: fuse.start.dtype, to: placed.dtype, steps };
     let answer = gpu.submit(raw, program, sink);
@@ -159,20 +162,20 @@ pub async fn fuse(
 fn key(inputs: &Inputs, delta: &LowRank) -> Result<Key, Failure> {
     let source = &delta.right.source;
     let (url, pin) = inputs.identity(source.object)?;
-    Ok((url, pin, source.offset))
+    Ok((url, pin, source.offset + delta.right.view.offset * source.dtype.bytes().unwrap_or(0)))
 }
 
 /// Reads a right factor unless the device has it.
-async fn fetch(shared: &Shared, inputs: &Inputs, gpu: &Gpu, delta: &LowRank, cols: u64) -> Result<Factor, Failure> {
+async fn fetch(shared: &Shared, inputs: &Inputs, gpu: &Gpu, delta: &LowRank) -> Result<Factor, Failure> {
     if let Some(right) = gpu.right(&key(inputs, delta)?) {
         return Ok(Factor::There(right));
     }
     // A part's share of the budget holds such a factor.
-    if !factors::is_whole(delta, cols, shared.loading.bytes()) {
+    if 4 * delta.right.view.elements() > shared.loading.bytes() {
         return Ok(Factor::Large);
     }
-    let (lines, _) = stored(delta, cols);
-    Ok(Factor::Here(lines_of(shared, inputs, delta, cols, 0..lines).await?))
+    let view = stored(delta);
+    Ok(Factor::Here(lines_of(shared, inputs, delta, 0..view.rows).await?))
 }
 
 /// Puts a right factor on the device unless it is there.
@@ -181,7 +184,6 @@ async fn bring(
     inputs: &Inputs,
     gpu: &Arc<Gpu>,
     delta: &LowRank,
-    cols: u64,
     factor: Factor,
 ) -> Result<Arc<cuda::Right>, Failure> {
     let key = key(inputs, delta)?;
@@ -194,14 +196,14 @@ async fn bring(
         // Another part brought it meanwhile.
         return Ok(right);
     }
-    let mut buffer = room(shared, gpu, delta.rank * cols * 4).await?;
+    let mut buffer = room(shared, gpu, delta.right.view.elements() * 4).await?;
     let mut zero = true;
-    let (lines, width) = stored(delta, cols);
+    let View { rows: lines, cols: width, .. } = stored(delta);
     let step = if whole.is_some() { lines } else { (CHUNK / (4 * width)).clamp(1, lines) };
     for start in (0..lines).step_by(step as usize) {
         let values = match whole.take() {
             Some(values) => values,
-            None => lines_of(shared, inputs, delta, cols, start..(start + step).min(lines)).await?,
+            None => lines_of(shared, inputs, delta, start..(start + step).min(lines)).await?,
         };
         let (gpu, kernels) = (Arc::clone(gpu), shared.kernels);
         let put = move |_: &Threads| {
@@ -212,7 +214,7 @@ async fn bring(
         buffer = back;
         zero &= all_zero;
     }
-    Ok(gpu.keep(key, buffer, delta.right.transposed, zero))
+    Ok(gpu.keep(key, buffer, is_transposed(delta), zero))
 }
 
 /// Memory on the device for a factor. Allocating and freeing wait for the device, so a compute thread does both.
@@ -228,35 +230,17 @@ async fn room(shared: &Shared, gpu: &Arc<Gpu>, bytes: u64) -> Result<cuda::Buffe
     }
 }
 
-/// A stored right factor: its lines, and the values of each.
-fn stored(delta: &LowRank, cols: u64) -> (u64, u64) {
-    if delta.right.transposed { (cols, delta.rank) } else { (delta.rank, cols) }
+/// A right factor as it is stored: rows are its lines.
+fn stored(delta: &LowRank) -> View {
+    if is_transposed(delta) { delta.right.view.transposed() } else { delta.right.view }
+}
+
+fn is_transposed(delta: &LowRank) -> bool {
+    delta.right.view.order() == Some(Order::ColumnMajor)
 }
 
 /// Lines of a right factor as it is stored, in fp32.
-async fn lines_of(
-    shared: &Shared,
-    inputs: &Inputs,
-    delta: &LowRank,
-    cols: u64,
-    lines: Range<u64>,
-) -> Result<Vec<f32>, Failure> {
-    let source = delta.right.source.clone();
-    if source.elements() != cols * delta.rank {
-        return Err(Failure::local(format!(
-            "factor {} of shape {:?} is not {} x {cols}",
-            source.name, source.shape, delta.rank
-        )));
-    }
-    let line = stored(delta, cols).1 * source.dtype.bytes().unwrap_or(0);
-    let buf = shared.budget.buffer(((lines.end - lines.start) * line) as usize);
-    let raw = inputs.read(source.object, source.offset + lines.start * line, buf).await?;
-    let (kernels, object, budget) = (shared.kernels, inputs.version(source.object)?, shared.budget.clone());
-    shared
-        .compute(move |_| {
-            let values = factors::decode(&kernels, &source, &object, &raw);
-            budget.give(raw);
-            values
-        })
-        .await
+async fn lines_of(shared: &Shared, inputs: &Inputs, delta: &LowRank, lines: Range<u64>) -> Result<Vec<f32>, Failure> {
+    let as_stored = Operand { view: stored(delta), ..delta.right.clone() };
+    operands::rows(shared, inputs, &as_stored, lines).await
 }

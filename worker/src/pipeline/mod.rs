@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use shardfuse_merge::plan::task::{Assignment, Fill, Gauge, Job};
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce};
 use shardfuse_proto::v1;
 use shardfuse_store::{Allow, Location, PartSlot, Stores, UploadId, digest};
 use tokio::sync::mpsc;
@@ -25,32 +25,34 @@ mod budget;
 mod cache;
 mod climb;
 mod coalesce;
-mod factors;
 mod flow;
-mod gauge;
 mod gpu;
 mod inputs;
 mod level;
-mod measured;
+mod operands;
 mod part;
 mod permit;
+#[cfg(test)]
+mod properties;
+mod reduce;
+mod statistics;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod threads;
 
 use budget::{Budget, Share};
-use factors::Factors;
 use flow::Flow;
 use inputs::Inputs;
 use level::{Level, OneOf};
-use measured::{Gains, Norms};
+use operands::Factors;
+use statistics::{Derived, Statistics};
 use threads::Threads;
 
 /// What a piece may need beyond twice the budget, before it is refused: rows of real models fit by far.
 const TOLERATED: u64 = 4 << 30;
-/// Measured gains that are kept, in bytes at the most; a budget below gives an eighth of the factors' share.
-const GAINS: u64 = 64 << 20;
+/// Derived values that are kept, in bytes at the most; a budget below gives an eighth of the factors' share.
+const DERIVED: u64 = 64 << 20;
 
 /// A piece that is finished, ready to be reported.
 pub type Done = v1::PieceDone;
@@ -94,7 +96,7 @@ pub struct Shared {
     writes: Flow,
     /// A quarter: factors that are kept.
     factors: Factors,
-    gains: Gains,
+    derived: Derived,
     kernels: Kernels,
     device: Device,
     said: gpu::Said,
@@ -150,7 +152,7 @@ impl Shared {
 
     /// Bytes of the budget in use: what parts and loading hold, factors that are kept, and buffers that wait to be lent.
     fn memory_used(&self) -> u64 {
-        self.lent() + self.budget.idle() + self.loading.idle() + self.factors.bytes() + self.gains.bytes()
+        self.lent() + self.budget.idle() + self.loading.idle() + self.factors.bytes() + self.derived.bytes()
     }
 }
 
@@ -187,7 +189,7 @@ impl Pipeline {
             reads: Flow::new(),
             writes: Flow::new(),
             factors: Factors::new(memory / 4),
-            gains: Gains::new(GAINS.min(memory / 32)),
+            derived: Derived::new(DERIVED.min(memory / 32)),
             kernels: Kernels::best(),
             device,
             said: gpu::Said::default(),
@@ -217,20 +219,20 @@ impl Pipeline {
         let attempt = v1::Attempt { task: assignment.task, epoch: assignment.epoch, merge: assignment.merge.clone() };
         match &assignment.job {
             Job::Fill(fill) => {
-                let norms = Norms::new(&fill.measured);
+                let statistics = Statistics::new(&fill.statistics);
                 let mut running = FuturesUnordered::new();
                 for part in &fill.parts {
-                    running.push(self.part(&inputs, &norms, fill, *part, gate));
+                    running.push(self.part(&inputs, &statistics, fill, *part, gate));
                 }
                 while let Some(result) = running.next().await {
                     send(done, &attempt, result?).await?;
                 }
             }
-            Job::Gauge(gauge) => {
-                let norms = Norms::new(&gauge.measured);
+            Job::Reduce(reduce) => {
+                let statistics = Statistics::new(&reduce.statistics);
                 let mut running = FuturesUnordered::new();
-                for block in &gauge.blocks {
-                    running.push(self.block(&inputs, &norms, gauge, *block, gate));
+                for block in &reduce.blocks {
+                    running.push(self.block(&inputs, &statistics, reduce, *block, gate));
                 }
                 while let Some(result) = running.next().await {
                     send(done, &attempt, result?).await?;
@@ -240,11 +242,18 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn part(&self, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32, gate: &Gate) -> Result<Done, Failure> {
+    async fn part(
+        &self,
+        inputs: &Inputs,
+        statistics: &Statistics,
+        fill: &Fill,
+        part: u32,
+        gate: &Gate,
+    ) -> Result<Done, Failure> {
         let shared = &self.shared;
         let name = format!("part {part} of {}", fill.url);
         let _share = shared.admit(gate, part::need(shared, fill, part), &name).await?;
-        let filled = part::fill(shared, inputs, norms, fill, part).await?;
+        let filled = part::fill(shared, inputs, statistics, fill, part).await?;
         let offset = part::range_of(fill, part).start;
         let size = fill.size;
         let bytes = shared.budget.lend(filled.bytes);
@@ -287,17 +296,16 @@ impl Pipeline {
     async fn block(
         &self,
         inputs: &Inputs,
-        norms: &Norms,
-        gauge: &Gauge,
+        statistics: &Statistics,
+        reduce: &Reduce,
         block: u32,
         gate: &Gate,
     ) -> Result<Done, Failure> {
         let shared = &self.shared;
-        let name = format!("block {block} of the norms of {}", gauge.measure.tensor);
-        let _share = shared.admit(gate, gauge::need(shared, gauge), &name).await?;
-        let sums = gauge::block(shared, inputs, norms, gauge, block).await?;
-        inputs.meter().fused(8 * sums.len() as u64);
-        let bytes = sums.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let name = format!("block {block} of the statistic of {}", reduce.statistic.tensor);
+        let _share = shared.admit(gate, reduce::need(shared, reduce), &name).await?;
+        let bytes = reduce::block(shared, inputs, statistics, reduce, block).await?;
+        inputs.meter().fused(bytes.len() as u64);
         Ok(Done {
             attempt: None,
             piece: block,

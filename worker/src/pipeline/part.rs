@@ -12,21 +12,20 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::plan::task::{Fill, overlapping};
-use shardfuse_merge::recipe::{Fuse, Placed, Recipe, matrix};
+use shardfuse_merge::recipe::op::NoNorm;
+use shardfuse_merge::recipe::{Fuse, Placed, Recipe};
+use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 
 use super::coalesce::{GAP, MOST, coalesce};
 use super::inputs::Inputs;
-use super::measured::Norms;
+use super::statistics::Statistics;
 use super::steps::{self, Extent, Steps};
 use super::threads::Threads;
 use super::{Shared, Stage, gpu};
 use crate::Failure;
 use crate::device::cpu::Kernels;
 use crate::device::cuda::{Sink, Wrong};
-
-/// fp32 bytes of a tile: small enough for the second-level cache.
-const TILE: u64 = 1 << 20;
 
 /// A finished part's bytes, and which factors were all zero in it.
 #[derive(Debug)]
@@ -55,14 +54,15 @@ pub fn need(shared: &Shared, fill: &Fill, part: u32) -> u64 {
     let fused = overlapping(&fill.tensors, &range).map(|t| match &t.recipe {
         Recipe::Copy(_) => 0,
         Recipe::Fuse(fuse) => {
-            let (height, cols) = matrix(&t.shape);
+            let (_, cols) = matrix(&t.shape);
             let rows = rows_of(t, &range);
             // A GPU takes the left factor's rows of whole tiles.
             let rows = gpu::path(shared, t, fuse).map_or(rows.clone(), |(_, tiling)| tiling.cover(&rows));
             let rows = rows.end - rows.start;
-            // A row that is larger than a tile is a tile, on every thread: in fp32, as it starts, and encoded.
-            let wide = if cols * 4 > TILE { threads.min(rows) * cols * 16 } else { 0 };
-            wide + steps::held(&fuse.steps, rows, Extent { rows: height, cols }, loading)
+            // A row that is larger than a tile is a tile, on every thread: in fp32, as it starts, encoded, and twice more
+            // for the two products of a Hadamard delta.
+            let wide = if steps::rows_of_a_tile(cols) == 1 { threads.min(rows) * cols * 24 } else { 0 };
+            wide + steps::held(&fuse.steps, rows, cols, loading)
         }
     });
     let fused: u64 = fused.fold(0, u64::saturating_add);
@@ -125,7 +125,13 @@ fn reads(fill: &Fill, range: &Range<u64>) -> Vec<(ObjectId, Range<u64>)> {
 }
 
 /// Makes a part.
-pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, part: u32) -> Result<Filled, Failure> {
+pub async fn fill(
+    shared: &Shared,
+    inputs: &Inputs,
+    statistics: &Statistics,
+    fill: &Fill,
+    part: u32,
+) -> Result<Filled, Failure> {
     let turn = shared.reads.turn().await;
     let fetching = Instant::now();
     let range = range_of(fill, part);
@@ -162,11 +168,13 @@ pub async fn fill(shared: &Shared, inputs: &Inputs, norms: &Norms, fill: &Fill, 
         let rows = rows_of(t, &range);
         async move {
             let Recipe::Fuse(fuse) = &t.recipe else { return Ok(None) };
-            let (rows_in_all, cols) = matrix(&t.shape);
-            let extent = Extent { rows: rows_in_all, cols };
+            let (_, cols) = matrix(&t.shape);
             let loaded = match gpu::path(shared, t, fuse) {
-                Some(path) => gpu::load(shared, inputs, norms, path, fuse, extent, rows).await.map(Loaded::Gpu),
-                None => steps::load(shared, inputs, &fuse.steps, extent, rows, norms).await.map(Loaded::Cpu),
+                Some(path) => gpu::load(shared, inputs, statistics, path, fuse, rows).await.map(Loaded::Gpu),
+                None => {
+                    let extent = Extent { rows, cols };
+                    steps::load(shared, inputs, &fuse.steps, extent, statistics).await.map(Loaded::Cpu)
+                }
             };
             loaded.map(Some).map_err(|f| f.at(format_args!("tensor {}", t.name)))
         }
@@ -285,7 +293,7 @@ async fn fuse_into(
         Ok(w)
     };
     let w = shared.compute(decode).await?;
-    let w = steps.apply_by_ranges(shared, inputs, rows.start, w).await.map_err(|f| blame.name(f))?;
+    let w = steps.apply_by_ranges(shared, inputs, w).await.map_err(|f| blame.name(f))?;
     let encode = move |threads: &Threads| {
         let ready = |first: u64, tile: &mut [f32]| {
             let at = ((first - rows.start) * cols) as usize;
@@ -342,7 +350,7 @@ fn tiles(
 ) -> Result<(), Failure> {
     let in_row = tile.cols * tile.from.bytes().unwrap_or(0) as usize;
     let out_row = tile.cols * tile.to.bytes().unwrap_or(0) as usize;
-    let per_tile = ((TILE / 4) as usize / tile.cols.max(1)).max(1);
+    let per_tile = steps::rows_of_a_tile(tile.cols as u64);
     let mut jobs = Vec::new();
     let mut rest = out;
     let mut at = skip;
@@ -400,8 +408,9 @@ impl Blame {
         match wrong {
             Wrong::NonFinite { row, col, value } => self.bad_value(row, col, value),
             Wrong::Norm { step, row, norm } => {
-                let name = fuse.steps[step].op.sources().last().map_or("", |s| s.name.as_str());
-                self.name(steps::no_norm(name, row, f64::from(norm)))
+                let inputs = fuse.steps[step].op.own_inputs();
+                let tensor = inputs.first().map_or(String::new(), |input| input.operand.source.name.clone());
+                self.name(steps::no_norm(NoNorm { tensor, output: row, norm: f64::from(norm) }))
             }
             Wrong::Failed(failure) => failure,
         }

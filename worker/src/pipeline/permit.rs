@@ -6,15 +6,15 @@ use shardfuse_store::{Allow, Location};
 
 use crate::Failure;
 
-/// Refuses an assignment with any URL outside: of inputs, header, measured norms, or the output. The failure is
+/// Refuses an assignment with any URL outside: of inputs, header, statistics, or the output. The failure is
 /// permanent: the merge asks for what its workers must not do.
 pub fn check(allow: &Allow, assignment: &Assignment) -> Result<(), Failure> {
-    let (output, header, measured) = match &assignment.job {
-        Job::Fill(fill) => (Some(&fill.url), Some(&fill.header.0), &fill.measured),
-        Job::Gauge(gauge) => (None, None, &gauge.measured),
+    let (output, header, statistics) = match &assignment.job {
+        Job::Fill(fill) => (Some(&fill.url), Some(&fill.header.0), &fill.statistics),
+        Job::Reduce(reduce) => (None, None, &reduce.statistics),
     };
     let inputs = assignment.objects.iter().map(|(_, o)| &o.url);
-    let urls = inputs.chain(output).chain(header).chain(measured.iter().map(|m| &m.url));
+    let urls = inputs.chain(output).chain(header).chain(statistics.iter().map(|s| &s.url));
     for url in urls {
         let at: Location = url.parse()?;
         allow.check(&at).map_err(|e| {
@@ -28,8 +28,8 @@ pub fn check(allow: &Allow, assignment: &Assignment) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use shardfuse_merge::inventory::Object;
-    use shardfuse_merge::plan::task::{Fill, Measured};
-    use shardfuse_merge::recipe::MeasureId;
+    use shardfuse_merge::plan::task::{Fill, StatisticValue};
+    use shardfuse_merge::statistic::StatisticId;
     use shardfuse_proto::v1;
 
     use super::*;
@@ -51,9 +51,9 @@ mod tests {
                 check: false,
                 header: ("s3://out/.shardfuse/header/0".into(), 8),
                 tensors: Vec::new(),
-                measured: vec![Measured {
-                    id: MeasureId(0),
-                    url: "s3://out/.shardfuse/measured/0/all".into(),
+                statistics: vec![StatisticValue {
+                    id: StatisticId(0),
+                    url: "s3://out/.shardfuse/statistics/0/all".into(),
                     digest: "d".into(),
                 }],
             }),
@@ -68,14 +68,14 @@ mod tests {
         fn fill(a: &mut Assignment) -> &mut Fill {
             match &mut a.job {
                 Job::Fill(fill) => fill,
-                Job::Gauge(_) => panic!("the assignment fills parts"),
+                Job::Reduce(_) => panic!("the assignment fills parts"),
             }
         }
         let leads: [Lead; 4] = [
             |a, url| a.objects[1].1.url = url,
             |a, url| fill(a).url = url,
             |a, url| fill(a).header.0 = url,
-            |a, url| fill(a).measured[0].url = url,
+            |a, url| fill(a).statistics[0].url = url,
         ];
         for (i, lead) in leads.iter().enumerate() {
             for url in ["s3://secret/x", "file:///etc/passwd", "http://169.254.169.254/latest", "s3://inner/x"] {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use half::bf16;
-use shardfuse_merge::fuse::reference;
 use shardfuse_merge::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::task::Measured;
-use shardfuse_merge::recipe::{DoraNorm, Factor, Fuse, LowRank, Measure, MeasureId, Norm, Op, Placed, Recipe, Step};
+use shardfuse_merge::plan::task::StatisticValue;
+use shardfuse_merge::recipe::{
+    Add, Delta, Dense, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Placed, Recipe, SetRows, Step, sources,
+};
+use shardfuse_merge::statistic::{self, Statistic, StatisticId};
+
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 use shardfuse_store::fault::{Fault, Faulty, Operation};
 use shardfuse_store::{ErrorKind, Local, Store};
@@ -16,19 +19,19 @@ use super::*;
 const HEADER: u64 = 40;
 
 /// Inputs in one file, and an output that grows from them.
-struct Bench {
-    dir: tempfile::TempDir,
-    data: Vec<u8>,
-    tensors: Vec<Placed>,
-    measured: Vec<Measured>,
-    at: u64,
+pub(super) struct Bench {
+    pub dir: tempfile::TempDir,
+    pub data: Vec<u8>,
+    pub tensors: Vec<Placed>,
+    pub statistics: Vec<StatisticValue>,
+    pub at: u64,
     seed: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (dir, at) = (tempfile::tempdir().unwrap(), HEADER);
-        Bench { dir, data: vec![0; 3], tensors: Vec::new(), measured: Vec::new(), at, seed: 1 }
+        Bench { dir, data: vec![0; 3], tensors: Vec::new(), statistics: Vec::new(), at, seed: 1 }
     }
 
     /// Values in (-1, 1) that bf16 and f32 hold exactly.
@@ -37,32 +40,35 @@ impl Bench {
         bf16::from_f32(((self.seed >> 40) as f32) / (1u64 << 23) as f32 - 1.0).to_f32()
     }
 
-    fn source(&mut self, name: &str, dtype: Dtype, shape: &[u64]) -> Source {
+    pub fn source(&mut self, name: &str, dtype: Dtype, shape: &[u64]) -> Source {
         let offset = self.data.len() as u64;
         let count = shape.iter().product::<u64>();
         for _ in 0..count {
             let value = self.value();
             match dtype {
                 Dtype::BF16 => self.data.extend(bf16::from_f32(value).to_le_bytes()),
+                Dtype::F16 => self.data.extend(half::f16::from_f32(value).to_le_bytes()),
                 _ => self.data.extend(value.to_le_bytes()),
             }
         }
         Source { name: name.into(), object: ObjectId(0), offset, dtype, shape: shape.into() }
     }
 
-    fn low_rank(&mut self, name: &str, (rows, cols, rank): (u64, u64, u64), transposed: bool) -> LowRank {
-        let shape = |a, b| if transposed { [b, a] } else { [a, b] };
+    fn low_rank(&mut self, name: &str, (rows, cols, rank): (u64, u64, u64), transposed: bool) -> Delta {
+        let (shape, operand): (fn(u64, u64) -> [u64; 2], fn(Source) -> Operand) = match transposed {
+            true => (|a, b| [b, a], Operand::transposed),
+            false => (|a, b| [a, b], Operand::matrix),
+        };
         let left = self.source(&format!("{name}.B"), Dtype::BF16, &shape(rows, rank));
         let right = self.source(&format!("{name}.A"), Dtype::F32, &shape(rank, cols));
-        LowRank {
-            left: Factor { source: left, transposed },
-            right: Factor { source: right, transposed },
-            rank,
-            scale: 0.37,
-        }
+        Delta::LowRank(LowRank { left: operand(left), right: operand(right), scale: 0.37 })
     }
 
-    fn place(&mut self, name: &str, dtype: Dtype, recipe: Recipe) {
+    fn add(&mut self, name: &str, shape: (u64, u64, u64), transposed: bool) -> Op {
+        Op::Add(Add(self.low_rank(name, shape, transposed)))
+    }
+
+    pub fn place(&mut self, name: &str, dtype: Dtype, recipe: Recipe) {
         let shape = recipe.start().shape.clone();
         let length = shape.iter().product::<u64>() * dtype.bytes().unwrap();
         self.tensors.push(Placed { name: name.into(), dtype, shape, offset: self.at, length, recipe });
@@ -81,12 +87,12 @@ impl Bench {
         self.place(name, Dtype::BF16, Recipe::Copy(source));
     }
 
-    fn path(&self, name: &str) -> Location {
+    pub fn path(&self, name: &str) -> Location {
         Location::at_path(&self.dir.path().join(name)).unwrap()
     }
 
     /// Writes the inputs and begins the output.
-    async fn assignment(&self, store: &dyn Store, part_size: u64) -> Assignment {
+    pub async fn assignment(&self, store: &dyn Store, part_size: u64) -> Assignment {
         let (input, header, output) = (self.path("in"), self.path("header"), self.path("out"));
         store.put(&input, self.data.clone().into()).await.unwrap();
         store.put(&header, vec![7; HEADER as usize].into()).await.unwrap();
@@ -107,7 +113,7 @@ impl Bench {
             check: false,
             header: (header.to_string(), HEADER),
             tensors: self.tensors.clone(),
-            measured: self.measured.clone(),
+            statistics: self.statistics.clone(),
         };
         Assignment {
             merge: "m".into(),
@@ -124,7 +130,7 @@ impl Bench {
         self.make_on(3, memory, part_size).await
     }
 
-    async fn make_on(&self, threads: usize, memory: u64, part_size: u64) -> Vec<u8> {
+    pub async fn make_on(&self, threads: usize, memory: u64, part_size: u64) -> Vec<u8> {
         let store: Arc<dyn Store> = Arc::new(Local::new());
         let assignment = self.assignment(&*store, part_size).await;
         let stores = Arc::new(Stores::all(store.clone()));
@@ -149,35 +155,33 @@ async fn everything() -> Bench {
     let mut b = Bench::new();
     b.copy("norm.0", &[100]);
     b.copy("norm.1", &[300]);
-    b.fuse("add", &[70, 1024], |b| vec![Op::Add(b.low_rank("add", (70, 1024, 32), false))]);
-    b.fuse("flipped", &[90, 640], |b| vec![Op::Add(b.low_rank("flipped", (90, 640, 64), true))]);
+    b.fuse("add", &[70, 1024], |b| vec![b.add("add", (70, 1024, 32), false)]);
+    b.fuse("flipped", &[90, 640], |b| vec![b.add("flipped", (90, 640, 64), true)]);
     b.fuse("dora", &[33, 768], |b| {
-        let dora = |b: &mut Bench, name: &str, of| Op::Dora {
-            delta: b.low_rank(name, (33, 768, 40), false),
-            magnitude: b.source(&format!("{name}.m"), Dtype::F32, &[33]),
-            norm: Norm::Rows,
-            of,
+        let dora = |b: &mut Bench, name: &str, of| {
+            let delta = b.low_rank(name, (33, 768, 40), false);
+            let magnitude = Operand::vector(b.source(&format!("{name}.m"), Dtype::F32, &[33]));
+            Op::Dora(Dora { delta, magnitude, norm: Norm::Rows, of })
         };
         vec![dora(b, "dora.0", DoraNorm::Standing), dora(b, "dora.1", DoraNorm::Original)]
     });
     b.copy("gap", &[5, 7]);
     b.fuse("rows", &[50, 200], |b| {
+        let tensor = Operand::matrix(b.source("bias", Dtype::F32, &[50, 200]));
+        let source = Operand::matrix(b.source("tokens", Dtype::BF16, &[4, 200]));
         vec![
-            Op::AddScaled { source: b.source("bias", Dtype::F32, &[50, 200]), scale: 0.5 },
-            Op::SetRows { rows: vec![40, 3, 4, 49], source: b.source("tokens", Dtype::BF16, &[4, 200]) },
+            Op::Add(Add(Delta::Dense(Dense { tensor, scale: 0.5 }))),
+            Op::SetRows(SetRows { rows: vec![40, 3, 4, 49], source }),
         ]
     });
     let sums: Vec<u8> = (0..512).flat_map(|i| (3.0 + f64::from(i)).to_le_bytes()).collect();
     Local::new().put(&b.path("norms"), sums.clone().into()).await.unwrap();
     let digest = blake3::hash(&sums).to_hex().to_string();
-    b.measured.push(Measured { id: MeasureId(4), url: b.path("norms").to_string(), digest });
+    b.statistics.push(StatisticValue { id: StatisticId(4), url: b.path("norms").to_string(), digest });
     b.fuse("measured", &[30, 512], |b| {
-        vec![Op::Dora {
-            delta: b.low_rank("measured", (30, 512, 48), true),
-            magnitude: b.source("measured.m", Dtype::BF16, &[512]),
-            norm: Norm::Measured(MeasureId(4)),
-            of: DoraNorm::Standing,
-        }]
+        let delta = b.low_rank("measured", (30, 512, 48), true);
+        let magnitude = Operand::vector(b.source("measured.m", Dtype::BF16, &[512]));
+        vec![Op::Dora(Dora { delta, magnitude, norm: Norm::Columns(StatisticId(4)), of: DoraNorm::Standing })]
     });
     b
 }
@@ -191,7 +195,8 @@ async fn budget_and_part_size_change_no_bit() {
         Recipe::Copy(_) => unreachable!("it is fused"),
     };
     let loading = |memory: u64| Budget::new(memory / 8).bytes();
-    assert!(factors::is_whole(&delta, 1024, loading(1 << 30)) && !factors::is_whole(&delta, 1024, loading(256 << 10)));
+    let by_ranges = |memory| operands::range_width(&delta, 1024, loading(memory)).is_some();
+    assert!(!by_ranges(1 << 30) && by_ranges(256 << 10));
     let whole = b.make(1 << 30, 1 << 20).await;
     for (memory, part_size) in [(1 << 30, 1 << 10), (1 << 30, 1 << 16), (256 << 10, 1 << 20), (256 << 10, 1 << 14)] {
         assert!(b.make(memory, part_size).await == whole, "{memory} bytes, parts of {part_size}");
@@ -207,32 +212,6 @@ async fn threads_or_none_change_no_bit() {
     }
 }
 
-#[tokio::test]
-async fn the_bytes_are_those_of_the_definition() {
-    let b = everything().await;
-    let whole = b.make(1 << 30, 1 << 16).await;
-    assert_eq!(whole[..HEADER as usize], [7; HEADER as usize]);
-    let bytes = |s: &Source| &b.data[s.offset as usize..][..s.bytes() as usize];
-    let halves =
-        |raw: &[u8]| -> Vec<f32> { raw.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect() };
-    let floats = |raw: &[u8]| -> Vec<f32> { raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect() };
-    for t in &b.tensors {
-        let out = &whole[t.offset as usize..][..t.length as usize];
-        match &t.recipe {
-            Recipe::Copy(source) => assert!(out == bytes(source), "{} is a copy", t.name),
-            Recipe::Fuse(fuse) if t.name == "add" => {
-                let mut w = halves(bytes(&fuse.start));
-                let delta = fuse.steps[0].op.delta().unwrap();
-                let (left, right) = (halves(bytes(&delta.left.source)), floats(bytes(&delta.right.source)));
-                reference::low_rank(&mut w, 1024, &left, &right, delta.rank as usize, delta.scale);
-                let expected: Vec<u8> = w.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
-                assert!(out == expected, "{}", t.name);
-            }
-            Recipe::Fuse(_) => {}
-        }
-    }
-}
-
 async fn failing(b: &Bench, store: Arc<Faulty>, limit: u64) -> (Failure, u64) {
     let assignment = b.assignment(&*store, 1 << 20).await;
     let before = store.calls(Operation::Read);
@@ -245,7 +224,7 @@ async fn failing(b: &Bench, store: Arc<Faulty>, limit: u64) -> (Failure, u64) {
 #[tokio::test]
 async fn a_check_reports_what_a_put_would_and_puts_nothing() {
     let mut b = Bench::new();
-    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    b.fuse("w", &[256, 64], |b| vec![b.add("w", (256, 64, 4), false)]);
     let store = Arc::new(Faulty::new(Arc::new(Local::new())));
     let mut assignment = b.assignment(&*store, 8 << 10).await;
     let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 2, Device::Cpu).unwrap();
@@ -274,7 +253,7 @@ async fn a_check_reports_what_a_put_would_and_puts_nothing() {
 async fn the_meter_of_an_attempt_counts_what_is_read_fused_and_put() {
     let mut b = Bench::new();
     b.copy("norm", &[50]);
-    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    b.fuse("w", &[256, 64], |b| vec![b.add("w", (256, 64, 4), false)]);
     let store = Arc::new(Local::new());
     let assignment = b.assignment(&*store, 1 << 20).await;
     let pipeline = Pipeline::new(Arc::new(Stores::all(store)), 1 << 30, 2, Device::Cpu).unwrap();
@@ -305,7 +284,7 @@ async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
     assert_eq!(store.calls(Operation::Read) - before, 2, "the header and all twenty tensors");
 
     let mut b = Bench::new();
-    b.fuse("w", &[256, 64], |b| vec![Op::Add(b.low_rank("w", (256, 64, 4), false))]);
+    b.fuse("w", &[256, 64], |b| vec![b.add("w", (256, 64, 4), false)]);
     let assignment = b.assignment(&*store, 8 << 10).await;
     let before = store.calls(Operation::Read);
     pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
@@ -320,9 +299,9 @@ async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
 #[tokio::test]
 async fn a_failure_names_tensor_adapter_and_object() {
     let mut b = Bench::new();
-    b.fuse("model.w", &[4, 8], |b| vec![Op::Add(b.low_rank("lora.w", (4, 8, 2), false))]);
+    b.fuse("model.w", &[4, 8], |b| vec![b.add("lora.w", (4, 8, 2), false)]);
     let bad = match &b.tensors[0].recipe {
-        Recipe::Fuse(fuse) => fuse.steps[0].op.delta().unwrap().right.source.offset,
+        Recipe::Fuse(fuse) => sources(&fuse.steps).nth(1).unwrap().offset,
         Recipe::Copy(_) => unreachable!("it is fused"),
     };
     b.data[bad as usize..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -390,12 +369,13 @@ async fn measured_sums_are_the_same_by_ranges() {
     let mut b = Bench::new();
     let start = b.source("w", Dtype::BF16, &[1500, 1024]);
     let delta = b.low_rank("w", (1500, 1024, 32), false);
-    let measure =
-        Measure { tensor: "w".into(), start, steps: vec![Step { adapter: 0, op: Op::Add(delta) }], needs: Vec::new() };
+    let steps = vec![Step { adapter: 0, op: Op::Add(Add(delta)) }];
+    let kind = statistic::Kind::ColumnSquares;
+    let statistic = Statistic { tensor: "w".into(), start, steps, needs: Vec::new(), kind };
     b.copy("c", &[1]);
     let store: Arc<dyn Store> = Arc::new(Local::new());
     let mut assignment = b.assignment(&*store, 1 << 20).await;
-    assignment.job = Job::Gauge(Gauge { measure, blocks: vec![0, 1], measured: Vec::new() });
+    assignment.job = Job::Reduce(Reduce { statistic, blocks: vec![0, 1], statistics: Vec::new() });
     let mut sums = Vec::new();
     for memory in [1 << 30, 256 << 10] {
         let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), memory, 2, Device::Cpu).unwrap();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::{self, norm, reference};
 use shardfuse_merge::inventory::{ObjectId, Source};
-use shardfuse_merge::recipe::{self, DoraNorm, Factor, Fuse, LowRank, MeasureId, Norm, Op};
+use shardfuse_merge::recipe::reference::{self, InMemory};
+use shardfuse_merge::recipe::{self, Add, Along, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Scale};
+use shardfuse_merge::statistic::StatisticId;
+use shardfuse_merge::tensor::float;
 use shardfuse_worker::device::cuda::{Done, Gain, Gpu, Program, Right, Sink, Step, Tiling, Way};
 
 /// What is done to a weight.
@@ -37,7 +39,7 @@ impl Kind {
             Kind::Lora | Kind::Transposed | Kind::TwoLoras => None,
             Kind::DoraStanding => Some((Norm::Rows, DoraNorm::Standing)),
             Kind::DoraOriginal => Some((Norm::Rows, DoraNorm::Original)),
-            Kind::DoraColumns => Some((Norm::Measured(MeasureId(0)), DoraNorm::Standing)),
+            Kind::DoraColumns => Some((Norm::Columns(StatisticId(0)), DoraNorm::Standing)),
         }
     }
 }
@@ -110,7 +112,7 @@ impl Job {
                 let about = 0.75 * (cols as f32).sqrt();
                 random.values(rows).iter().map(|v| about * (1.0 + 0.3 * v)).collect()
             }
-            Some((Norm::Measured(_), _)) => random.values(cols).iter().map(|v| 1.0 + 0.3 * v).collect(),
+            Some((Norm::Columns(_), _)) => random.values(cols).iter().map(|v| 1.0 + 0.3 * v).collect(),
         };
         Job::of(kind, (from, to), shape, &weights, steps, magnitudes)
     }
@@ -130,8 +132,8 @@ impl Job {
         steps: Vec<Delta>,
         magnitudes: Vec<f32>,
     ) -> Job {
-        let mut raw = vec![0; weights.len() * fuse::convert::width(from)];
-        fuse::encode(from, weights, &mut raw);
+        let mut raw = vec![0; weights.len() * float::width(from)];
+        float::encode(from, weights, &mut raw);
         let Way::Device(tiling) = Way::of(&recipe(kind, from, shape), to, shape.rows as u64, shape.cols as u64) else {
             panic!("{kind:?} of {shape:?} has a path on the device");
         };
@@ -140,9 +142,9 @@ impl Job {
 
     /// Sets one weight.
     pub fn set(&mut self, row: usize, col: usize, value: f32) {
-        let (at, width) = (row * self.shape.cols + col, fuse::convert::width(self.from));
+        let (at, width) = (row * self.shape.cols + col, float::width(self.from));
         let mut raw = self.raw.to_vec();
-        fuse::encode(self.from, &[value], &mut raw[at * width..(at + 1) * width]);
+        float::encode(self.from, &[value], &mut raw[at * width..(at + 1) * width]);
         self.raw = raw.into();
     }
 
@@ -166,31 +168,44 @@ impl Job {
 
     /// What the definition makes of it.
     pub fn expected(&self) -> Vec<u8> {
-        let Shape { cols, rank, .. } = self.shape;
-        let mut w = vec![0.0; self.raw.len() / fuse::convert::width(self.from)];
-        fuse::decode(self.from, &self.raw, &mut w);
-        let start = w.clone();
-        for delta in &self.steps {
-            reference::low_rank(&mut w, cols, &delta.left, &delta.right, rank, delta.scale);
+        let mut start = vec![0.0; self.raw.len() / float::width(self.from)];
+        float::decode(self.from, &self.raw, &mut start);
+        let mut fuse = recipe(self.kind, self.from, self.shape);
+        if self.kind == Kind::DoraColumns {
+            // The job brings the gains themselves.
+            let Some(recipe::Step { op: Op::Dora(dora), .. }) = fuse.steps.pop() else {
+                panic!("the last step is DoRA")
+            };
+            let gains =
+                Operand::vector(Source { name: "m".into(), shape: vec![self.shape.cols as u64], ..fuse.start.clone() });
+            let ops = [Op::Add(Add(dora.delta)), Op::Scale(Scale { gains, along: Along::Columns })];
+            fuse.steps.extend(ops.map(|op| recipe::Step { adapter: 0, op }));
         }
-        let last = self.steps.last().expect("a job has a step");
-        match self.kind.dora() {
-            None => {}
-            Some((Norm::Measured(_), _)) => reference::scale_columns(&mut w, cols, &self.magnitudes),
-            Some((Norm::Rows, of)) => {
-                let mut normed = w.clone();
-                if of == DoraNorm::Original {
-                    normed = start;
-                    reference::low_rank(&mut normed, cols, &last.left, &last.right, rank, last.scale);
-                }
-                for (i, row) in w.chunks_exact_mut(cols).enumerate() {
-                    let squares = norm::row_squares(&normed[i * cols..(i + 1) * cols]);
-                    reference::scale_row(row, norm::dora_gain(self.magnitudes[i], squares).expect("a row has a norm"));
-                }
+        let mut tensors = InMemory::default();
+        for (i, (step, delta)) in fuse.steps.iter_mut().zip(&self.steps).enumerate() {
+            let (Op::Add(Add(recipe::Delta::LowRank(low_rank)))
+            | Op::Dora(Dora { delta: recipe::Delta::LowRank(low_rank), .. })) = &mut step.op
+            else {
+                panic!("a step has a low-rank delta")
+            };
+            low_rank.scale = delta.scale;
+            // Both in plain order: how the right factor is stored changes no value.
+            low_rank.right = Operand::matrix(Source {
+                shape: vec![self.shape.rank as u64, self.shape.cols as u64],
+                ..low_rank.right.source.clone()
+            });
+            for (operand, name, values) in
+                [(&mut low_rank.left, "left", &delta.left), (&mut low_rank.right, "right", &delta.right)]
+            {
+                operand.source.name = format!("{name}.{i}");
+                tensors.values.insert(operand.source.name.clone(), values.clone());
             }
         }
-        let mut out = vec![0; w.len() * fuse::convert::width(self.to)];
-        assert_eq!(fuse::encode(self.to, &w, &mut out), None, "the test's values fit");
+        tensors.values.insert("w".into(), start);
+        tensors.values.insert("m".into(), self.magnitudes.clone());
+        let w = reference::fuse(&fuse, &tensors).expect("a row has a norm");
+        let mut out = vec![0; w.len() * float::width(self.to)];
+        assert_eq!(float::encode(self.to, &w, &mut out), None, "the test's values fit");
         out
     }
 
@@ -228,7 +243,7 @@ impl Job {
             let gain = match self.kind.dora() {
                 Some(_) if i + 1 < self.steps.len() => None,
                 None => None,
-                Some((Norm::Measured(_), _)) => Some(Gain::Columns(Arc::new(self.magnitudes.clone()))),
+                Some((Norm::Columns(_), _)) => Some(Gain::Columns(Arc::new(self.magnitudes.clone()))),
                 Some((Norm::Rows, of)) => Some(Gain::Rows {
                     magnitudes: self.magnitudes[first..last].to_vec(),
                     of_original: of == DoraNorm::Original,
@@ -237,10 +252,10 @@ impl Job {
             let left = delta.left[cover.start as usize * rank..cover.end as usize * rank].to_vec();
             Step { left, right: Arc::clone(right), rank: rank as u64, scale: delta.scale, gain }
         });
-        let width = cols * fuse::convert::width(self.from);
+        let width = cols * float::width(self.from);
         let program =
             Program { tiling: self.tiling.clone(), rows, from: self.from, to: self.to, steps: steps.collect() };
-        let len = (last - first) * cols * fuse::convert::width(self.to);
+        let len = (last - first) * cols * float::width(self.to);
         let sink = Sink { out: vec![0; len], target: 0..len, skip: 0 };
         gpu.submit(self.raw.slice(first * width..last * width), program, sink)
     }
@@ -252,19 +267,23 @@ impl Job {
 }
 
 fn recipe(kind: Kind, dtype: Dtype, shape: Shape) -> Fuse {
-    let source = |shape: Vec<u64>| Source { object: ObjectId(0), name: "t".into(), dtype, shape, offset: 0 };
+    let source =
+        |name: &str, shape: Vec<u64>| Source { object: ObjectId(0), name: name.into(), dtype, shape, offset: 0 };
     let (rows, cols, rank) = (shape.rows as u64, shape.cols as u64, shape.rank as u64);
-    let delta = || LowRank {
-        left: Factor { source: source(vec![rows, rank]), transposed: false },
-        right: Factor { source: source(vec![rank, cols]), transposed: kind == Kind::Transposed },
-        rank,
-        scale: 1.0,
+    let delta = || {
+        let left = Operand::matrix(source("left", vec![rows, rank]));
+        let right = match kind {
+            Kind::Transposed => Operand::transposed(source("right", vec![cols, rank])),
+            _ => Operand::matrix(source("right", vec![rank, cols])),
+        };
+        recipe::Delta::LowRank(LowRank { left, right, scale: 1.0 })
     };
-    let mut ops: Vec<Op> = (0..kind.steps()).map(|_| Op::Add(delta())).collect();
+    let mut ops: Vec<Op> = (0..kind.steps()).map(|_| Op::Add(Add(delta()))).collect();
     if let Some((norm, of)) = kind.dora() {
         ops.pop();
-        ops.push(Op::Dora { delta: delta(), magnitude: source(vec![rows]), norm, of });
+        let outputs = if norm == Norm::Rows { rows } else { cols };
+        ops.push(Op::Dora(Dora { delta: delta(), magnitude: Operand::vector(source("m", vec![outputs])), norm, of }));
     }
     let steps = ops.into_iter().map(|op| recipe::Step { adapter: 0, op }).collect();
-    Fuse { start: source(vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
+    Fuse { start: source("w", vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
 }

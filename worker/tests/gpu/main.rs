@@ -14,7 +14,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jobs::{Job, KINDS, Kind, Shape};
-use shardfuse_merge::fuse::{self, exact};
+use shardfuse_merge::recipe::exact;
+use shardfuse_merge::tensor::float;
 use shardfuse_merge::{Dtype, DtypeExt};
 use shardfuse_worker::device::Limits;
 use shardfuse_worker::device::cuda::{self, Gpu, Wrong};
@@ -45,8 +46,8 @@ fn all(job: &Job) -> Range<u64> {
 /// The largest difference in ulp of the dtype, and the share of values that differ at all.
 fn difference(dtype: Dtype, left: &[u8], right: &[u8]) -> (f64, f64) {
     let decoded = |bytes: &[u8]| {
-        let mut values = vec![0.0; bytes.len() / fuse::convert::width(dtype)];
-        fuse::decode(dtype, bytes, &mut values);
+        let mut values = vec![0.0; bytes.len() / float::width(dtype)];
+        float::decode(dtype, bytes, &mut values);
         values
     };
     let (left, right) = (decoded(left), decoded(right));
@@ -125,7 +126,7 @@ fn gpu_repeats_its_bits_however_rows_are_cut() {
         let job = Job::new(kind, Dtype::BF16, Dtype::F32, SHAPES[0], 77);
         let rights = job.bring(gpu());
         let whole = job.run(gpu(), &rights, all(&job)).expect("it is fused");
-        let row = job.shape.cols * fuse::convert::width(job.to);
+        let row = job.shape.cols * float::width(job.to);
         let cuts = [0, 1, 63, 64, 500, 1023, 1024, 1025, 1099, 1100];
         for round in 0..3 {
             // All of them under way at the same time.
@@ -150,13 +151,13 @@ fn gpu_converts_every_value_as_defined() {
             _ => {
                 let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
                 let mut values = vec![0.0; 1 << 16];
-                fuse::decode(from, &bytes, &mut values);
+                float::decode(from, &bytes, &mut values);
                 values
             }
         };
         for to in DTYPES {
             // What overflows is refused, and another test's.
-            let fits = |v: &f32| fuse::encode(to, &[*v], &mut vec![0; fuse::convert::width(to)]).is_none();
+            let fits = |v: &f32| float::encode(to, &[*v], &mut vec![0; float::width(to)]).is_none();
             let mut values: Vec<f32> = patterns.iter().copied().filter(fits).collect();
             values.resize(values.len().next_multiple_of(COLS), 1.0);
             let job = Job::conversion(from, to, COLS, &values);

@@ -4,8 +4,9 @@ use super::{Builder, Equal, Slot};
 use crate::adapter::resolve::Pair;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::recipe::{DoraNorm, Factor, LowRank, Measure, MeasureId, Norm, Op, Step, matrix};
-use crate::tensor::DtypeExt;
+use crate::recipe::{Add, Delta, Dora, DoraNorm, LowRank, Norm, Op, Operand, SetRows, Step, statistics};
+use crate::statistic::{self, Statistic, StatisticId};
+use crate::tensor::{DtypeExt, matrix};
 
 impl Builder<'_> {
     pub(super) fn replace(&mut self, at: usize, number: u16, source: Source, twin: Option<Source>) -> Result<()> {
@@ -94,7 +95,7 @@ impl Builder<'_> {
                 ));
             }
         }
-        slot.steps.push(Step { adapter: number, op: Op::SetRows { rows, source } });
+        slot.steps.push(Step { adapter: number, op: Op::SetRows(SetRows { rows, source: Operand::matrix(source) }) });
         Ok(())
     }
 
@@ -108,14 +109,11 @@ impl Builder<'_> {
         check_pair(&pair, slot, columns_out)?;
         // By columns: W is [in, out], so delta = (B @ A)^T = A^T @ B^T.
         let (left, right) = if columns_out { (pair.a, pair.b) } else { (pair.b, pair.a) };
-        let delta = LowRank {
-            left: Factor { source: left, transposed: columns_out },
-            right: Factor { source: right, transposed: columns_out },
-            rank: pair.rank,
-            scale: scale_of(module, pair.scale, weight)?,
-        };
+        let factor = |source| if columns_out { Operand::transposed(source) } else { Operand::matrix(source) };
+        let scale = scale_of(module, pair.scale, weight)?;
+        let delta = Delta::LowRank(LowRank { left: factor(left), right: factor(right), scale });
         let Some(magnitude) = pair.magnitude else {
-            self.slots[at].steps.push(Step { adapter: number, op: Op::Add(delta) });
+            self.slots[at].steps.push(Step { adapter: number, op: Op::Add(Add(delta)) });
             return Ok(());
         };
         let (rows, cols) = matrix(&slot.shape);
@@ -135,15 +133,20 @@ impl Builder<'_> {
         let of = self.spec.dora_norm;
         let norm = if columns_out {
             let mut steps = if of == DoraNorm::Original { Vec::new() } else { slot.steps.clone() };
-            let needs = steps.iter().filter_map(|s: &Step| s.op.needs()).collect();
-            steps.push(Step { adapter: number, op: Op::Add(delta.clone()) });
-            let id = MeasureId(self.measures.len() as u32);
-            self.measures.push(Measure { tensor: slot.name.clone(), start: slot.start.clone(), steps, needs });
-            Norm::Measured(id)
+            let needs = statistics(&steps).collect();
+            steps.push(Step { adapter: number, op: Op::Add(Add(delta.clone())) });
+            let id = StatisticId(self.statistics.len() as u32);
+            let (tensor, start) = (slot.name.clone(), slot.start.clone());
+            let kind = statistic::Kind::ColumnSquares;
+            self.statistics.push(Statistic { tensor, start, steps, needs, kind });
+            Norm::Columns(id)
         } else {
             Norm::Rows
         };
-        self.slots[at].steps.push(Step { adapter: number, op: Op::Dora { delta, magnitude, norm, of } });
+        self.slots[at].steps.push(Step {
+            adapter: number,
+            op: Op::Dora(Dora { delta, magnitude: Operand::vector(magnitude), norm, of }),
+        });
         Ok(())
     }
 }

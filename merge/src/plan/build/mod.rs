@@ -14,8 +14,9 @@ use crate::bounded;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{AdapterInventory, Inventory, ObjectId, Source};
-use crate::recipe::{Fuse, Measure, Op, Recipe, Step};
+use crate::recipe::{Add, Delta, Dense, Fuse, Op, Operand, Recipe, Step};
 use crate::spec::MergeSpec;
+use crate::statistic::Statistic;
 use crate::tensor::{Dtype, DtypeExt};
 
 mod change;
@@ -87,7 +88,7 @@ pub struct Built {
     /// The tensors, in the base's order; new ones at the end.
     pub slots: Vec<Slot>,
     /// Measurements, in an order in which each needs only earlier ones.
-    pub measures: Vec<Measure>,
+    pub statistics: Vec<Statistic>,
     /// Equalities to check before work starts.
     pub equals: Vec<Equal>,
     /// The new size of the vocabulary, where it changed.
@@ -164,7 +165,7 @@ struct Builder<'a> {
     sides: Option<(&'static str, &'static str)>,
     tie: tied::Decision,
     untied: bool,
-    measures: Vec<Measure>,
+    statistics: Vec<Statistic>,
     equals: Vec<Equal>,
     token_rows: HashMap<String, BTreeMap<u64, u16>>,
     main_dtype: Option<Dtype>,
@@ -261,7 +262,7 @@ impl<'a> Builder<'a> {
             sides,
             slots,
             by_name,
-            measures: Vec::new(),
+            statistics: Vec::new(),
             equals: Vec::new(),
             token_rows: HashMap::new(),
             main_dtype,
@@ -390,7 +391,8 @@ impl<'a> Builder<'a> {
                 if source.shape != self.slots[at].shape {
                     return Err(change::mismatch(&source, &self.slots[at]));
                 }
-                let op = Op::AddScaled { source, scale: change::scale_of(&edit.module, scale, weight)? };
+                let scale = change::scale_of(&edit.module, scale, weight)?;
+                let op = Op::Add(Add(Delta::Dense(Dense { tensor: Operand::matrix(source), scale })));
                 self.slots[at].steps.push(Step { adapter: number, op });
             }
             Change::Pair(pair) => self.pair(at, number, weight, &edit.module, pair)?,
@@ -416,7 +418,7 @@ impl<'a> Builder<'a> {
         self.report.tensors_copied = (self.slots.len() - changed) as u64;
         Ok(Built {
             slots: self.slots,
-            measures: self.measures,
+            statistics: self.statistics,
             equals: self.equals,
             vocabulary,
             untied: self.untied,

@@ -3,7 +3,7 @@
 use super::Builder;
 use crate::error::{Error, Kind, Result};
 use crate::output::levels;
-use crate::recipe::matrix;
+use crate::tensor::matrix;
 
 /// A new size of the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

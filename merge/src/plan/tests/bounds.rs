@@ -139,7 +139,7 @@ fn a_measurement_is_cut_into_tasks_that_cover_its_blocks_once() {
     let cut: Vec<(u32, u32, u64)> = tasks(&plan)
         .iter()
         .filter_map(|t| match t.work {
-            Work::Measure { first, end, .. } => Some((first, end, t.bytes)),
+            Work::Reduce { first, end, .. } => Some((first, end, t.bytes)),
             Work::Fill { .. } => None,
         })
         .collect();

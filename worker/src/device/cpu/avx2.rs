@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::convert;
+use shardfuse_merge::tensor::float;
 
 use super::pack::{Line, PANEL};
 use super::{Set, Strip, compiled_for};
@@ -78,7 +78,7 @@ fn store(line: &mut Line, values: [__m256; 2]) {
 fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     if dtype != Dtype::F16 || bytes.len() != out.len() * 2 {
         // Also where the length is wrong: the definition says so.
-        return convert::decode(dtype, bytes, out);
+        return float::decode(dtype, bytes, out);
     }
     let (lines, rest) = out.as_chunks_mut::<8>();
     let (chunks, tail) = bytes.as_chunks::<16>();
@@ -86,13 +86,13 @@ fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
         // SAFETY: the references cover the sixteen bytes read and the eight floats written; no alignment is needed.
         unsafe { _mm256_storeu_ps(line.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(chunk.as_ptr().cast()))) }
     }
-    convert::decode(dtype, tail, rest);
+    float::decode(dtype, tail, rest);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn encode(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
     if dtype != Dtype::F16 || out.len() != values.len() * 2 {
-        return convert::encode(dtype, values, out);
+        return float::encode(dtype, values, out);
     }
     let (lines, rest) = values.as_chunks::<8>();
     let (chunks, tail) = out.as_chunks_mut::<16>();
@@ -106,6 +106,6 @@ fn encode(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
         // SAFETY: the reference covers the sixteen bytes that are written; no alignment is needed.
         unsafe { _mm_storeu_si128(chunk.as_mut_ptr().cast(), bits) }
     }
-    let bad_tail = convert::encode(dtype, rest, tail).is_some();
-    if bad_tail || _mm_movemask_epi8(bad) != 0 { convert::first_non_finite(dtype, out) } else { None }
+    let bad_tail = float::encode(dtype, rest, tail).is_some();
+    if bad_tail || _mm_movemask_epi8(bad) != 0 { float::first_non_finite(dtype, out) } else { None }
 }

@@ -9,7 +9,7 @@
 use std::arch::x86_64::*;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::convert;
+use shardfuse_merge::tensor::float;
 
 use super::pack::{Line, PANEL};
 use super::{Set, Strip, compiled_for};
@@ -104,7 +104,7 @@ fn store(line: &mut Line, values: __m512) {
 fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     if dtype != Dtype::F16 || bytes.len() != out.len() * 2 {
         // Also where the length is wrong: the definition says so.
-        return convert::decode(dtype, bytes, out);
+        return float::decode(dtype, bytes, out);
     }
     let (lines, rest) = out.as_chunks_mut();
     let (chunks, tail) = bytes.as_chunks::<32>();
@@ -113,13 +113,13 @@ fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
         let bits = unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) };
         store(line, _mm512_cvtph_ps(bits));
     }
-    convert::decode(dtype, tail, rest);
+    float::decode(dtype, tail, rest);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 fn encode(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
     if dtype != Dtype::F16 || out.len() != values.len() * 2 {
-        return convert::encode(dtype, values, out);
+        return float::encode(dtype, values, out);
     }
     let (lines, rest) = values.as_chunks();
     let (chunks, tail) = out.as_chunks_mut::<32>();
@@ -131,6 +131,6 @@ fn encode(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
         // SAFETY: the reference covers the 32 bytes that are written; the store needs no alignment.
         unsafe { _mm256_storeu_si256(chunk.as_mut_ptr().cast(), bits) }
     }
-    let bad_tail = convert::encode(dtype, rest, tail).is_some();
-    if bad_tail || _mm256_movemask_epi8(bad) != 0 { convert::first_non_finite(dtype, out) } else { None }
+    let bad_tail = float::encode(dtype, rest, tail).is_some();
+    if bad_tail || _mm256_movemask_epi8(bad) != 0 { float::first_non_finite(dtype, out) } else { None }
 }

@@ -1,6 +1,6 @@
 //! The CPU kernels: one table of functions an instruction set, chosen once at run time.
 //!
-//! Every table computes exactly what [`shardfuse_merge::fuse`] defines, bit for bit, so a merge's bytes do not depend on
+//! Every table computes exactly what [`shardfuse_merge::recipe::arithmetic`] defines, bit for bit, so a merge's bytes do not depend on
 //! the machine that ran it. What differs is the speed:
 //!
 //! | set | needs | tile of W |
@@ -20,6 +20,7 @@
 use std::fmt;
 
 use shardfuse_merge::Dtype;
+use shardfuse_merge::recipe::arithmetic::Arithmetic;
 
 mod pack;
 mod scalar;
@@ -65,6 +66,7 @@ struct Shared {
     scale_row: unsafe fn(&mut [f32], f32),
     scale_columns: unsafe fn(&mut [f32], usize, &[f32]),
     add_scaled: unsafe fn(&mut [f32], &[f32], f32),
+    add_product: unsafe fn(&mut [f32], &[f32], &[f32], f32),
     all_finite: unsafe fn(&[f32]) -> bool,
     all_zero: unsafe fn(&[f32]) -> bool,
 }
@@ -87,36 +89,50 @@ struct Strip<'a> {
 macro_rules! compiled_for {
     ($($features:literal)?) => {
         pub(super) const SHARED: super::Shared = {
-            use shardfuse_merge::fuse::{norm, reference};
+            use shardfuse_merge::recipe::{arithmetic, op::norm};
+            use shardfuse_merge::statistic::column_squares;
             $(#[target_feature(enable = $features)])?
             fn row_squares(row: &[f32]) -> f64 {
                 norm::row_squares(row)
             }
             $(#[target_feature(enable = $features)])?
             fn add_column_squares(acc: &mut [f64], tile: &[f32]) {
-                norm::add_column_squares(acc, tile);
+                column_squares::add_column_squares(acc, tile);
             }
             $(#[target_feature(enable = $features)])?
             fn scale_row(row: &mut [f32], gain: f32) {
-                reference::scale_row(row, gain);
+                arithmetic::scale_row(row, gain);
             }
             $(#[target_feature(enable = $features)])?
             fn scale_columns(tile: &mut [f32], cols: usize, gains: &[f32]) {
-                reference::scale_columns(tile, cols, gains);
+                arithmetic::scale_columns(tile, cols, gains);
             }
             $(#[target_feature(enable = $features)])?
             fn add_scaled(w: &mut [f32], delta: &[f32], scale: f32) {
-                reference::add_scaled(w, delta, scale);
+                arithmetic::add_scaled(w, delta, scale);
+            }
+            $(#[target_feature(enable = $features)])?
+            fn add_product(w: &mut [f32], a: &[f32], b: &[f32], scale: f32) {
+                arithmetic::add_product(w, a, b, scale);
             }
             $(#[target_feature(enable = $features)])?
             fn all_finite(values: &[f32]) -> bool {
-                reference::all_finite(values)
+                arithmetic::all_finite(values)
             }
             $(#[target_feature(enable = $features)])?
             fn all_zero(values: &[f32]) -> bool {
-                reference::all_zero(values)
+                arithmetic::all_zero(values)
             }
-            super::Shared { row_squares, add_column_squares, scale_row, scale_columns, add_scaled, all_finite, all_zero }
+            super::Shared {
+                row_squares,
+                add_column_squares,
+                scale_row,
+                scale_columns,
+                add_scaled,
+                add_product,
+                all_finite,
+                all_zero,
+            }
         };
     };
 }
@@ -156,7 +172,7 @@ impl Kernels {
         self.0.name
     }
 
-    /// Lays a right factor (`rank` x `cols`, row-major) out for [`Kernels::low_rank`]. The layout is the same for every set.
+    /// Lays a right factor (`rank` x `cols`, row-major) out for [`Arithmetic::low_rank`]. The layout is the same for every set.
     ///
     /// # Panics
     /// If `right` is not `rank` x `cols`.
@@ -164,16 +180,7 @@ impl Kernels {
         Packed::new(right, rank, cols)
     }
 
-    /// `W += scale * (left @ right)` as [`low_rank`](shardfuse_merge::fuse::reference::low_rank) defines it. `w` is rows x `right.cols()`, `left` is rows x
-    /// `right.rank()`, both row-major.
-    ///
-    /// # Panics
-    /// If the lengths do not fit the shapes.
-    pub fn low_rank(&self, w: &mut [f32], left: &[f32], right: &Packed, scale: f32) {
-        sweep::low_rank(self.0, w, left, right, scale);
-    }
-
-    /// As [`shardfuse_merge::fuse::decode`].
+    /// As [`shardfuse_merge::tensor::float::decode`].
     ///
     /// # Panics
     /// If the lengths do not fit, or `dtype` is not F32, F16 or BF16.
@@ -182,7 +189,7 @@ impl Kernels {
         unsafe { (self.0.decode)(dtype, bytes, out) }
     }
 
-    /// As [`shardfuse_merge::fuse::encode`]: the index of the first element that is not finite once encoded.
+    /// As [`shardfuse_merge::tensor::float::encode`]: the index of the first element that is not finite once encoded.
     ///
     /// # Panics
     /// If the lengths do not fit, or `dtype` is not F32, F16 or BF16.
@@ -191,55 +198,54 @@ impl Kernels {
         unsafe { (self.0.encode)(dtype, values, out) }
     }
 
-    /// As [`row_squares`](shardfuse_merge::fuse::norm::row_squares).
-    pub fn row_squares(&self, row: &[f32]) -> f64 {
-        // SAFETY: as in `decode`.
-        unsafe { (self.0.shared.row_squares)(row) }
-    }
-
-    /// As [`add_column_squares`](shardfuse_merge::fuse::norm::add_column_squares).
-    ///
-    /// # Panics
-    /// If `tile` is not whole rows of `acc.len()`.
-    pub fn add_column_squares(&self, acc: &mut [f64], tile: &[f32]) {
-        // SAFETY: as in `decode`.
-        unsafe { (self.0.shared.add_column_squares)(acc, tile) }
-    }
-
-    /// As [`scale_row`](shardfuse_merge::fuse::reference::scale_row).
-    pub fn scale_row(&self, row: &mut [f32], gain: f32) {
-        // SAFETY: as in `decode`.
-        unsafe { (self.0.shared.scale_row)(row, gain) }
-    }
-
-    /// As [`scale_columns`](shardfuse_merge::fuse::reference::scale_columns).
-    ///
-    /// # Panics
-    /// If there is not one gain a column, or `tile` is not whole rows.
-    pub fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]) {
-        // SAFETY: as in `decode`.
-        unsafe { (self.0.shared.scale_columns)(tile, cols, gains) }
-    }
-
-    /// As [`add_scaled`](shardfuse_merge::fuse::reference::add_scaled).
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn add_scaled(&self, w: &mut [f32], delta: &[f32], scale: f32) {
-        // SAFETY: as in `decode`.
-        unsafe { (self.0.shared.add_scaled)(w, delta, scale) }
-    }
-
-    /// As [`all_finite`](shardfuse_merge::fuse::reference::all_finite).
+    /// As [`all_finite`](shardfuse_merge::recipe::arithmetic::all_finite).
     pub fn all_finite(&self, values: &[f32]) -> bool {
         // SAFETY: as in `decode`.
         unsafe { (self.0.shared.all_finite)(values) }
     }
 
-    /// As [`all_zero`](shardfuse_merge::fuse::reference::all_zero).
+    /// As [`all_zero`](shardfuse_merge::recipe::arithmetic::all_zero).
     pub fn all_zero(&self, values: &[f32]) -> bool {
         // SAFETY: as in `decode`.
         unsafe { (self.0.shared.all_zero)(values) }
+    }
+}
+
+impl Arithmetic for Kernels {
+    type Right = Packed;
+
+    fn low_rank(&self, w: &mut [f32], left: &[f32], right: &Packed, scale: f32) {
+        sweep::low_rank(self.0, w, left, right, scale);
+    }
+
+    fn add_scaled(&self, w: &mut [f32], delta: &[f32], scale: f32) {
+        // SAFETY: a `Kernels` exists only where the CPU has the set's features.
+        unsafe { (self.0.shared.add_scaled)(w, delta, scale) }
+    }
+
+    fn add_product(&self, w: &mut [f32], a: &[f32], b: &[f32], scale: f32) {
+        // SAFETY: as in `add_scaled`.
+        unsafe { (self.0.shared.add_product)(w, a, b, scale) }
+    }
+
+    fn scale_row(&self, row: &mut [f32], gain: f32) {
+        // SAFETY: as in `add_scaled`.
+        unsafe { (self.0.shared.scale_row)(row, gain) }
+    }
+
+    fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]) {
+        // SAFETY: as in `add_scaled`.
+        unsafe { (self.0.shared.scale_columns)(tile, cols, gains) }
+    }
+
+    fn row_squares(&self, row: &[f32]) -> f64 {
+        // SAFETY: as in `add_scaled`.
+        unsafe { (self.0.shared.row_squares)(row) }
+    }
+
+    fn add_column_squares(&self, sums: &mut [f64], tile: &[f32]) {
+        // SAFETY: as in `add_scaled`.
+        unsafe { (self.0.shared.add_column_squares)(sums, tile) }
     }
 }
 

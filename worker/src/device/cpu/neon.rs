@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::convert;
+use shardfuse_merge::tensor::float;
 
 use super::pack::{Line, PANEL};
 use super::{Set, Strip, compiled_for};
@@ -88,7 +88,7 @@ fn store(line: &mut Line, values: [float32x4_t; 4]) {
 fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     if dtype != Dtype::F16 || bytes.len() != out.len() * 2 {
         // Also where the length is wrong: the definition says so.
-        return convert::decode(dtype, bytes, out);
+        return float::decode(dtype, bytes, out);
     }
     let (lines, rest) = out.as_chunks_mut::<4>();
     let (chunks, tail) = bytes.as_chunks::<8>();
@@ -97,13 +97,13 @@ fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
         // SAFETY: the reference covers the four floats that are written; the store needs no alignment.
         unsafe { vst1q_f32(line.as_mut_ptr(), vcvt_f32_f16(bits)) }
     }
-    convert::decode(dtype, tail, rest);
+    float::decode(dtype, tail, rest);
 }
 
 #[target_feature(enable = "neon")]
 fn encode(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
     if dtype != Dtype::F16 || out.len() != values.len() * 2 {
-        return convert::encode(dtype, values, out);
+        return float::encode(dtype, values, out);
     }
     let (lines, rest) = values.as_chunks::<4>();
     let (chunks, tail) = out.as_chunks_mut::<8>();
@@ -116,6 +116,6 @@ fn encode(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Option<usize> {
         bad = vorr_u16(bad, vceq_u16(vand_u16(bits, exponent), exponent));
         *chunk = vget_lane_u64::<0>(vreinterpret_u64_u16(bits)).to_le_bytes();
     }
-    let bad_tail = convert::encode(dtype, rest, tail).is_some();
-    if bad_tail || vmaxv_u16(bad) != 0 { convert::first_non_finite(dtype, out) } else { None }
+    let bad_tail = float::encode(dtype, rest, tail).is_some();
+    if bad_tail || vmaxv_u16(bad) != 0 { float::first_non_finite(dtype, out) } else { None }
 }

@@ -1,12 +1,13 @@
 //! The definition itself, for CPUs that have nothing wider, and as the first of the sets that tests compare.
 
-use shardfuse_merge::fuse::{convert, reference};
+use shardfuse_merge::recipe::arithmetic;
+use shardfuse_merge::tensor::float;
 
 use super::pack::PANEL;
 use super::{Set, Strip, compiled_for};
 
 pub(super) const SET: Set =
-    Set { name: "scalar", rows: 1, strip, decode: convert::decode, encode: convert::encode, shared: SHARED };
+    Set { name: "scalar", rows: 1, strip, decode: float::decode, encode: float::encode, shared: SHARED };
 
 compiled_for!();
 
@@ -14,6 +15,6 @@ fn strip(strip: Strip<'_>) {
     let Strip { w, left, panels, rank, scale, .. } = strip;
     // A panel is the row-major right factor of 16 columns of W.
     for (w, panel) in w.chunks_exact_mut(PANEL).zip(panels.chunks_exact(rank)) {
-        reference::low_rank(w, PANEL, left, panel.as_flattened(), rank, scale);
+        arithmetic::low_rank(w, PANEL, left, panel.as_flattened(), rank, scale);
     }
 }

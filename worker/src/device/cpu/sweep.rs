@@ -4,7 +4,7 @@
 //! of a few rows, whose left factor stays in the first. So every element of W is read and written once, along its row, and
 //! the right factor is read from far memory once a call.
 
-use shardfuse_merge::fuse::reference;
+use shardfuse_merge::recipe::arithmetic;
 
 use super::pack::{Line, PANEL, Packed};
 use super::{Set, Strip};
@@ -19,7 +19,7 @@ const MAX_ROWS: usize = 8;
 pub(super) fn low_rank(set: &Set, w: &mut [f32], left: &[f32], right: &Packed, scale: f32) {
     let (rank, cols) = (right.rank(), right.cols());
     if rank == 0 || cols == 0 {
-        return reference::low_rank(w, cols, left, &[], rank, scale);
+        return arithmetic::low_rank(w, cols, left, &[], rank, scale);
     }
     assert_eq!(w.len() % cols, 0, "{} elements in rows of {cols}", w.len());
     assert_eq!(left.len(), w.len() / cols * rank, "left factor, {} x {rank}", w.len() / cols);

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::{self, norm, reference};
+use shardfuse_merge::recipe::arithmetic::{self, Arithmetic};
+use shardfuse_merge::recipe::op::norm;
+use shardfuse_merge::statistic::column_squares;
+use shardfuse_merge::tensor::float;
 
 use super::Kernels;
 
@@ -88,7 +91,7 @@ fn check_low_rank(rows: usize, cols: usize, rank: usize, kind: Values, seed: u64
     let right = stream.values(rank * cols, kind);
     let scale = if seed.is_multiple_of(5) { -0.0 } else { kind.pick(stream.next()) };
     let mut expected = w.clone();
-    reference::low_rank(&mut expected, cols, &left, &right, rank, scale);
+    arithmetic::low_rank(&mut expected, cols, &left, &right, rank, scale);
     for kernels in Kernels::available() {
         let mut got = w.clone();
         kernels.low_rank(&mut got, &left, &kernels.pack(&right, rank, cols), scale);
@@ -105,29 +108,32 @@ fn check_slices(len: usize, offset: usize, kind: Values, seed: u64) -> Result<()
     let scale = kind.pick(stream.next());
     for kernels in Kernels::available() {
         let name = kernels.name();
-        prop_assert_eq!(kernels.all_finite(values), reference::all_finite(values));
-        prop_assert_eq!(kernels.all_zero(values), reference::all_zero(values));
+        prop_assert_eq!(kernels.all_finite(values), arithmetic::all_finite(values));
+        prop_assert_eq!(kernels.all_zero(values), arithmetic::all_zero(values));
         let (got, expected) = (kernels.row_squares(values), norm::row_squares(values));
         prop_assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{}", name);
 
         let (mut got, mut expected) = (values.to_vec(), values.to_vec());
         kernels.add_scaled(&mut got, other, scale);
-        reference::add_scaled(&mut expected, other, scale);
+        arithmetic::add_scaled(&mut expected, other, scale);
+        same(name, &got, &expected)?;
+        kernels.add_product(&mut got, values, other, scale);
+        arithmetic::add_product(&mut expected, values, other, scale);
         same(name, &got, &expected)?;
         kernels.scale_row(&mut got, scale);
-        reference::scale_row(&mut expected, scale);
+        arithmetic::scale_row(&mut expected, scale);
         same(name, &got, &expected)?;
 
         for (dtype, size) in DTYPES {
             let (mut got, mut expected) = (vec![0; len * size + offset], vec![0; len * size + offset]);
             let bad = kernels.encode(dtype, values, &mut got[offset..]);
-            prop_assert_eq!(bad, fuse::encode(dtype, values, &mut expected[offset..]), "{} {}", name, dtype);
+            prop_assert_eq!(bad, float::encode(dtype, values, &mut expected[offset..]), "{} {}", name, dtype);
             prop_assert_eq!(&got, &expected, "{} {}", name, dtype);
             // Any bytes decode, not only those that encoding makes.
             let bytes: Vec<u8> = (0..len * size + offset).map(|_| stream.next() as u8).collect();
             let (mut got, mut expected) = (vec![0.0; len + offset], vec![0.0; len + offset]);
             kernels.decode(dtype, &bytes[offset..], &mut got[offset..]);
-            fuse::decode(dtype, &bytes[offset..], &mut expected[offset..]);
+            float::decode(dtype, &bytes[offset..], &mut expected[offset..]);
             prop_assert!(
                 got.iter().map(|v| v.to_bits()).eq(expected.iter().map(|v| v.to_bits())),
                 "{} {}",
@@ -161,11 +167,11 @@ proptest! {
         for kernels in Kernels::available() {
             let (mut got, mut expected) = (tile.clone(), tile.clone());
             kernels.scale_columns(&mut got, cols, &gains);
-            reference::scale_columns(&mut expected, cols, &gains);
+            arithmetic::scale_columns(&mut expected, cols, &gains);
             same(kernels.name(), &got, &expected)?;
             let (mut got, mut expected) = (start.clone(), start.clone());
             kernels.add_column_squares(&mut got, &tile);
-            norm::add_column_squares(&mut expected, &tile);
+            column_squares::add_column_squares(&mut expected, &tile);
             let equal = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
             prop_assert!(got.iter().zip(&expected).all(equal), "{}", kernels.name());
         }
@@ -179,17 +185,17 @@ proptest! {
         for ((from, from_size), (to, to_size)) in DTYPES.into_iter().flat_map(|a| DTYPES.map(|b| (a, b))) {
             let mut stream = Stream(seed);
             let mut stored = vec![0; rows * cols * from_size];
-            fuse::encode(from, &stream.values(rows * cols, Values::Awkward), &mut stored);
+            float::encode(from, &stream.values(rows * cols, Values::Awkward), &mut stored);
             let factors = ranks.map(|rank| {
                 (rank, stream.values(rows * rank, Values::Ordinary), stream.values(rank * cols, Values::Awkward))
             });
             let mut expected = vec![0; rows * cols * to_size];
             let mut w = vec![0.0; rows * cols];
-            fuse::decode(from, &stored, &mut w);
+            float::decode(from, &stored, &mut w);
             for (rank, left, right) in &factors {
-                reference::low_rank(&mut w, cols, left, right, *rank, 0.3);
+                arithmetic::low_rank(&mut w, cols, left, right, *rank, 0.3);
             }
-            let expected_bad = fuse::encode(to, &w, &mut expected);
+            let expected_bad = float::encode(to, &w, &mut expected);
             for kernels in Kernels::available() {
                 let mut got = vec![0; rows * cols * to_size];
                 kernels.decode(from, &stored, &mut w);
@@ -253,11 +259,11 @@ fn conversions_are_the_definition_for_every_half() {
         for dtype in [Dtype::F16, Dtype::BF16] {
             let (mut got, mut expected) = (vec![0.0; 1 << 16], vec![0.0; 1 << 16]);
             kernels.decode(dtype, &halves, &mut got);
-            fuse::decode(dtype, &halves, &mut expected);
+            float::decode(dtype, &halves, &mut expected);
             assert!(got.iter().map(|v| v.to_bits()).eq(expected.iter().map(|v| v.to_bits())), "{dtype}");
             let (mut got, mut expected) = (vec![0; singles.len() * 2], vec![0; singles.len() * 2]);
             let bad = kernels.encode(dtype, &singles, &mut got);
-            assert_eq!(bad, fuse::encode(dtype, &singles, &mut expected));
+            assert_eq!(bad, float::encode(dtype, &singles, &mut expected));
             assert!(got == expected, "{} {dtype}", kernels.name());
         }
     }

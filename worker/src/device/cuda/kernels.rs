@@ -8,7 +8,7 @@ use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaFunction, CudaModule, CudaStream};
 use cudarc::nvrtc::Ptx;
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::norm::LANES;
+use shardfuse_merge::recipe::op::norm::LANES;
 
 const PTX: &str = include_str!("kernels.ptx");
 const BLOCK: u64 = 256;

@@ -6,7 +6,7 @@
 //!   thread cuda-out   waits for each tile, looks at its status, copies the result to the part, answers after the last
 //! ```
 //!
-//! The arithmetic is that of `shardfuse_merge::fuse` with one difference: the order in which cuBLAS sums a product over the
+//! The arithmetic is that of `shardfuse_merge::recipe` with one difference: the order in which cuBLAS sums a product over the
 //! rank is its own. It is the same for the same class of device, so the bits of a merge depend on its class alone
 //! (`tiling`, `blas`). The libraries are loaded when a device is opened; a program without them runs on the CPU.
 //!
@@ -44,7 +44,7 @@ pub use memory::Buffer;
 pub use nvml::observe;
 pub use open::{Limits, open};
 pub use right::{Key, Right};
-pub use tiling::{Tiling, Way, of_original};
+pub use tiling::{Tiling, Way, product};
 
 use crate::Failure;
 use card::Card;

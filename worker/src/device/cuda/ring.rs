@@ -22,7 +22,7 @@ use std::time::Duration;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 use shardfuse_merge::DtypeExt;
-use shardfuse_merge::fuse::norm::LANES;
+use shardfuse_merge::recipe::op::norm::LANES;
 
 use super::blas::Blas;
 use super::card::Card;

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::fuse::{self, norm, reference};
 use shardfuse_merge::inventory::{ObjectId, Source};
-use shardfuse_merge::recipe::{self, DoraNorm, Factor, Fuse, LowRank, Norm, Op};
+use shardfuse_merge::recipe::reference::{self, InMemory};
+use shardfuse_merge::recipe::{self, Add, Delta, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand};
+use shardfuse_merge::tensor::float;
 
 use super::Gpu;
 use super::job::{Gain, Program, Sink, Step, Wrong};
@@ -18,6 +19,8 @@ use super::tiling::Way;
 const ROWS: usize = 67;
 const COLS: usize = 21;
 const RANK: usize = 3;
+/// The scale of the second delta.
+const SCALE: f32 = 0.7;
 
 /// Runs it. The error says what is wrong.
 pub(super) fn run(gpu: &Gpu) -> Result<(), String> {
@@ -36,27 +39,17 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     let magnitudes: Vec<f32> = (0..ROWS).map(|i| 1.0 + i as f32 * 0.3).collect();
     let size = if dtype == Dtype::F32 { 4 } else { 2 };
     let mut raw = vec![0; values.len() * size];
-    fuse::encode(dtype, &values, &mut raw);
-    let scale = 0.7;
-
-    // Two steps, so that a norm of the start differs from one of what stands.
-    let mut w = vec![0.0; values.len()];
-    fuse::decode(dtype, &raw, &mut w);
-    let start = w.clone();
-    reference::low_rank(&mut w, COLS, &left, &right, RANK, 0.25);
-    let mut original = start;
-    reference::low_rank(&mut original, COLS, &left, &right, RANK, scale);
-    reference::low_rank(&mut w, COLS, &left, &right, RANK, scale);
-    if let Some(of_original) = of_original {
-        for (i, row) in w.chunks_exact_mut(COLS).enumerate() {
-            let of = if of_original { &original[i * COLS..][..COLS] } else { &*row };
-            let gain =
-                norm::dora_gain(magnitudes[i], norm::row_squares(of)).ok_or("the test has a row without a norm")?;
-            reference::scale_row(row, gain);
-        }
-    }
+    float::encode(dtype, &values, &mut raw);
+    // The values as they are stored.
+    let mut start = vec![0.0; values.len()];
+    float::decode(dtype, &raw, &mut start);
+    let recipe = recipe(dtype, of_original);
+    let tensors = [("w", start), ("left", left.clone()), ("right", right.clone()), ("m", magnitudes.clone())];
+    let values = tensors.into_iter().map(|(name, values)| (name.to_owned(), values)).collect();
+    let known = InMemory { values, statistics: Vec::new() };
+    let w = reference::fuse(&recipe, &known).map_err(|_| "the test has a row without a norm")?;
     let mut expected = vec![0; raw.len()];
-    fuse::encode(dtype, &w, &mut expected);
+    float::encode(dtype, &w, &mut expected);
 
     let full = |e| format!("no room for the self-test: {e}");
     let buffer = gpu.allocate(right.len() as u64 * 4).map_err(full)?;
@@ -64,7 +57,6 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     let right = Arc::new(Right::new(buffer, false, false));
     let gain = of_original.map(|of_original| Gain::Rows { magnitudes, of_original });
     let step = |scale, gain| Step { left: left.clone(), right: Arc::clone(&right), rank: RANK as u64, scale, gain };
-    let recipe = recipe(dtype, of_original);
     let Way::Device(tiling) = Way::of(&recipe, dtype, ROWS as u64, COLS as u64) else {
         return Err("the self-test has no path on the device".to_owned());
     };
@@ -73,7 +65,7 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
         rows: 0..ROWS as u64,
         from: dtype,
         to: dtype,
-        steps: vec![step(0.25, None), step(scale, gain)],
+        steps: vec![step(0.25, None), step(SCALE, gain)],
     };
     let sink = Sink { target: 0..raw.len(), out: vec![0; raw.len()], skip: 0 };
     let answer = gpu.submit(raw.into(), program, sink);
@@ -85,24 +77,25 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     }
 }
 
+/// Two steps, so that a norm of the start differs from one of the weight that stands.
 fn recipe(dtype: Dtype, of_original: Option<bool>) -> Fuse {
-    let source = |shape: Vec<u64>| Source { object: ObjectId(0), name: "self-test".into(), dtype, shape, offset: 0 };
+    let source =
+        |name: &str, dtype, shape: Vec<u64>| Source { object: ObjectId(0), name: name.into(), dtype, shape, offset: 0 };
     let (rows, cols, rank) = (ROWS as u64, COLS as u64, RANK as u64);
-    let delta = |scale| LowRank {
-        left: Factor { source: source(vec![rows, rank]), transposed: false },
-        right: Factor { source: source(vec![rank, cols]), transposed: false },
-        rank,
-        scale,
+    let delta = |scale| {
+        let left = Operand::matrix(source("left", Dtype::F32, vec![rows, rank]));
+        let right = Operand::matrix(source("right", Dtype::F32, vec![rank, cols]));
+        Delta::LowRank(LowRank { left, right, scale })
     };
     let second = match of_original {
-        None => Op::Add(delta(0.7)),
-        Some(original) => Op::Dora {
-            delta: delta(0.7),
-            magnitude: source(vec![rows]),
+        None => Op::Add(Add(delta(SCALE))),
+        Some(original) => Op::Dora(Dora {
+            delta: delta(SCALE),
+            magnitude: Operand::vector(source("m", Dtype::F32, vec![rows])),
             norm: Norm::Rows,
             of: if original { DoraNorm::Original } else { DoraNorm::Standing },
-        },
+        }),
     };
-    let steps = [Op::Add(delta(0.25)), second].into_iter().map(|op| recipe::Step { adapter: 0, op }).collect();
-    Fuse { start: source(vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
+    let steps = [Op::Add(Add(delta(0.25))), second].into_iter().map(|op| recipe::Step { adapter: 0, op }).collect();
+    Fuse { start: source("w", dtype, vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
 }

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::recipe::{DoraNorm, Fuse, Norm, Op};
+use shardfuse_merge::recipe::{Delta, Dora, Fuse, LowRank, Need, Norm, Op, Operand, Step};
 
 /// Elements of a tile at the most: 16 MiB in fp32.
 pub(super) const TILE: u64 = 1 << 22;
@@ -61,7 +61,8 @@ pub(super) struct Tile {
 impl Way {
     /// The way of a tensor of `rows` x `cols` that becomes `to`. A function of the recipe only.
     pub fn of(fuse: &Fuse, to: Dtype, rows: u64, cols: u64) -> Way {
-        if fuse.steps.iter().all(|s| s.op.delta().is_none()) {
+        let multiplies = |step: &Step| step.op.inputs().iter().any(|input| input.need == Need::SameColumns);
+        if !fuse.steps.iter().any(multiplies) {
             return Way::Host;
         }
         match Tiling::new(fuse, to, rows, cols) {
@@ -71,15 +72,36 @@ impl Way {
     }
 }
 
+/// The product of a step that the device can compute: two plain factors, each stored without gaps, row by row or column by
+/// column.
+pub fn product(op: &Op) -> Option<&LowRank> {
+    let delta = match op {
+        Op::Add(add) => &add.0,
+        Op::Dora(dora) => &dora.delta,
+        Op::SetRows(_) | Op::Scale(_) => return None,
+    };
+    let plain = |factor: &Operand| factor.row_gains.is_none() && factor.view.order().is_some();
+    match delta {
+        Delta::LowRank(delta) if plain(&delta.left) && plain(&delta.right) => Some(delta),
+        _ => None,
+    }
+}
+
 /// Values of a step's left factor a row, of its gains a row, and of its gains in all.
 fn beside(op: &Op, cols: u64) -> Result<(u64, u64, u64), String> {
-    match op {
-        Op::Add(delta) => Ok((delta.rank, 0, 0)),
-        Op::Dora { delta, norm: Norm::Rows, .. } => Ok((delta.rank, 1, 0)),
-        Op::Dora { delta, norm: Norm::Measured(_), .. } => Ok((delta.rank, 0, cols)),
-        Op::AddScaled { .. } => Err("a full delta beside a low-rank one".to_owned()),
-        Op::SetRows { .. } => Err("rows that are replaced beside a low-rank delta".to_owned()),
-    }
+    let Some(delta) = product(op) else {
+        return Err(match op {
+            Op::SetRows(_) => "rows that are replaced beside a product",
+            Op::Scale(_) => "a scaling beside a product",
+            Op::Add(_) | Op::Dora(_) => "a delta that is no plain low-rank product",
+        }
+        .to_owned());
+    };
+    Ok(match op {
+        Op::Dora(Dora { norm: Norm::Rows, .. }) => (delta.rank(), 1, 0),
+        Op::Dora(Dora { norm: Norm::Columns(_), .. }) => (delta.rank(), 0, cols),
+        _ => (delta.rank(), 0, 0),
+    })
 }
 
 impl Tiling {
@@ -159,16 +181,12 @@ impl Tiling {
     }
 }
 
-/// Whether a step's norm is that of the start plus its delta, taken row by row.
-pub fn of_original(op: &Op) -> bool {
-    matches!(op, Op::Dora { norm: Norm::Rows, of: DoraNorm::Original, .. })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use shardfuse_merge::inventory::{ObjectId, Source};
-    use shardfuse_merge::recipe::{Factor, LowRank, MeasureId, Step};
+    use shardfuse_merge::recipe::{Add, DoraNorm, SetRows};
+    use shardfuse_merge::statistic::StatisticId;
 
     use super::*;
 
@@ -176,9 +194,13 @@ mod tests {
         Source { object: ObjectId(0), name: "t".into(), dtype: Dtype::BF16, shape, offset: 0 }
     }
 
-    fn delta(rank: u64) -> LowRank {
-        let factor = Factor { source: source(vec![1]), transposed: false };
-        LowRank { left: factor.clone(), right: factor, rank, scale: 1.0 }
+    fn delta(rank: u64) -> Delta {
+        let (left, right) = (Operand::matrix(source(vec![1, rank])), Operand::matrix(source(vec![rank, 1])));
+        Delta::LowRank(LowRank { left, right, scale: 1.0 })
+    }
+
+    fn add(rank: u64) -> Op {
+        Op::Add(Add(delta(rank)))
     }
 
     fn fuse(ops: Vec<Op>) -> Fuse {
@@ -187,7 +209,8 @@ mod tests {
     }
 
     fn dora(rank: u64, norm: Norm) -> Op {
-        Op::Dora { delta: delta(rank), magnitude: source(vec![1]), norm, of: DoraNorm::Standing }
+        let (delta, magnitude) = (delta(rank), Operand::vector(source(vec![1])));
+        Op::Dora(Dora { delta, magnitude, norm, of: DoraNorm::Standing })
     }
 
     proptest! {
@@ -199,7 +222,7 @@ mod tests {
             a in 0u64..20_000,
             b in 0u64..20_000,
         ) {
-            let ops = ranks.iter().map(|r| Op::Add(delta(*r))).collect();
+            let ops = ranks.iter().map(|r| add(*r)).collect();
             let Way::Device(tiling) = Way::of(&fuse(ops), Dtype::BF16, rows, cols) else {
                 return Err(TestCaseError::fail("no path"));
             };
@@ -229,9 +252,9 @@ mod tests {
             kind in 0u8..3,
         ) {
             let ops: Vec<Op> = ranks.iter().map(|r| match kind {
-                0 => Op::Add(delta(*r)),
+                0 => add(*r),
                 1 => dora(*r, Norm::Rows),
-                _ => dora(*r, Norm::Measured(MeasureId(0))),
+                _ => dora(*r, Norm::Columns(StatisticId(0))),
             }).collect();
             if let Way::Device(tiling) = Way::of(&fuse(ops), Dtype::F32, 1 << 20, cols) {
                 prop_assert!(tiling.end <= SIDE);
@@ -250,7 +273,7 @@ mod tests {
 
     #[test]
     fn heights_of_common_models() {
-        let height = |cols, rank| match Way::of(&fuse(vec![Op::Add(delta(rank))]), Dtype::BF16, 1 << 20, cols) {
+        let height = |cols, rank| match Way::of(&fuse(vec![add(rank)]), Dtype::BF16, 1 << 20, cols) {
             Way::Device(tiling) => tiling.height,
             other => panic!("{other:?}"),
         };
@@ -264,12 +287,12 @@ mod tests {
 
     #[test]
     fn no_product_is_the_hosts_and_what_the_device_cannot_do_says_so() {
-        let set = Op::SetRows { rows: vec![0], source: source(vec![1, 8]) };
+        let set = Op::SetRows(SetRows { rows: vec![0], source: Operand::matrix(source(vec![1, 8])) });
         assert_eq!(Way::of(&fuse(vec![]), Dtype::BF16, 4, 8), Way::Host);
         assert_eq!(Way::of(&fuse(vec![set.clone()]), Dtype::BF16, 4, 8), Way::Host);
-        let way = Way::of(&fuse(vec![Op::Add(delta(2)), set]), Dtype::BF16, 4, 8);
-        assert_eq!(way, Way::NoPath("rows that are replaced beside a low-rank delta".into()));
-        let wide = Way::of(&fuse(vec![Op::Add(delta(2))]), Dtype::BF16, 1, TILE + 1);
+        let way = Way::of(&fuse(vec![add(2), set]), Dtype::BF16, 4, 8);
+        assert_eq!(way, Way::NoPath("rows that are replaced beside a product".into()));
+        let wide = Way::of(&fuse(vec![add(2)]), Dtype::BF16, 1, TILE + 1);
         assert!(matches!(wide, Way::NoPath(_)), "{wide:?}");
     }
 }

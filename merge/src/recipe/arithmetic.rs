@@ -1,7 +1,80 @@
-//! The definition of the fp32 arithmetic, element by element.
+//! The primitives of the fp32 arithmetic, element by element, and the trait behind which faster ones stand.
 //!
 //! These functions are not fast and need not be: they say what the bits are. A kernel may tile, vectorise and reorder
 //! *elements* as it likes, and must keep the order of the operations that lead to each one.
+
+use super::op::norm::row_squares;
+use crate::statistic::column_squares::add_column_squares;
+
+/// The primitives that recipes are made of. [`Plain`] defines them; every other implementation must give the same bits.
+///
+/// Matrices are row-major slices. Slices whose lengths do not fit each other are a defect of the caller, and panic.
+pub trait Arithmetic {
+    /// A right factor, `[rank, cols]`, as it multiplies fastest.
+    type Right;
+
+    /// As [`low_rank`].
+    fn low_rank(&self, w: &mut [f32], left: &[f32], right: &Self::Right, scale: f32);
+    /// As [`add_scaled`].
+    fn add_scaled(&self, w: &mut [f32], delta: &[f32], scale: f32);
+    /// As [`add_product`].
+    fn add_product(&self, w: &mut [f32], a: &[f32], b: &[f32], scale: f32);
+    /// As [`scale_row`].
+    fn scale_row(&self, row: &mut [f32], gain: f32);
+    /// As [`scale_columns`].
+    fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]);
+    /// As [`row_squares`].
+    fn row_squares(&self, row: &[f32]) -> f64;
+    /// As [`add_column_squares`].
+    fn add_column_squares(&self, sums: &mut [f64], tile: &[f32]);
+}
+
+/// The definition.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plain;
+
+/// A right factor in plain order, `[rank, cols]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlainRight {
+    /// The values, row-major.
+    pub values: Vec<f32>,
+    /// The inner dimension.
+    pub rank: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+impl Arithmetic for Plain {
+    type Right = PlainRight;
+
+    fn low_rank(&self, w: &mut [f32], left: &[f32], right: &PlainRight, scale: f32) {
+        low_rank(w, right.cols, left, &right.values, right.rank, scale);
+    }
+
+    fn add_scaled(&self, w: &mut [f32], delta: &[f32], scale: f32) {
+        add_scaled(w, delta, scale);
+    }
+
+    fn add_product(&self, w: &mut [f32], a: &[f32], b: &[f32], scale: f32) {
+        add_product(w, a, b, scale);
+    }
+
+    fn scale_row(&self, row: &mut [f32], gain: f32) {
+        scale_row(row, gain);
+    }
+
+    fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]) {
+        scale_columns(tile, cols, gains);
+    }
+
+    fn row_squares(&self, row: &[f32]) -> f64 {
+        row_squares(row)
+    }
+
+    fn add_column_squares(&self, sums: &mut [f64], tile: &[f32]) {
+        add_column_squares(sums, tile);
+    }
+}
 
 /// Adds a scaled low-rank product to a weight: `W += scale * (left @ right)`, the LoRA merge (Hu et al. 2021,
 /// arXiv:2106.09685, section 4.1; PEFT's `get_delta_weight`), with every rounding spelled out.
@@ -48,7 +121,20 @@ pub fn add_scaled(w: &mut [f32], delta: &[f32], scale: f32) {
     }
 }
 
-/// Multiplies a row by its gain. With [`super::norm::dora_gain`] this is DoRA's last step, `W' = (m / n) * V`, where each
+/// Adds a scaled product of two matrices, element by element: `w = fma(scale, a * b, w)`, the product rounded first. LoHa's
+/// delta (Hyeon-Woo et al. 2021, arXiv:2108.06098).
+///
+/// # Panics
+/// If the lengths differ.
+#[inline(always)]
+pub fn add_product(w: &mut [f32], a: &[f32], b: &[f32], scale: f32) {
+    assert!(w.len() == a.len() && w.len() == b.len(), "{}, {} and {} elements", w.len(), a.len(), b.len());
+    for ((w, a), b) in w.iter_mut().zip(a).zip(b) {
+        *w = scale.mul_add(a * b, *w);
+    }
+}
+
+/// Multiplies a row by its gain. With [`super::op::norm::dora_gain`] this is DoRA's last step, `W' = (m / n) * V`, where each
 /// output is a row.
 #[inline(always)]
 pub fn scale_row(row: &mut [f32], gain: f32) {

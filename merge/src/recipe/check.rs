@@ -1,0 +1,132 @@
+//! Whether a recipe is sound: every operand lies in its tensor, fits the parameter and holds values. What comes from
+//! another process is checked before anything is allocated for it.
+
+use std::collections::HashSet;
+
+use super::operand::{Input, Need, Operand};
+use super::{Fuse, Step};
+use crate::inventory::Source;
+use crate::limits::MAX_RANK;
+use crate::statistic::StatisticId;
+use crate::tensor::{DtypeExt, View, matrix};
+
+/// What a check needs to know of its surroundings.
+pub trait Surroundings {
+    /// Whether a stored tensor has a shape within bounds, and lies in an object that is known.
+    ///
+    /// # Errors
+    /// Why not.
+    fn holds(&self, source: &Source) -> Result<(), String>;
+    /// Whether the value of a statistic is there.
+    fn has(&self, id: StatisticId) -> bool;
+}
+
+/// Checks a computed parameter.
+///
+/// # Errors
+/// What is wrong, naming the tensor and both values.
+pub fn fuse(fuse: &Fuse, around: &impl Surroundings) -> Result<(), String> {
+    steps(&fuse.start, &fuse.steps, around)
+}
+
+/// Checks steps on a start.
+///
+/// # Errors
+/// As [`fuse`].
+pub fn steps(start: &Source, steps: &[Step], around: &impl Surroundings) -> Result<(), String> {
+    values(start, around)?;
+    let shape = matrix(&start.shape);
+    for step in steps {
+        for input in step.op.inputs() {
+            check_input(&input, shape, around)?;
+        }
+        let Some(delta) = step.op.delta() else { continue };
+        if !delta.scale().is_finite() {
+            let name = delta.inputs().first().map_or("", |input| input.operand.source.name.as_str());
+            return Err(format!("{name} is scaled by {}", delta.scale()));
+        }
+        for (source, one, other) in delta.inner() {
+            if one != other || one == 0 || one > MAX_RANK {
+                return Err(format!(
+                    "the factors of {} have the ranks {one} and {other}, they must be equal and at most {MAX_RANK}",
+                    source.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_input(input: &Input<'_>, (rows, cols): (u64, u64), around: &impl Surroundings) -> Result<(), String> {
+    let operand = input.operand;
+    within(operand, around)?;
+    let (have_rows, have_cols) = (operand.view.rows, operand.view.cols);
+    let wanted = match input.need {
+        Need::SameRows => (rows, have_cols),
+        Need::SameColumns => (have_rows, cols),
+        Need::Same => (rows, cols),
+        Need::Rows(list) => (list.len() as u64, cols),
+        Need::PerRow => (rows, 1),
+        Need::PerColumn | Need::Derived(_) => (cols, 1),
+    };
+    if (have_rows, have_cols) != wanted {
+        return Err(format!(
+            "{} is read as {have_rows} x {have_cols}, {} x {} is needed",
+            operand.source.name, wanted.0, wanted.1
+        ));
+    }
+    match input.need {
+        Need::Rows(list) => {
+            let mut seen = HashSet::new();
+            match list.iter().find(|row| **row >= rows || !seen.insert(**row)) {
+                Some(row) => Err(format!("row {row} of {rows} is set from {}, once at the most", operand.source.name)),
+                None => Ok(()),
+            }
+        }
+        Need::Derived(id) if !around.has(id) => Err(format!("statistic {} is needed and not there", id.0)),
+        _ => Ok(()),
+    }
+}
+
+fn within(operand: &Operand, around: &impl Surroundings) -> Result<(), String> {
+    let (source, view) = (&operand.source, operand.view);
+    values(source, around)?;
+    // Elements of a source are below 2^56, so what lies within them does not overflow.
+    if view.rows == 0 || view.cols == 0 || view.end().is_none_or(|end| end > source.elements()) {
+        return Err(format!("{view:?} is no part of {} of shape {:?}", source.name, source.shape));
+    }
+    // Each stored element is read once at the most, so that reading costs no more than the tensor holds.
+    if !disjoint(view) {
+        return Err(format!("{view:?} reads elements of {} more than once", source.name));
+    }
+    let Some(gains) = &operand.row_gains else { return Ok(()) };
+    values(gains, around)?;
+    if gains.elements() != view.rows {
+        return Err(format!("{} has {} values, {} rows are multiplied", gains.name, gains.elements(), view.rows));
+    }
+    Ok(())
+}
+
+/// Whether no stored element is read twice: rows do not reach into each other, or columns do not.
+fn disjoint(view: View) -> bool {
+    let apart = |count: u64, stride: u64, across: u64, across_stride: u64| {
+        count == 1 || (across_stride > 0 || across == 1) && stride > (across - 1) * across_stride
+    };
+    apart(view.rows, view.row_stride, view.cols, view.col_stride) && (view.cols == 1 || view.col_stride > 0)
+        || apart(view.cols, view.col_stride, view.rows, view.row_stride) && (view.rows == 1 || view.row_stride > 0)
+}
+
+/// A tensor whose values are computed with.
+fn values(source: &Source, around: &impl Surroundings) -> Result<(), String> {
+    // First of all: it bounds the shape, so that no product of sizes overflows.
+    around.holds(source)?;
+    if !source.dtype.fusable() || source.elements() == 0 {
+        return Err(format!(
+            "{} of dtype {} and shape {:?} is computed with",
+            source.name,
+            source.dtype.name(),
+            source.shape
+        ));
+    }
+    Ok(())
+}

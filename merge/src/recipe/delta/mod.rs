@@ -1,0 +1,82 @@
+//! Deltas: what is added to a weight. A delta can stand in every operation that takes one.
+//!
+//! A delta is defined element by element, so it can be added to any rectangle of the parameter: a tile of rows, or a range
+//! of columns where a right factor is too large to be in memory.
+
+mod definition;
+mod dense;
+mod hadamard;
+mod low_rank;
+
+use serde::{Deserialize, Serialize};
+
+pub use dense::Dense;
+pub use hadamard::Hadamard;
+pub use low_rank::LowRank;
+
+use definition::Definition;
+
+use super::arithmetic::Arithmetic;
+use super::operand::{Input, Value};
+use crate::inventory::Source;
+
+/// A delta.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Delta {
+    /// `scale * left @ right`.
+    LowRank(LowRank),
+    /// `scale * (a @ b) ∘ (c @ d)`.
+    Hadamard(Hadamard),
+    /// `scale * tensor`.
+    Dense(Dense),
+}
+
+/// Calls the definition of a delta.
+macro_rules! each {
+    ($delta:expr, $kind:ident => $call:expr) => {
+        match $delta {
+            Delta::LowRank($kind) => $call,
+            Delta::Hadamard($kind) => $call,
+            Delta::Dense($kind) => $call,
+        }
+    };
+}
+
+impl Delta {
+    /// What it reads.
+    pub fn inputs(&self) -> Vec<Input<'_>> {
+        each!(self, kind => kind.inputs())
+    }
+
+    /// The factor that it is added with.
+    pub fn scale(&self) -> f32 {
+        each!(self, kind => kind.scale())
+    }
+
+    /// Inner dimensions that must agree: the tensor of the first, the one and the other.
+    pub fn inner(&self) -> Vec<(&Source, u64, u64)> {
+        each!(self, kind => kind.inner())
+    }
+
+    /// The definition in fp32: `w += delta`, for a row-major rectangle of the parameter. The values are those of
+    /// [`Self::inputs`], for this rectangle.
+    ///
+    /// # Panics
+    /// If lengths or forms do not fit.
+    pub fn add<A: Arithmetic>(&self, arithmetic: &A, w: &mut [f32], values: &[Value<'_, A::Right>]) {
+        each!(self, kind => kind.add(arithmetic, w, values));
+    }
+
+    /// The same in f64.
+    ///
+    /// # Panics
+    /// If lengths do not fit.
+    pub fn exact(&self, w: &mut [f64], cols: usize, values: &[&[f64]]) {
+        each!(self, kind => kind.exact(w, cols, values));
+    }
+
+    /// Fused multiply-adds for each element.
+    pub fn cost(&self) -> u64 {
+        each!(self, kind => kind.cost())
+    }
+}

@@ -1,0 +1,67 @@
+//! Multiplies rows or columns: IA3 (Liu et al. 2022, arXiv:2205.05638).
+
+use serde::{Deserialize, Serialize};
+
+use super::definition::{Definition, ExactRows, NoNorm, Tile};
+use crate::recipe::arithmetic::Arithmetic;
+use crate::recipe::operand::{Input, Need, Operand, Value};
+
+/// What a gain multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Along {
+    /// One gain for each row.
+    Rows,
+    /// One gain for each column.
+    Columns,
+}
+
+/// `w[i, j] *= gains[i]` or `w[i, j] *= gains[j]`, each product rounded once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scale {
+    /// The gains, a vector.
+    pub gains: Operand,
+    /// What a gain multiplies.
+    pub along: Along,
+}
+
+impl Definition for Scale {
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let need = match self.along {
+            Along::Rows => Need::PerRow,
+            Along::Columns => Need::PerColumn,
+        };
+        vec![Input::new(&self.gains, need)]
+    }
+
+    fn finish<A: Arithmetic>(
+        &self,
+        arithmetic: &A,
+        tile: &mut Tile<'_>,
+        _: Option<&[f32]>,
+        values: &[Value<'_, A::Right>],
+    ) -> Result<(), NoNorm> {
+        let gains = values[0].plain();
+        match self.along {
+            Along::Columns => arithmetic.scale_columns(tile.w, tile.cols, gains),
+            Along::Rows => {
+                for (row, gain) in tile.w.chunks_exact_mut(tile.cols).zip(gains) {
+                    arithmetic.scale_row(row, *gain);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exact(&self, tile: &mut ExactRows<'_>, _: Option<&[f64]>, values: &[&[f64]]) {
+        for (i, row) in tile.w.chunks_exact_mut(tile.cols).enumerate() {
+            match self.along {
+                Along::Rows => row.iter_mut().for_each(|w| *w *= values[0][i]),
+                Along::Columns => row.iter_mut().zip(values[0]).for_each(|(w, gain)| *w *= gain),
+            }
+        }
+    }
+
+    fn cost(&self) -> u64 {
+        1
+    }
+}

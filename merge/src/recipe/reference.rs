@@ -1,0 +1,131 @@
+//! A recipe run by its definition, all of it in memory: what every other way to run it is held against.
+
+use std::collections::HashMap;
+
+use super::arithmetic::{Arithmetic, Plain, PlainRight};
+use super::op::{NoNorm, Tile};
+use super::operand::{Input, Need, Operand, Value};
+use super::{Fuse, Step};
+use crate::inventory::Source;
+use crate::statistic::{Statistic, StatisticId, numbers};
+use crate::tensor::{View, matrix};
+
+/// Where the reference takes its inputs from.
+pub trait Tensors {
+    /// All elements of a stored tensor, in fp32.
+    fn values(&self, source: &Source) -> Vec<f32>;
+    /// A statistic of the plan.
+    fn statistic(&self, id: StatisticId) -> &Statistic;
+}
+
+/// Tensors by their names, for tests of all kinds.
+#[derive(Debug, Clone, Default)]
+pub struct InMemory {
+    /// All elements of each stored tensor, by its name.
+    pub values: HashMap<String, Vec<f32>>,
+    /// The statistics, by their number.
+    pub statistics: Vec<Statistic>,
+}
+
+impl Tensors for InMemory {
+    fn values(&self, source: &Source) -> Vec<f32> {
+        self.values[&source.name].clone()
+    }
+
+    fn statistic(&self, id: StatisticId) -> &Statistic {
+        &self.statistics[id.0 as usize]
+    }
+}
+
+/// All rows of a parameter, before they are rounded.
+///
+/// # Errors
+/// If an output has no norm.
+///
+/// # Panics
+/// If an operand does not lie in its tensor, or shapes do not fit: the recipe was not checked.
+pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+    run(&recipe.start, &recipe.steps, tensors)
+}
+
+/// The value of a statistic.
+///
+/// # Errors
+/// As [`fuse`].
+///
+/// # Panics
+/// As [`fuse`].
+pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoNorm> {
+    let w = run(&statistic.start, &statistic.steps, tensors)?;
+    let (_, cols) = matrix(&statistic.start.shape);
+    let states: Vec<Vec<u8>> = w
+        .chunks((statistic.kind.block_rows() * cols) as usize)
+        .map(|block| statistic.kind.accumulate(&Plain, cols, block))
+        .collect();
+    Ok(statistic.kind.fold(cols, states.iter().map(Vec::as_slice)))
+}
+
+fn run(start: &Source, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+    let (_, cols) = matrix(&start.shape);
+    let start = gathered(View::of(&start.shape), &tensors.values(start));
+    let mut w = start.clone();
+    for step in steps {
+        let inputs = step.op.inputs();
+        let loaded = inputs.iter().map(|input| load(input, tensors)).collect::<Result<Vec<_>, _>>()?;
+        let values: Vec<Value<'_, <Plain as Arithmetic>::Right>> =
+            inputs.iter().zip(&loaded).map(|(input, loaded)| loaded.value(input, cols as usize)).collect();
+        let mut tile = Tile { first: 0, cols: cols as usize, w: &mut w };
+        step.op.apply(&Plain, &mut tile, Some(&start), &values)?;
+    }
+    Ok(w)
+}
+
+enum Loaded {
+    Plain(Vec<f32>),
+    Right(PlainRight),
+}
+
+impl Loaded {
+    fn value<'a>(&'a self, input: &Input<'a>, cols: usize) -> Value<'a, PlainRight> {
+        match (self, input.need) {
+            (Loaded::Right(right), _) => Value::Right(right),
+            (Loaded::Plain(values), Need::Rows(rows)) => {
+                Value::Rows(rows.iter().copied().zip(values.chunks_exact(cols)).collect())
+            }
+            (Loaded::Plain(values), _) => Value::Plain(values),
+        }
+    }
+}
+
+fn load(input: &Input<'_>, tensors: &impl Tensors) -> Result<Loaded, NoNorm> {
+    let values = operand(input.operand, tensors);
+    Ok(match input.need {
+        Need::SameColumns => {
+            let (rank, cols) = (input.operand.view.rows as usize, input.operand.view.cols as usize);
+            Loaded::Right(PlainRight { values, rank, cols })
+        }
+        Need::Derived(id) => {
+            let of = tensors.statistic(id);
+            let value = numbers(&statistic(of, tensors)?);
+            Loaded::Plain(of.kind.derive(&input.operand.source.name, &values, &value)?)
+        }
+        _ => Loaded::Plain(values),
+    })
+}
+
+/// All of an operand, row-major.
+fn operand(operand: &Operand, tensors: &impl Tensors) -> Vec<f32> {
+    let mut values = gathered(operand.view, &tensors.values(&operand.source));
+    if let Some(gains) = &operand.row_gains {
+        for (row, gain) in values.chunks_exact_mut(operand.view.cols as usize).zip(tensors.values(gains)) {
+            row.iter_mut().for_each(|v| *v *= gain);
+        }
+    }
+    values
+}
+
+/// The elements of a view, by its formula.
+fn gathered(view: View, stored: &[f32]) -> Vec<f32> {
+    let at = |i, j| stored[(view.offset + i * view.row_stride + j * view.col_stride) as usize];
+    (0..view.rows).flat_map(|i| (0..view.cols).map(move |j| at(i, j))).collect()
+}
