@@ -16,15 +16,14 @@ mod tests;
 
 use crate::effort::{Cancel, Effort};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{Inventory, Object};
+use crate::inventory::{Equal, Inventory, Object};
 use crate::output::Output;
 use crate::recipe::Measure;
 use crate::spec::MergeSpec;
-use build::Equal;
 use report::Report;
 
 /// The plan's format number.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +56,8 @@ impl Plan {
         spec.check()?;
         let mut effort = Effort::new(cancel);
         let mut built = build::build(&spec, inventory, &mut effort)?;
-        let output = crate::output::lay_out(&spec, inventory, &mut built)?;
+        let (output, travel) = crate::output::lay_out(&spec, inventory, &built.contents)?;
+        built.report.travels(travel);
         let plan = Plan {
             format: FORMAT,
             spec,
