@@ -86,7 +86,7 @@ pub fn foreign(component: &str, own: &Row) -> Option<&'static str> {
     }
     let is = |marker: &&str| *marker == component || marker.ends_with('_') && component.starts_with(*marker);
     let merged = || KINDS.into_iter().find(|row| row.parts.iter().any(|part| is(&part.marker))).map(|row| row.name);
-    let later = LATER.iter().find(|later| later.markers.iter().any(|m| is(m))).map(|later| later.name);
+    let later = LATER.iter().find(|later| later.markers.iter().any(&is)).map(|later| later.name);
     later.or_else(merged).or_else(|| FOREIGN.iter().find(|(marker, _)| is(marker)).map(|(_, name)| *name))
 }
 
