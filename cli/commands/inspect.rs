@@ -47,10 +47,13 @@ async fn folder(stores: &Stores, at: &Location) -> Result<(&'static str, Value, 
     if folder.has("adapter_config.json") {
         let adapter = inspect::adapter(&folder, &mut objects, &asked).await?;
         let c = &adapter.config;
-        let config = json!({
-            "peft_type": format!("{:?}", c.peft_type), "r": c.r, "lora_alpha": c.lora_alpha, "use_rslora": c.use_rslora, "use_dora": c.use_dora,
-            "modules_to_save": c.modules_to_save, "base_model_name_or_path": c.base_model, "unknown_keys": c.unknown,
+        let mut config = json!({
+            "peft_type": c.kind.row().peft_type, "modules_to_save": c.modules_to_save,
+            "base_model_name_or_path": c.base_model, "unknown_keys": c.unknown,
         });
+        for (key, value) in c.kind.settings() {
+            config[key] = value;
+        }
         let rows = adapter.all_tensors().map(|t| source(t, objects.file_name(t.object))).collect();
         return Ok(("adapter", config, rows));
     }

@@ -84,6 +84,8 @@ fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shardfuse_merge::output::format::Format;
+    use shardfuse_merge::output::segment::Span;
     use shardfuse_merge::output::{Output, OutputFile, SmallFile};
 
     /// A plan of one file.
@@ -95,9 +97,10 @@ mod tests {
         let file = OutputFile {
             name: "model.safetensors".into(),
             size,
-            header_length: 8,
-            metadata: Default::default(),
+            format: Format::of(&Default::default()),
+            literals: vec![Span { offset: 0, length: 8 }],
             tensors: Vec::new(),
+            trailer: 0,
         };
         let output =
             Output { files: vec![file], sidecars: Vec::new(), index: None, config: SmallFile::Text(String::new()) };

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use shardfuse_merge::adapter::config::AdapterConfig;
 use shardfuse_merge::adapter::key::classify;
+use shardfuse_merge::adapter::kind::KINDS;
 use shardfuse_merge::adapter::rename::candidates;
 use shardfuse_merge::checkpoint::header;
 use shardfuse_merge::checkpoint::index::Index;
@@ -78,7 +79,9 @@ proptest! {
 
     #[test]
     fn odd_names_are_classified(name in "(base_model\\.model\\.)?([a-zA-Z_]{0,6}|lora_A|lora_B|base_layer|modules_to_save|token_adapter|trainable_tokens_delta|weight|bias)(\\.([a-z_]{0,4}|lora_A|lora_B|base_layer|modules_to_save|token_adapter|default|weight|bias)){0,5}") {
-        let key = classify(&name);
-        prop_assert!(candidates(&key.module).contains(&key.module));
+        for kind in KINDS {
+            let key = classify(&name, kind);
+            prop_assert!(candidates(&key.module).contains(&key.module));
+        }
     }
 }

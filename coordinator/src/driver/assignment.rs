@@ -36,7 +36,7 @@ impl Driver {
                     part_size: plan.spec.part_size,
                     parts: pieces,
                     check: false,
-                    header: (self.ready.state.place(&format!("header/{file}"))?.to_string(), out.header_length),
+                    header: (self.ready.state.place(&format!("header/{file}"))?.to_string(), out.header_length()),
                     statistics,
                     tensors,
                 };

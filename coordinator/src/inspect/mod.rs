@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use shardfuse_merge::adapter::config::AdapterConfig;
-use shardfuse_merge::base::tied;
+use shardfuse_merge::adapter::embeddings;
 use shardfuse_merge::checkpoint::files::{self, Asked, Fate, FileFate};
 use shardfuse_merge::checkpoint::sidecar;
 use shardfuse_merge::inventory::{
@@ -78,7 +78,8 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
         };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
-    let twins = tied::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
+    let twins =
+        embeddings::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
     if let Some((input, output)) = twins {
         base.head_is_embedding = Some(equal::same(stores, &objects.list, &input, &output).await?);
     }

@@ -5,10 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::edit::Resolved;
 use super::key::{Role, classify};
-use super::resolve::{Names, Replaced, Resolved, locate};
+use super::module::locate;
+use super::replaced::Replaced;
+use crate::base::names::Names;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{AdapterInventory, Source};
+use crate::inventory::{AdapterInventory, Equal, Source};
 
 /// Adds the tensors of an adapter's extra files to what is replaced.
 ///
@@ -16,7 +19,7 @@ use crate::inventory::{AdapterInventory, Source};
 /// `empty_tensor`, `conflict` for a tensor that is no replacement.
 pub(super) fn lay<'a>(
     adapter: &'a AdapterInventory,
-    names: &dyn Names,
+    base: &Names<'_>,
     replaced: &mut BTreeMap<String, Replaced<'a>>,
     out: &mut Resolved,
     unmatched: &mut Vec<String>,
@@ -36,13 +39,13 @@ pub(super) fn lay<'a>(
         for tensor in &file.tensors {
             let mut same = |other: &Source| {
                 let why = format!("{} and another file of the adapter hold it", file.name);
-                out.equals.push((other.clone(), tensor.clone(), why));
+                out.equals.push(Equal::new(other, tensor, false, why));
             };
             if let Some(twin) = own.get(plain(&tensor.name)) {
                 same(twin);
                 continue;
             }
-            let key = classify(&tensor.name);
+            let key = classify(&tensor.name, adapter.config.kind.row());
             let (parameter, saved) = match &key.role {
                 Role::Plain(p) | Role::BaseLayer(p) => (p, false),
                 Role::Saved(p) => (p, true),
@@ -61,7 +64,7 @@ pub(super) fn lay<'a>(
                     .hint(format!("leave the file out with --ignore-file {}", file.name)));
                 }
             };
-            let Some((name, module)) = locate(&key.module, parameter, saved, names) else {
+            let Some((name, module)) = locate(&key.module, parameter, saved, base) else {
                 unmatched.push(format!("{} ({})", tensor.name, file.name));
                 continue;
             };
@@ -84,25 +87,11 @@ fn plain(name: &str) -> &str {
 mod tests {
     use super::*;
     use crate::adapter::config::AdapterConfig;
-    use crate::adapter::resolve::{Change, Origin, resolve};
+    use crate::adapter::edit::{Change, Origin};
+    use crate::adapter::resolve::resolve;
     use crate::effort::{Cancel, Effort};
     use crate::inventory::{ExtraFile, ObjectId};
     use crate::tensor::Dtype;
-
-    /// A base of two tensors.
-    struct Base;
-
-    impl Names for Base {
-        fn has(&self, tensor: &str) -> bool {
-            self.all().contains(&tensor)
-        }
-        fn all(&self) -> Vec<&str> {
-            vec!["m.norm.weight", "m.q.weight"]
-        }
-        fn tied_head(&self) -> Option<&str> {
-            None
-        }
-    }
 
     fn source(name: &str, object: u32, shape: &[u64]) -> Source {
         Source { name: name.into(), object: ObjectId(object), offset: 0, dtype: Dtype::F32, shape: shape.into() }
@@ -124,7 +113,8 @@ mod tests {
             skipped: Vec::new(),
             files: Vec::new(),
         };
-        resolve(&adapter, &Base, &mut Effort::new(Cancel::default()))
+        let base = Names::new(["m.norm.weight", "m.q.weight"].into_iter(), None);
+        resolve(&adapter, &base, &mut Effort::new(Cancel::default()))
     }
 
     #[test]
@@ -135,7 +125,7 @@ mod tests {
             let replaced = &resolved.edits[0];
             assert!(matches!(&replaced.change, Change::Replace { source, origin: Origin::Resized, twin: None }
                 if source.object == ObjectId(1) && replaced.tensor == "m.q.weight"));
-            assert!(matches!(resolved.edits[1].change, Change::Pair(_)));
+            assert!(matches!(resolved.edits[1].change, Change::Delta(_)));
         }
     }
 
@@ -150,7 +140,7 @@ mod tests {
             let resolved = resolved(&own, &files, &[4]).unwrap();
             let replaced = resolved.edits.iter().filter(|e| e.tensor == "m.norm.weight").count();
             assert_eq!((replaced, resolved.equals.len()), (1, 1), "{own:?} {files:?}");
-            assert!(resolved.equals[0].2.contains("another file of the adapter"));
+            assert!(resolved.equals[0].why.contains("another file of the adapter"));
         }
         let same_pair = resolved(&[], &["base_model.model.m.q.lora_A.weight"], &[2, 4]).unwrap();
         assert_eq!((same_pair.edits.len(), same_pair.equals.len()), (1, 1));

@@ -3,21 +3,16 @@
 //! Names follow `X.<role>` where `X` is the module path behind `base_model.model.`; a leftover adapter name
 //! (`lora_A.default.weight`) is accepted.
 
-/// The part that a tensor plays.
+use super::kind::{self, Row};
+
+/// The component of a key that tells token rows.
+pub const TOKEN_ROWS: &str = "trainable_tokens_delta";
+
+/// What a tensor is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// `lora_A.weight`: [r, in] (convolution: [r, in, *k]).
-    LoraA,
-    /// `lora_B.weight`: [out, r] (convolution: [out, r, 1...]).
-    LoraB,
-    /// `lora_B.bias`: `[out]`, added with the scale.
-    LoraBBias,
-    /// `lora_embedding_A`: [r, vocab].
-    EmbeddingA,
-    /// `lora_embedding_B`: [dim, r].
-    EmbeddingB,
-    /// `lora_magnitude_vector`: DoRA's magnitude.
-    Magnitude,
+    /// A part of a module, by the name that the adapter's kind gives it.
+    Part(&'static str),
     /// `base_layer.<param>` or `token_adapter.base_layer.<param>`: replaces the base's parameter.
     BaseLayer(String),
     /// `modules_to_save.<rest>`; `rest` may still start with an adapter's name.
@@ -41,100 +36,77 @@ pub struct Key {
     pub role: Role,
 }
 
-/// Classifies an adapter tensor's name.
-pub fn classify(name: &str) -> Key {
+/// Classifies the name of a tensor of an adapter of this kind.
+pub fn classify(name: &str, kind: &Row) -> Key {
     let path = name.strip_prefix("base_model.model.").unwrap_or(name);
-    let parts: Vec<&str> = path.split('.').collect();
-    let key = |at: usize, role: Role| Key { module: strip_base_layer(&parts[..at]), role };
-    let after = |at: usize| parts[at + 1..].to_vec();
+    let components: Vec<&str> = path.split('.').collect();
+    let key = |at: usize, role: Role| Key { module: strip_base_layer(&components[..at]), role };
+    let after = |at: usize| components[at + 1..].join(".");
+    let first = |is: &dyn Fn(&str) -> Option<&'static str>| {
+        components.iter().enumerate().find_map(|(at, component)| Some((at, is(component)?)))
+    };
+    let find = |marker: &str| components.iter().position(|c| *c == marker);
 
-    if let Some(at) = find(&parts, &["lora_monteclora_sampler", "lora_velora_embed"]) {
-        return key(at, Role::Ignored("it only acts in training"));
+    if let Some((at, why)) = first(&|c| kind.ignores(c)) {
+        return key(at, Role::Ignored(why));
     }
-    if let Some(at) =
-        find(&parts, &["lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"])
-    {
-        let bias = after(at).last() == Some(&"bias");
-        let role = match parts[at] {
-            "lora_A" if !bias => Some(Role::LoraA),
-            "lora_B" if bias => Some(Role::LoraBBias),
-            "lora_B" => Some(Role::LoraB),
-            "lora_embedding_A" => Some(Role::EmbeddingA),
-            "lora_embedding_B" => Some(Role::EmbeddingB),
-            "lora_magnitude_vector" => Some(Role::Magnitude),
-            _ => None,
-        };
-        if let Some(role) = role {
-            return key(at, role);
-        }
+    let marker = components.iter().position(|c| kind.parts.iter().any(|part| part.marker == *c));
+    if let Some((at, part)) = marker.and_then(|at| Some((at, kind.part(components[at], &components[at + 1..])?))) {
+        return key(at, Role::Part(part));
     }
-    if let Some((at, what)) = parts.iter().enumerate().find_map(|(i, p)| foreign(p).map(|w| (i, w))) {
+    if let Some((at, what)) = first(&|c| kind::foreign(c, kind)) {
         return key(at, Role::Foreign(what));
     }
-    if let Some(at) = find(&parts, &["trainable_tokens_delta"]) {
-        let at = if at > 0 && parts[at - 1] == "token_adapter" { at - 1 } else { at };
+    if let Some(at) = find(TOKEN_ROWS) {
+        let at = if at > 0 && components[at - 1] == "token_adapter" { at - 1 } else { at };
         return key(at, Role::TokenRows);
     }
-    if let Some(at) = find(&parts, &["token_adapter"]).filter(|at| parts.get(at + 1) == Some(&"base_layer")) {
-        return key(at, Role::BaseLayer(after(at + 1).join(".")));
+    if let Some(at) = find("token_adapter").filter(|at| components.get(at + 1) == Some(&"base_layer")) {
+        return key(at, Role::BaseLayer(after(at + 1)));
     }
-    if let Some(at) = find(&parts, &["original_module"]) {
+    if let Some(at) = find("original_module") {
         return key(at, Role::Ignored("it is the base's own weight"));
     }
-    if let Some(at) = find(&parts, &["modules_to_save"]) {
-        return key(at, Role::Saved(after(at).join(".")));
+    if let Some(at) = find("modules_to_save") {
+        return key(at, Role::Saved(after(at)));
     }
-    if let Some(at) = find(&parts, &["base_layer"]) {
-        return key(at, Role::BaseLayer(after(at).join(".")));
+    if let Some(at) = find("base_layer") {
+        return key(at, Role::BaseLayer(after(at)));
     }
-    let last = parts.len() - 1;
-    Key { module: parts[..last].join("."), role: Role::Plain(parts[last].to_owned()) }
-}
-
-fn find(parts: &[&str], markers: &[&str]) -> Option<usize> {
-    parts.iter().position(|p| markers.contains(p))
+    let last = components.len() - 1;
+    Key { module: components[..last].join("."), role: Role::Plain(components[last].to_owned()) }
 }
 
 /// nn.MultiheadAttention and nested wrappers leave `base_layer` in the middle of a path.
-fn strip_base_layer(parts: &[&str]) -> String {
-    parts.iter().filter(|p| **p != "base_layer").copied().collect::<Vec<_>>().join(".")
-}
-
-fn foreign(part: &str) -> Option<&'static str> {
-    Some(match part {
-        _ if part.starts_with("hada_") => "LoHa",
-        _ if part.starts_with("lokr_") => "LoKr",
-        "ia3_l" => "IA3",
-        "vera_A" | "vera_B" | "vera_lambda_b" | "vera_lambda_d" => "VeRA",
-        "lora_E" | "ranknum" => "AdaLoRA",
-        "oft_R" | "oft_r" | "oft_embedding_R" | "oft_s" => "OFT",
-        "boft_R" | "boft_s" => "BOFT",
-        "lora_diag" => "KaSA",
-        "prompt_embeddings" => "a prompt",
-        _ => return None,
-    })
+fn strip_base_layer(components: &[&str]) -> String {
+    components.iter().filter(|c| **c != "base_layer").copied().collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::kind::KINDS;
 
     #[test]
     fn every_form_of_a_name_is_classified() {
         let q = "model.layers.0.self_attn.q_proj";
         for (name, module, role) in [
-            ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", q, Role::LoraA),
-            ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight", q, Role::LoraA),
-            ("model.layers.0.self_attn.q_proj.lora_B.weight", q, Role::LoraB),
-            ("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.bias", q, Role::LoraBBias),
-            ("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector", q, Role::Magnitude),
+            ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", q, Role::Part("lora_A")),
+            ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight", q, Role::Part("lora_A")),
+            ("model.layers.0.self_attn.q_proj.lora_B.weight", q, Role::Part("lora_B")),
+            ("base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.bias", q, Role::Part("lora_B.bias")),
+            (
+                "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+                q,
+                Role::Part("lora_magnitude_vector"),
+            ),
             (
                 "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight",
                 q,
-                Role::Magnitude,
+                Role::Part("lora_magnitude_vector"),
             ),
-            ("base_model.model.e.lora_embedding_A.default", "e", Role::EmbeddingA),
-            ("base_model.model.e.lora_embedding_B", "e", Role::EmbeddingB),
+            ("base_model.model.e.lora_embedding_A.default", "e", Role::Part("lora_embedding_A")),
+            ("base_model.model.e.lora_embedding_B", "e", Role::Part("lora_embedding_B")),
             ("base_model.model.e.base_layer.weight", "e", Role::BaseLayer("weight".into())),
             ("base_model.model.e.token_adapter.base_layer.weight", "e", Role::BaseLayer("weight".into())),
             ("base_model.model.e.token_adapter.trainable_tokens_delta", "e", Role::TokenRows),
@@ -145,12 +117,14 @@ mod tests {
                 Role::Saved("default.dense.weight".into()),
             ),
             ("base_model.model.h.original_module.weight", "h", Role::Ignored("it is the base's own weight")),
-            ("base_model.model.a.base_layer.out_proj.lora_A.weight", "a.out_proj", Role::LoraA),
+            ("base_model.model.a.base_layer.out_proj.lora_A.weight", "a.out_proj", Role::Part("lora_A")),
             ("base_model.model.q.lora_monteclora_sampler.x.weight", "q", Role::Ignored("it only acts in training")),
             ("base_model.model.q.hada_w1_a", "q", Role::Foreign("LoHa")),
             ("base_model.model.q.bias", "q", Role::Plain("bias".into())),
         ] {
-            assert_eq!(classify(name), Key { module: module.into(), role }, "{name}");
+            assert_eq!(classify(name, KINDS[0]), Key { module: module.into(), role }, "{name}");
         }
+        let lora = classify("base_model.model.q.lora_A.weight", KINDS[1]);
+        assert_eq!(lora.role, Role::Foreign("LoRA"), "in an adapter of another kind");
     }
 }

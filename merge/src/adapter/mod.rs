@@ -1,16 +1,22 @@
 //! Adapters: their configuration, the meaning of their keys, and the edits that they make to a base.
 
 pub mod config;
-pub mod conv1d;
+pub mod delta;
+pub mod edit;
+pub mod embeddings;
 mod extra;
-mod group;
 pub mod key;
+pub mod kind;
 pub mod literal;
-pub mod names;
+mod marked;
+pub mod module;
 pub mod orientation;
 pub mod pattern;
 pub mod rename;
+mod replaced;
 pub mod resolve;
-mod scale;
+mod rows;
+pub mod scale;
 pub mod suffix;
 mod target;
+mod unmatched;

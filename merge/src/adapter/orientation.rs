@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::conv1d::Conv1d;
+use crate::base::conv1d::Conv1d;
 use crate::error::{Error, Kind, Result};
 
 /// Last parts of names whose output is never narrower than their input, wherever they occur.

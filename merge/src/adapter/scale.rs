@@ -1,43 +1,86 @@
-//! Rank and scale of each module of an adapter.
+//! Rank and scale of each module, for the kinds whose ranks and alphas may differ by module.
 
-use super::config::AdapterConfig;
+use super::config::fields::{Fields, bad};
+use super::edit::Resolved;
 use super::pattern::Patterns;
-use super::resolve::Resolved;
 use crate::bounded;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 
-/// Entries of a table that match one module, in the order of the file.
-type Matches<'a> = Vec<(&'a str, f64)>;
+/// What a configuration says of ranks and alphas.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranks {
+    /// The default rank.
+    pub r: u64,
+    /// The default alpha.
+    pub alpha: f64,
+    /// Scale by `alpha / sqrt(r)` instead of `alpha / r`.
+    pub by_root: bool,
+    /// Ranks by module, in the order of the file.
+    pub rank_pattern: Vec<(String, f64)>,
+    /// Alphas by module, in the order of the file.
+    pub alpha_pattern: Vec<(String, f64)>,
+}
 
-/// The tables of an adapter, compiled.
-pub(super) struct Tables<'a> {
-    config: &'a AdapterConfig,
+impl Ranks {
+    /// Reads them; `alpha` is the key of the default alpha.
+    ///
+    /// # Errors
+    /// `bad_config` for what is no rank or no alpha.
+    pub fn read(fields: Fields<'_>, alpha: &str) -> Result<Ranks> {
+        let r = fields.count("r")?.unwrap_or(8);
+        let value = fields.number(alpha)?.unwrap_or(8.0);
+        if !value.is_finite() {
+            return Err(bad(format!("{alpha} is {value}")));
+        }
+        Ok(Ranks {
+            r,
+            alpha: value,
+            by_root: false,
+            rank_pattern: fields.pattern("rank_pattern")?,
+            alpha_pattern: fields.pattern("alpha_pattern")?,
+        })
+    }
+
+    /// Indexes the patterns.
+    ///
+    /// # Errors
+    /// `bad_config` if there are too many, or too long ones.
+    pub fn tables(&self) -> Result<Tables<'_>> {
+        Ok(Tables {
+            said: self,
+            ranks: Patterns::new("rank_pattern", &self.rank_pattern)?,
+            alphas: Patterns::new("alpha_pattern", &self.alpha_pattern)?,
+        })
+    }
+}
+
+/// The patterns of an adapter, indexed.
+pub struct Tables<'a> {
+    said: &'a Ranks,
     ranks: Patterns,
     alphas: Patterns,
 }
 
+/// Entries of a table that match one module, in the order of the file.
+type Matches<'a> = Vec<(&'a str, f64)>;
+
 /// Rank and alpha by module.
-pub(super) struct Scales<'a> {
-    config: &'a AdapterConfig,
+pub struct Scales<'a> {
+    said: &'a Ranks,
     ranks: Vec<Matches<'a>>,
     alphas: Vec<Matches<'a>>,
 }
 
-impl<'a> Tables<'a> {
-    pub(super) fn new(config: &'a AdapterConfig) -> Result<Self> {
-        Ok(Tables {
-            config,
-            ranks: Patterns::new("rank_pattern", &config.rank_pattern)?,
-            alphas: Patterns::new("alpha_pattern", &config.alpha_pattern)?,
-        })
-    }
-
-    /// Matches the tables with all modules at once.
-    pub(super) fn scales(&self, modules: &[&str], effort: &mut Effort) -> Result<Scales<'_>> {
+impl Tables<'_> {
+    /// Matches the patterns with all modules at once.
+    ///
+    /// # Errors
+    /// `bad_config` if a pattern is no regular expression, or takes more than it may.
+    pub fn scales(&self, modules: &[&str], effort: &mut Effort) -> Result<Scales<'_>> {
         Ok(Scales {
-            config: self.config,
+            said: self.said,
             ranks: self.ranks.matches(modules, effort)?,
             alphas: self.alphas.matches(modules, effort)?,
         })
@@ -46,10 +89,13 @@ impl<'a> Tables<'a> {
 
 impl Scales<'_> {
     /// A module's rank (A's rows, which the configuration must agree with) and scale; `number` is its place in the list.
-    pub(super) fn of(&self, number: usize, module: &str, a: &Source, out: &mut Resolved) -> Result<(u64, f64)> {
+    ///
+    /// # Errors
+    /// `rank_mismatch` if the configuration has another rank.
+    pub fn of(&self, number: usize, module: &str, a: &Source, out: &mut Resolved) -> Result<(u64, f64)> {
         let held = a.shape[0];
         let (ranks, alphas) = (&self.ranks[number], &self.alphas[number]);
-        let said = ranks.first().map_or(self.config.r as f64, |(_, r)| *r);
+        let said = ranks.first().map_or(self.said.r as f64, |(_, r)| *r);
         // PEFT sorts the keys when it saves, so where several match, the order on disk need not be the trainer's; the
         // tensor's own rank is the truth.
         let agrees = said == held as f64 || (ranks.len() > 1 && ranks.iter().any(|(_, r)| *r == held as f64));
@@ -66,8 +112,8 @@ impl Scales<'_> {
                 out.warnings.push(format!("{table}: several patterns match {module} ({keys}); the first one counts, and saving may have reordered them"));
             }
         }
-        let alpha = alphas.first().map_or(self.config.lora_alpha, |(_, v)| *v);
+        let alpha = alphas.first().map_or(self.said.alpha, |(_, v)| *v);
         let rank = held as f64;
-        Ok((held, if self.config.use_rslora { alpha / rank.sqrt() } else { alpha / rank }))
+        Ok((held, if self.said.by_root { alpha / rank.sqrt() } else { alpha / rank }))
     }
 }

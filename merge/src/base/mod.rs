@@ -1,3 +1,10 @@
-//! The checkpoint that a merge starts from.
+//! The checkpoint that a merge starts from: its parameters, how they are stored, and what its configuration says.
 
+pub mod classes;
+pub mod conv1d;
+pub mod levels;
+pub mod names;
+pub mod parameter;
+pub mod scheme;
 pub mod tied;
+pub mod vocabulary;

@@ -4,114 +4,11 @@
 //! in transformers 5.23. Neither the lack of an lm_head tensor nor its presence is a test; but a file that holds two
 //! different tensors is not tied, whatever its configuration says.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 
-use crate::adapter::key::classify;
-use crate::adapter::rename::candidates;
+use super::{classes, levels};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{AdapterInventory, BaseInventory, Source};
-use crate::output::levels;
-
-/// Model types whose class ties by default.
-const TIED: [&str; 47] = [
-    "gpt2",
-    "gpt-sw3",
-    "gpt_bigcode",
-    "gpt_neo",
-    "openai-gpt",
-    "bloom",
-    "opt",
-    "mpt",
-    "falcon",
-    "falcon_mamba",
-    "mamba",
-    "gemma",
-    "gemma2",
-    "gemma3",
-    "gemma3_text",
-    "gemma3n",
-    "gemma3n_text",
-    "gemma4",
-    "gemma4_text",
-    "paligemma",
-    "cohere",
-    "cohere2",
-    "starcoder2",
-    "smollm3",
-    "ernie4_5",
-    "ernie4_5_moe",
-    "recurrent_gemma",
-    "lfm2",
-    "jetmoe",
-    "zamba",
-    "zamba2",
-    "internvl",
-    "mistral3",
-    "t5",
-    "mt5",
-    "umt5",
-    "longt5",
-    "bart",
-    "mbart",
-    "pegasus",
-    "marian",
-    "whisper",
-    "bert",
-    "roberta",
-    "xlm-roberta",
-    "distilbert",
-    "albert",
-];
-/// Model types whose class does not.
-const UNTIED: [&str; 45] = [
-    "llama",
-    "llama4",
-    "llama4_text",
-    "mistral",
-    "ministral",
-    "mixtral",
-    "qwen2",
-    "qwen2_moe",
-    "qwen2_vl",
-    "qwen2_5_vl",
-    "qwen3",
-    "qwen3_moe",
-    "qwen3_vl",
-    "qwen3_vl_moe",
-    "qwen3_next",
-    "phi",
-    "phi3",
-    "deepseek_v2",
-    "deepseek_v3",
-    "glm",
-    "glm4",
-    "glm4_moe",
-    "gpt_neox",
-    "gptj",
-    "gpt_oss",
-    "olmo",
-    "olmo2",
-    "olmo3",
-    "olmoe",
-    "granite",
-    "granitemoe",
-    "granitemoehybrid",
-    "mamba2",
-    "stablelm",
-    "minimax",
-    "minimax_m2",
-    "llava",
-    "llava_next",
-    "llava_next_video",
-    "llava_onevision",
-    "idefics",
-    "idefics2",
-    "idefics3",
-    "smolvlm",
-    "persimmon",
-];
+use crate::inventory::BaseInventory;
 
 /// Input embedding and the output embedding that is its partner.
 const SIDES: [Sides; 12] = [
@@ -135,16 +32,7 @@ pub fn is_tied(config: &Value) -> Option<bool> {
         return Some(tied);
     }
     let class = config.get("model_type").and_then(Value::as_str)?;
-    match class {
-        _ if TIED.contains(&class) => Some(true),
-        _ if UNTIED.contains(&class) => Some(false),
-        _ => None,
-    }
-}
-
-/// Whether a model type is one of those whose class is known.
-pub fn knows(class: &str) -> bool {
-    TIED.contains(&class) || UNTIED.contains(&class)
+    classes::ties(class)
 }
 
 /// Names of the input and the output embedding.
@@ -203,30 +91,77 @@ pub fn decide(base: &BaseInventory, sides: Option<Sides>, head: bool, asked: Opt
     })
 }
 
-/// The input and the output embedding of the base's files, if a plan has to know whether they hold the same values: the
-/// base may be tied, the files hold both, and an adapter changes one of them.
-pub fn to_compare<'a>(
-    base: &'a BaseInventory,
-    adapters: &[AdapterInventory],
-    asked: Option<bool>,
-) -> Option<(&'a Source, &'a Source)> {
-    if asked == Some(false) || is_tied(&base.config) == Some(false) {
-        return None;
-    }
-    let tensors: HashMap<&str, &Source> =
-        base.shards.iter().flat_map(|s| &s.tensors).map(|t| (t.name.as_str(), t)).collect();
-    let (input, output) = sides(&base.config, |name| tensors.contains_key(name))?;
-    let pair = (*tensors.get(input)?, *tensors.get(output)?);
-    let is_side = |module: &str| [input, output].iter().any(|side| side.strip_suffix(".weight") == Some(module));
-    let touched = |t: &Source| candidates(&classify(&t.name).module).iter().any(|module| is_side(module));
-    adapters.iter().flat_map(AdapterInventory::all_tensors).any(touched).then_some(pair)
-}
-
 /// The names of input and output embedding, from the tensors that the base holds.
 pub fn sides(config: &Value, has: impl Fn(&str) -> bool) -> Option<Sides> {
     let (input, output) = SIDES.into_iter().find(|(input, _)| has(input))?;
     let whisper = config.get("model_type").and_then(Value::as_str) == Some("whisper");
     Some((input, if whisper { "proj_out.weight" } else { output }))
+}
+
+/// The two embeddings of a model while adapters are laid onto it.
+#[derive(Debug)]
+pub struct Tie {
+    /// Their names, whether they are tied or not; `None` if the base holds no embedding under a known name.
+    pub sides: Option<Sides>,
+    /// How they began.
+    pub decision: Decision,
+    /// Whether they are one tensor now.
+    pub shared: bool,
+    /// Whether config.json has to say that they are two.
+    pub untied: bool,
+}
+
+impl Tie {
+    /// Decides for a base. `has` tells whether it stores a parameter.
+    ///
+    /// # Errors
+    /// Those of [`decide`].
+    pub fn of(base: &BaseInventory, has: impl Fn(&str) -> bool, asked: Option<bool>) -> Result<Tie> {
+        let sides = sides(&base.config, &has);
+        let head = sides.is_some_and(|(_, output)| has(output));
+        let decision = decide(base, sides, head, asked)?;
+        let shared = decision.tied == Some(true) && sides.is_some();
+        Ok(Tie { sides, decision, shared, untied: decision.untied_by_request })
+    }
+
+    /// The names of the two, while they are one tensor.
+    pub fn shared(&self) -> Option<Sides> {
+        self.sides.filter(|_| self.shared)
+    }
+
+    /// Whether this is the name of one of the two.
+    pub fn is_side(&self, name: &str) -> bool {
+        self.sides.is_some_and(|(input, output)| name == input || name == output)
+    }
+
+    /// From here on the two are different tensors.
+    pub fn untie(&mut self) {
+        (self.shared, self.untied) = (false, true);
+    }
+
+    /// Settles what must be known before an adapter changes one of the two; `head` tells whether the output embedding
+    /// is stored. What was found, for the report.
+    ///
+    /// # Errors
+    /// If nothing tells whether the two are one tensor.
+    pub fn settle(&mut self, head: bool) -> Result<Option<String>> {
+        let Some((input, output)) = self.sides else { return Ok(None) };
+        if self.decision.tied.is_none() {
+            return Err(Error::new(Kind::BadConfig, "the adapter changes an embedding, and neither config.json nor the model type tells whether input and output embedding are one tensor")
+                .hint("say so with --tied true or --tied false"));
+        }
+        if self.shared && head && !self.decision.compared {
+            // One would be overwritten with the other.
+            return Err(Error::new(Kind::Internal, format!("{input} and {output} were not compared before planning")));
+        }
+        if !self.decision.config_is_wrong || self.untied {
+            return Ok(None);
+        }
+        self.untied = true;
+        Ok(Some(format!(
+            "the model is tied by its configuration, but {output} holds other values than {input}: they stay two tensors, and tie_word_embeddings becomes false"
+        )))
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn check(plan: &Plan) -> Result<()> {
         check_statistic(statistic)?;
     }
     for file in &plan.output.files {
-        at_most("the header", &file.name, file.header_length.saturating_sub(8), header::MAX_HEADER, "bytes")?;
+        at_most("the header", &file.name, file.header_length().saturating_sub(8), header::MAX_HEADER, "bytes")?;
         for tensor in &file.tensors {
             check_shape(&tensor.name, &tensor.shape, tensor.dtype.bitsize() as u64)?;
             check_source(tensor.recipe.start())?;

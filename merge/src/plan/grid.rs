@@ -97,6 +97,8 @@ fn place(name: &str) -> (Option<u64>, String) {
 mod tests {
     use super::*;
     use crate::inventory::{ObjectId, Source};
+    use crate::output::format::Format;
+    use crate::output::segment::Span;
     use crate::recipe::{Placed, Recipe};
     use crate::tensor::Dtype;
 
@@ -116,7 +118,14 @@ mod tests {
             });
             offset += length;
         }
-        OutputFile { name: "f".into(), size: offset, header_length: 10, metadata: BTreeMap::new(), tensors: placed }
+        OutputFile {
+            name: "f".into(),
+            size: offset,
+            format: Format::of(&BTreeMap::new()),
+            literals: vec![Span { offset: 0, length: 10 }],
+            tensors: placed,
+            trailer: 0,
+        }
     }
 
     #[test]

@@ -16,11 +16,10 @@ mod tests;
 
 use crate::effort::{Cancel, Effort};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{Inventory, Object};
+use crate::inventory::{Equal, Inventory, Object};
 use crate::output::Output;
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
-use build::Equal;
 use report::Report;
 
 /// The plan's format number.
@@ -57,7 +56,8 @@ impl Plan {
         spec.check()?;
         let mut effort = Effort::new(cancel);
         let mut built = build::build(&spec, inventory, &mut effort)?;
-        let output = crate::output::lay_out(&spec, inventory, &mut built)?;
+        let (output, travel) = crate::output::lay_out(&spec, inventory, &built.contents)?;
+        built.report.travels(travel);
         let plan = Plan {
             format: FORMAT,
             spec,

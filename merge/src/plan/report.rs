@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::config::AdapterConfig;
-use crate::adapter::resolve::{Change, Resolved};
+use crate::adapter::edit::{Change, Resolved};
 use crate::checkpoint::files::{Fate, FileFate};
+use crate::output::Travel;
 
 /// One adapter of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,26 +42,22 @@ impl AdapterReport {
         let (mut modules, mut replaced, mut rows, mut dora, mut embedding) = (0, 0, 0, false, false);
         for edit in &resolved.edits {
             match &edit.change {
-                Change::Pair(pair) => {
+                Change::Delta(delta) => {
                     modules += 1;
-                    ranks.insert(pair.rank);
-                    scales.push(pair.scale * weight);
-                    dora |= pair.magnitude.is_some();
-                    embedding |= pair.embedding;
+                    ranks.insert(delta.rank);
+                    scales.push(delta.scale * weight);
+                    dora |= delta.magnitude.is_some();
+                    embedding |= delta.embedding;
                 }
                 Change::Replace { .. } => replaced += 1,
                 Change::Rows { rows: r, .. } => rows += r.len() as u64,
+                Change::Multiply { .. } => modules += 1,
                 Change::Bias { .. } => {}
             }
         }
         scales.sort_by(f64::total_cmp);
         scales.dedup();
-        let mut kind = match (modules > 0, dora, config.use_rslora) {
-            (false, ..) => String::new(),
-            (true, true, _) => "DoRA".to_owned(),
-            (true, false, true) => "rsLoRA".to_owned(),
-            (true, false, false) => "LoRA".to_owned(),
-        };
+        let mut kind = if modules > 0 { config.kind.title(dora).to_owned() } else { String::new() };
         for (there, name) in [(embedding, "embedding"), (replaced > 0, "whole modules"), (rows > 0, "trainable tokens")]
         {
             if there {
@@ -123,6 +120,19 @@ impl Report {
             format!("{count} files of the inputs stay")
         };
         Some(format!("{files} behind, the largest is {}; shardfuse plan lists each with its reason", largest.name))
+    }
+
+    /// Adds what becomes of the files of the inputs.
+    pub(super) fn travels(&mut self, travel: Travel) {
+        self.notes.extend(travel.note);
+        self.warnings.extend(travel.warning);
+        self.base_files = travel.base;
+        for adapter in &mut self.adapters {
+            if let Some((_, files)) = travel.adapters.iter().find(|(url, _)| *url == adapter.path) {
+                adapter.files = files.clone();
+            }
+        }
+        self.tokenizer_files = travel.tokenizer;
     }
 
     pub(super) fn warn(&mut self, text: String) {

@@ -426,7 +426,7 @@ proptest! {
         let (plan, _) = case.plan().unwrap();
         let file = &plan.output.files[0];
         let mut at = file.header().len() as u64;
-        prop_assert_eq!(at, file.header_length);
+        prop_assert_eq!(at, file.header_length());
         for t in &file.tensors {
             prop_assert_eq!(t.offset, at);
             at += t.length;

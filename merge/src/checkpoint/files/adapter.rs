@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::asked::Asked;
 use super::base::{incomplete, stays};
+use super::fate::{FileFate, Found};
 use super::names::{self, KNOWN_WEIGHTS, TRAINED, TRAINING_FILES, TRAINING_FOLDERS};
-use super::{Asked, FileFate, Found, Refusal, Result, Verdict, sort};
+use super::verdict::{Refusal, Verdict, sort};
 use crate::checkpoint::sidecar;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 
 /// What becomes of the files of an adapter. `own` are the files that hold its low-rank tensors, and their index. Other
 /// files that are [`super::Fate::Merged`] hold replacements.

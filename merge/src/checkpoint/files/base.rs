@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::asked::Asked;
+use super::fate::{FileFate, Found};
 use super::names::{self, BASE_FILES, BASE_FOLDERS, TRAINING_FILES, TRAINING_FOLDERS};
-use super::{Asked, FileFate, Found, Refusal, Result, Verdict, sort};
-use crate::error::Kind;
+use super::verdict::{Refusal, Verdict, sort};
+use crate::error::{Kind, Result};
 
 /// What becomes of the files of a base. `weights` are the files that hold its tensors, and their index.
 ///

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::cursor::Cursor;
 use super::end::End;
-use super::{bad, shown, unsupported};
+use super::refuse::{bad, shown, unsupported};
 use crate::error::Result;
 
 /// The fixed part of a local header.

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::cursor::Cursor;
-use super::{MAX_DIRECTORY, MAX_ENTRIES, bad};
+use super::limits::{MAX_DIRECTORY, MAX_ENTRIES};
+use super::refuse::bad;
 use crate::error::Result;
 
 const END: usize = 22;

@@ -1,6 +1,6 @@
 //! The globals that a pickle may name, and what they stand for here. Everything else is refused by name.
 
-use super::{shown, unsupported};
+use super::refuse::{shown, unsupported};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Dtype;
 

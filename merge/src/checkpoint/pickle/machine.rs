@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 
 use super::cursor::Cursor;
+use super::refuse::{bad, shown};
 use super::stack::Stack;
 use super::value::{Heap, Storage, Value};
-use super::{bad, global, opcode, rebuild, shown};
+use super::{global, opcode, rebuild};
 use crate::error::{Error, Kind, Result};
 
 /// The most memo entries: some ten a tensor.

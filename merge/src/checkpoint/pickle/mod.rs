@@ -18,10 +18,12 @@ mod cursor;
 mod end;
 mod fetched;
 mod global;
+mod limits;
 mod machine;
 mod opcode;
 mod reader;
 mod rebuild;
+mod refuse;
 mod stack;
 mod state;
 #[cfg(test)]
@@ -30,31 +32,5 @@ mod value;
 mod view;
 
 pub use crate::checkpoint::header::TensorEntry as PickledTensor;
+pub use limits::{MAX_DIRECTORY, MAX_ENTRIES, MAX_PICKLE};
 pub use reader::{Contents, Progress, Reader};
-
-use crate::error::{Error, Kind};
-
-/// The largest `data.pkl` that is read, in bytes. The pickle of 100 000 tensors has about 25 MB.
-pub const MAX_PICKLE: u64 = 256 << 20;
-/// The largest central directory that is read, in bytes.
-pub const MAX_DIRECTORY: u64 = 256 << 20;
-/// The most entries that an archive may have; a storage is one entry.
-pub const MAX_ENTRIES: u64 = 1 << 20;
-
-fn bad(message: impl Into<String>) -> Error {
-    Error::new(Kind::BadPickle, message)
-}
-
-fn unsupported(message: impl Into<String>) -> Error {
-    Error::new(Kind::Unsupported, message)
-}
-
-/// A name from the file as it may stand in a message: no control characters, and not longer than a line.
-fn shown(name: &str) -> String {
-    const LONGEST: usize = 160;
-    let mut out: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if name.chars().nth(LONGEST).is_some() {
-        out.push_str("...");
-    }
-    out
-}

@@ -7,8 +7,10 @@ use std::ops::Range;
 use super::archive::{Directory, Entry};
 use super::end::{self, End};
 use super::fetched::Fetched;
+use super::limits::MAX_PICKLE;
+use super::refuse::{bad, shown, unsupported};
 use super::view::{Layout, Stored, View};
-use super::{MAX_PICKLE, PickledTensor, bad, machine, shown, state, unsupported, view};
+use super::{PickledTensor, machine, state, view};
 use crate::checkpoint::pointer;
 use crate::error::{Error, Kind, Result};
 

@@ -1,8 +1,8 @@
 //! What torch's functions would make of their arguments, written down instead of made.
 
 use super::global::{Global, Rebuild};
+use super::refuse::{bad, shown, unsupported};
 use super::value::{Heap, Storage, Tensor, Tuple, Value};
-use super::{bad, shown, unsupported};
 use crate::error::Result;
 use crate::tensor::Dtype;
 

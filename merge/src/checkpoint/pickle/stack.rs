@@ -1,6 +1,6 @@
 //! The stack of the machine, and the marks that fence off its lower part.
 
-use super::bad;
+use super::refuse::bad;
 use super::value::Value;
 use crate::error::Result;
 

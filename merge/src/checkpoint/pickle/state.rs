@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::machine::Pickled;
+use super::refuse::{bad, shown, unsupported};
 use super::value::{Heap, Tuple, Value};
-use super::{bad, shown, unsupported};
 use crate::error::{Error, Result};
 
 /// A state dict. The numbers are those of the heap.

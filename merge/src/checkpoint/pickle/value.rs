@@ -3,8 +3,8 @@
 //! A container is a number into the heap, never an owner of its elements, so a value that contains itself or is nested
 //! a million deep costs no recursion, neither to look at nor to drop.
 
-use super::bad;
 use super::global::Global;
+use super::refuse::bad;
 use crate::error::Result;
 use crate::tensor::Dtype;
 

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use super::machine::Pickled;
+use super::refuse::{bad, shown, unsupported};
 use super::state::State;
 use super::value::{Tensor, Value};
-use super::{bad, shown, unsupported};
 use crate::checkpoint::header::tensor_bytes;
 use crate::error::Result;
 use crate::tensor::{Dtype, DtypeExt};

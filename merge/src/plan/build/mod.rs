@@ -1,116 +1,64 @@
 //! Adapters onto base: every output tensor's recipe.
 //!
 //! The adapters are laid onto the base in the order given. A replacement replaces what stands so far; a delta is added
-//! to what stands so far. What comes out is one slot a tensor, with its recipe and final shape.
+//! to what stands so far. What comes out is one recipe for each output tensor, with its final shape.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use super::report::{AdapterReport, Report};
-use crate::adapter::conv1d::Conv1d;
+use crate::adapter::edit::{Change, Edit, Resolved};
+use crate::adapter::embeddings::{self, Shared};
 use crate::adapter::orientation::Orientation;
-use crate::adapter::resolve::{Change, Edit, Names, Pair, Resolved, resolve};
-use crate::base::tied;
-use crate::bounded;
+use crate::adapter::resolve::resolve;
+use crate::base::conv1d::Conv1d;
+use crate::base::names::Names;
+use crate::base::parameter::Parameter;
+use crate::base::scheme;
+use crate::base::tied::Tie;
+use crate::base::vocabulary::{Grown, Parameters, Vocabulary};
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{AdapterInventory, Inventory, ObjectId, Source};
-use crate::recipe::{Add, Delta, Dense, Fuse, Op, Operand, Recipe, Step};
+use crate::inventory::{AdapterInventory, BaseInventory, Inventory, Source};
+use crate::output::Contents;
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
 use crate::tensor::{Dtype, DtypeExt};
 
+mod builder;
 mod change;
-mod share;
-mod vocabulary;
+mod op;
+mod remarks;
+mod slot;
+mod token_rows;
+mod uses;
 
-pub use vocabulary::Vocabulary;
+pub use crate::inventory::Equal;
+
+use builder::{Builder, Laid};
+use slot::{Slot, Slots};
+use token_rows::TokenRows;
+use uses::{Use, uses};
 
 /// A name that no tensor of a safetensors file can have.
 const METADATA: &str = "__metadata__";
 
-/// Two tensors that must hold the same values; checked by reading them before any work starts.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Equal {
-    /// One.
-    pub left: Source,
-    /// The other.
-    pub right: Source,
-    /// Whether one is the other's transpose.
-    pub transposed: bool,
-    /// Why they must be equal.
-    pub why: String,
-}
-
-/// One output tensor on its way.
-#[derive(Debug, Clone)]
-pub struct Slot {
-    /// The tensor's name.
-    pub name: String,
-    /// The output dtype.
-    pub dtype: Dtype,
-    /// The shape that stands.
-    pub shape: Vec<u64>,
-    /// What the steps start from.
-    pub start: Source,
-    /// The adapter that replaced the start.
-    pub start_adapter: Option<u16>,
-    /// The steps so far.
-    pub steps: Vec<Step>,
-    /// The file of the base that holds it; `None` for a tensor that the base does not hold.
-    pub shard: Option<usize>,
-    /// Adapters that changed it, for the report.
-    changed_by: Vec<u16>,
-}
-
-impl Slot {
-    fn touched(&self) -> bool {
-        self.start_adapter.is_some() || !self.steps.is_empty()
-    }
-
-    /// The recipe that makes this slot.
-    pub fn recipe(&self) -> Recipe {
-        // What holds no values, such as a counter of batches, is replaced byte by byte.
-        if self.steps.is_empty() && self.dtype == self.start.dtype && (!self.touched() || !self.dtype.fusable()) {
-            return Recipe::Copy(self.start.clone());
-        }
-        Recipe::Fuse(Fuse {
-            start: self.start.clone(),
-            start_adapter: self.start_adapter,
-            steps: self.steps.clone(),
-            keep_non_finite: !self.touched(),
-        })
-    }
-}
-
 /// All output tensors, and what goes with them.
 #[derive(Debug)]
 pub struct Built {
-    /// The tensors, in the base's order; new ones at the end.
-    pub slots: Vec<Slot>,
+    /// What the output consists of.
+    pub contents: Contents,
     /// Measurements, in an order in which each needs only earlier ones.
     pub statistics: Vec<Statistic>,
     /// Equalities to check before work starts.
     pub equals: Vec<Equal>,
-    /// The new size of the vocabulary, where it changed.
-    pub vocabulary: Option<Vocabulary>,
-    /// Whether the model was untied.
-    pub untied: bool,
-    /// The adapters that have a weight other than 0, by their place in the spec. Only they bring a tokenizer.
-    pub in_force: Vec<usize>,
-    /// The main float dtype of the base.
-    pub main_dtype: Option<Dtype>,
     /// What a person reads.
     pub report: Report,
 }
 
-/// A run of the same adapter, merged into one use.
-#[derive(Debug, Clone)]
-struct Use {
-    index: usize,
-    weight: f64,
-}
-
 /// Lays the adapters onto the base.
+///
+/// # Errors
+/// What cannot be merged, with the adapter's folder before the message.
 pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Result<Built> {
     refuse_quantised(&inventory.base.config)?;
     let uses = uses(spec, inventory);
@@ -118,8 +66,7 @@ pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Re
     for (number, usage) in uses.iter().enumerate() {
         builder.apply(number as u16, usage, effort).map_err(|e| e.at(&inventory.adapters[usage.index].url))?;
     }
-    let in_force = uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect();
-    builder.finish(in_force)
+    builder.finish(uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect())
 }
 
 fn refuse_quantised(config: &serde_json::Value) -> Result<()> {
@@ -133,138 +80,29 @@ fn refuse_quantised(config: &serde_json::Value) -> Result<()> {
     }
 }
 
-/// Consecutive uses of one adapter become one use with the sum of their weights.
-fn uses(spec: &MergeSpec, inventory: &Inventory) -> Vec<Use> {
-    let identity = |i: usize| {
-        let a = &inventory.adapters[i];
-        let objects: BTreeSet<_> = a.all_tensors().map(|t| t.object).collect();
-        let place = |id: ObjectId| (&inventory.objects[id.0 as usize].url, &inventory.objects[id.0 as usize].pin);
-        objects.into_iter().map(place).collect::<Vec<_>>()
-    };
-    let mut uses: Vec<Use> = Vec::new();
-    for (index, lora) in spec.lora.iter().enumerate() {
-        match uses.last_mut() {
-            Some(last) if identity(last.index) == identity(index) => last.weight += lora.weight,
-            _ => uses.push(Use { index, weight: lora.weight }),
-        }
-    }
-    uses
-}
-
-struct Builder<'a> {
-    spec: &'a MergeSpec,
-    inventory: &'a Inventory,
-    conv1d: Conv1d,
-    /// How the adapter that is laid on has its weights stored.
-    orientation: Orientation,
-    slots: Vec<Slot>,
-    by_name: HashMap<String, usize>,
-    /// Input and output embedding of a model whose two sides are one tensor. The output side may have no slot.
-    tied: Option<(&'static str, &'static str)>,
-    /// The same names, whether tied or not.
-    sides: Option<(&'static str, &'static str)>,
-    tie: tied::Decision,
-    untied: bool,
-    statistics: Vec<Statistic>,
-    equals: Vec<Equal>,
-    token_rows: HashMap<String, BTreeMap<u64, u16>>,
-    main_dtype: Option<Dtype>,
-    report: Report,
-}
-
-/// The base's names and, in a tied model, the output embedding that has no tensor of its own.
-struct BaseNames<'a> {
-    by_name: &'a HashMap<String, usize>,
-    head: Option<&'a str>,
-}
-
-impl Names for BaseNames<'_> {
-    fn has(&self, tensor: &str) -> bool {
-        self.by_name.contains_key(tensor) || self.head == Some(tensor)
-    }
-
-    fn all(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn tied_head(&self) -> Option<&str> {
-        self.head
-    }
-}
-
 impl<'a> Builder<'a> {
     fn new(spec: &'a MergeSpec, inventory: &'a Inventory) -> Result<Self> {
         let base = &inventory.base;
         let main_dtype = main_dtype(base.shards.iter().flat_map(|s| &s.tensors));
-        let mut slots = Vec::new();
-        let mut by_name = HashMap::new();
-        for (shard, file) in base.shards.iter().enumerate() {
-            for source in &file.tensors {
-                if source.name == METADATA {
-                    return Err(Error::new(
-                        Kind::Unsupported,
-                        format!(
-                            "{} holds a tensor named {METADATA}, which a safetensors file has another use for",
-                            file.name
-                        ),
-                    )
-                    .hint("rename the tensor in the base"));
-                }
-                let dtype = spec.output_dtype(source.dtype, main_dtype);
-                if dtype != source.dtype && !source.dtype.fusable() {
-                    return Err(Error::new(
-                        Kind::Unsupported,
-                        format!(
-                            "tensor {} is {}, which cannot be converted to {}",
-                            source.name,
-                            source.dtype.name(),
-                            dtype.name()
-                        ),
-                    ));
-                }
-                by_name.insert(source.name.clone(), slots.len());
-                slots.push(Slot {
-                    name: source.name.clone(),
-                    dtype,
-                    shape: source.shape.clone(),
-                    start: source.clone(),
-                    start_adapter: None,
-                    steps: Vec::new(),
-                    shard: Some(shard),
-                    changed_by: Vec::new(),
-                });
-            }
+        let mut slots = Slots::default();
+        for parameter in scheme::parameters(&base.shards) {
+            slots.push(slot(spec, base, parameter, main_dtype)?);
         }
-        let sides = tied::sides(&base.config, |n| by_name.contains_key(n));
-        let head = sides.is_some_and(|(_, output)| by_name.contains_key(output));
-        let tie = tied::decide(base, sides, head, spec.tied)?;
+        let tie = Tie::of(base, |name| slots.has(name), spec.tied)?;
         let mut report = Report::default();
-        if !base.skipped.is_empty() {
-            let skipped = bounded::list(&base.skipped);
-            report.warn(format!("the base: entries that are no tensors were skipped: {skipped}"));
-        }
-        if !base.listed {
-            report.note("the base's store cannot list: beside the weights only files of common names travel".into());
-        }
-        if tie.untied_by_request {
+        remarks::on_base(base, &mut report);
+        if tie.untied {
             report.note("input and output embedding are two tensors, as --tied false says, and tie_word_embeddings becomes false".into());
         }
         Ok(Builder {
             spec,
             inventory,
             conv1d: Conv1d::of(&base.config),
-            orientation: Orientation::by_type(),
-            tied: if tie.tied == Some(true) { sides } else { None },
-            untied: tie.untied_by_request,
-            tie,
-            sides,
             slots,
-            by_name,
+            tie,
             statistics: Vec::new(),
             equals: Vec::new(),
-            token_rows: HashMap::new(),
+            token_rows: TokenRows::default(),
             main_dtype,
             report,
         })
@@ -272,28 +110,25 @@ impl<'a> Builder<'a> {
 
     fn apply(&mut self, number: u16, usage: &Use, effort: &mut Effort) -> Result<()> {
         let adapter = &self.inventory.adapters[usage.index];
-        let head = self.tied.map(|(_, output)| output);
-        let resolved = resolve(adapter, &BaseNames { by_name: &self.by_name, head }, effort)?;
+        let head = self.tie.shared().map(|(_, output)| output);
+        let names = Names::new(self.slots.all.iter().map(|slot| slot.name.as_str()), head);
+        let resolved = resolve(adapter, &names, effort)?;
         let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
         self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });
-        self.warn(number, adapter, &resolved);
+        remarks::on_adapter(number, adapter, &resolved, self.inventory, &mut self.report);
         if usage.weight == 0.0 {
             self.report.note(format!("adapter {} has weight 0 and changes nothing", number + 1));
             return Ok(());
         }
         self.check_weight(usage.weight, &resolved)?;
-        for (left, right, why) in &resolved.equals {
-            self.must_equal(left, right, false, why)?;
+        for equal in &resolved.equals {
+            equal.check()?;
         }
-        if resolved.edits.iter().any(|e| self.sides.is_some_and(|(i, o)| e.tensor == i || e.tensor == o)) {
-            self.look_at_the_tie()?;
-        }
-        self.orientation = self.orientation(adapter, &resolved);
-        let edits = self.share(number, resolved.edits, adapter.config.ensure_weight_tying)?;
-        for edit in edits {
-            self.edit(number, usage.weight, edit)?;
-        }
-        Ok(())
+        self.equals.extend_from_slice(&resolved.equals);
+        let orientation = self.orientation(adapter, &resolved);
+        let edits = self.share(number, resolved, adapter.config.ensure_weight_tying)?;
+        let laid = Laid { number, weight: usage.weight, orientation: &orientation };
+        edits.into_iter().try_for_each(|edit| self.edit(&laid, edit))
     }
 
     /// Types of layers decide where they are known, else shapes.
@@ -302,45 +137,42 @@ impl<'a> Builder<'a> {
             return Orientation::by_type();
         }
         let targets = resolved.edits.iter().filter_map(|edit| {
-            let (Change::Pair(pair), Some(at)) = (&edit.change, self.by_name.get(&edit.tensor)) else { return None };
-            Some((edit.module.as_str(), pair.linear()?, self.slots[*at].shape.as_slice()))
+            let (Change::Delta(delta), Some(slot)) = (&edit.change, self.slots.get(&edit.tensor)) else { return None };
+            Some((edit.module.as_str(), delta.linear()?, slot.dims.as_slice()))
         });
-        Orientation::by_shapes(targets, self.slots.iter().map(|slot| (slot.name.as_str(), slot.shape.as_slice())))
+        Orientation::by_shapes(targets, self.slots.all.iter().map(|s| (s.name.as_str(), s.dims.as_slice())))
     }
 
-    fn warn(&mut self, number: u16, adapter: &AdapterInventory, resolved: &Resolved) {
+    /// The edits that are made, once it is known what becomes of a tied model.
+    fn share(&mut self, number: u16, resolved: Resolved, ensure: bool) -> Result<Vec<Edit>> {
+        let edits = resolved.edits;
+        if let Some((_, output)) = self.tie.sides
+            && edits.iter().any(|e| self.tie.is_side(&e.tensor))
+            && let Some(note) = self.tie.settle(self.slots.has(output))?
+        {
+            self.report.note(note);
+        }
+        let Some((input, output)) = self.tie.shared() else { return Ok(edits) };
         let n = number + 1;
-        for warning in &resolved.warnings {
-            self.report.warn(format!("adapter {n}: {warning}"));
-        }
-        if !adapter.config.unknown.is_empty() {
-            self.report.warn(format!(
-                "adapter {n}: adapter_config.json has keys that are not known: {}",
-                bounded::list(&adapter.config.unknown)
-            ));
-        }
-        if !adapter.skipped.is_empty() {
-            self.report.warn(format!(
-                "adapter {n}: entries that are no tensors were skipped: {}",
-                bounded::list(&adapter.skipped)
-            ));
-        }
-        for file in &adapter.extra {
-            let (name, count) = (&file.name, file.tensors.len());
-            self.report.note(format!("adapter {n}: {name} holds {count} tensors that replace those of the base"));
-        }
-        let Some(named) = &adapter.config.base_model else { return };
-        let last = |s: &str| s.trim_end_matches('/').rsplit('/').next().unwrap_or(s).to_lowercase();
-        let earlier =
-            self.inventory.adapters.iter().position(|a| last(&a.url) == last(named) && !std::ptr::eq(a, adapter));
-        if let Some(earlier) = earlier {
-            self.report.note(format!("adapter {n} names adapter {} as its base ({named}): a chain", earlier + 1));
-        } else if last(named) != last(&self.inventory.base.url) {
-            self.report.warn(format!("adapter {n} was trained on {named}, the base is {}", self.inventory.base.url));
+        match embeddings::share((input, output), edits, ensure)? {
+            Shared::Tied { edits, equals, changes } => {
+                self.equals.extend(equals);
+                if changes {
+                    self.report
+                        .note(format!("adapter {n}: the model is tied, {input} serves as {output} too and stays tied"));
+                }
+                Ok(edits)
+            }
+            Shared::Untied(edits) => {
+                self.slots.copy(input, output)?;
+                self.tie.untie();
+                self.report.note(format!("adapter {n}: changes one side of a tied embedding: {input} and {output} are both written, and tie_word_embeddings becomes false"));
+                Ok(edits)
+            }
         }
     }
 
-    /// A weight other than 1 has a meaning for low-rank deltas only.
+    /// A weight other than 1 has a meaning for deltas only.
     fn check_weight(&self, weight: f64, resolved: &Resolved) -> Result<()> {
         if weight == 1.0 || self.spec.partial_weight {
             return Ok(());
@@ -348,85 +180,80 @@ impl<'a> Builder<'a> {
         let whole = resolved.edits.iter().find_map(|e| match &e.change {
             Change::Replace { .. } => Some((&e.tensor, "is replaced")),
             Change::Rows { .. } => Some((&e.tensor, "has rows replaced")),
-            Change::Pair(Pair { magnitude: Some(_), .. }) => Some((&e.tensor, "is rescaled by DoRA")),
-            _ => None,
+            Change::Delta(delta) if delta.magnitude.is_some() => Some((&e.tensor, "is rescaled by DoRA")),
+            Change::Multiply { .. } => Some((&e.tensor, "is multiplied")),
+            Change::Delta(_) | Change::Bias { .. } => None,
         });
         match whole {
             Some((tensor, how)) => Err(Error::new(
                 Kind::Conflict,
                 format!("the weight is {weight}, and {tensor} {how}, which takes no weight"),
             )
-            .hint("--partial-weight applies the weight to the low-rank deltas only")),
+            .hint("--partial-weight applies the weight to the deltas only")),
             None => Ok(()),
         }
     }
 
-    fn edit(&mut self, number: u16, weight: f64, edit: Edit) -> Result<()> {
-        let at = *self
-            .by_name
-            .get(&edit.tensor)
-            .ok_or_else(|| Error::new(Kind::Internal, format!("no slot for {}", edit.tensor)))?;
-        let slot = &self.slots[at];
-        let whole = matches!(&edit.change, Change::Replace { source, .. } if source.dtype == slot.dtype && !slot.dtype.floating());
-        if !whole && (!slot.start.dtype.fusable() || !slot.dtype.fusable()) {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "the adapter changes {}, whose dtype {} holds codes or is not supported, expected F32, F16 or BF16",
-                    slot.name,
-                    slot.start.dtype.name()
-                ),
-            ));
-        }
-        if slot.shape.contains(&0) {
-            return Err(Error::new(
-                Kind::EmptyTensor,
-                format!("the adapter changes {}, which is empty in the base (shape {:?})", slot.name, slot.shape),
-            ));
-        }
-        match edit.change {
-            Change::Replace { source, twin, .. } => self.replace(at, number, source, twin)?,
-            Change::Rows { rows, source } => self.set_rows(at, number, rows, source)?,
-            Change::Bias { source, scale } => {
-                if source.shape != self.slots[at].shape {
-                    return Err(change::mismatch(&source, &self.slots[at]));
-                }
-                let scale = change::scale_of(&edit.module, scale, weight)?;
-                let op = Op::Add(Add(Delta::Dense(Dense { tensor: Operand::matrix(source), scale })));
-                self.slots[at].steps.push(Step { adapter: number, op });
-            }
-            Change::Pair(pair) => self.pair(at, number, weight, &edit.module, pair)?,
-        }
-        self.slots[at].changed_by.push(number);
-        Ok(())
-    }
-
     fn finish(mut self, in_force: Vec<usize>) -> Result<Built> {
         // A tied model whose file holds both sides: the output side follows the input side.
-        if let Some((input, output)) = self.tied
-            && let Some(&at) = self.by_name.get(output)
+        if let Some((input, output)) = self.tie.shared()
+            && self.slots.has(output)
+            && self.slots.get(input).is_some_and(Slot::touched)
         {
-            let from = self.slots[self.by_name[input]].clone();
-            if from.touched() {
-                let shard = self.slots[at].shard;
-                self.slots[at] = Slot { name: output.to_owned(), shard, ..from };
-            }
+            self.slots.copy(input, output)?;
         }
         let vocabulary = self.vocabulary()?;
-        let changed = self.slots.iter().filter(|s| s.touched()).count();
+        let changed = self.slots.all.iter().filter(|s| s.touched()).count();
         self.report.tensors_changed = changed as u64;
-        self.report.tensors_copied = (self.slots.len() - changed) as u64;
-        Ok(Built {
-            slots: self.slots,
-            statistics: self.statistics,
-            equals: self.equals,
+        self.report.tensors_copied = (self.slots.all.len() - changed) as u64;
+        let contents = Contents {
+            tensors: self.slots.all.iter().map(Slot::tensor).collect(),
             vocabulary,
-            untied: self.untied,
+            untied: self.tie.untied,
             in_force,
             main_dtype: self.main_dtype,
-            report: self.report,
-        })
+        };
+        Ok(Built { contents, statistics: self.statistics, equals: self.equals, report: self.report })
     }
+
+    /// The size of the vocabulary, if it changes.
+    fn vocabulary(&mut self) -> Result<Option<Vocabulary>> {
+        let parameters = Parameters::new(self.slots.all.iter().map(Slot::changed).collect());
+        let replaced = self.report.replaced.iter().map(|(name, _, before, _)| (name.as_str(), before.as_slice()));
+        let grown = match self.tie.sides {
+            Some(sides) => parameters.grown(sides)?,
+            None => parameters.grown_by_size(&self.inventory.base.config, replaced)?,
+        };
+        self.report.vocabulary = grown.map(|Grown { before, vocabulary }| (before, vocabulary.rows));
+        Ok(grown.map(|grown| grown.vocabulary))
+    }
+}
+
+/// The output tensor of a parameter that nothing changes.
+fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Option<Dtype>) -> Result<Slot> {
+    let name = &parameter.name;
+    if name == METADATA {
+        let file = &base.shards[parameter.shard].name;
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{file} holds a tensor named {METADATA}, which a safetensors file has another use for"),
+        )
+        .hint("rename the tensor in the base"));
+    }
+    let [stored] = parameter.stored.tensors.as_slice() else {
+        let scheme = parameter.stored.scheme.name();
+        return Err(Error::new(Kind::Unsupported, format!("{name} is stored as {scheme}, which is not merged yet")));
+    };
+    let dtype = spec.output_dtype(stored.dtype, main);
+    if dtype != stored.dtype && !parameter.stored.scheme.has_values() {
+        let (from, to) = (stored.dtype.name(), dtype.name());
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("tensor {name} is {from}, which cannot be converted to {to}"),
+        ));
+    }
+    let stored = stored.clone();
+    Ok(Slot::of(parameter, stored, dtype))
 }
 
 /// The float dtype that most of the base's bytes have.

@@ -86,7 +86,7 @@ fn an_unknown_class_is_untied_by_values_that_differ() {
 
 #[test]
 fn only_a_base_that_may_be_tied_and_whose_embeddings_change_is_compared() {
-    use crate::base::tied::to_compare;
+    use crate::adapter::embeddings::to_compare;
     let compared = |case: &Case, asked: Option<bool>| {
         let (_, inventory) = case.inputs().unwrap();
         to_compare(&inventory.base, &inventory.adapters, asked).map(|(a, b)| (a.name.clone(), b.name.clone()))

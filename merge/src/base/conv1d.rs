@@ -1,12 +1,12 @@
 //! Which modules are `Conv1D`, transformers' linear layer with the transposed weight [in, out].
 //!
 //! The layer's type decides the transposition, never `fan_in_fan_out` and never the shape. Conv1D exists in a few model
-//! types only [transformers 5.23, `pytorch_utils.Conv1D`]. For types that are not known see [`super::orientation`].
+//! types only [transformers 5.23, `pytorch_utils.Conv1D`]. For types that are not known see [`crate::adapter::orientation`].
 
 use fancy_regex::Regex;
 use serde_json::Value;
 
-use crate::base::tied;
+use super::classes;
 
 /// Decides for the modules of one model.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Conv1d {
         collect(config, "", &mut rules);
         let composite = ["encoder-decoder", "vision-encoder-decoder", "speech-encoder-decoder"];
         let class = config.get("model_type").and_then(Value::as_str);
-        let known = class.is_some_and(|c| composite.contains(&c) || tied::knows(c)) || !rules.is_empty();
+        let known = class.is_some_and(|c| composite.contains(&c) || classes::ties(c).is_some()) || !rules.is_empty();
         Conv1d { known, rules }
     }
 

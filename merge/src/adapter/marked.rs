@@ -3,21 +3,19 @@
 //! A state dict that was saved without PEFT's `save_pretrained` keeps it: `q_proj.lora_A.default.weight`. One that holds
 //! two names holds two adapters, which act on other modules or on the same ones; merging both as one would be wrong.
 
+use super::key::TOKEN_ROWS;
+use super::kind::Row;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-
-/// Parts of a key behind which the name stands.
-const MARKERS: [&str; 6] =
-    ["lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector", "trainable_tokens_delta"];
 
 /// Refuses keys of more than one adapter.
 ///
 /// # Errors
 /// `conflict`, naming both and a key of each.
-pub fn refuse_several(tensors: &[Source]) -> Result<()> {
+pub fn refuse_several(tensors: &[Source], kind: &Row) -> Result<()> {
     let mut first: Option<(&str, &str)> = None;
     for tensor in tensors {
-        let Some(name) = name_in(&tensor.name) else { continue };
+        let Some(name) = name_in(&tensor.name, kind) else { continue };
         match first {
             Some((one, key)) if one != name => {
                 return Err(Error::new(
@@ -33,15 +31,17 @@ pub fn refuse_several(tensors: &[Source]) -> Result<()> {
     Ok(())
 }
 
-/// The adapter's name in a key.
-fn name_in(key: &str) -> Option<&str> {
-    let mut parts = key.split('.').skip_while(|part| !MARKERS.contains(part)).skip(1);
+/// The adapter's name in a key: it follows the component that tells what the tensor is.
+fn name_in<'a>(key: &'a str, kind: &Row) -> Option<&'a str> {
+    let marker = |part: &str| part == TOKEN_ROWS || kind.parts.iter().any(|own| own.marker == part);
+    let mut parts = key.split('.').skip_while(|part| !marker(part)).skip(1);
     parts.next().filter(|part| !matches!(*part, "weight" | "bias"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapter::kind::KINDS;
     use crate::inventory::ObjectId;
     use crate::tensor::Dtype;
 
@@ -53,7 +53,7 @@ mod tests {
             dtype: Dtype::F32,
             shape: vec![1],
         };
-        refuse_several(&keys.iter().map(source).collect::<Vec<_>>())
+        refuse_several(&keys.iter().map(source).collect::<Vec<_>>(), KINDS[0])
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! A delta as an adapter describes it, before it is laid onto a weight.
+
+use crate::error::{Error, Kind, Result};
+use crate::inventory::Source;
+use crate::tensor::matrix;
+
+/// The factors of a delta, and how they make it. The delta has the outputs of its layer as rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Factors {
+    /// `b @ a`, or `b @ diag(inner) @ a`.
+    LowRank {
+        /// [rank, in, *kernel].
+        a: Source,
+        /// [out, rank, 1...].
+        b: Source,
+        /// One value for each rank.
+        inner: Option<Source>,
+    },
+    /// Two products, multiplied element by element. Each is [out, rank] @ [rank, in * kernel].
+    Hadamard {
+        /// The factors of the first product.
+        first: (Source, Source),
+        /// The factors of the second.
+        second: (Source, Source),
+    },
+}
+
+impl Factors {
+    /// The tensors.
+    pub fn sources(&self) -> Vec<&Source> {
+        match self {
+            Factors::LowRank { a, b, inner } => [a, b].into_iter().chain(inner).collect(),
+            Factors::Hadamard { first, second } => vec![&first.0, &first.1, &second.0, &second.1],
+        }
+    }
+
+    /// Whether the inputs and the kernel of a convolution are one dimension.
+    fn is_flat(&self) -> bool {
+        matches!(self, Factors::Hadamard { .. })
+    }
+}
+
+/// A delta of one weight.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    /// How it is made.
+    pub factors: Factors,
+    /// The shape of the weight, outputs first: [out, in, *kernel].
+    pub dims: Vec<u64>,
+    /// Whether the weight is an embedding's, which is stored as [in, out].
+    pub embedding: bool,
+    /// The rank.
+    pub rank: u64,
+    /// What multiplies it, without the adapter's weight.
+    pub scale: f64,
+    /// DoRA's magnitude.
+    pub magnitude: Option<Source>,
+}
+
+impl Delta {
+    /// The shape `[out, in]`, if it is one of a linear layer.
+    pub fn linear(&self) -> Option<[u64; 2]> {
+        match *self.dims {
+            [out, inn] if !self.embedding => Some([out, inn]),
+            _ => None,
+        }
+    }
+
+    /// The pairs of tensors that must be equal for two deltas to be the same, and whether one is the other's transpose.
+    pub fn same_as<'a>(&'a self, other: &'a Delta) -> Vec<(&'a Source, &'a Source, bool)> {
+        match (&self.factors, &other.factors) {
+            (Factors::LowRank { a, b, inner: None }, Factors::LowRank { a: x, b: y, inner: None })
+                if self.embedding && !other.embedding =>
+            {
+                vec![(a, y, true), (b, x, true)]
+            }
+            (one, other) => {
+                one.sources().into_iter().zip(other.sources()).map(|(one, other)| (one, other, false)).collect()
+            }
+        }
+    }
+
+    /// Holds its shape against the weight's. `by_columns` tells that the weight is stored as [in, out].
+    ///
+    /// # Errors
+    /// `shape_mismatch`, naming the factors and the weight; `unsupported` for a layout that is not merged yet.
+    pub fn fits(&self, weight: &str, dims: &[u64], by_columns: bool) -> Result<()> {
+        let unsupported = |what: &str| {
+            let first = self.factors.sources()[0];
+            let (name, shape) = (&first.name, &first.shape);
+            let text = format!("{name} of shape {shape:?} targets {weight} of shape {dims:?}: {what}");
+            Err(Error::new(Kind::Unsupported, text))
+        };
+        let fits = match (by_columns, dims, self.dims.as_slice()) {
+            (true, [w, h], [out, inn]) => (w, h) == (inn, out),
+            (true, ..) => false,
+            (false, dims, [out, inn]) if self.factors.is_flat() => matrix(dims) == (*out, *inn),
+            (false, [_, _, _, ..], [_, _]) => return unsupported("LoRA on stacked experts is not supported yet"),
+            (false, [_, w, _, ..], [_, inn, ..])
+                if dims.len() == self.dims.len() && inn != w && inn.is_multiple_of(*w) =>
+            {
+                return unsupported("a convolution with groups is not supported");
+            }
+            (false, [_, _, ..], own) => dims == own,
+            (false, ..) => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        let factors: Vec<String> =
+            self.factors.sources().iter().map(|s| format!("{} of shape {:?}", s.name, s.shape)).collect();
+        let how = if by_columns { " (stored as [in, out])" } else { "" };
+        let text = format!("{} do not fit {weight} of shape {dims:?}{how}", factors.join(" and "));
+        Err(Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size"))
+    }
+}

@@ -1,0 +1,83 @@
+//! Edits: what an adapter does to single tensors of a base.
+
+use super::delta::Delta;
+use crate::inventory::{Equal, Source};
+
+/// Why a tensor is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The module was trained whole (`modules_to_save`), or its bias was.
+    Trained,
+    /// The base as the adapter saw it: a resized embedding saved beside a delta.
+    Resized,
+}
+
+/// A dimension of a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dimension {
+    /// Its outputs: the rows of a weight [out, in].
+    Outputs,
+    /// Its inputs.
+    Inputs,
+}
+
+/// What is done to one base tensor.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The whole tensor is replaced; `twin` is a second copy that must be equal.
+    Replace {
+        /// The new tensor.
+        source: Source,
+        /// Why.
+        origin: Origin,
+        /// A second copy that the adapter holds.
+        twin: Option<Source>,
+    },
+    /// Rows are replaced.
+    Rows {
+        /// Row numbers, in the order of the source.
+        rows: Vec<u64>,
+        /// [n, dim].
+        source: Source,
+    },
+    /// A delta made of factors.
+    Delta(Delta),
+    /// Outputs or inputs are multiplied.
+    Multiply {
+        /// One gain for each output, or each input.
+        gains: Source,
+        /// What a gain multiplies.
+        of: Dimension,
+    },
+    /// A delta of a bias: a tensor of its shape, times the scale.
+    Bias {
+        /// `[out]`.
+        source: Source,
+        /// The scale, without the adapter's weight.
+        scale: f64,
+    },
+}
+
+/// An edit of one base tensor.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The tensor's name in the base.
+    pub tensor: String,
+    /// The module's path in the base.
+    pub module: String,
+    /// The change.
+    pub change: Change,
+}
+
+/// An adapter, resolved against a base.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// The edits, replacements first, then rows, then deltas; by tensor name within each.
+    pub edits: Vec<Edit>,
+    /// Keys that are left out on purpose, with the reason.
+    pub ignored: Vec<(String, String)>,
+    /// What deserves a look.
+    pub warnings: Vec<String>,
+    /// Tensors that must be equal.
+    pub equals: Vec<Equal>,
+}

@@ -1,0 +1,104 @@
+//! A module that an adapter changes: its tensors, and where it is in the base.
+
+use std::collections::BTreeMap;
+
+use super::rename::candidates;
+use crate::base::names::Names;
+use crate::base::scheme;
+use crate::error::{Error, Kind, Result};
+use crate::inventory::Source;
+use crate::tensor::DtypeExt;
+
+/// The tensors of one module by their parts, whose names the kind gives.
+#[derive(Debug, Default)]
+pub struct Parts<'a>(BTreeMap<&'static str, &'a Source>);
+
+impl<'a> Parts<'a> {
+    /// Adds a tensor; the one that had its part before, if there was one.
+    pub fn insert(&mut self, part: &'static str, tensor: &'a Source) -> Option<&'a Source> {
+        self.0.insert(part, tensor)
+    }
+
+    /// The tensor of a part.
+    pub fn get(&self, part: &str) -> Option<&'a Source> {
+        self.0.get(part).copied()
+    }
+
+    /// All tensors, by the names of their parts.
+    pub fn all(&self) -> impl Iterator<Item = &'a Source> {
+        self.0.values().copied()
+    }
+}
+
+/// A module of an adapter, found in the base.
+#[derive(Debug)]
+pub struct Module<'a> {
+    /// The path in the adapter.
+    pub name: &'a str,
+    /// The base's tensor.
+    pub tensor: String,
+    /// The path in the base.
+    pub base: String,
+    /// The adapter's tensors.
+    pub parts: &'a Parts<'a>,
+}
+
+impl<'a> Module<'a> {
+    /// Looks a module up in the base.
+    pub fn find(name: &'a str, parts: &'a Parts<'a>, base: &Names<'_>) -> Option<Module<'a>> {
+        let (tensor, base) = ["weight", "in_proj_weight"].into_iter().find_map(|p| locate(name, p, false, base))?;
+        Some(Module { name, tensor, base, parts })
+    }
+
+    /// The tensors of the parts named, all of which a module must have.
+    ///
+    /// # Errors
+    /// `incomplete_pair`, naming what is there and what is missing.
+    pub fn all_of<const N: usize>(&self, parts: [&'static str; N]) -> Result<[&'a Source; N]> {
+        let found = parts.map(|part| self.parts.get(part));
+        let missing: Vec<&str> =
+            parts.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(part, _)| *part).collect();
+        let all: Vec<&'a Source> = found.into_iter().flatten().collect();
+        all.try_into().map_err(|have: Vec<&Source>| {
+            let have: Vec<&str> = have.iter().map(|t| t.name.as_str()).collect();
+            let text = format!("{} has {} and no {}", self.name, have.join(", "), missing.join(", "));
+            Error::new(Kind::IncompletePair, text)
+        })
+    }
+
+    /// Refuses tensors that hold no values to compute with.
+    ///
+    /// # Errors
+    /// `unsupported`, naming the first one and its type.
+    pub fn expect_values(&self) -> Result<()> {
+        self.parts.all().try_for_each(expect_values)
+    }
+}
+
+/// Refuses a tensor of an adapter that holds no values to compute with.
+///
+/// # Errors
+/// `unsupported`, naming tensor and type.
+pub fn expect_values(tensor: &Source) -> Result<()> {
+    if scheme::has_values(tensor) {
+        return Ok(());
+    }
+    let (name, dtype) = (&tensor.name, tensor.dtype.name());
+    Err(Error::new(Kind::Unsupported, format!("adapter tensor {name} is {dtype}, expected F32, F16 or BF16")))
+}
+
+/// The base tensor `module.parameter`, under whatever name the base knows the module by; with its module path.
+pub fn locate(module: &str, parameter: &str, saved: bool, base: &Names<'_>) -> Option<(String, String)> {
+    let forms: Vec<&str> = match parameter.split_once('.') {
+        // `modules_to_save.<adapter>.weight` or `modules_to_save.<child>.weight`: only the base's names can tell.
+        Some((_, rest)) if saved => vec![parameter, rest],
+        _ => vec![parameter],
+    };
+    candidates(module).into_iter().find_map(|module| {
+        forms
+            .iter()
+            .map(|p| if module.is_empty() { (*p).to_owned() } else { format!("{module}.{p}") })
+            .find(|name| base.has(name))
+            .map(|name| (name, module))
+    })
+}

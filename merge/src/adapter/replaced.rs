@@ -1,0 +1,57 @@
+//! What replaces one tensor of the base.
+
+use std::collections::HashSet;
+
+use super::edit::{Change, Edit, Origin};
+use super::suffix::suffixes;
+use crate::error::{Error, Kind, Result};
+use crate::inventory::Source;
+
+/// The tensors of an adapter that replace one tensor of the base.
+#[derive(Default)]
+pub(super) struct Replaced<'a> {
+    module: String,
+    /// A parameter under its own name.
+    pub(super) plain: Option<&'a Source>,
+    /// One of `modules_to_save`.
+    pub(super) saved: Option<&'a Source>,
+    /// One of a `base_layer`.
+    pub(super) base_layer: Option<&'a Source>,
+    /// A tensor of a file beside the adapter's own, where that one has none.
+    pub(super) extra: Option<&'a Source>,
+}
+
+impl<'a> Replaced<'a> {
+    /// Nothing yet replaces a tensor of this module of the base.
+    pub(super) fn of(module: String) -> Self {
+        Replaced { module, ..Replaced::default() }
+    }
+
+    /// The tensor that replaces it so far.
+    pub(super) fn standing(&self) -> Option<&'a Source> {
+        self.saved.or(self.plain).or(self.base_layer).or(self.extra)
+    }
+
+    pub(super) fn edit(self, tensor: String, modules_to_save: &HashSet<&str>) -> Result<Edit> {
+        // PEFT saves a module of modules_to_save under its own name, as it does an embedding that was only resized.
+        let trained = suffixes(&self.module).any(|name| modules_to_save.contains(name)) || !tensor.ends_with("weight");
+        let origin = if trained { Origin::Trained } else { Origin::Resized };
+        let (source, origin, twin) = match (self.saved, self.plain, self.base_layer) {
+            (Some(saved), twin, None) => (saved, Origin::Trained, twin),
+            (None, Some(one), None) | (None, None, Some(one)) => (one, origin, None),
+            (Some(one), _, Some(other)) | (None, Some(one), Some(other)) => {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("tensors {} and {} both replace {tensor}", one.name, other.name),
+                ));
+            }
+            // Trained in place: where two sides of the model are one tensor, they stay one.
+            (None, None, None) => match self.extra {
+                Some(extra) => (extra, Origin::Resized, None),
+                None => return Err(Error::new(Kind::Internal, format!("nothing replaces {tensor}"))),
+            },
+        };
+        let change = Change::Replace { source: source.clone(), origin, twin: twin.cloned() };
+        Ok(Edit { tensor, module: self.module, change })
+    }
+}

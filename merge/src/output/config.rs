@@ -1,0 +1,40 @@
+//! `config.json` of the output.
+
+use serde_json::Value;
+
+use super::{Contents, SmallFile};
+use crate::base::levels;
+use crate::base::vocabulary::Vocabulary;
+use crate::inventory::BaseInventory;
+use crate::json;
+use crate::spec::MergeSpec;
+use crate::tensor::DtypeExt;
+
+/// The base's config.json, with `vocab_size`, dtype and tying as the tensors have them; untouched if nothing changed.
+pub(super) fn config(spec: &MergeSpec, base: &BaseInventory, contents: &Contents) -> SmallFile {
+    let mut value = base.config.clone();
+    if let Some(Vocabulary { rows, only }) = contents.vocabulary {
+        levels::set(&mut value, "vocab_size", &rows.into(), only.map(Value::from).as_ref());
+    }
+    if contents.untied {
+        let key = "tie_word_embeddings";
+        if !levels::set_held(&mut value, key, &false.into(), None) {
+            value[key] = false.into();
+        }
+    }
+    let main = contents.main_dtype.map(|d| spec.output_dtype(d, contents.main_dtype));
+    if let Some(name) = main.and_then(DtypeExt::config_name) {
+        let key = ["dtype", "torch_dtype"].into_iter().find(|k| value.get(k).is_some_and(Value::is_string));
+        match key {
+            Some(key) => value[key] = name.into(),
+            None if spec.dtype.dtype().is_some() => value["torch_dtype"] = name.into(),
+            None => {}
+        }
+    }
+    if value == base.config {
+        return SmallFile::Text(String::from_utf8_lossy(json::without_mark(&base.config_bytes)).into_owned());
+    }
+    let mut text = json::render(&value);
+    text.push('\n');
+    SmallFile::Text(text)
+}

@@ -1,0 +1,48 @@
+//! safetensors: a header of JSON, then the tensors without gaps.
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::header;
+use crate::error::Result;
+use crate::output::encode;
+use crate::output::segment::{Places, Span};
+use crate::recipe::Placed;
+
+/// The name of the index.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// The metadata of a header: transformers loads a file only if it says that its tensors are PyTorch's.
+pub(super) fn metadata(base: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut metadata = base.clone();
+    metadata.insert("format".into(), "pt".into());
+    metadata
+}
+
+/// A file's name: the base's, if it is one of this format.
+pub(super) fn file_name(own: Option<&str>, number: usize, total: usize, single: bool) -> String {
+    match own {
+        _ if single => "model.safetensors".to_owned(),
+        Some(name) if name.ends_with(".safetensors") => name.to_owned(),
+        _ => format!("model-{:05}-of-{total:05}.safetensors", number + 1),
+    }
+}
+
+/// The header.
+pub(super) fn header(tensors: &[Placed], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let described = tensors.iter().map(|t| (t.name.as_str(), t.dtype, t.shape.as_slice(), t.length));
+    header::render(described, metadata)
+}
+
+/// Lays the tensors out behind the header.
+pub(super) fn place(tensors: &mut [Placed], metadata: &BTreeMap<String, String>) -> Result<Places> {
+    for tensor in &mut *tensors {
+        tensor.length = encode::length(&tensor.name, tensor.dtype, &tensor.shape)?;
+    }
+    let length = header(tensors, metadata).len() as u64;
+    let mut at = length;
+    for tensor in tensors {
+        tensor.offset = at;
+        at += tensor.length;
+    }
+    Ok(Places { literals: vec![Span { offset: 0, length }], trailer: 0, size: at })
+}

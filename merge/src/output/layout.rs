@@ -1,0 +1,45 @@
+//! Which tensor goes to which file.
+
+use super::{Tensor, encode};
+use crate::error::Result;
+use crate::inventory::BaseInventory;
+
+/// The tensors of one file.
+pub(super) struct Group<'a> {
+    /// The name of the base's file that it follows.
+    pub(super) own: Option<&'a str>,
+    /// Its tensors.
+    pub(super) tensors: Vec<&'a Tensor>,
+}
+
+/// The files of the base. Tensors that the base does not hold go to the last one.
+pub(super) fn own<'a>(base: &'a BaseInventory, tensors: &'a [Tensor]) -> Vec<Group<'a>> {
+    let group = |name| Group { own: Some(name), tensors: Vec::new() };
+    let mut groups: Vec<Group<'a>> = base.shards.iter().map(|s| group(s.name.as_str())).collect();
+    let last = groups.len() - 1;
+    for tensor in tensors {
+        groups[tensor.shard.unwrap_or(last)].tensors.push(tensor);
+    }
+    groups
+}
+
+/// Cuts as transformers does: in order, a new file where the next tensor would exceed the limit.
+///
+/// # Errors
+/// `unsupported` for a tensor that does not fill whole bytes.
+pub(super) fn recut(tensors: &[Tensor], limit: u64) -> Result<Vec<Group<'_>>> {
+    let mut groups = Vec::new();
+    let mut group = Group { own: None, tensors: Vec::new() };
+    let mut size = 0u64;
+    for tensor in tensors {
+        let bytes = encode::length(&tensor.name, tensor.dtype, &tensor.dims)?;
+        if size > 0 && size + bytes > limit {
+            groups.push(std::mem::replace(&mut group, Group { own: None, tensors: Vec::new() }));
+            size = 0;
+        }
+        size += bytes;
+        group.tensors.push(tensor);
+    }
+    groups.push(group);
+    Ok(groups)
+}

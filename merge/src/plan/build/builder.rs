@@ -1,0 +1,34 @@
+//! What is known while adapters are laid onto the base.
+
+use super::slot::Slots;
+use super::token_rows::TokenRows;
+use crate::adapter::orientation::Orientation;
+use crate::base::conv1d::Conv1d;
+use crate::base::tied::Tie;
+use crate::inventory::{Equal, Inventory};
+use crate::plan::report::Report;
+use crate::spec::MergeSpec;
+use crate::statistic::Statistic;
+use crate::tensor::Dtype;
+
+/// The merge as far as it is laid out.
+pub(super) struct Builder<'a> {
+    pub(super) spec: &'a MergeSpec,
+    pub(super) inventory: &'a Inventory,
+    pub(super) conv1d: Conv1d,
+    pub(super) slots: Slots,
+    pub(super) tie: Tie,
+    pub(super) statistics: Vec<Statistic>,
+    pub(super) equals: Vec<Equal>,
+    pub(super) token_rows: TokenRows,
+    pub(super) main_dtype: Option<Dtype>,
+    pub(super) report: Report,
+}
+
+/// The adapter that is laid on.
+pub(super) struct Laid<'a> {
+    pub(super) number: u16,
+    pub(super) weight: f64,
+    /// How its weights are stored in the base.
+    pub(super) orientation: &'a Orientation,
+}

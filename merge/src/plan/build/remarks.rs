@@ -1,0 +1,55 @@
+//! What a person should know about an adapter and the base before they are merged.
+
+use crate::adapter::edit::Resolved;
+use crate::bounded;
+use crate::inventory::{AdapterInventory, BaseInventory, Inventory};
+use crate::plan::report::Report;
+
+/// Adds what is to say about the base.
+pub(super) fn on_base(base: &BaseInventory, report: &mut Report) {
+    if !base.skipped.is_empty() {
+        let skipped = bounded::list(&base.skipped);
+        report.warn(format!("the base: entries that are no tensors were skipped: {skipped}"));
+    }
+    if !base.listed {
+        report.note("the base's store cannot list: beside the weights only files of common names travel".into());
+    }
+}
+
+/// Adds what is to say about the adapter of this number.
+pub(super) fn on_adapter(
+    number: u16,
+    adapter: &AdapterInventory,
+    resolved: &Resolved,
+    inventory: &Inventory,
+    report: &mut Report,
+) {
+    let n = number + 1;
+    for warning in &resolved.warnings {
+        report.warn(format!("adapter {n}: {warning}"));
+    }
+    if !adapter.config.unknown.is_empty() {
+        report.warn(format!(
+            "adapter {n}: adapter_config.json has keys that are not known: {}",
+            bounded::list(&adapter.config.unknown)
+        ));
+    }
+    if !adapter.skipped.is_empty() {
+        report.warn(format!(
+            "adapter {n}: entries that are no tensors were skipped: {}",
+            bounded::list(&adapter.skipped)
+        ));
+    }
+    for file in &adapter.extra {
+        let (name, count) = (&file.name, file.tensors.len());
+        report.note(format!("adapter {n}: {name} holds {count} tensors that replace those of the base"));
+    }
+    let Some(named) = &adapter.config.base_model else { return };
+    let last = |s: &str| s.trim_end_matches('/').rsplit('/').next().unwrap_or(s).to_lowercase();
+    let earlier = inventory.adapters.iter().position(|a| last(&a.url) == last(named) && !std::ptr::eq(a, adapter));
+    if let Some(earlier) = earlier {
+        report.note(format!("adapter {n} names adapter {} as its base ({named}): a chain", earlier + 1));
+    } else if last(named) != last(&inventory.base.url) {
+        report.warn(format!("adapter {n} was trained on {named}, the base is {}", inventory.base.url));
+    }
+}
