@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use shardfuse_coordinator::admit::Ready;
+use shardfuse_coordinator::opened::Ready;
 use shardfuse_coordinator::hub::{self, Adoption, Farewell};
 use shardfuse_coordinator::registry::MergeId;
 use shardfuse_coordinator::service::{Role, WorkService};
@@ -36,7 +36,7 @@ pub async fn run(
     devices: Vec<Device>,
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
-    let part_size = ready.plan.spec.part_size;
+    let part_size = ready.opened.plan.spec.part_size;
     let options = hub::Options { alone: true, single_coordinator: true, ..hub::Options::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
     let adoption =

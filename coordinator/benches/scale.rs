@@ -16,6 +16,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::json;
 use shardfuse_coordinator::hub::{self, Adoption, Handle, Options};
+use shardfuse_coordinator::outbound::ToWorker;
 use shardfuse_coordinator::{Admitted, Progress, admit, admit::Options as Admission};
 use shardfuse_merge::Dtype;
 use shardfuse_merge::adapter::config::AdapterConfig;
@@ -55,7 +56,7 @@ async fn run() -> bool {
     let Admitted::Ready(ready) = admit(stores.clone(), plan(), "cpu", options).await.unwrap() else {
         panic!("nothing is there yet");
     };
-    let tasks = ready.tasks.len();
+    let tasks = ready.opened.tasks.len();
     let before = (peak_memory(), cpu());
     let hub = hub::start(stores, None, Options::default()).await.unwrap();
     for id in 1..=WORKERS {
@@ -116,8 +117,8 @@ async fn worker(hub: Handle, id: u64) {
                 continue;
             }
         };
-        let Some(Ok(message)) = message else { return };
-        let wire = message.encode_to_vec();
+        let Some(ToWorker::Message(message)) = message else { return };
+        let wire = v1::ToWorker { message: Some(message) }.encode_to_vec();
         match v1::ToWorker::decode(wire.as_slice()).unwrap().message {
             Some(to_worker::Message::Assign(assign)) => {
                 ASSIGNED.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use shardfuse_merge::plan::task::{Task, Work};
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::task::{Task, Work, tasks};
 use shardfuse_merge::{Error, Kind, Result};
 use tracing::warn;
 
@@ -229,6 +230,13 @@ impl History {
             None => false,
         });
     }
+}
+
+/// The plan of a state and everything that was journaled there.
+pub(crate) async fn read(state: &State) -> Result<Option<(Plan, History)>> {
+    let Some(plan) = state.plan().await? else { return Ok(None) };
+    let history = History::read(state, &plan.digest(), &tasks(&plan), u64::MAX).await?;
+    Ok(Some((plan, history)))
 }
 
 /// Writes one coordinator's journal.

@@ -3,12 +3,14 @@
 use shardfuse_merge::Result;
 use tokio::sync::oneshot;
 
-use super::actor::{Hub, clock};
-use super::lifecycle::Halt;
+use super::actor::Hub;
+use super::clock::clock;
+use super::command::Submission;
 use super::merges::{Merge, Phase};
+use super::report::Halt;
 use super::saving::Waiter;
 use super::view::{Cursor, Page, View};
-use super::{Device, Submission};
+use crate::device::Device;
 use crate::registry::{Ended, MergeId, Outcome};
 
 /// The largest page of a list, in bytes, but for its last merge: many clients take messages of 4 MiB at the most.

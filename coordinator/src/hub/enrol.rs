@@ -24,7 +24,7 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1;
 use shardfuse_store::{ErrorKind, Location, Stores};
 
-use super::actor::clock;
+use super::clock::clock;
 use crate::failure::{io, join};
 
 /// The object below `--state` that holds the key.

@@ -7,19 +7,23 @@ use shardfuse_merge::plan::Plan;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result, bounded};
 use shardfuse_store::{Location, Stores};
-use tokio::sync::{mpsc, oneshot, watch};
-
-use super::device::{self, Device};
-use super::{Adoption, Options};
+use tokio::sync::{oneshot, watch};
 use tracing::{Instrument as _, info_span, warn};
 
-use crate::admit::{self, Admitted, Ready};
-use crate::clean::{self, discard};
-use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
+use super::command::Adoption;
+use super::options::Options;
+use super::report::{End, Halt, Report, Tell, What};
+
+use crate::admit::{self, Admitted};
+use crate::clean::discard;
+use crate::device::{self, Device};
+use crate::driver::{self, Input, Progress, Setup};
 use crate::failure::{io, location};
+use crate::journal;
+use crate::opened::Ready;
 use crate::places;
 use crate::planning::plan;
-use crate::registry::{MergeId, Record};
+use crate::registry::MergeId;
 use crate::state::State;
 
 /// How often a merge runs if the store loses parts that it had taken.
@@ -27,72 +31,6 @@ const ROUNDS: u32 = 3;
 /// Remarks of a plan that are shown, and the longest of them in bytes: they go to everybody who watches the merge.
 const REMARKS: usize = 100;
 const REMARK: usize = 1 << 10;
-
-/// Why an active merge is to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Halt {
-    /// Somebody wants it to stop.
-    Cancel { discard: bool },
-    /// The coordinator stops; its successor goes on.
-    Pause,
-}
-
-/// What is told to the hub.
-pub(super) struct Report {
-    pub(super) merge: MergeId,
-    pub(super) run: u64,
-    pub(super) what: What,
-}
-
-pub(super) enum What {
-    /// There is a plan.
-    Planned { plan: String, remarks: Vec<String> },
-    /// The output is opened: what the submitter allowed is done, and must not be done again. Nothing is planned any more.
-    Admitted { noted: oneshot::Sender<()> },
-    /// Tasks can be given out.
-    Running { label: String, class: String, inbox: mpsc::Sender<Input>, progress: watch::Receiver<Progress> },
-    /// The driver says something.
-    Notice(Notice),
-    /// It is over.
-    Ended(End),
-    /// Its record was written, or not.
-    Saved { version: u64, result: Result<()> },
-    /// Its record was read late.
-    Found(Box<Record>),
-}
-
-/// How it went.
-pub(super) enum End {
-    /// The output is published; without a summary it was so before.
-    Done(Option<Box<Summary>>),
-    Failed(Error),
-    Cancelled(Error),
-    Paused(Error),
-}
-
-/// Tells the hub. Says that the merge failed if it goes away without having said how it ended.
-pub(super) struct Tell {
-    pub(super) merge: MergeId,
-    pub(super) run: u64,
-    pub(super) to: mpsc::UnboundedSender<Report>,
-    pub(super) ended: bool,
-}
-
-impl Tell {
-    fn say(&self, what: What) {
-        // A hub that is gone listens to nobody.
-        let _ = self.to.send(Report { merge: self.merge.clone(), run: self.run, what });
-    }
-}
-
-impl Drop for Tell {
-    fn drop(&mut self) {
-        if !self.ended {
-            let error = Error::new(Kind::Internal, "the merge's task broke off; the log says where");
-            self.say(What::Ended(End::Failed(error)));
-        }
-    }
-}
 
 /// A merge to run.
 pub(super) struct Job {
@@ -165,7 +103,7 @@ impl Job {
     async fn drive_all(&mut self, mut opened: Opened) -> End {
         for _ in 1..ROUNDS {
             let (plan, class, progress) =
-                (Arc::clone(&opened.ready.plan), opened.class.clone(), opened.progress.clone());
+                (Arc::clone(&opened.ready.opened.plan), opened.class.clone(), opened.progress.clone());
             match self.drive(opened).await {
                 End::Failed(e) if e.kind() == Kind::PartsLost && self.halt.borrow().is_none() => {
                     warn!(merge = %self.tell.merge, error = %e, "parts are lost; the merge goes on with what is there");
@@ -251,7 +189,7 @@ impl Job {
         if self.device == Device::Cpu || self.restart || state.plan().await?.is_none() {
             return Ok(self.first_class.clone());
         }
-        let history = clean::read(&state).await?.map(|(_, history)| history).unwrap_or_default();
+        let history = journal::read(&state).await?.map(|(_, history)| history).unwrap_or_default();
         let journaled = history.device_class.as_deref().map(|c| (c, !history.pieces.is_empty()));
         device::choose(self.device, journaled, &self.first_class)
     }
@@ -259,11 +197,11 @@ impl Job {
     async fn drive(&mut self, opened: Opened) -> End {
         let Opened { ready, class, progress } = opened;
         let label = label(&self.tell.merge, &ready);
-        let (mailbox, inputs) = driver::inbox();
+        let (mailbox, inputs) = driver::mailbox();
         self.tell.say(What::Running {
             label: label.clone(),
             class: class.clone(),
-            inbox: mailbox.clone(),
+            mailbox: mailbox.clone(),
             progress: progress.subscribe(),
         });
         let setup = Setup {
@@ -285,8 +223,8 @@ impl Job {
         let result = tokio::select! {
             result = &mut driving => result,
             () = halted(self.halt.clone()) => {
-                // Not waited for: only the driver itself makes room in its inbox.
-                tokio::spawn(async move { mailbox.send(Input::Cancel).await });
+                // A driver that has ended meanwhile says how.
+                let _ = mailbox.send(Input::Cancel);
                 driving.await
             }
         };
@@ -327,7 +265,7 @@ async fn halted(mut halt: watch::Receiver<Option<Halt>>) {
 /// Names a run in attempts. A claim's token is drawn anew for each, so no two runs have one name, also where a merge was
 /// discarded and begun anew: what a worker still has of an earlier run is not taken for this one's.
 fn label(id: &MergeId, ready: &Ready) -> String {
-    format!("{id}-{}", ready.claim.token)
+    format!("{id}-{}", ready.opened.claim.token)
 }
 
 fn state(stores: &Stores, spec: &MergeSpec) -> Result<State> {

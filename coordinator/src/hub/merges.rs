@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shardfuse_merge::{Error, Kind, Result};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::lifecycle::Halt;
+use super::report::Halt;
 use super::saving::Saving;
 use super::view::{Cursor, Stage, View};
-use crate::driver::{Input, Progress, Summary};
+use crate::driver::{Mailbox, Progress, Summary};
 use crate::registry::{Ended, MergeId, Outcome, Record};
 use crate::schedule::WorkerId;
 
@@ -59,7 +59,7 @@ pub(super) struct Active {
 pub(super) struct Running {
     pub(super) label: String,
     pub(super) class: String,
-    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) mailbox: Mailbox,
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) barred: BTreeSet<WorkerId>,
 }

@@ -7,14 +7,16 @@ use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::actor::{Hub, clock};
-use super::device::Device;
-use super::lifecycle::{Halt, Job, Tell};
+use super::actor::Hub;
+use super::clock::clock;
+use super::command::{Adoption, Submission};
+use super::lifecycle::Job;
 use super::merges::{Active, Merge, Phase};
+use super::report::{Halt, Tell};
 use super::saving::Waiter;
-use super::sessions::able_classes;
 use super::view::View;
-use super::{Adoption, Submission};
+use super::worker::able_classes;
+use crate::device::Device;
 use crate::driver::Summary;
 use crate::registry::{MAX_SPEC, MergeId, Outcome, Record};
 
@@ -79,12 +81,12 @@ impl Hub {
         adoption: Adoption,
         reply: oneshot::Sender<(MergeId, oneshot::Receiver<Result<Summary>>)>,
     ) {
-        let spec = adoption.ready.plan.spec.clone();
+        let spec = adoption.ready.opened.plan.spec.clone();
         let id = MergeId::of(&spec);
         let arrival = self.next();
         let record = Record::new(spec, Device::Cpu.as_str(), 0, clock());
         let mut merge = Merge::new(&id, record, arrival);
-        merge.plan = Some(adoption.ready.digest.clone());
+        merge.plan = Some(adoption.ready.opened.digest.clone());
         self.merges.insert(id.clone(), merge);
         let (adopter, end) = oneshot::channel();
         self.begin(&id, String::new(), Some(Box::new(adoption)), Some(adopter));

@@ -168,8 +168,9 @@ fn time(millis: u64) -> String {
     prost_types::Timestamp { seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX), nanos: 0 }.to_string()
 }
 
+/// A spec with this output.
 #[cfg(test)]
-pub(super) fn spec(output: &str) -> MergeSpec {
+pub(crate) fn spec(output: &str) -> MergeSpec {
     MergeSpec {
         base: "s3://b/base".into(),
         lora: vec![shardfuse_merge::spec::LoraSpec { path: "s3://b/lora".into(), weight: 1.0 }],
