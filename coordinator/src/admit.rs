@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shardfuse_merge::output::manifest::{MANIFEST, Manifest};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::task::tasks;
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use shardfuse_store::{Location, Stores};
 use tracing::info;
 
@@ -48,7 +48,7 @@ pub enum Admitted {
 }
 
 /// Opens the output for a plan. The merge will be done by workers of `device_class`.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &DeviceClass, options: Options) -> Result<Admitted> {
     places::check(&stores, &plan.spec, None).await?;
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
@@ -102,7 +102,7 @@ struct Admission<'a> {
     digest: String,
     output: Location,
     state: State,
-    device_class: &'a str,
+    device_class: &'a DeviceClass,
     options: Options,
 }
 
@@ -205,7 +205,7 @@ impl Admission<'_> {
     async fn refuse_other_class(&self) -> Result<()> {
         match journal::read(&self.state).await? {
             Some((_, History { device_class: Some(begun), pieces, .. }))
-                if begun != self.device_class && !pieces.is_empty() =>
+                if begun != *self.device_class && !pieces.is_empty() =>
             {
                 Err(other_class(&begun, self.device_class))
             }

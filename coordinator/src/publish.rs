@@ -25,7 +25,7 @@ use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::output::SmallFile;
 use shardfuse_merge::output::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::task::Work;
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, PartId, Store, digest, settled};
 use tracing::warn;
 
@@ -76,7 +76,7 @@ pub async fn publish(
     opened: &Opened,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
     journal: &mut Writer,
-    device_class: &str,
+    device_class: &DeviceClass,
     notes: Vec<String>,
 ) -> Result<Manifest> {
     let store = opened.stores.open(&opened.output);
@@ -88,7 +88,7 @@ pub async fn publish(
         format: FORMAT,
         made_by,
         plan: opened.digest.clone(),
-        device_class: device_class.to_owned(),
+        device_class: device_class.to_string(),
         spec: opened.plan.spec.clone(),
         inputs: opened.plan.objects.clone(),
         files,

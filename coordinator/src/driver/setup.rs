@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shardfuse_merge::DeviceClass;
 use shardfuse_merge::output::manifest::Manifest;
 
 use crate::schedule::{Limits, WorkerId};
@@ -31,7 +32,7 @@ pub struct Setup {
     /// Names the merge in attempts: workers hand it back with all that they say.
     pub label: String,
     /// The class of its workers.
-    pub device_class: String,
+    pub device_class: DeviceClass,
     /// Limits of the schedule.
     pub limits: Limits,
     /// The share of the parts that other workers compute again before publication, from 0 to 1.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::{Kind, Result};
 use shardfuse_proto::v1::{self, to_worker};
 use shardfuse_store::Stores;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::clock::clock;
 use super::command::{Command, Farewell, stopped};
@@ -20,7 +20,7 @@ use super::report::{End, Halt, Report, What};
 use super::saving::Waiter;
 use super::share::Deal;
 use super::worker::{Closing, Worker};
-use crate::driver::{Input, Notice, Summary};
+use crate::driver::{Input, Notice};
 use crate::registry::{Ended, Found, MergeId, Outcome, Registry};
 use crate::schedule::WorkerId;
 
@@ -99,8 +99,7 @@ impl Hub {
     fn command(&mut self, command: Command) {
         // Whoever does not wait for an answer any more needs none.
         match command {
-            Command::Submit(submission, reply) => self.submit(*submission, reply),
-            Command::Adopt(adoption, reply) => self.adopt(*adoption, reply),
+            Command::Submit(submission, follower, reply) => self.submit(*submission, follower, reply),
             Command::Get(id, reply) => _ = reply.send(self.merges.get(&id).map(Merge::watch)),
             Command::List(after, limit, reply) => _ = reply.send(self.list(after, limit)),
             Command::Workers(reply) => {
@@ -138,9 +137,13 @@ impl Hub {
         let Some(merge) = self.merges.get_mut(&id).filter(|m| m.run == run) else { return };
         match what {
             What::Saved { .. } | What::Found(_) => {}
-            What::Planned { plan, remarks } => {
+            What::Planned { plan, remarks, report } => {
                 merge.plan = Some(plan);
                 merge.remarks = remarks;
+                if let Some(planned) = merge.follower.as_mut().and_then(|f| f.planned.take()) {
+                    // Who does not wait any more needs no report.
+                    let _ = planned.send(report);
+                }
             }
             What::Admitted { noted } => {
                 (merge.record.restart, merge.record.force) = (false, false);
@@ -148,7 +151,7 @@ impl Hub {
                 self.save(&id, Some(Waiter::Noted(noted)));
             }
             What::Running { label, class, mailbox, progress } => {
-                info!(merge = %id, class, "the merge runs");
+                info!(merge = %id, %class, "the merge runs");
                 merge.device_class = Some(class.clone());
                 if let Phase::Active(active) = &mut merge.phase {
                     active.publishing = false;
@@ -207,10 +210,6 @@ impl Hub {
             merge.progress = progress;
         }
         let was_running = merge.running_mut().is_some();
-        let adopter = match &mut merge.phase {
-            Phase::Active(active) => active.adopter.take(),
-            Phase::Queued | Phase::Held | Phase::Ended(_) => None,
-        };
         let was_marked = merge.record.planning.is_some();
         merge.record.planned();
         let outcome = match &end {
@@ -227,6 +226,8 @@ impl Hub {
         })
         .increment(1);
         match &end {
+            // Whoever follows it says so itself.
+            End::Failed(e) if merge.follower.is_some() => debug!(merge = %id, error = %e, "the merge failed"),
             End::Failed(e) => warn!(merge = %id, kind = %e.kind(), error = %e, "the merge failed"),
             End::Done(_) => info!(merge = %id, "the merge is done"),
             End::Cancelled(_) => info!(merge = %id, "the merge is cancelled"),
@@ -251,13 +252,11 @@ impl Hub {
                 }
             }
         }
-        if let Some(adopter) = adopter {
-            let result: Result<Summary> = match end {
-                End::Done(Some(summary)) => Ok(*summary),
-                End::Done(None) => Err(Error::new(Kind::Internal, "the merge was done before it began")),
+        if let Some(merge) = self.merges.get_mut(id) {
+            merge.tell_end(match end {
+                End::Done(summary) => Ok(summary),
                 End::Failed(e) | End::Cancelled(e) | End::Paused(e) => Err(e),
-            };
-            let _ = adopter.send(result);
+            });
         }
     }
 

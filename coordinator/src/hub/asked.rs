@@ -7,10 +7,9 @@ use super::actor::Hub;
 use super::clock::clock;
 use super::command::Submission;
 use super::merges::{Merge, Phase};
-use super::report::Halt;
+use super::report::{Halt, interrupted};
 use super::saving::Waiter;
 use super::view::{Cursor, Page, View};
-use crate::device::Device;
 use crate::registry::{Ended, MergeId, Outcome};
 
 /// The largest page of a list, in bytes, but for its last merge: many clients take messages of 4 MiB at the most.
@@ -69,6 +68,7 @@ impl Hub {
                 let ended = Ended { at: clock(), outcome: Outcome::Cancelled, plan, device_class };
                 merge.phase = Phase::Ended(ended.clone());
                 merge.record.ended = Some(ended);
+                merge.tell_end(Err(interrupted()));
                 merge.refresh();
                 self.save(id, Some(Waiter::Changed(reply)));
             }
@@ -104,7 +104,7 @@ impl Hub {
                     restart: record.restart,
                     force: record.force,
                     priority: record.priority,
-                    device: Device::parse(&record.device).ok(),
+                    device: record.device.parse().ok(),
                     verify_parts: Some(record.verify_parts),
                 };
                 self.take_on(again).map(|_| true)

@@ -1,6 +1,7 @@
 //! What is asked of the hub.
 
 use shardfuse_merge::plan::grid::Grid;
+use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::from_worker;
@@ -10,8 +11,7 @@ use super::census::Census;
 use super::enrol::Enrolment;
 use super::view::{Cursor, Page, View, WorkerView};
 use crate::device::Device;
-use crate::driver::{Progress, Summary};
-use crate::opened::Ready;
+use crate::driver::Summary;
 use crate::outbound::ToWorker;
 use crate::registry::MergeId;
 use crate::schedule::WorkerId;
@@ -33,15 +33,23 @@ pub struct Submission {
     pub verify_parts: Option<f64>,
 }
 
-/// A merge that was admitted already: the local command does that itself.
+/// A merge that its submitter follows to the end, in the same process.
 #[derive(Debug)]
-pub struct Adoption {
-    /// The merge.
-    pub ready: Ready,
-    /// The class it was admitted for.
-    pub device_class: String,
-    /// Who watches it.
-    pub progress: watch::Sender<Progress>,
+pub struct Followed {
+    /// Its id.
+    pub id: MergeId,
+    /// How it goes.
+    pub views: watch::Receiver<View>,
+    /// What planning found. Closed without it if the merge ends before that.
+    pub planned: oneshot::Receiver<Box<Report>>,
+    /// How it ended; `None` if the output was this very merge already. Closed without it if the hub breaks off.
+    pub ended: oneshot::Receiver<Result<Option<Box<Summary>>>>,
+}
+
+/// Who follows a merge.
+pub(super) struct Follower {
+    pub(super) planned: Option<oneshot::Sender<Box<Report>>>,
+    pub(super) ended: oneshot::Sender<Result<Option<Box<Summary>>>>,
 }
 
 /// What the workers are told when a hub stops.
@@ -64,8 +72,7 @@ pub struct Session {
 
 /// What is asked of the hub.
 pub(super) enum Command {
-    Submit(Box<Submission>, oneshot::Sender<Result<(View, bool)>>),
-    Adopt(Box<Adoption>, oneshot::Sender<(MergeId, oneshot::Receiver<Result<Summary>>)>),
+    Submit(Box<Submission>, Option<Follower>, oneshot::Sender<Result<(View, bool)>>),
     Get(MergeId, oneshot::Sender<Option<watch::Receiver<View>>>),
     List(Option<Cursor>, usize, oneshot::Sender<Page>),
     Workers(oneshot::Sender<Vec<WorkerView>>),

@@ -64,11 +64,11 @@ impl Hub {
         let able = able_classes(&self.workers, now, lease);
         for (id, merge) in &mut self.merges {
             let wants = match &merge.phase {
-                Phase::Queued if Device::parse(&merge.record.device) == Ok(Device::Cuda) => {
+                Phase::Queued if merge.record.device.parse() == Ok(Device::Cuda) => {
                     (!able.iter().any(|class| Device::Cuda.has(class))).then(|| "device cuda".to_owned())
                 }
                 Phase::Active(active) => {
-                    let class = active.running.as_ref().filter(|_| !active.publishing).map(|r| r.class.as_str());
+                    let class = active.running.as_ref().filter(|_| !active.publishing).map(|r| &r.class);
                     class.filter(|class| !able.contains(class)).map(|class| format!("device class {class}"))
                 }
                 Phase::Queued | Phase::Held | Phase::Ended(_) => None,

@@ -11,11 +11,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::actor::Hub;
 use super::census::Census;
-use super::command::{Adoption, Command, Farewell, Session, Submission, stopped};
+use super::command::{Command, Farewell, Followed, Follower, Session, Submission, stopped};
 use super::enrol::{Enrolment, Key};
 use super::options::Options;
 use super::view::{Cursor, Page, View, WorkerView};
-use crate::driver::Summary;
 use crate::outbound::ToWorker;
 use crate::registry::{Found, MergeId, Registry};
 use crate::schedule::WorkerId;
@@ -62,12 +61,19 @@ impl Handle {
     /// `OutputBusy` names another merge that has not ended and has the same output; `Busy` says that too many wait, and that
     /// the same submission may be accepted later.
     pub async fn submit(&self, submission: Submission) -> Result<(View, bool)> {
-        self.ask(|reply| Command::Submit(Box::new(submission), reply)).await?
+        self.ask(|reply| Command::Submit(Box::new(submission), None, reply)).await?
     }
 
-    /// Runs a merge that was admitted already. The receiver has its end.
-    pub async fn adopt(&self, adoption: Adoption) -> Result<(MergeId, oneshot::Receiver<Result<Summary>>)> {
-        self.ask(|reply| Command::Adopt(Box::new(adoption), reply)).await
+    /// Takes a merge on as [`Handle::submit`] does, for a submitter that follows it to its end.
+    ///
+    /// # Errors
+    /// As for [`Handle::submit`].
+    pub async fn follow(&self, submission: Submission) -> Result<Followed> {
+        let ((tell_planned, planned), (tell_ended, ended)) = (oneshot::channel(), oneshot::channel());
+        let follower = Follower { planned: Some(tell_planned), ended: tell_ended };
+        let id = self.ask(|reply| Command::Submit(Box::new(submission), Some(follower), reply)).await??.0.id;
+        let views = self.get(id.clone()).await?.ok_or_else(stopped)?;
+        Ok(Followed { id, views, planned, ended })
     }
 
     /// A merge as it stands, and as it changes.
@@ -127,7 +133,7 @@ impl Handle {
     /// number is bound to it.
     ///
     /// # Errors
-    /// If the system has no randomness.
+    /// If its device class is none, or the system has no randomness.
     pub fn enrol(&self, hello: v1::Hello, name: Option<&str>) -> Result<Enrolment> {
         self.key.enrol(hello, name)
     }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::spec::MergeSpec;
-use shardfuse_merge::{Error, Kind, Result, bounded};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result, bounded};
 use shardfuse_store::{Location, Stores};
 use tokio::sync::{oneshot, watch};
 use tracing::{Instrument as _, info_span, warn};
 
-use super::command::Adoption;
 use super::options::Options;
-use super::report::{End, Halt, Report, Tell, What};
+use super::report::{End, Halt, Report, Tell, What, interrupted};
 
 use crate::admit::{self, Admitted};
 use crate::clean::discard;
@@ -44,8 +43,7 @@ pub(super) struct Job {
     pub(super) verify_parts: f64,
     pub(super) device: Device,
     /// The class of the first worker that has the device.
-    pub(super) first_class: String,
-    pub(super) adopted: Option<Box<Adoption>>,
+    pub(super) first_class: DeviceClass,
     /// Says that the record tells of the planning that is about to begin.
     pub(super) marked: Option<oneshot::Receiver<()>>,
     pub(super) halt: watch::Receiver<Option<Halt>>,
@@ -53,9 +51,9 @@ pub(super) struct Job {
 }
 
 /// A merge that may be driven.
-struct Opened {
+struct Runnable {
     ready: Box<Ready>,
-    class: String,
+    class: DeviceClass,
     progress: watch::Sender<Progress>,
 }
 
@@ -80,11 +78,7 @@ impl Job {
     }
 
     async fn go(&mut self) -> End {
-        let opened = match self.adopted.take() {
-            Some(a) => Ok(Opened { ready: Box::new(a.ready), class: a.device_class, progress: a.progress }),
-            None => self.open().await,
-        };
-        match opened {
+        match self.open().await {
             Ok(opened) => self.drive_all(opened).await,
             Err(early) => self.early(early).await,
         }
@@ -100,7 +94,7 @@ impl Job {
 
     /// Drives a merge to its end. One that lost parts is admitted again, which begins new uploads for what was lost and
     /// keeps the rest.
-    async fn drive_all(&mut self, mut opened: Opened) -> End {
+    async fn drive_all(&mut self, mut opened: Runnable) -> End {
         for _ in 1..ROUNDS {
             let (plan, class, progress) =
                 (Arc::clone(&opened.ready.opened.plan), opened.class.clone(), opened.progress.clone());
@@ -122,18 +116,18 @@ impl Job {
     async fn reopen(
         &self,
         plan: &Plan,
-        class: String,
+        class: DeviceClass,
         progress: watch::Sender<Progress>,
-    ) -> std::result::Result<Opened, Early> {
+    ) -> std::result::Result<Runnable, Early> {
         let options =
             admit::Options { restart: false, force: false, single_coordinator: self.options.single_coordinator };
         match admit::admit(Arc::clone(&self.stores), plan.clone(), &class, options).await? {
             Admitted::Finished(manifest) => Err(Early::Finished(manifest)),
-            Admitted::Ready(ready) => Ok(Opened { ready, class, progress }),
+            Admitted::Ready(ready) => Ok(Runnable { ready, class, progress }),
         }
     }
 
-    async fn open(&mut self) -> std::result::Result<Opened, Early> {
+    async fn open(&mut self) -> std::result::Result<Runnable, Early> {
         if matches!(*self.halt.borrow(), Some(Halt::Cancel { .. })) {
             return Err(Early::Halted);
         }
@@ -152,9 +146,9 @@ impl Job {
         };
         let (plan, report, class) = self.unless_halted(planned).await??;
         let stays = report.stays();
-        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes).chain(stays);
-        let remarks = bounded::remarks(remarks, REMARKS, REMARK);
-        self.tell.say(What::Planned { plan: plan.digest(), remarks });
+        let told = report.conflicts.iter().chain(&report.warnings).chain(&report.notes).cloned().chain(stays);
+        let remarks = bounded::remarks(told, REMARKS, REMARK);
+        self.tell.say(What::Planned { plan: plan.digest(), remarks, report: Box::new(report) });
         let options = admit::Options {
             restart: self.restart,
             force: self.force,
@@ -168,7 +162,7 @@ impl Job {
                 self.unless_halted(done).await?.map_err(|_| Early::Halted)?;
                 match self.halt.borrow().is_some() {
                     true => Err(Early::Halted),
-                    false => Ok(Opened { ready, class, progress: watch::Sender::new(Progress::default()) }),
+                    false => Ok(Runnable { ready, class, progress: watch::Sender::new(Progress::default()) }),
                 }
             }
         }
@@ -183,19 +177,20 @@ impl Job {
     }
 
     /// The class of the merge: an earlier start's, or the first worker's.
-    async fn class(&self) -> Result<String> {
+    async fn class(&self) -> Result<DeviceClass> {
         let state = state(&self.stores, &self.spec)?;
         // There is one class of processors, and admission itself refuses to go on in it with what another one began.
-        if self.device == Device::Cpu || self.restart || state.plan().await?.is_none() {
+        // Where nobody else comes, waiting for another class is in vain: admission refuses it as well.
+        if self.device == Device::Cpu || self.options.alone || self.restart || state.plan().await?.is_none() {
             return Ok(self.first_class.clone());
         }
         let history = journal::read(&state).await?.map(|(_, history)| history).unwrap_or_default();
-        let journaled = history.device_class.as_deref().map(|c| (c, !history.pieces.is_empty()));
+        let journaled = history.device_class.as_ref().map(|c| (c, !history.pieces.is_empty()));
         device::choose(self.device, journaled, &self.first_class)
     }
 
-    async fn drive(&mut self, opened: Opened) -> End {
-        let Opened { ready, class, progress } = opened;
+    async fn drive(&mut self, opened: Runnable) -> End {
+        let Runnable { ready, class, progress } = opened;
         let label = label(&self.tell.merge, &ready);
         let (mailbox, inputs) = driver::mailbox();
         self.tell.say(What::Running {
@@ -247,11 +242,6 @@ impl Job {
             Some(Halt::Pause) | None => End::Paused(error),
         }
     }
-}
-
-fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "stopped before the end")
-        .hint("submit the same merge again to go on where it stopped")
 }
 
 /// Ends once the merge is to stop.

@@ -57,7 +57,7 @@ mod tests;
 
 pub use crate::device::Device;
 pub use census::Census;
-pub use command::{Adoption, Farewell, Session, Submission};
+pub use command::{Farewell, Followed, Session, Submission};
 pub use enrol::Enrolment;
 pub use handle::{Handle, start};
 pub use options::Options;

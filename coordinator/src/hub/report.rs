@@ -1,6 +1,7 @@
 //! What an active merge's task tells the hub, and what the hub tells it.
 
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::plan::report::Report as PlanReport;
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::{Mailbox, Notice, Progress, Summary};
@@ -24,11 +25,11 @@ pub(super) struct Report {
 
 pub(super) enum What {
     /// There is a plan.
-    Planned { plan: String, remarks: Vec<String> },
+    Planned { plan: String, remarks: Vec<String>, report: Box<PlanReport> },
     /// The output is opened: what the submitter allowed is done, and must not be done again. Nothing is planned any more.
     Admitted { noted: oneshot::Sender<()> },
     /// Tasks can be given out.
-    Running { label: String, class: String, mailbox: Mailbox, progress: watch::Receiver<Progress> },
+    Running { label: String, class: DeviceClass, mailbox: Mailbox, progress: watch::Receiver<Progress> },
     /// The driver says something.
     Notice(Notice),
     /// It is over.
@@ -70,4 +71,9 @@ impl Drop for Tell {
             self.say(What::Ended(End::Failed(error)));
         }
     }
+}
+
+/// How a merge ends that somebody stopped.
+pub(super) fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "stopped before the end").hint("start the same merge again to go on where it stopped")
 }

@@ -38,19 +38,19 @@ impl Hub {
             if there.registration != registration {
                 warn!(worker = %id, name = hello.name, taken_by = there.name, "a worker has its number back");
                 self.forget(id);
-            } else if there.class != hello.device_class {
+            } else if there.class != who.class {
                 self.forget(id);
             }
         }
-        let hello = who.hello;
+        let (hello, class) = (who.hello, who.class);
         let number = self.next();
         let (open, closed) = watch::channel(());
-        info!(worker = %id, name = hello.name, class = hello.device_class, slots = hello.slots, "a worker joined");
+        info!(worker = %id, name = hello.name, %class, slots = hello.slots, "a worker joined");
         let before = self.workers.insert(
             id,
             Worker {
                 name: hello.name,
-                class: hello.device_class,
+                class,
                 slots: hello.slots,
                 registration,
                 memory: hello.memory_bytes,

@@ -1,5 +1,6 @@
 //! What drivers are told of workers. No driver is waited for.
 
+use shardfuse_merge::DeviceClass;
 use shardfuse_proto::v1::{self, from_worker, to_worker};
 
 use super::actor::Hub;
@@ -26,8 +27,8 @@ impl Hub {
     }
 
     /// Tells a driver that begins who is there.
-    pub(super) fn introduce_all(&self, class: &str, mailbox: &Mailbox) {
-        for (id, worker) in self.workers.iter().filter(|(_, w)| w.class == class) {
+    pub(super) fn introduce_all(&self, class: &DeviceClass, mailbox: &Mailbox) {
+        for (id, worker) in self.workers.iter().filter(|(_, w)| &w.class == class) {
             let Some(open) = &worker.session else { continue };
             let joined = Input::Joined { worker: *id, session: open.number, slots: 0, outbound: open.outbound.clone() };
             // A driver that ends at once needs to know nobody.
@@ -84,8 +85,8 @@ impl Hub {
     }
 
     /// The mailboxes of the drivers of a class, by arrival of the merge.
-    pub(super) fn mailboxes(&self, class: &str) -> Vec<(u64, Mailbox)> {
-        let of_class = |r: &&Running| r.class == class;
+    pub(super) fn mailboxes(&self, class: &DeviceClass) -> Vec<(u64, Mailbox)> {
+        let of_class = |r: &&Running| &r.class == class;
         let running = self.merges.values().filter_map(|m| m.running().filter(of_class).map(|r| (m.arrival, r)));
         running.map(|(arrival, r)| (arrival, r.mailbox.clone())).collect()
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardfuse_merge::DeviceClass;
 use shardfuse_proto::v1::{self, from_worker, piece_done, to_worker};
 use shardfuse_store::Stores;
 use shardfuse_store::memory::Memory;
@@ -68,7 +69,7 @@ fn running(hub: &mut Hub, label: &str) -> Inbox {
     let progress = Progress { demand: 2, ..Progress::default() };
     let running = Running {
         label: label.to_owned(),
-        class: "cpu".to_owned(),
+        class: DeviceClass::Cpu,
         mailbox,
         progress: watch::channel(progress).1,
         barred: BTreeSet::new(),
@@ -78,7 +79,6 @@ fn running(hub: &mut Hub, label: &str) -> Inbox {
         since: Instant::now(),
         running: Some(running),
         publishing: false,
-        adopter: None,
     }));
     hub.routes.insert(label.to_owned(), id.clone());
     hub.merges.insert(id, merge);

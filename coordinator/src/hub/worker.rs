@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use shardfuse_merge::DeviceClass;
 use shardfuse_proto::v1::to_worker;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use crate::schedule::WorkerId;
 /// A worker as the hub holds it.
 pub(super) struct Worker {
     pub(super) name: String,
-    pub(super) class: String,
+    pub(super) class: DeviceClass,
     pub(super) slots: u32,
     /// When its number was registered.
     pub(super) registration: Registration,
@@ -83,6 +84,10 @@ impl Worker {
 }
 
 /// The device classes of which a worker could take a task now.
-pub(super) fn able_classes(workers: &BTreeMap<WorkerId, Worker>, now: Instant, lease: Duration) -> BTreeSet<&str> {
-    workers.values().filter(|w| w.is_able(now, lease)).map(|w| w.class.as_str()).collect()
+pub(super) fn able_classes(
+    workers: &BTreeMap<WorkerId, Worker>,
+    now: Instant,
+    lease: Duration,
+) -> BTreeSet<&DeviceClass> {
+    workers.values().filter(|w| w.is_able(now, lease)).map(|w| &w.class).collect()
 }

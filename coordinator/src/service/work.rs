@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream};
-use shardfuse_merge::{Error, Kind};
+use shardfuse_merge::{DeviceClass, Error, Kind};
 use shardfuse_proto::v1::{self, from_worker, work_server};
 use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
 use tokio::sync::{mpsc, watch};
@@ -16,7 +16,6 @@ use tracing::warn;
 use super::bounds::bounded;
 use super::role::{PeerName, Role, require};
 use super::status::status;
-use crate::device;
 use crate::hub::{Handle, Session};
 use crate::outbound::ToWorker;
 use crate::schedule::WorkerId;
@@ -57,12 +56,10 @@ fn check(hello: &v1::Hello) -> Result<(), Status> {
             hello.protocol_version
         )));
     }
-    if !device::is_class(&hello.device_class) {
-        let shown: String = hello.device_class.chars().take(80).collect();
-        return Err(Status::invalid_argument(format!(
-            "the worker's device class is {shown:?}, expected cpu or cuda:<sm>:<SM count>:<cuBLAS version>"
-        )));
-    }
+    hello
+        .device_class
+        .parse::<DeviceClass>()
+        .map_err(|e| Status::invalid_argument(format!("the worker's device class: {}", e.message())))?;
     if !(1..=MAX_SLOTS).contains(&hello.slots) {
         return Err(Status::invalid_argument(format!(
             "the worker offers {} slots, expected 1 to {MAX_SLOTS}",
