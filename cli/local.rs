@@ -4,17 +4,16 @@
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use shardfuse_coordinator::admit::Ready;
-use shardfuse_coordinator::hub::{self, Adoption, Farewell};
+use shardfuse_coordinator::Summary;
+use shardfuse_coordinator::hub::{self, Farewell, Submission, View};
 use shardfuse_coordinator::registry::MergeId;
 use shardfuse_coordinator::service::{Role, WorkService};
-use shardfuse_coordinator::{Progress, Summary};
+use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::{Error, Result};
 use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::Stores;
-use shardfuse_worker::device::{CPU_CLASS, Device};
+use shardfuse_worker::device::Device;
 use shardfuse_worker::{Options, Pipeline};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
@@ -22,26 +21,47 @@ use tonic::{Request, Status};
 use tracing::warn;
 
 use crate::report::internal;
-use crate::signal;
+use crate::{progress, signal};
 
 /// The in-memory channel's buffer in bytes.
 const DUPLEX: usize = 1 << 20;
 
-/// Runs an admitted merge with one worker a device. The devices are of one class.
+/// What this machine gives to a merge.
+pub struct Machine {
+    /// The stores.
+    pub stores: Arc<Stores>,
+    /// The memory budget in bytes.
+    pub memory: u64,
+    /// Threads that fuse.
+    pub threads: usize,
+    /// The devices, of one class. Each gets a worker.
+    pub devices: Vec<Device>,
+}
+
+/// How a merge ended.
+pub struct Outcome {
+    /// The merge as it stands at the end.
+    pub view: View,
+    /// What planning found, if it came to that.
+    pub report: Option<Box<Report>>,
+    /// What this run did; `None` if the output was this very merge already.
+    pub summary: Option<Box<Summary>>,
+}
+
+/// Submits a merge to a hub of its own, and runs it with one worker a device. `planned` hears what planning found.
 pub async fn run(
-    ready: Ready,
-    stores: Arc<Stores>,
-    memory: u64,
-    threads: usize,
-    devices: Vec<Device>,
-    progress: watch::Sender<Progress>,
-) -> Result<Summary> {
-    let part_size = ready.plan.spec.part_size;
+    submission: Submission,
+    machine: Machine,
+    planned: impl FnOnce(&Report),
+    quiet: bool,
+) -> Result<Outcome> {
+    let Machine { stores, memory, threads, devices } = machine;
+    let part_size = submission.spec.part_size;
     let options = hub::Options { alone: true, single_coordinator: true, ..hub::Options::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
-    let adoption =
-        Adoption { ready, device_class: devices.first().map_or(CPU_CLASS, Device::class).to_owned(), progress };
-    let (merge, end) = hub.adopt(adoption).await?;
+    let followed = hub.follow(submission).await?;
+    tokio::spawn(cancel_on_signal(hub.clone(), followed.id));
+    let shown = tokio::spawn(progress::follow(followed.views.clone(), quiet));
 
     // Each device has a pipeline of its own, and an even share.
     let (memory, threads) = (memory / devices.len().max(1) as u64, (threads / devices.len().max(1)).max(1));
@@ -52,25 +72,36 @@ pub async fn run(
         let options = Options { worker_id: number, name: format!("local-{number}"), memory, slots };
         workers.spawn(shardfuse_worker::run(serve(hub.clone()).await?, pipeline, options));
     }
-    tokio::spawn(cancel_on_signal(hub.clone(), merge));
+    let report = async { followed.planned.await.ok().inspect(|report| planned(report)) };
+    let ended = async move { followed.ended.await.unwrap_or_else(|_| Err(internal("the merge broke off"))) };
+    let to_the_end = async {
+        let result = until_ended(ended, workers).await;
+        hub.stop(Farewell::Leave("the merge has ended".into())).await;
+        result
+    };
+    let (report, result) = tokio::join!(report, to_the_end);
+    // What is shown last is no part of the merge.
+    let _ = shown.await;
+    let view = followed.views.borrow().clone();
+    Ok(Outcome { view, report, summary: result? })
+}
 
-    let end = async move { end.await.unwrap_or_else(|_| Err(internal("the merge broke off"))) };
-    tokio::pin!(end);
-    let result = loop {
+/// The merge's end, or that of its last worker, whichever comes first.
+async fn until_ended<T>(ended: impl Future<Output = Result<T>>, mut workers: JoinSet<Result<String>>) -> Result<T> {
+    tokio::pin!(ended);
+    loop {
         tokio::select! {
-            result = &mut end => break result,
-            Some(ended) = workers.join_next() => match ended {
+            result = &mut ended => return result,
+            Some(left) = workers.join_next() => match left {
                 // A worker that was told to leave leaves the last word to the merge.
-                Ok(Ok(_)) => break end.await,
+                Ok(Ok(_)) => return ended.await,
                 // The others go on with what it had.
                 Ok(Err(error)) if !workers.is_empty() => warn!("a worker left: {}", error.message()),
-                Ok(Err(error)) => break Err(error),
-                Err(e) => break Err(internal(format!("a worker ended: {e}"))),
+                Ok(Err(error)) => return Err(error),
+                Err(e) => return Err(internal(format!("a worker ended: {e}"))),
             },
         }
-    };
-    hub.stop(Farewell::Leave("the merge has ended".into())).await;
-    result
+    }
 }
 
 /// Tasks at a time: enough that their parts fill the budget, so that reading, fusing and writing overlap.

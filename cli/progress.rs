@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use shardfuse_coordinator::Progress;
+use shardfuse_coordinator::hub::View;
 use tokio::sync::watch;
 
 use crate::size;
@@ -20,6 +21,25 @@ pub async fn show(mut progress: watch::Receiver<Progress>, quiet: bool) {
     if std::io::stderr().is_terminal() { bar(&mut progress).await } else { lines(&mut progress).await }
 }
 
+/// Shows the progress of a merge of this process until it has ended.
+pub async fn follow(mut views: watch::Receiver<View>, quiet: bool) {
+    let (shown, receive) = watch::channel(Progress::default());
+    let show = tokio::spawn(show(receive, quiet));
+    loop {
+        let (progress, ended) = {
+            let view = views.borrow_and_update();
+            (view.progress.clone(), view.stage.has_ended())
+        };
+        shown.send_replace(progress);
+        if ended || views.changed().await.is_err() {
+            break;
+        }
+    }
+    drop(shown);
+    // What is shown last is no part of the merge.
+    let _ = show.await;
+}
+
 async fn bar(progress: &mut watch::Receiver<Progress>) {
     let bar = ProgressBar::no_length();
     // The template is a constant; a mistake in it would show in the first run.
@@ -31,6 +51,10 @@ async fn bar(progress: &mut watch::Receiver<Progress>) {
     bar.enable_steady_tick(Duration::from_millis(200));
     while progress.changed().await.is_ok() {
         let p = progress.borrow_and_update().clone();
+        if p.bytes_total == 0 {
+            // It is not planned yet.
+            continue;
+        }
         bar.set_length(p.bytes_total);
         bar.set_position(p.bytes_done);
         bar.set_message(if p.publishing {
@@ -43,12 +67,15 @@ async fn bar(progress: &mut watch::Receiver<Progress>) {
 }
 
 async fn lines(progress: &mut watch::Receiver<Progress>) {
-    let started = Instant::now();
     let mut first = None;
     let mut last = Instant::now();
     while progress.changed().await.is_ok() {
         let p = progress.borrow_and_update().clone();
-        let base = *first.get_or_insert(p.bytes_done);
+        if p.bytes_total == 0 {
+            // It is not planned yet.
+            continue;
+        }
+        let (base, started) = *first.get_or_insert((p.bytes_done, Instant::now()));
         if last.elapsed() < LINE_EVERY {
             continue;
         }

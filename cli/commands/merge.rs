@@ -4,19 +4,20 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shardfuse_coordinator::{Admitted, Options, Summary, admit, planning};
+use shardfuse_coordinator::Summary;
+use shardfuse_coordinator::hub::{self, Submission};
 use shardfuse_merge::output::manifest;
-use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_worker::device::{CPU_CLASS, Device};
-use tokio::sync::watch;
+use shardfuse_worker::device::Device;
 
 use super::{plan, print, print_json, submit};
 use crate::args::{Format, Global, Merge};
+use crate::local::{self, Machine, Outcome};
+use crate::report::internal;
 use crate::settings::{Settings, limits};
+use crate::size;
 use crate::text::Text;
-use crate::{local, progress, size};
 
 /// Merges.
 pub async fn run(args: Merge, global: &Global) -> Result<()> {
@@ -33,30 +34,42 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
         None => args.stores.open()?,
     });
     let devices = Device::open(settings.device, limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
-    let class = devices.first().map_or(CPU_CLASS, Device::class);
-    let (plan, report) = planning::plan(&stores, &settings.spec).await?;
-    if !global.quiet && global.format == Format::Text {
-        plan::remarks(&report).say();
-    }
-    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
-    let ready = match admit(Arc::clone(&stores), plan, class, options).await? {
-        Admitted::Ready(ready) => *ready,
-        Admitted::Finished(manifest) => return finished(&manifest, global),
+    let output = settings.spec.output.clone();
+    let submission = Submission {
+        spec: settings.spec,
+        restart: args.restart,
+        force: args.force,
+        priority: 0,
+        device: Some(kind(&devices)),
+        verify_parts: Some(0.0),
     };
-    let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
-    let shown = tokio::spawn(progress::show(receive, global.quiet));
-    let result = local::run(ready, stores, settings.memory, settings.threads, devices, send).await;
-    let _ = shown.await;
-    summary(&result?, &report, started, global)
+    let machine = Machine { stores, memory: settings.memory, threads: settings.threads, devices };
+    let say = |report: &Report| {
+        if !global.quiet && global.format == Format::Text {
+            plan::remarks(report).say();
+        }
+    };
+    let Outcome { view, report, summary: done } = local::run(submission, machine, say, global.quiet).await?;
+    match (done, report) {
+        (None, _) => finished(&output, view.plan.as_deref().unwrap_or_default(), global),
+        (Some(done), Some(report)) => summary(&done, &report, started, global),
+        (Some(_), None) => Err(internal("the merge is done, and nothing is known of its plan")),
+    }
 }
 
-fn finished(manifest: &Manifest, global: &Global) -> Result<()> {
+/// Which kind of device these are.
+fn kind(devices: &[Device]) -> hub::Device {
+    match devices.first() {
+        Some(Device::Cuda(_)) => hub::Device::Cuda,
+        Some(Device::Cpu) | None => hub::Device::Cpu,
+    }
+}
+
+fn finished(output: &str, plan: &str, global: &Global) -> Result<()> {
     match global.format {
-        Format::Json => print_json(
-            &serde_json::json!({ "output": manifest.spec.output, "plan": manifest.plan, "already_done": true }),
-        ),
+        Format::Json => print_json(&serde_json::json!({ "output": output, "plan": plan, "already_done": true })),
         Format::Text if global.quiet => Ok(()),
-        Format::Text => print(&Text::of(format_args!("{} is this very merge already, finished", manifest.spec.output))),
+        Format::Text => print(&Text::of(format_args!("{output} is this very merge already, finished"))),
     }
 }
 

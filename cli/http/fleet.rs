@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use shardfuse_coordinator::hub::{self, Census, WorkerView};
+use shardfuse_merge::DeviceClass;
 use shardfuse_merge::Result;
 
 use super::samples::Samples;
@@ -26,7 +27,7 @@ fn written(census: &Census, workers: &[WorkerView], eta: Vec<Option<f64>>) -> St
     for (stage, count) in &census.stages {
         family.sample(&[("state", stage.as_str())], f64::from(*count));
     }
-    let mut by_state: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    let mut by_state: BTreeMap<(&DeviceClass, &str), u32> = BTreeMap::new();
     for worker in workers {
         for state in WorkerView::STATES {
             *by_state.entry((&worker.device_class, state)).or_default() += u32::from(worker.state() == state);
@@ -34,7 +35,8 @@ fn written(census: &Census, workers: &[WorkerView], eta: Vec<Option<f64>>) -> St
     }
     let mut family = Family::begin(&mut text, "shardfuse_workers", "Workers by device class and state");
     for ((device, state), count) in by_state {
-        family.sample(&[("device", device), ("state", state)], f64::from(count));
+        let device = device.to_string();
+        family.sample(&[("device", &device), ("state", state)], f64::from(count));
     }
     let mut family = Family::begin(&mut text, "shardfuse_pending_tasks", "Tasks that nobody works on, of all merges");
     family.sample(&[], census.pending() as f64);
@@ -98,7 +100,7 @@ mod tests {
         WorkerView {
             id: WorkerId(1),
             name: "w".into(),
-            device_class: "cpu".into(),
+            device_class: DeviceClass::Cpu,
             slots: 2,
             memory: 1,
             present,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use shardfuse_coordinator::hub::{self, View, WorkerView};
-use shardfuse_merge::Result;
+use shardfuse_merge::{DeviceClass, Result};
 
 use super::samples::{Sample, Samples};
 use crate::telemetry::recent;
@@ -31,7 +31,7 @@ struct Merge {
     base: String,
     adapters: usize,
     output: String,
-    device_class: Option<String>,
+    device_class: Option<DeviceClass>,
     bytes_done: u64,
     bytes_total: u64,
     tasks_done: u32,
@@ -48,7 +48,7 @@ struct Merge {
 #[derive(Debug, Serialize)]
 struct Worker {
     name: String,
-    device_class: String,
+    device_class: DeviceClass,
     state: &'static str,
     slots: u32,
     running: u32,

@@ -7,26 +7,22 @@
 //! 300 MiB.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 use serde_json::json;
-use shardfuse_coordinator::hub::{self, Adoption, Handle, Options};
-use shardfuse_coordinator::{Admitted, Progress, admit, admit::Options as Admission};
-use shardfuse_merge::Dtype;
-use shardfuse_merge::adapter::config::AdapterConfig;
-use shardfuse_merge::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
-use shardfuse_merge::plan::Plan;
+use shardfuse_coordinator::hub::{self, Handle, Options, Stage, Submission};
+use shardfuse_coordinator::outbound::ToWorker;
 use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_proto::PROTOCOL_VERSION;
 use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{Entry, Location, Meta, PartId, PartSlot, Pin, Result, Store, Stores, UploadId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 const WORKERS: u64 = 1000;
 const SLOTS: u32 = 4;
@@ -50,26 +46,25 @@ fn main() {
 }
 
 async fn run() -> bool {
-    let stores = Arc::new(Stores::all(Arc::new(Forgetful(Memory::new()))));
-    let options = Admission { single_coordinator: true, ..Admission::default() };
-    let Admitted::Ready(ready) = admit(stores.clone(), plan(), "cpu", options).await.unwrap() else {
-        panic!("nothing is there yet");
-    };
-    let tasks = ready.tasks.len();
+    let store = Arc::new(Sparse { kept: Memory::new(), lengths: Mutex::default() });
+    inputs(&store).await;
     let before = (peak_memory(), cpu());
-    let hub = hub::start(stores, None, Options::default()).await.unwrap();
+    let stores = Arc::new(Stores::all(store));
+    let hub = hub::start(stores, None, Options { single_coordinator: true, ..Options::default() }).await.unwrap();
+    let followed = hub.follow(submission()).await.unwrap();
+    let mut views = followed.views;
+    let running = views.wait_for(|view| view.stage == Stage::Running || view.stage.has_ended()).await.unwrap().clone();
+    assert_eq!(running.stage, Stage::Running, "{:?}", running.failure);
     for id in 1..=WORKERS {
         tokio::spawn(worker(hub.clone(), id));
     }
-    let (progress, mut watched) = watch::channel(Progress::default());
     let began = Instant::now();
-    let adoption = Adoption { ready: *ready, device_class: "cpu".into(), progress };
-    let (_, end) = hub.adopt(adoption).await.unwrap();
-    let done = watched.wait_for(|p| p.tasks_total > 0 && p.tasks_done == p.tasks_total);
-    tokio::select! {
-        done = done => drop(done.unwrap()),
-        end = end => panic!("the merge ended early: {:?}", end.map(|r| r.map(drop))),
-    }
+    let done =
+        views.wait_for(|view| view.progress.tasks_total > 0 && view.progress.tasks_done == view.progress.tasks_total);
+    let tasks = tokio::select! {
+        done = done => done.unwrap().progress.tasks_total,
+        end = followed.ended => panic!("the merge ended early: {:?}", end.map(|r| r.map(drop))),
+    };
     let seconds = began.elapsed().as_secs_f64();
     let (memory, busy) = (peak_memory(), cpu() - before.1);
     let assigned = ASSIGNED.load(Ordering::Relaxed);
@@ -116,8 +111,8 @@ async fn worker(hub: Handle, id: u64) {
                 continue;
             }
         };
-        let Some(Ok(message)) = message else { return };
-        let wire = message.encode_to_vec();
+        let Some(ToWorker::Message(message)) = message else { return };
+        let wire = v1::ToWorker { message: Some(message) }.encode_to_vec();
         match v1::ToWorker::decode(wire.as_slice()).unwrap().message {
             Some(to_worker::Message::Assign(assign)) => {
                 ASSIGNED.fetch_add(1, Ordering::Relaxed);
@@ -157,65 +152,39 @@ async fn worker(hub: Handle, id: u64) {
     }
 }
 
-/// A base of many layers and an adapter on each of them, written down without a byte of tensor data.
-fn plan() -> Plan {
-    let mut objects = Vec::new();
-    let mut object = |url: String| {
-        objects.push(Object { url, size: 1 << 30, pin: format!("\"{:032x}\"", objects.len()), seen: String::new() });
-        ObjectId(objects.len() as u32 - 1)
-    };
-    let square = vec![HIDDEN, HIDDEN];
-    let mut layers = 0..;
-    let mut shards = Vec::new();
+/// A base of many layers and an adapter on each of them: headers, and no byte of tensor data.
+async fn inputs(store: &Sparse) {
+    let config =
+        json!({"model_type": "llama", "vocab_size": HIDDEN, "torch_dtype": "bfloat16", "tie_word_embeddings": false});
+    store.text("base/config.json", &config.to_string()).await;
+    let (mut layers, mut index) = (0.., serde_json::Map::new());
     for file in 0..FILES {
         let name = format!("model-{:05}-of-{FILES:05}.safetensors", file + 1);
-        let id = object(format!("s3://models/base/{name}"));
-        let mut offset = 64;
         let mut tensors = Vec::new();
         for place in 0..TENSORS_A_FILE {
-            let name = match (file, place) {
+            let tensor = match (file, place) {
                 (0, 0) => "model.embed_tokens.weight".to_owned(),
                 (0, 1) => "lm_head.weight".to_owned(),
                 _ => format!("model.layers.{}.self_attn.q_proj.weight", layers.next().unwrap_or(0)),
             };
-            tensors.push(Source { name, object: id, offset, dtype: Dtype::BF16, shape: square.clone() });
-            offset += HIDDEN * HIDDEN * 2;
+            index.insert(tensor.clone(), name.clone().into());
+            tensors.push((tensor, [HIDDEN, HIDDEN]));
         }
-        shards.push(Shard { name, metadata: BTreeMap::new(), tensors });
+        store.tensors(&format!("base/{name}"), &tensors).await;
     }
-    let adapter = object("s3://models/lora/adapter_model.safetensors".into());
-    let mut factors = Vec::new();
-    for layer in 0..layers.start {
-        for (factor, shape) in [("lora_A", vec![16, HIDDEN]), ("lora_B", vec![HIDDEN, 16])] {
-            let name = format!("base_model.model.model.layers.{layer}.self_attn.q_proj.{factor}.weight");
-            let offset = 64 + factors.len() as u64 * 16 * HIDDEN * 2;
-            factors.push(Source { name, object: adapter, offset, dtype: Dtype::BF16, shape });
-        }
-    }
-    let config =
-        json!({"model_type": "llama", "vocab_size": HIDDEN, "torch_dtype": "bfloat16", "tie_word_embeddings": false});
-    let lora = json!({"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": ["q_proj"]});
-    let base = BaseInventory {
-        url: "s3://models/base".into(),
-        config_bytes: config.to_string().into_bytes(),
-        config,
-        shards,
-        indexed: true,
-        sidecars: Vec::new(),
-        head_is_embedding: None,
-        files: Vec::new(),
-        skipped: Vec::new(),
-        listed: true,
-    };
-    let adapter = AdapterInventory {
-        url: "s3://models/lora".into(),
-        config: AdapterConfig::parse(lora.to_string().as_bytes()).unwrap(),
-        tensors: factors,
-        extra: Vec::new(),
-        sidecars: Vec::new(),
-        skipped: Vec::new(),
-        files: Vec::new(),
-    };
+    let index = json!({"metadata": {}, "weight_map": index});
+    store.text("base/model.safetensors.index.json", &index.to_string()).await;
+    let config = json!({"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": ["q_proj"]});
+    store.text("lora/adapter_config.json", &config.to_string()).await;
+    let factors = (0..layers.start).flat_map(|layer| {
+        [("lora_A", [16, HIDDEN]), ("lora_B", [HIDDEN, 16])].map(|(factor, shape)| {
+            (format!("base_model.model.model.layers.{layer}.self_attn.q_proj.{factor}.weight"), shape)
+        })
+    });
+    store.tensors("lora/adapter_model.safetensors", &factors.collect::<Vec<_>>()).await;
+}
+
+fn submission() -> Submission {
     let spec = MergeSpec {
         base: "s3://models/base".into(),
         lora: vec![LoraSpec { path: "s3://models/lora".into(), weight: 1.0 }],
@@ -230,7 +199,7 @@ fn plan() -> Plan {
         extra_weights: Vec::new(),
         ignore_files: Vec::new(),
     };
-    Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None }).unwrap().0
+    Submission { spec, restart: false, force: false, priority: 0, device: None, verify_parts: None }
 }
 
 /// The highest resident memory of the process, in bytes.
@@ -251,59 +220,105 @@ fn status(path: &str, field: &str) -> u64 {
     line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// Objects in memory, without the journal: what is kept for the benchmark's sake must not count as the coordinator's.
+/// Objects in memory. Files of tensors have their headers and a length, and their data is zero. The journal is not kept: what is
+/// there for the benchmark's sake must not count as the coordinator's.
 #[derive(Debug)]
-struct Forgetful(Memory);
+struct Sparse {
+    kept: Memory,
+    /// The lengths of files of tensors, by path.
+    lengths: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Sparse {
+    async fn text(&self, name: &str, text: &str) {
+        let at: Location = format!("s3://models/{name}").parse().unwrap();
+        self.kept.put(&at, text.to_owned().into()).await.unwrap();
+    }
+
+    async fn tensors(&self, name: &str, tensors: &[(String, [u64; 2])]) {
+        let (mut header, mut end) = (serde_json::Map::new(), 0);
+        for (tensor, shape) in tensors {
+            let begin = end;
+            end += shape[0] * shape[1] * 2;
+            header.insert(tensor.clone(), json!({"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}));
+        }
+        let mut header = serde_json::Value::from(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], &header].concat();
+        let at: Location = format!("s3://models/{name}").parse().unwrap();
+        self.lengths.lock().unwrap().insert(at.path().to_owned(), bytes.len() as u64 + end);
+        self.kept.put(&at, bytes.into()).await.unwrap();
+    }
+
+    fn length(&self, path: &str) -> Option<u64> {
+        self.lengths.lock().unwrap().get(path).copied()
+    }
+}
 
 #[async_trait]
-impl Store for Forgetful {
+impl Store for Sparse {
     async fn head(&self, at: &Location) -> Result<Meta> {
-        self.0.head(at).await
+        let mut meta = self.kept.head(at).await?;
+        meta.size = self.length(at.path()).unwrap_or(meta.size);
+        Ok(meta)
     }
-    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        self.0.read(at, offset, buf, pin).await
+    async fn read(&self, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
+        if self.length(at.path()).is_none() {
+            return self.kept.read(at, offset, buf, pin).await;
+        }
+        let header = self.kept.head(at).await?.size;
+        let there = header.saturating_sub(offset).min(buf.len() as u64);
+        let bytes = self.kept.read(at, offset.min(header - there), vec![0; there as usize], pin).await?;
+        buf.fill(0);
+        buf[..bytes.len()].copy_from_slice(&bytes);
+        Ok(buf)
     }
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        self.0.list(dir).await
+        let mut entries = self.kept.list(dir).await?;
+        for entry in &mut entries {
+            let at = format!("{}/{}", dir.path().trim_end_matches('/'), entry.name);
+            entry.size = self.length(&at).unwrap_or(entry.size);
+        }
+        Ok(entries)
     }
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.0.put(at, bytes).await
+        self.kept.put(at, bytes).await
     }
     async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
         match at.path().contains("/journal/") {
             true => Ok(()),
-            false => self.0.create(at, bytes).await,
+            false => self.kept.create(at, bytes).await,
         }
     }
     async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        self.0.copy(from, to, pin).await
+        self.kept.copy(from, to, pin).await
     }
     async fn delete(&self, at: &Location) -> Result<()> {
-        self.0.delete(at).await
+        self.kept.delete(at).await
     }
     async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        self.0.delete_if(at, pin).await
+        self.kept.delete_if(at, pin).await
     }
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        self.0.delete_tree(dir).await
+        self.kept.delete_tree(dir).await
     }
     async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        self.0.remove_empty_dir(dir).await
+        self.kept.remove_empty_dir(dir).await
     }
     async fn sweep(&self, dir: &Location) -> Result<()> {
-        self.0.sweep(dir).await
+        self.kept.sweep(dir).await
     }
     async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        self.0.begin(at, size).await
+        self.kept.begin(at, size).await
     }
     async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        self.0.probe(at, upload).await
+        self.kept.probe(at, upload).await
     }
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        self.0.put_part(at, upload, part, bytes).await
+        self.kept.put_part(at, upload, part, bytes).await
     }
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
-        self.0.read_part(at, upload, offset, buf).await
+        self.kept.read_part(at, upload, offset, buf).await
     }
     async fn complete(
         &self,
@@ -312,18 +327,18 @@ impl Store for Forgetful {
         parts: &[(u32, PartId)],
         size: u64,
     ) -> Result<Option<Pin>> {
-        self.0.complete(at, upload, parts, size).await
+        self.kept.complete(at, upload, parts, size).await
     }
     async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        self.0.abort(at, upload).await
+        self.kept.abort(at, upload).await
     }
     async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        self.0.boot_id(at).await
+        self.kept.boot_id(at).await
     }
     async fn space(&self, at: &Location) -> Result<Option<u64>> {
-        self.0.space(at).await
+        self.kept.space(at).await
     }
     async fn check_output(&self, dir: &Location) -> Result<()> {
-        self.0.check_output(dir).await
+        self.kept.check_output(dir).await
     }
 }

@@ -1,23 +1,23 @@
 //! Admission: whether a merge may begin in an output, goes on from an earlier start, or is done already.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use shardfuse_merge::output::manifest::{MANIFEST, Manifest};
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::{StatisticValue, Task, tasks};
-use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Location, Stores, UploadId};
+use shardfuse_merge::plan::task::tasks;
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
+use shardfuse_store::{Location, Stores};
 use tracing::info;
 
-use crate::clean::{self, discard};
+use crate::clean::discard;
+use crate::device::other_class;
 use crate::failure::{io, location};
-use crate::hub::device::other_class;
-use crate::journal::{History, PieceRecord, Writer};
+use crate::journal::{self, History, Writer};
+use crate::opened::{Opened, Ready, Resumed};
 use crate::places;
 use crate::state::{self, Claim, STATE, Standing, State, Taken, token};
-use crate::{equal, publish};
+use crate::{announced, equal, publish};
 
 mod open;
 mod space;
@@ -38,48 +38,6 @@ pub struct Options {
     pub single_coordinator: bool,
 }
 
-/// A merge that may run.
-#[derive(Debug)]
-pub struct Ready {
-    /// The stores.
-    pub stores: Arc<Stores>,
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// Its digest.
-    pub digest: String,
-    /// Its tasks.
-    pub tasks: Vec<Task>,
-    /// The output's folder.
-    pub output: Location,
-    /// The state below it.
-    pub state: State,
-    /// The upload of each file.
-    pub uploads: Vec<UploadId>,
-    /// This coordinator's epoch.
-    pub epoch: u64,
-    /// The same with what tells it from others.
-    pub claim: Claim,
-    /// Finished pieces.
-    pub done: HashMap<(u32, u32), PieceRecord>,
-    /// Workers that computed other bytes than two others in an earlier run.
-    pub odd: BTreeSet<u64>,
-    /// Measurements that are whole.
-    pub measured: Vec<StatisticValue>,
-    /// The journal, until the driver takes it.
-    pub journal: Option<Writer>,
-    /// Whether an older output is replaced.
-    pub replaces: bool,
-    /// Whether the output's folder was made by this merge.
-    pub made_folder: bool,
-}
-
-impl Ready {
-    /// Fails with `output_busy` if another coordinator has taken over, finished or discarded the merge.
-    pub async fn hold(&self) -> Result<()> {
-        self.state.check(&self.claim).await
-    }
-}
-
 /// What admission found.
 #[derive(Debug)]
 pub enum Admitted {
@@ -90,7 +48,7 @@ pub enum Admitted {
 }
 
 /// Opens the output for a plan. The merge will be done by workers of `device_class`.
-pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &str, options: Options) -> Result<Admitted> {
+pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &DeviceClass, options: Options) -> Result<Admitted> {
     places::check(&stores, &plan.spec, None).await?;
     let output = location(&plan.spec.output)?;
     let store = stores.open(&output);
@@ -144,7 +102,7 @@ struct Admission<'a> {
     digest: String,
     output: Location,
     state: State,
-    device_class: &'a str,
+    device_class: &'a DeviceClass,
     options: Options,
 }
 
@@ -182,7 +140,7 @@ impl Admission<'_> {
                 return Ok(Some(Admitted::Finished(Box::new(manifest))));
             }
             self.refuse_foreign(&before, &foreign).await?;
-            space::check(&state, &output, &self.plan, self.options).await?;
+            space::check(&state, &output, &self.plan, self.options.restart).await?;
             equal::check(&self.stores, &self.plan).await?;
             discard(&state, &output).await?;
             // Once is enough: what comes now is not what the user wants to be rid of.
@@ -245,9 +203,9 @@ impl Admission<'_> {
 
     /// What other devices began has other bits.
     async fn refuse_other_class(&self) -> Result<()> {
-        match clean::read(&self.state).await? {
+        match journal::read(&self.state).await? {
             Some((_, History { device_class: Some(begun), pieces, .. }))
-                if begun != self.device_class && !pieces.is_empty() =>
+                if begun != *self.device_class && !pieces.is_empty() =>
             {
                 Err(other_class(&begun, self.device_class))
             }
@@ -275,7 +233,7 @@ impl Admission<'_> {
     async fn open(&self, claim: Claim, made_folder: bool) -> Result<Ready> {
         let tasks = tasks(&self.plan);
         let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
-        publish::drop_all(&*self.state.store, &self.output, &history.announced).await?;
+        announced::drop_all(&*self.state.store, &self.output, &history.announced).await?;
         let mut journal = Writer::new(self.state.clone(), claim.clone());
         let opening = open::Opening {
             state: &self.state,
@@ -286,23 +244,20 @@ impl Admission<'_> {
         };
         let uploads = opening.uploads(&mut history, &mut journal).await?;
         let measured = opening.measured(&mut history).await?;
-        Ok(Ready {
+        let opened = Opened {
             stores: Arc::clone(&self.stores),
             plan: Arc::clone(&self.plan),
             digest: self.digest.clone(),
             tasks,
             output: self.output.clone(),
+            state: self.state.clone(),
             uploads,
-            epoch: claim.epoch,
             claim,
-            done: history.pieces,
-            odd: history.odd,
-            measured,
-            journal: Some(journal),
             replaces: self.state.has(REPLACES).await?,
             made_folder,
-            state: self.state.clone(),
-        })
+        };
+        let resumed = Resumed { pieces: history.pieces, odd: history.odd, measured };
+        Ok(Ready { opened, resumed, journal })
     }
 }
 

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use shardfuse_merge::output::manifest::MANIFEST;
-use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::tasks;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, Stores, UploadId};
 
-use crate::admit::Ready;
 use crate::failure::{io, join};
-use crate::journal::{self, History, Record, Writer};
+use crate::journal::{self, Record, Writer};
+use crate::opened::Opened;
 use crate::state::{self, Standing, State, now};
 
 pub(crate) mod remove;
@@ -73,7 +71,7 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
         tombstones: remove::tombstones(&*store, output).await?.into_iter().map(|(name, _)| name).collect(),
         ..Leftovers::default()
     };
-    let (plan, history) = match read(&state).await {
+    let (plan, history) = match journal::read(&state).await {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(found),
         Err(e) => {
@@ -140,19 +138,19 @@ pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Le
 ///
 /// A coordinator that lost its place removes nothing of the other's (`output_busy`). Only if the state is gone altogether
 /// are its uploads dropped, since then nobody else knows them.
-pub async fn abandon(ready: &Ready) -> Result<()> {
-    let store = ready.stores.open(&ready.output);
-    let sealed = ready.state.seal(&ready.claim).await?;
-    if sealed.is_none() && ready.state.standing(&ready.claim).await? == Standing::TakenOver {
-        return ready.hold().await;
+pub async fn abandon(opened: &Opened) -> Result<()> {
+    let store = opened.stores.open(&opened.output);
+    let sealed = opened.state.seal(&opened.claim).await?;
+    if sealed.is_none() && opened.state.standing(&opened.claim).await? == Standing::TakenOver {
+        return opened.hold().await;
     }
-    for (file, upload) in ready.plan.output.files.iter().zip(&ready.uploads) {
-        store.abort(&join(&ready.output, &file.name)?, upload).await.map_err(io)?;
+    for (file, upload) in opened.plan.output.files.iter().zip(&opened.uploads) {
+        store.abort(&join(&opened.output, &file.name)?, upload).await.map_err(io)?;
     }
     if let Some(seal) = sealed {
-        remove::sealed(&ready.state, &seal).await?;
-        if ready.made_folder {
-            store.remove_empty_dir(&ready.output).await.map_err(io)?;
+        remove::sealed(&opened.state, &seal).await?;
+        if opened.made_folder {
+            store.remove_empty_dir(&opened.output).await.map_err(io)?;
         }
     }
     Ok(())
@@ -160,38 +158,31 @@ pub async fn abandon(ready: &Ready) -> Result<()> {
 
 /// The failure of a coordinator that lost its place; `None` if it still has it, or if that cannot be told. If the state is
 /// gone altogether, its uploads are dropped, since nobody else knows them.
-pub async fn displaced(ready: &Ready) -> Option<Error> {
-    if ready.state.standing(&ready.claim).await.ok()? == Standing::Gone {
-        for (file, upload) in ready.plan.output.files.iter().zip(&ready.uploads) {
-            let at = join(&ready.output, &file.name).ok()?;
+pub async fn displaced(opened: &Opened) -> Option<Error> {
+    if opened.state.standing(&opened.claim).await.ok()? == Standing::Gone {
+        for (file, upload) in opened.plan.output.files.iter().zip(&opened.uploads) {
+            let at = join(&opened.output, &file.name).ok()?;
             // Best effort: the failure to tell is the other one.
-            let _ = ready.state.store.abort(&at, upload).await;
+            let _ = opened.state.store.abort(&at, upload).await;
         }
-        let _ = forget(ready).await;
+        let _ = forget(opened).await;
     }
-    ready.hold().await.err().filter(|e| e.kind() == Kind::OutputBusy)
+    opened.hold().await.err().filter(|e| e.kind() == Kind::OutputBusy)
 }
 
 /// Removes what this coordinator wrote into its journal after the state was gone: nobody would read it.
-async fn forget(ready: &Ready) -> Result<()> {
-    let (state, store) = (&ready.state, &ready.state.store);
-    store.delete_tree(&state.place(&journal::folder(&ready.claim))?).await.map_err(io)?;
+async fn forget(opened: &Opened) -> Result<()> {
+    let (state, store) = (&opened.state, &opened.state.store);
+    store.delete_tree(&state.place(&journal::folder(&opened.claim))?).await.map_err(io)?;
     store.remove_empty_dir(&state.place(journal::FOLDER)?).await.map_err(io)?;
     store.remove_empty_dir(&state.at).await.map_err(io)
 }
 
 /// Writes down that a coordinator stops in order, so that nobody takes it to be at work. What is finished stays.
-pub async fn leave(ready: &Ready, journal: Option<Writer>) {
+pub async fn leave(opened: &Opened, journal: Option<Writer>) {
     let Some(mut journal) = journal else { return };
     // Only for the convenience of `clean`: that it cannot be written is no failure of its own.
-    if ready.state.standing(&ready.claim).await.is_ok_and(|s| s == Standing::Holds) {
+    if opened.state.standing(&opened.claim).await.is_ok_and(|s| s == Standing::Holds) {
         let _ = journal.append(Record::Closed {}).await;
     }
-}
-
-/// The plan and everything that was journaled.
-pub(crate) async fn read(state: &State) -> Result<Option<(Plan, History)>> {
-    let Some(plan) = state.plan().await? else { return Ok(None) };
-    let history = History::read(state, &plan.digest(), &tasks(&plan), u64::MAX).await?;
-    Ok(Some((plan, history)))
 }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use shardfuse_merge::plan::task::{Task, Work};
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::plan::Plan;
+use shardfuse_merge::plan::task::{Task, Work, tasks};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use tracing::warn;
 
 use crate::state::{Claim, State, Taken, now};
@@ -66,7 +67,7 @@ pub enum Record {
         uploads: Vec<(u32, String)>,
         /// The class of the workers from here on.
         #[serde(default)]
-        device_class: Option<String>,
+        device_class: Option<DeviceClass>,
     },
     /// Uploads of these files of publication are about to begin, as with `Opening`.
     Announcing {
@@ -114,7 +115,7 @@ pub struct History {
     /// The boot that the last coordinator wrote in.
     pub boot: Option<String>,
     /// The device class that the last coordinator chose workers of.
-    pub device_class: Option<String>,
+    pub device_class: Option<DeviceClass>,
     /// The live upload of each file.
     pub uploads: BTreeMap<u32, String>,
     /// Finished pieces, by task and piece.
@@ -229,6 +230,13 @@ impl History {
             None => false,
         });
     }
+}
+
+/// The plan of a state and everything that was journaled there.
+pub(crate) async fn read(state: &State) -> Result<Option<(Plan, History)>> {
+    let Some(plan) = state.plan().await? else { return Ok(None) };
+    let history = History::read(state, &plan.digest(), &tasks(&plan), u64::MAX).await?;
+    Ok(Some((plan, history)))
 }
 
 /// Writes one coordinator's journal.

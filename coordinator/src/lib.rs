@@ -4,15 +4,19 @@
 //! messages between workers and drivers, and keeps all merges.
 
 pub mod admit;
+mod announced;
 pub mod checks;
 pub mod clean;
 pub mod counters;
+pub mod device;
 pub mod driver;
 mod equal;
 mod failure;
 pub mod hub;
 pub mod inspect;
 pub mod journal;
+pub mod opened;
+pub mod outbound;
 pub mod outline;
 mod persist;
 pub mod places;

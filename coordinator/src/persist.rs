@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::driver::Input;
 use crate::journal::{PieceRecord, Record, Writer};
 use crate::state::State;
 
@@ -56,13 +55,19 @@ pub struct Persister {
 }
 
 impl Persister {
-    /// Starts writing; what is journaled is told to the driver's mailbox.
-    pub fn start(state: State, journal: Writer, plan: &Plan, tasks: &[Task], mailbox: mpsc::Sender<Input>) -> Self {
+    /// Starts writing. `tell` hears what is journaled, and must not block.
+    pub fn start(
+        state: State,
+        journal: Writer,
+        plan: &Plan,
+        tasks: &[Task],
+        tell: impl Fn(Persisted) + Send + Sync + 'static,
+    ) -> Self {
         let (items, receive) = mpsc::unbounded_channel();
         let (fail, failure) = watch::channel(None);
         let mut log = Journaled { journal, measuring: Measuring::new(state, plan, tasks) };
         let task = tokio::spawn(async move {
-            match write(receive, &mut log, mailbox, &Tokio).await {
+            match write(receive, &mut log, tell, &Tokio).await {
                 Ok(()) => Some(log.journal),
                 Err(e) => {
                     fail.send_replace(Some(e));
@@ -138,9 +143,6 @@ impl Log for Journaled {
 trait Runtime {
     /// Waits until `more` ends, but not longer than this.
     async fn wait(&self, most: Duration, more: impl Future<Output = ()> + Send);
-
-    /// Does something beside.
-    fn beside(&self, work: impl Future<Output = ()> + Send + 'static);
 }
 
 struct Tokio;
@@ -149,16 +151,12 @@ impl Runtime for Tokio {
     async fn wait(&self, most: Duration, more: impl Future<Output = ()> + Send) {
         let _ = tokio::time::timeout(most, more).await;
     }
-
-    fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(work);
-    }
 }
 
 async fn write(
     mut items: mpsc::UnboundedReceiver<Item>,
     log: &mut impl Log,
-    mailbox: mpsc::Sender<Input>,
+    tell: impl Fn(Persisted),
     runtime: &impl Runtime,
 ) -> Result<()> {
     let mut batch = Vec::new();
@@ -171,16 +169,7 @@ async fn write(
         let began = Instant::now();
         let persisted = log.write(std::mem::take(&mut batch)).await?;
         took = began.elapsed();
-        // The driver may have ended already: then the journal is all that counts.
-        let _ = mailbox.try_send(Input::Persisted(persisted)).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(input) => {
-                let mailbox = mailbox.clone();
-                runtime.beside(async move {
-                    let _ = mailbox.send(input).await;
-                });
-            }
-            mpsc::error::TrySendError::Closed(_) => {}
-        });
+        tell(persisted);
     }
     Ok(())
 }

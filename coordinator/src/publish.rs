@@ -20,35 +20,32 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::output::SmallFile;
 use shardfuse_merge::output::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::task::Work;
-use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, UploadId, digest, settled};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
+use shardfuse_store::{ErrorKind, Location, PartId, Store, digest, settled};
 use tracing::warn;
 
-use crate::admit::Ready;
 use crate::clean::remove;
 use crate::failure::{io, join};
 use crate::journal::{PieceRecord, Record, Writer};
+use crate::opened::Opened;
 use crate::state::Claim;
 
 mod announce;
 mod older;
+mod settle;
 
-pub(crate) use announce::drop_all;
+pub use settle::hash_file;
 
 use announce::Publication;
+use settle::{CONCURRENT, find, settle};
 
 /// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
-/// Bytes that are read at a time to digest a file, and how many such reads run ahead.
-const CHUNK: (u64, usize) = (8 << 20, 4);
-/// Files that are completed at a time.
-const CONCURRENT: usize = 4;
-
 /// The manifest of an output, if there is one that can be read.
 pub async fn manifest(store: &dyn Store, output: &Location) -> Result<Option<Manifest>> {
     let parse = |bytes: &[u8]| serde_json::from_slice(bytes);
@@ -76,24 +73,24 @@ pub async fn is_published(store: &dyn Store, at: &Location, size: u64) -> Result
 
 /// Publishes a merge of which every piece is journaled.
 pub async fn publish(
-    ready: &Ready,
+    opened: &Opened,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
     journal: &mut Writer,
-    device_class: &str,
+    device_class: &DeviceClass,
     notes: Vec<String>,
 ) -> Result<Manifest> {
-    let store = ready.stores.open(&ready.output);
+    let store = opened.stores.open(&opened.output);
     let store = &*store;
-    ready.hold().await?;
-    let mut publication = Publication::new(ready, store, journal);
+    opened.hold().await?;
+    let mut publication = Publication::new(opened, store, journal);
     let made_by = format!("shardfuse {}", env!("CARGO_PKG_VERSION"));
     let published = make_visible(&mut publication, pieces, |files| Manifest {
         format: FORMAT,
         made_by,
-        plan: ready.digest.clone(),
-        device_class: device_class.to_owned(),
-        spec: ready.plan.spec.clone(),
-        inputs: ready.plan.objects.clone(),
+        plan: opened.digest.clone(),
+        device_class: device_class.to_string(),
+        spec: opened.plan.spec.clone(),
+        inputs: opened.plan.objects.clone(),
         files,
         notes,
     })
@@ -105,13 +102,13 @@ pub async fn publish(
             return Err(e);
         }
     };
-    let seal = ready.state.seal(&ready.claim).await?;
+    let seal = opened.state.seal(&opened.claim).await?;
     if seal.is_none() {
-        ready.hold().await?;
+        opened.hold().await?;
     }
     // The output is whole and sealed: what cannot be removed now is no failure of the merge.
-    if let Err(error) = tidy(ready, store, seal.as_ref()).await {
-        warn!(output = %ready.output, %error, "published; what is left of the state goes with the next run, or with shardfuse clean");
+    if let Err(error) = tidy(opened, store, seal.as_ref()).await {
+        warn!(output = %opened.output, %error, "published; what is left of the state goes with the next run, or with shardfuse clean");
     }
     Ok(manifest)
 }
@@ -122,19 +119,19 @@ async fn make_visible(
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
     manifest: impl FnOnce(Vec<ManifestFile>) -> Manifest,
 ) -> Result<Manifest> {
-    let ready = publication.ready;
-    if ready.replaces {
+    let opened = publication.opened;
+    if opened.replaces {
         older::take_away(publication).await?;
     }
-    let mut files = complete_all(ready, publication.store, pieces, publication.journal).await?;
-    let output = &ready.plan.output;
+    let mut files = complete_all(opened, publication.store, pieces, publication.journal).await?;
+    let output = &opened.plan.output;
     let index = output.index.as_ref().map(|(name, text)| (name.as_str(), SmallFile::Text(text.clone())));
     let sidecars = output.sidecars.iter().map(|(name, file)| (name.as_str(), file.clone()));
     let small: Vec<(&str, SmallFile)> = sidecars.chain(index).chain([("config.json", output.config.clone())]).collect();
-    let sized: Vec<(&str, u64)> = small.iter().map(|(name, file)| (*name, size(ready, file))).collect();
+    let sized: Vec<(&str, u64)> = small.iter().map(|(name, file)| (*name, size(opened, file))).collect();
     for (announced, (name, file)) in publication.announce(&sized).await?.iter().zip(&small) {
         if *name == "config.json" {
-            ready.hold().await?;
+            opened.hold().await?;
         }
         files.push(publication.small(announced, file).await?);
     }
@@ -148,34 +145,34 @@ async fn make_visible(
 }
 
 /// The length of a small file, in bytes.
-fn size(ready: &Ready, file: &SmallFile) -> u64 {
+fn size(opened: &Opened, file: &SmallFile) -> u64 {
     match file {
         SmallFile::Text(text) => text.len() as u64,
-        SmallFile::Copy(ObjectId(id)) => ready.plan.objects[*id as usize].size,
+        SmallFile::Copy(ObjectId(id)) => opened.plan.objects[*id as usize].size,
     }
 }
 
 /// Removes the state, and what a killed run left of a file on its way.
-async fn tidy(ready: &Ready, store: &dyn Store, seal: Option<&Claim>) -> Result<()> {
+async fn tidy(opened: &Opened, store: &dyn Store, seal: Option<&Claim>) -> Result<()> {
     if let Some(seal) = seal {
-        remove::sealed(&ready.state, seal).await?;
+        remove::sealed(&opened.state, seal).await?;
     }
-    store.sweep(&ready.output).await.map_err(io)
+    store.sweep(&opened.output).await.map_err(io)
 }
 
 /// Completes every weight file. Files whose parts the store does not take are journaled as dropped (`parts_lost`).
 async fn complete_all(
-    ready: &Ready,
+    opened: &Opened,
     store: &dyn Store,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
     journal: &mut Writer,
 ) -> Result<Vec<ManifestFile>> {
     let mut parts = Vec::new();
-    for file in 0..ready.plan.output.files.len() as u32 {
-        parts.push(parts_of(ready, file, pieces)?);
+    for file in 0..opened.plan.output.files.len() as u32 {
+        parts.push(parts_of(opened, file, pieces)?);
     }
     let completed: Vec<Result<Completed>> = stream::iter((0u32..).zip(parts))
-        .map(|(file, parts)| async move { complete_one(ready, store, file, &parts).await })
+        .map(|(file, parts)| async move { complete_one(opened, store, file, &parts).await })
         .buffered(CONCURRENT)
         .boxed()
         .collect()
@@ -186,11 +183,11 @@ async fn complete_all(
         match completed? {
             Completed::Whole(whole) => files.push(whole),
             Completed::Dropped(why) => {
-                ready.hold().await?;
-                let at = join(&ready.output, &ready.plan.output.files[file as usize].name)?;
+                opened.hold().await?;
+                let at = join(&opened.output, &opened.plan.output.files[file as usize].name)?;
                 warn!(file = %at, %why, "the store makes no file of its parts, which are made again");
                 journal.append(Record::Dropped { file }).await?;
-                store.abort(&at, &ready.uploads[file as usize]).await.map_err(io)?;
+                store.abort(&at, &opened.uploads[file as usize]).await.map_err(io)?;
                 lost.get_or_insert(format!("the parts of {at} must be made again: {why}"));
             }
         }
@@ -211,14 +208,14 @@ enum Completed {
     Dropped(String),
 }
 
-async fn complete_one(ready: &Ready, store: &dyn Store, number: u32, parts: &[&PieceRecord]) -> Result<Completed> {
-    let file = &ready.plan.output.files[number as usize];
-    let at = join(&ready.output, &file.name)?;
+async fn complete_one(opened: &Opened, store: &dyn Store, number: u32, parts: &[&PieceRecord]) -> Result<Completed> {
+    let file = &opened.plan.output.files[number as usize];
+    let at = join(&opened.output, &file.name)?;
     let cvs: Vec<[u8; 32]> = parts.iter().map(|p| *p.chaining.as_bytes()).collect();
     let hash = blake3::Hash::from_bytes(digest::combine(&cvs));
     let ids: Vec<(u32, PartId)> = parts.iter().map(|p| (p.piece, PartId::new(&p.store_id))).collect();
-    ready.hold().await?;
-    Ok(match settle(store, &at, &ready.uploads[number as usize], &ids, (file.size, hash)).await? {
+    opened.hold().await?;
+    Ok(match settle(store, &at, &opened.uploads[number as usize], &ids, (file.size, hash)).await? {
         None => Completed::Whole(ManifestFile {
             name: file.name.clone(),
             size: file.size,
@@ -228,54 +225,13 @@ async fn complete_one(ready: &Ready, store: &dyn Store, number: u32, parts: &[&P
     })
 }
 
-/// Completes an upload to a file of this size and digest, and looks at what is in place then. Returns why it cannot be
-/// made of these parts, if so.
-async fn settle(
-    store: &dyn Store,
-    at: &Location,
-    upload: &UploadId,
-    ids: &[(u32, PartId)],
-    (size, hash): (u64, blake3::Hash),
-) -> Result<Option<String>> {
-    let told = store.complete(at, upload, ids, size).await;
-    if let Err(e) = &told
-        && matches!(e.kind(), ErrorKind::InvalidPart | ErrorKind::NoSuchUpload)
-    {
-        return Ok(Some(e.chain()));
-    }
-    let after = find(store, at).await?;
-    match (told, after) {
-        (Ok(Some(made)), Some(after)) if after.size == size && after.pin == made => {}
-        // The file may be there by a completion whose reply was lost, by a coordinator that was killed, or not by us at all.
-        (told, Some(after)) if after.size == size => {
-            if hash_file(store, at, size, Some(&after.pin)).await? != hash {
-                told.map_err(io)?;
-                return Ok(Some("what is in place has another digest than they have".into()));
-            }
-        }
-        (told, _) => {
-            told.map_err(io)?;
-            return Ok(Some("the store called it complete, and it is not there".into()));
-        }
-    }
-    Ok(None)
-}
-
-async fn find(store: &dyn Store, at: &Location) -> Result<Option<Meta>> {
-    match store.head(at).await {
-        Ok(meta) => Ok(Some(meta)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io(e)),
-    }
-}
-
 fn parts_of<'a>(
-    ready: &Ready,
+    opened: &Opened,
     file: u32,
     pieces: &'a BTreeMap<(u32, u32), PieceRecord>,
 ) -> Result<Vec<&'a PieceRecord>> {
     let mut parts = Vec::new();
-    for (task, t) in ready.tasks.iter().enumerate() {
+    for (task, t) in opened.tasks.iter().enumerate() {
         let Work::Fill { file: f, .. } = t.work else { continue };
         if f != file {
             continue;
@@ -288,18 +244,4 @@ fn parts_of<'a>(
         }
     }
     Ok(parts)
-}
-
-/// BLAKE3 of a file, as `b3sum` prints it.
-pub async fn hash_file(store: &dyn Store, at: &Location, size: u64, pin: Option<&Pin>) -> Result<blake3::Hash> {
-    let (chunk, ahead) = CHUNK;
-    let mut chunks = stream::iter((0..size).step_by(chunk as usize))
-        .map(|offset| store.read(at, offset, vec![0; chunk.min(size - offset) as usize], pin))
-        .buffered(ahead)
-        .boxed();
-    let mut hasher = blake3::Hasher::new();
-    while let Some(bytes) = chunks.try_next().await.map_err(io)? {
-        hasher.update(&bytes);
-    }
-    Ok(hasher.finalize())
 }

@@ -22,7 +22,10 @@ use tracing::{info, warn};
 
 use crate::failure::{io, join};
 
+#[cfg(not(test))]
 mod record;
+#[cfg(test)]
+pub(crate) mod record;
 
 use record::FORMAT;
 pub use record::{Ended, Outcome, Record};

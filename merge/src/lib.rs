@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod base;
 pub mod bounded;
 pub mod checkpoint;
+pub mod device_class;
 pub mod effort;
 pub mod error;
 
@@ -21,5 +22,6 @@ pub mod spec;
 pub mod statistic;
 pub mod tensor;
 
+pub use device_class::DeviceClass;
 pub use error::{Error, Kind, Result};
 pub use tensor::{Dtype, DtypeExt};

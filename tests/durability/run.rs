@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use shardfuse_coordinator::hub::{self, Adoption, Farewell};
+use shardfuse_coordinator::Options;
+use shardfuse_coordinator::hub::{self, Farewell, Submission};
 use shardfuse_coordinator::service::{Role, WorkService};
-use shardfuse_coordinator::{Admitted, Options, Progress, admit, inspect};
 use shardfuse_merge::Result as Merged;
-use shardfuse_merge::plan::Plan;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_proto::v1::work_server::WorkServer;
 use shardfuse_store::{Store, Stores};
 use shardfuse_worker::Pipeline;
-use shardfuse_worker::device::{CPU_CLASS, Device};
-use tokio::sync::watch;
+use shardfuse_worker::device::Device;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Endpoint, Server, Uri};
 use tonic::{Request, Status};
@@ -33,18 +31,13 @@ const MEMORY: u64 = 8 << 20;
 /// Merges, as the local command does.
 pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> Merged<End> {
     let stores = Arc::new(Stores::all(store));
-    let inventory = inspect(&stores, &spec).await?;
-    let (plan, _) = Plan::new(spec, &inventory)?;
-    let ready = match admit(Arc::clone(&stores), plan, CPU_CLASS, options).await? {
-        Admitted::Ready(ready) => *ready,
-        Admitted::Finished(_) => return Ok(End::Finished),
-    };
     // A coordinator that lost its place learns it soon.
     let watch_every = Duration::from_millis(200);
-    let hub =
-        hub::start(Arc::clone(&stores), None, hub::Options { alone: true, watch_every, ..Default::default() }).await?;
-    let (progress, _) = watch::channel(Progress::default());
-    let (_, end) = hub.adopt(Adoption { ready, device_class: CPU_CLASS.to_owned(), progress }).await?;
+    let Options { restart, force, single_coordinator } = options;
+    let options = hub::Options { alone: true, watch_every, single_coordinator, ..Default::default() };
+    let hub = hub::start(Arc::clone(&stores), None, options).await?;
+    let submission = Submission { spec, restart, force, priority: 0, device: None, verify_parts: None };
+    let end = hub.follow(submission).await?.ended;
     let (client, server) = tokio::io::duplex(1 << 20);
     let trusted = |mut request: Request<()>| -> Result<Request<()>, Status> {
         request.extensions_mut().insert(Role::Trusted);
@@ -67,7 +60,10 @@ pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> 
     hub.stop(Farewell::Leave("the merge has ended".into())).await;
     worker.abort();
     server.abort();
-    result.map(|s| End::Published { new: s.pieces_new, kept: s.pieces_kept })
+    Ok(match result? {
+        Some(s) => End::Published { new: s.pieces_new, kept: s.pieces_kept },
+        None => End::Finished,
+    })
 }
 
 /// Options of a run without flags.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::Result;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::task::{StatisticValue, Task, Work};
+use shardfuse_merge::{DeviceClass, Result};
 use shardfuse_store::{Location, UploadId, digest};
 use tracing::{info, warn};
 
@@ -41,7 +41,7 @@ pub(super) struct Opening<'a> {
     pub(super) output: &'a Location,
     pub(super) plan: &'a Plan,
     pub(super) tasks: &'a [Task],
-    pub(super) device_class: &'a str,
+    pub(super) device_class: &'a DeviceClass,
 }
 
 impl Opening<'_> {
@@ -95,7 +95,7 @@ impl Opening<'_> {
     }
 
     fn opened(&self, boot: Option<String>, uploads: Vec<(u32, String)>) -> Record {
-        Record::Opened { boot, uploads, device_class: Some(self.device_class.to_owned()) }
+        Record::Opened { boot, uploads, device_class: Some(self.device_class.clone()) }
     }
 
     fn place(&self, file: u32) -> Result<Location> {

@@ -5,20 +5,19 @@ use shardfuse_merge::plan::Plan;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, UploadId};
 
-use super::Options;
-use crate::clean;
 use crate::failure::{io, join};
+use crate::journal;
 use crate::state::State;
 
 /// Fails with `no_space` if the output cannot hold what the plan writes. What a restart discards counts as free.
-pub(super) async fn check(state: &State, output: &Location, plan: &Plan, options: Options) -> Result<()> {
+pub(super) async fn check(state: &State, output: &Location, plan: &Plan, restart: bool) -> Result<()> {
     let Some(free) = state.store.space(output).await.map_err(io)? else { return Ok(()) };
     let carried = plan.output.sidecars.iter().map(|(_, file)| match file {
         SmallFile::Copy(id) => plan.objects[id.0 as usize].size,
         SmallFile::Text(text) => text.len() as u64,
     });
     let need: u64 = plan.output.files.iter().map(|f| f.size).chain(carried).sum();
-    let freed = if options.restart { occupied(state, output).await? } else { 0 };
+    let freed = if restart { occupied(state, output).await? } else { 0 };
     match free.checked_add(freed) {
         Some(room) if room < need => {
             Err(Error::new(Kind::NoSpace, format!("{output} has {room} bytes free, the merge writes {need}"))
@@ -33,7 +32,7 @@ async fn occupied(state: &State, output: &Location) -> Result<u64> {
     let listed = state.store.list(&state.at).await.map_err(io)?;
     let mut bytes: u64 = listed.iter().map(|e| e.size).sum();
     // A plan or journal that this version cannot read names no uploads.
-    let Ok(Some((plan, history))) = clean::read(state).await else { return Ok(bytes) };
+    let Ok(Some((plan, history))) = journal::read(state).await else { return Ok(bytes) };
     for (file, upload) in &history.uploads {
         let Some(f) = plan.output.files.get(*file as usize) else { continue };
         if state.store.probe(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)? {

@@ -16,10 +16,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Result;
 use shardfuse_store::{EntryKind, ErrorKind, Location, Pin, Store, UploadId};
 
-use super::read;
+use crate::announced;
 use crate::failure::{io, join};
 use crate::journal::{self, History};
-use crate::publish;
 use crate::state::{Claim, State, Taken, links};
 use crate::tombstone;
 
@@ -42,9 +41,9 @@ pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
         None if epochs.is_empty() && !state.has("plan").await? => None,
         None => Some(state.take_epoch("", epochs.len() as u64).await?),
     };
-    publish::drop_all(&*state.store, output, &History::announced(state, &epochs).await?).await?;
+    announced::drop_all(&*state.store, output, &History::announced(state, &epochs).await?).await?;
     // A plan or journal that this version cannot read names no uploads that it could drop.
-    if let Ok(Some((plan, history))) = read(state).await {
+    if let Ok(Some((plan, history))) = journal::read(state).await {
         for (file, upload) in &history.uploads {
             if let Some(f) = plan.output.files.get(*file as usize) {
                 state.store.abort(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)?;

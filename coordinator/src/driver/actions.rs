@@ -5,7 +5,8 @@ use shardfuse_proto::v1::{self, to_worker};
 use shardfuse_proto::{convert, trace};
 use tracing::{Span, debug, info, warn};
 
-use super::{Driver, Notice};
+use super::actor::Driver;
+use super::setup::Notice;
 use crate::checks;
 use crate::journal::PieceRecord;
 use crate::persist::Item;

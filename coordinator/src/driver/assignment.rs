@@ -9,7 +9,7 @@ use shardfuse_merge::recipe::{Recipe, sources};
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::{Error, Kind, Result};
 
-use super::Driver;
+use super::actor::Driver;
 use crate::failure::join;
 use crate::schedule::{Epoch, Piece, TaskId};
 
@@ -21,22 +21,22 @@ impl Driver {
         pieces: &[Piece],
         lease: Duration,
     ) -> Result<Assignment> {
-        let plan = &self.ready.plan;
+        let plan = &self.opened.plan;
         let pieces: Vec<u32> = pieces.iter().map(|p| p.0).collect();
-        let (objects, job) = match self.ready.tasks[task.0 as usize].work {
+        let (objects, job) = match self.opened.tasks[task.0 as usize].work {
             Work::Fill { file, .. } => {
                 let tensors = tensors_of(plan, file, &pieces);
                 let out = &plan.output.files[file as usize];
                 let needs = tensors.iter().flat_map(|t| Recipe::statistics(&t.recipe)).collect();
                 let statistics = self.statistics(task, needs)?;
                 let fill = Fill {
-                    url: join(&self.ready.output, &out.name)?.to_string(),
-                    upload: self.ready.uploads[file as usize].as_str().to_owned(),
+                    url: join(&self.opened.output, &out.name)?.to_string(),
+                    upload: self.opened.uploads[file as usize].as_str().to_owned(),
                     size: out.size,
                     part_size: plan.spec.part_size,
                     parts: pieces,
                     check: false,
-                    header: (self.ready.state.place(&format!("header/{file}"))?.to_string(), out.header_length()),
+                    header: (self.opened.state.place(&format!("header/{file}"))?.to_string(), out.header_length()),
                     statistics,
                     tensors,
                 };

@@ -10,20 +10,16 @@ use shardfuse_proto::convert;
 use shardfuse_proto::v1::{self, from_worker, piece_done, to_worker};
 use tracing::{debug, info, warn};
 
-use super::{Driver, Input, Notice};
+use super::actor::Driver;
+use super::findings::Lost;
+use super::input::Input;
+use super::setup::Notice;
 use crate::checks::{Action, CheckId, Digest, Event, Part, Verdict};
 use crate::schedule::{Epoch, Piece, TaskId, WorkerId};
 
-/// Parts that are to be made again, and who was odd.
-#[derive(Debug)]
-pub(super) struct Lost {
-    pub(super) pieces: Vec<(u32, u32)>,
-    pub(super) odd: Vec<u64>,
-}
-
 impl Driver {
     fn is_check(&self, task: u32) -> Option<CheckId> {
-        let tasks = u32::try_from(self.ready.tasks.len()).ok()?;
+        let tasks = u32::try_from(self.opened.tasks.len()).ok()?;
         task.checked_sub(tasks).map(CheckId)
     }
 
@@ -180,19 +176,19 @@ impl Driver {
     }
 
     fn is_part(&self, task: u32) -> bool {
-        matches!(self.ready.tasks.get(task as usize).map(|t| t.work), Some(Work::Fill { .. }))
+        matches!(self.opened.tasks.get(task as usize).map(|t| t.work), Some(Work::Fill { .. }))
     }
 
     fn task_of(&self, check: CheckId) -> TaskId {
-        TaskId(u32::try_from(self.ready.tasks.len()).unwrap_or(u32::MAX).saturating_add(check.0))
+        TaskId(u32::try_from(self.opened.tasks.len()).unwrap_or(u32::MAX).saturating_add(check.0))
     }
 
     /// A part in words.
     fn name_of(&self, check: CheckId) -> String {
         let Some(part) = self.checks.part(check) else { return format!("check {}", check.0) };
-        match self.ready.tasks[part.task.0 as usize].work {
+        match self.opened.tasks[part.task.0 as usize].work {
             Work::Fill { file, .. } => {
-                format!("part {} of {}", part.piece, self.ready.plan.output.files[file as usize].name)
+                format!("part {} of {}", part.piece, self.opened.plan.output.files[file as usize].name)
             }
             Work::Reduce { .. } => format!("piece {} of task {}", part.piece, part.task),
         }

@@ -1,6 +1,6 @@
 //! What happened to a merge, added to the counters of the process.
 
-use super::Progress;
+use super::progress::Progress;
 
 const EXPIRED: &str = "shardfuse_lease_expiries_total";
 const LATE: &str = "shardfuse_late_receipts_total";

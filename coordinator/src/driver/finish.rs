@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use shardfuse_merge::{Kind, Result};
 
-use super::checking::Lost;
-use super::{Driver, Notice, Summary};
+use super::actor::Driver;
+use super::findings::Lost;
+use super::setup::{Notice, Summary};
 use crate::journal::{Record, Writer};
 use crate::{clean, publish};
 
@@ -25,7 +26,7 @@ impl Driver {
         let (e, journal, keep) = match (outcome, flushed) {
             (Ok(()), Ok(mut journal)) => {
                 let (class, notes) = (&self.setup.device_class, self.notes());
-                match publish::publish(&self.ready, &self.pieces, &mut journal, class, notes).await {
+                match publish::publish(&self.opened, &self.pieces, &mut journal, class, notes).await {
                     Ok(manifest) => {
                         let counters = self.schedule.counters();
                         let pieces_new = self.pieces.len() as u64 - self.kept;
@@ -41,15 +42,15 @@ impl Driver {
             }
             (Ok(()), Err(e)) => (e, None, true),
         };
-        if let Some(busy) = clean::displaced(&self.ready).await {
+        if let Some(busy) = clean::displaced(&self.opened).await {
             // Whatever failed, it failed because somebody else finished or removed what it needed.
             return Err(busy);
         }
         if keep {
-            clean::leave(&self.ready, journal).await;
+            clean::leave(&self.opened, journal).await;
         } else {
             // A failure that will be the same next time leaves neither weights nor journal behind.
-            clean::abandon(&self.ready).await?;
+            clean::abandon(&self.opened).await?;
         }
         Err(e)
     }

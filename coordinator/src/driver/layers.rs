@@ -3,19 +3,19 @@
 use shardfuse_merge::plan::grid::{Grid, State, grid};
 use shardfuse_merge::plan::task::Work;
 
-use super::Driver;
+use super::actor::Driver;
 use crate::schedule::TaskId;
 
 impl Driver {
     pub(super) fn layers(&self) -> Grid {
-        let plan = &self.ready.plan;
+        let plan = &self.opened.plan;
         let mut states: Vec<Vec<State>> = plan
             .output
             .files
             .iter()
             .map(|file| vec![State::Waiting; file.parts(plan.spec.part_size) as usize])
             .collect();
-        for (number, task) in (0u32..).zip(&self.ready.tasks) {
+        for (number, task) in (0u32..).zip(&self.opened.tasks) {
             let Work::Fill { file, .. } = task.work else { continue };
             let running = self.schedule.is_running(TaskId(number));
             for part in task.work.pieces() {

@@ -7,7 +7,8 @@ use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{PartId, PartSlot};
 use tracing::debug;
 
-use super::{Driver, Missed};
+use super::actor::Driver;
+use super::findings::Missed;
 use crate::schedule::{Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId};
 
 impl Driver {
@@ -75,18 +76,18 @@ impl Driver {
     /// The receipt in a report; `None` if it cannot be one for this task: the piece, the length and the form of the store's id
     /// are held against what was asked for.
     fn receipt(&self, task: TaskId, done: &v1::PieceDone) -> Option<Receipt> {
-        let work = self.ready.tasks.get(task.0 as usize)?.work;
+        let work = self.opened.tasks.get(task.0 as usize)?.work;
         if !work.pieces().contains(&done.piece) {
             return None;
         }
         match (work, done.result.as_ref()?) {
             (Work::Fill { file, .. }, v1::piece_done::Result::Part(part)) => {
-                let size = self.ready.plan.output.files[file as usize].size;
-                let start = u64::from(done.piece).checked_mul(self.ready.plan.spec.part_size)?;
-                let expected = size.checked_sub(start)?.min(self.ready.plan.spec.part_size);
+                let size = self.opened.plan.output.files[file as usize].size;
+                let start = u64::from(done.piece).checked_mul(self.opened.plan.spec.part_size)?;
+                let expected = size.checked_sub(start)?.min(self.opened.plan.spec.part_size);
                 let chaining = <[u8; 32]>::try_from(part.chaining.as_slice()).ok()?;
                 let slot = PartSlot { number: done.piece, offset: start };
-                let store = self.ready.stores.open(&self.ready.output);
+                let store = self.opened.stores.open(&self.opened.output);
                 let formed = store.may_be_part(slot, expected, &PartId::new(&part.store_id));
                 (formed && part.length == expected).then(|| Receipt {
                     store_id: part.store_id.clone(),
@@ -95,7 +96,7 @@ impl Driver {
                 })
             }
             (Work::Reduce { id, .. }, v1::piece_done::Result::Sums(sums)) => {
-                let (_, cols) = matrix(&self.ready.plan.statistics.get(id.0 as usize)?.start.shape);
+                let (_, cols) = matrix(&self.opened.plan.statistics.get(id.0 as usize)?.start.shape);
                 let (sums, rest) = (sums.as_chunks::<8>().0, sums.len() % 8);
                 // A sum of squares is a number that is not below zero, or what is wrong with the weights.
                 let formed = rest == 0 && sums.len() as u64 == cols;

@@ -9,27 +9,16 @@ use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
 
-use super::{Driver, Input};
+use super::actor::Driver;
+use super::findings::Missed;
+use super::input::Input;
 use crate::failure::{io, join};
-use crate::schedule::{Epoch, ErrorKind, Event, TaskId, WorkerId};
-
-/// A put that met no upload.
-#[derive(Debug)]
-pub(super) struct Missed {
-    /// Who put.
-    pub(super) worker: WorkerId,
-    /// The task.
-    pub(super) task: TaskId,
-    /// The attempt.
-    pub(super) epoch: Epoch,
-    /// What the worker said.
-    pub(super) error: Error,
-}
+use crate::schedule::{ErrorKind, Event, TaskId};
 
 impl Driver {
     /// The file that a task writes parts of.
     pub(super) fn file_of(&self, task: TaskId) -> Option<u32> {
-        match self.ready.tasks.get(task.0 as usize)?.work {
+        match self.opened.tasks.get(task.0 as usize)?.work {
             Work::Fill { file, .. } => Some(file),
             Work::Reduce { .. } => None,
         }
@@ -43,25 +32,25 @@ impl Driver {
         if waiting.len() > 1 {
             return;
         }
-        let place = join(&self.ready.output, &self.ready.plan.output.files[file as usize].name);
-        let upload = self.ready.uploads[file as usize].clone();
-        let (store, mailbox) = (self.ready.state.store.clone(), self.mailbox.clone());
+        let place = join(&self.opened.output, &self.opened.plan.output.files[file as usize].name);
+        let upload = self.opened.uploads[file as usize].clone();
+        let (store, mailbox) = (self.opened.state.store.clone(), self.mailbox.clone());
         tokio::spawn(async move {
             let there = match place {
                 Ok(at) => store.probe(&at, &upload).await.map_err(io),
                 Err(e) => Err(e),
             };
             // A driver that has ended needs no answer.
-            let _ = mailbox.send(Input::Looked(file, there)).await;
+            let _ = mailbox.send(Input::Looked(file, there));
         });
     }
 
     /// Takes the answer: what it means to the schedule, or the merge's end.
     pub(super) fn looked(&mut self, file: u32, there: Result<bool>) -> Result<Vec<Event>> {
         let waiting = self.looking.remove(&file).unwrap_or_default();
-        let name = &self.ready.plan.output.files[file as usize].name;
+        let name = &self.opened.plan.output.files[file as usize].name;
         match there {
-            Ok(false) => Err(gone(name, &self.ready.output)),
+            Ok(false) => Err(gone(name, &self.opened.output)),
             Ok(true) => {
                 let name = name.clone();
                 Ok(waiting.into_iter().map(|missed| self.not_seen(&name, missed)).collect())

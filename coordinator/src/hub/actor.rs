@@ -2,24 +2,25 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_proto::v1;
-use shardfuse_proto::v1::to_worker;
+use shardfuse_merge::{Kind, Result};
+use shardfuse_proto::v1::{self, to_worker};
 use shardfuse_store::Stores;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::lifecycle::{End, Halt, Report, What};
+use super::clock::clock;
+use super::command::{Command, Farewell, stopped};
 use super::merges::{Merge, Phase, Running};
+use super::options::Options;
+use super::report::{End, Halt, Report, What};
 use super::saving::Waiter;
-use super::sessions::Worker;
 use super::share::Deal;
-use super::{Command, Farewell, Options, stopped};
-use crate::driver::{Input, Notice, Summary};
+use super::worker::{Closing, Worker};
+use crate::driver::{Input, Notice};
 use crate::registry::{Ended, Found, MergeId, Outcome, Registry};
 use crate::schedule::WorkerId;
 
@@ -81,13 +82,13 @@ impl Hub {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.command(command).await,
+                    Some(command) => self.command(command),
                     // Nobody is left to speak to; what runs is broken off, as by a kill.
                     None => return,
                 },
-                Some(report) = self.inbound.recv() => self.report(report).await,
+                Some(report) = self.inbound.recv() => self.report(report),
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
-                _ = tick.tick() => self.tick().await,
+                _ = tick.tick() => self.tick(),
             }
             if self.has_stopped() {
                 return self.end();
@@ -95,11 +96,10 @@ impl Hub {
         }
     }
 
-    async fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command) {
         // Whoever does not wait for an answer any more needs none.
         match command {
-            Command::Submit(submission, reply) => self.submit(*submission, reply),
-            Command::Adopt(adoption, reply) => self.adopt(*adoption, reply),
+            Command::Submit(submission, follower, reply) => self.submit(*submission, follower, reply),
             Command::Get(id, reply) => _ = reply.send(self.merges.get(&id).map(Merge::watch)),
             Command::List(after, limit, reply) => _ = reply.send(self.list(after, limit)),
             Command::Workers(reply) => {
@@ -108,9 +108,9 @@ impl Hub {
             }
             Command::Census(reply) => _ = reply.send(self.census()),
             Command::Layers(id, reply) => {
-                // A driver whose inbox is full, or that has ended, drops the question, which answers it.
+                // A driver that has ended, or was asked too often, drops the question, which answers it.
                 if let Some(running) = self.merges.get_mut(&id).and_then(Merge::running_mut) {
-                    let _ = running.inbox.try_send(Input::Layers(reply));
+                    let _ = running.mailbox.send(Input::Layers(reply));
                 } else {
                     let _ = reply.send(None);
                 }
@@ -118,17 +118,17 @@ impl Hub {
             Command::Cancel(id, discard, reply) => self.cancel(&id, discard, reply),
             Command::Retry(id, reply) => self.retry(&id, reply),
             Command::Join(enrolment, outbound, reply) => {
-                let session = self.join(enrolment, outbound).await;
+                let session = self.join(enrolment, outbound);
                 _ = reply.send(session);
             }
-            Command::Said(worker, session, message) => self.said(worker, session, message).await,
-            Command::Left(worker, session) => self.left(worker, session).await,
-            Command::Broken(worker, session) => self.broken(worker, session).await,
+            Command::Said(worker, session, message) => self.said(worker, session, message),
+            Command::Left(worker, session) => self.left(worker, session),
+            Command::Broken(worker, session) => self.close(worker, session, Closing::Broken),
             Command::Stop(farewell, reply) => self.stop(farewell, reply),
         }
     }
 
-    async fn report(&mut self, Report { merge: id, run, what }: Report) {
+    fn report(&mut self, Report { merge: id, run, what }: Report) {
         let what = match what {
             What::Saved { version, result } => return self.saved(&id, version, result),
             What::Found(record) => return self.found_late(id, *record),
@@ -137,24 +137,28 @@ impl Hub {
         let Some(merge) = self.merges.get_mut(&id).filter(|m| m.run == run) else { return };
         match what {
             What::Saved { .. } | What::Found(_) => {}
-            What::Planned { plan, remarks } => {
+            What::Planned { plan, remarks, report } => {
                 merge.plan = Some(plan);
                 merge.remarks = remarks;
+                if let Some(planned) = merge.follower.as_mut().and_then(|f| f.planned.take()) {
+                    // Who does not wait any more needs no report.
+                    let _ = planned.send(report);
+                }
             }
             What::Admitted { noted } => {
                 (merge.record.restart, merge.record.force) = (false, false);
                 merge.record.planned();
                 self.save(&id, Some(Waiter::Noted(noted)));
             }
-            What::Running { label, class, inbox, progress } => {
-                info!(merge = %id, class, "the merge runs");
+            What::Running { label, class, mailbox, progress } => {
+                info!(merge = %id, %class, "the merge runs");
                 merge.device_class = Some(class.clone());
                 if let Phase::Active(active) = &mut merge.phase {
                     active.publishing = false;
                     active.running = Some(Running {
                         label: label.clone(),
                         class: class.clone(),
-                        inbox: inbox.clone(),
+                        mailbox: mailbox.clone(),
                         progress,
                         barred: Default::default(),
                     });
@@ -164,27 +168,27 @@ impl Hub {
                 self.dealt.retain(|(of, _), _| *of != arrival);
                 self.unroute(&id);
                 self.routes.insert(label, id.clone());
-                self.introduce_all(&class, &inbox).await;
-                self.deal().await;
+                self.introduce_all(&class, &mailbox);
+                self.deal();
             }
             What::Notice(Notice::SetAside { worker }) => {
                 if let Some(running) = merge.running_mut() {
                     running.barred.insert(worker);
                 }
-                self.deal().await;
+                self.deal();
             }
-            What::Notice(Notice::Cut { worker, session }) => self.cut(worker, session).await,
+            What::Notice(Notice::Cut { worker, session }) => self.close(worker, session, Closing::Unread),
             What::Notice(Notice::Publishing) => {
                 if let Phase::Active(active) = &mut merge.phase {
                     active.publishing = true;
                 }
                 self.unroute(&id);
-                self.deal().await;
+                self.deal();
             }
             What::Ended(end) => {
                 self.ended(&id, end);
                 self.start_queued();
-                self.deal().await;
+                self.deal();
             }
         }
         if let Some(merge) = self.merges.get(&id) {
@@ -206,10 +210,6 @@ impl Hub {
             merge.progress = progress;
         }
         let was_running = merge.running_mut().is_some();
-        let adopter = match &mut merge.phase {
-            Phase::Active(active) => active.adopter.take(),
-            Phase::Queued | Phase::Held | Phase::Ended(_) => None,
-        };
         let was_marked = merge.record.planning.is_some();
         merge.record.planned();
         let outcome = match &end {
@@ -226,6 +226,8 @@ impl Hub {
         })
         .increment(1);
         match &end {
+            // Whoever follows it says so itself.
+            End::Failed(e) if merge.follower.is_some() => debug!(merge = %id, error = %e, "the merge failed"),
             End::Failed(e) => warn!(merge = %id, kind = %e.kind(), error = %e, "the merge failed"),
             End::Done(_) => info!(merge = %id, "the merge is done"),
             End::Cancelled(_) => info!(merge = %id, "the merge is cancelled"),
@@ -250,13 +252,11 @@ impl Hub {
                 }
             }
         }
-        if let Some(adopter) = adopter {
-            let result: Result<Summary> = match end {
-                End::Done(Some(summary)) => Ok(*summary),
-                End::Done(None) => Err(Error::new(Kind::Internal, "the merge was done before it began")),
+        if let Some(merge) = self.merges.get_mut(id) {
+            merge.tell_end(match end {
+                End::Done(summary) => Ok(summary),
                 End::Failed(e) | End::Cancelled(e) | End::Paused(e) => Err(e),
-            };
-            let _ = adopter.send(result);
+            });
         }
     }
 
@@ -284,10 +284,10 @@ impl Hub {
         }
     }
 
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now = Instant::now();
-        self.forget_silent(now).await;
-        self.deal().await;
+        self.forget_silent(now);
+        self.deal();
         self.note_waiting(now);
         for merge in self.merges.values_mut() {
             if let Some(running) = merge.running_mut() {
@@ -353,10 +353,4 @@ impl Hub {
             None => Ok(()),
         }
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn clock() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,12 +3,13 @@
 use shardfuse_merge::Result;
 use tokio::sync::oneshot;
 
-use super::actor::{Hub, clock};
-use super::lifecycle::Halt;
+use super::actor::Hub;
+use super::clock::clock;
+use super::command::Submission;
 use super::merges::{Merge, Phase};
+use super::report::{Halt, interrupted};
 use super::saving::Waiter;
 use super::view::{Cursor, Page, View};
-use super::{Device, Submission};
 use crate::registry::{Ended, MergeId, Outcome};
 
 /// The largest page of a list, in bytes, but for its last merge: many clients take messages of 4 MiB at the most.
@@ -67,6 +68,7 @@ impl Hub {
                 let ended = Ended { at: clock(), outcome: Outcome::Cancelled, plan, device_class };
                 merge.phase = Phase::Ended(ended.clone());
                 merge.record.ended = Some(ended);
+                merge.tell_end(Err(interrupted()));
                 merge.refresh();
                 self.save(id, Some(Waiter::Changed(reply)));
             }
@@ -102,7 +104,7 @@ impl Hub {
                     restart: record.restart,
                     force: record.force,
                     priority: record.priority,
-                    device: Device::parse(&record.device).ok(),
+                    device: record.device.parse().ok(),
                     verify_parts: Some(record.verify_parts),
                 };
                 self.take_on(again).map(|_| true)

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::actor::Hub;
-use super::device::Device;
 use super::merges::{Phase, Waiting};
-use super::sessions::able_classes;
 use super::share;
-use crate::driver::Input;
+use super::worker::able_classes;
+use crate::device::Device;
+use crate::driver::{Input, Mailbox};
 use crate::schedule::WorkerId;
 
 /// How long a merge is without a worker before that is said.
@@ -20,7 +19,7 @@ const SAID_AFTER: Duration = Duration::from_secs(2);
 
 impl Hub {
     /// Deals the slots, and tells each driver what has changed for it.
-    pub(super) async fn deal(&mut self) {
+    pub(super) fn deal(&mut self) {
         let (now, lease) = (Instant::now(), self.options.limits.lease);
         let workers: Vec<share::Worker> = self
             .workers
@@ -33,10 +32,10 @@ impl Hub {
             })
             .collect();
         let mut merges = Vec::new();
-        let mut inboxes: BTreeMap<u64, mpsc::Sender<Input>> = BTreeMap::new();
+        let mut mailboxes: BTreeMap<u64, Mailbox> = BTreeMap::new();
         for merge in self.merges.values() {
             let Some(running) = merge.running() else { continue };
-            inboxes.insert(merge.arrival, running.inbox.clone());
+            mailboxes.insert(merge.arrival, running.mailbox.clone());
             let progress = running.progress.borrow();
             merges.push(share::Merge {
                 arrival: merge.arrival,
@@ -52,8 +51,9 @@ impl Hub {
         let changed = all.into_iter().filter(|key| before.get(key) != self.dealt.get(key));
         for (arrival, worker) in changed {
             let slots = self.dealt.get(&(arrival, worker)).copied().unwrap_or(0);
-            if let Some(inbox) = inboxes.get(&arrival) {
-                let _ = inbox.send(Input::Slots { worker, slots }).await;
+            if let Some(mailbox) = mailboxes.get(&arrival) {
+                // A driver that has ended needs no slots. Slots alone never exceed what may wait.
+                let _ = mailbox.send(Input::Slots { worker, slots });
             }
         }
     }
@@ -64,11 +64,11 @@ impl Hub {
         let able = able_classes(&self.workers, now, lease);
         for (id, merge) in &mut self.merges {
             let wants = match &merge.phase {
-                Phase::Queued if Device::parse(&merge.record.device) == Ok(Device::Cuda) => {
+                Phase::Queued if merge.record.device.parse() == Ok(Device::Cuda) => {
                     (!able.iter().any(|class| Device::Cuda.has(class))).then(|| "device cuda".to_owned())
                 }
                 Phase::Active(active) => {
-                    let class = active.running.as_ref().filter(|_| !active.publishing).map(|r| r.class.as_str());
+                    let class = active.running.as_ref().filter(|_| !active.publishing).map(|r| &r.class);
                     class.filter(|class| !able.contains(class)).map(|class| format!("device class {class}"))
                 }
                 Phase::Queued | Phase::Held | Phase::Ended(_) => None,

@@ -20,11 +20,11 @@
 //! A number is free again once its worker left, or was silent for two leases. A secret that this coordinator did not give
 //! out counts as none.
 
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use shardfuse_proto::v1;
 use shardfuse_store::{ErrorKind, Location, Stores};
 
-use super::actor::clock;
+use super::clock::clock;
 use crate::failure::{io, join};
 
 /// The object below `--state` that holds the key.
@@ -54,6 +54,8 @@ pub(super) struct Registration {
 #[derive(Debug, Clone)]
 pub struct Enrolment {
     pub(super) hello: Box<v1::Hello>,
+    /// Its device class, read.
+    pub(super) class: DeviceClass,
     pub(super) registration: Registration,
     /// Whether its secret proves that, or the number is registered now.
     proven: bool,
@@ -115,8 +117,9 @@ impl Key {
     /// Takes a worker's hello, with the name that its certificate gives to it alone, if it has one.
     ///
     /// # Errors
-    /// If the system has no randomness.
+    /// If its device class is none, or the system has no randomness.
     pub(super) fn enrol(&self, hello: v1::Hello, name: Option<&str>) -> Result<Enrolment> {
+        let class = hello.device_class.parse()?;
         let shown = self.shown(&hello, name);
         let proven = shown.is_some();
         let registration = match shown {
@@ -129,7 +132,7 @@ impl Key {
             }
         };
         let secret = self.secret(hello.worker_id, registration, name);
-        Ok(Enrolment { hello: Box::new(hello), registration, proven, secret })
+        Ok(Enrolment { hello: Box::new(hello), class, registration, proven, secret })
     }
 
     /// The registration that a hello proves.
@@ -177,7 +180,7 @@ mod tests {
     use super::*;
 
     fn hello(worker_id: u64, secret: &[u8]) -> v1::Hello {
-        v1::Hello { worker_id, secret: secret.to_vec(), ..v1::Hello::default() }
+        v1::Hello { worker_id, device_class: "cpu".into(), secret: secret.to_vec(), ..v1::Hello::default() }
     }
 
     #[test]

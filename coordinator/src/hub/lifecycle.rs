@@ -5,21 +5,24 @@ use std::sync::Arc;
 use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::spec::MergeSpec;
-use shardfuse_merge::{Error, Kind, Result, bounded};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result, bounded};
 use shardfuse_store::{Location, Stores};
-use tokio::sync::{mpsc, oneshot, watch};
-
-use super::device::{self, Device};
-use super::{Adoption, Options};
+use tokio::sync::{oneshot, watch};
 use tracing::{Instrument as _, info_span, warn};
 
-use crate::admit::{self, Admitted, Ready};
-use crate::clean::{self, discard};
-use crate::driver::{self, Input, Notice, Progress, Setup, Summary};
+use super::options::Options;
+use super::report::{End, Halt, Report, Tell, What, interrupted};
+
+use crate::admit::{self, Admitted};
+use crate::clean::discard;
+use crate::device::{self, Device};
+use crate::driver::{self, Input, Progress, Setup};
 use crate::failure::{io, location};
+use crate::journal;
+use crate::opened::Ready;
 use crate::places;
 use crate::planning::plan;
-use crate::registry::{MergeId, Record};
+use crate::registry::MergeId;
 use crate::state::State;
 
 /// How often a merge runs if the store loses parts that it had taken.
@@ -27,72 +30,6 @@ const ROUNDS: u32 = 3;
 /// Remarks of a plan that are shown, and the longest of them in bytes: they go to everybody who watches the merge.
 const REMARKS: usize = 100;
 const REMARK: usize = 1 << 10;
-
-/// Why an active merge is to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Halt {
-    /// Somebody wants it to stop.
-    Cancel { discard: bool },
-    /// The coordinator stops; its successor goes on.
-    Pause,
-}
-
-/// What is told to the hub.
-pub(super) struct Report {
-    pub(super) merge: MergeId,
-    pub(super) run: u64,
-    pub(super) what: What,
-}
-
-pub(super) enum What {
-    /// There is a plan.
-    Planned { plan: String, remarks: Vec<String> },
-    /// The output is opened: what the submitter allowed is done, and must not be done again. Nothing is planned any more.
-    Admitted { noted: oneshot::Sender<()> },
-    /// Tasks can be given out.
-    Running { label: String, class: String, inbox: mpsc::Sender<Input>, progress: watch::Receiver<Progress> },
-    /// The driver says something.
-    Notice(Notice),
-    /// It is over.
-    Ended(End),
-    /// Its record was written, or not.
-    Saved { version: u64, result: Result<()> },
-    /// Its record was read late.
-    Found(Box<Record>),
-}
-
-/// How it went.
-pub(super) enum End {
-    /// The output is published; without a summary it was so before.
-    Done(Option<Box<Summary>>),
-    Failed(Error),
-    Cancelled(Error),
-    Paused(Error),
-}
-
-/// Tells the hub. Says that the merge failed if it goes away without having said how it ended.
-pub(super) struct Tell {
-    pub(super) merge: MergeId,
-    pub(super) run: u64,
-    pub(super) to: mpsc::UnboundedSender<Report>,
-    pub(super) ended: bool,
-}
-
-impl Tell {
-    fn say(&self, what: What) {
-        // A hub that is gone listens to nobody.
-        let _ = self.to.send(Report { merge: self.merge.clone(), run: self.run, what });
-    }
-}
-
-impl Drop for Tell {
-    fn drop(&mut self) {
-        if !self.ended {
-            let error = Error::new(Kind::Internal, "the merge's task broke off; the log says where");
-            self.say(What::Ended(End::Failed(error)));
-        }
-    }
-}
 
 /// A merge to run.
 pub(super) struct Job {
@@ -106,8 +43,7 @@ pub(super) struct Job {
     pub(super) verify_parts: f64,
     pub(super) device: Device,
     /// The class of the first worker that has the device.
-    pub(super) first_class: String,
-    pub(super) adopted: Option<Box<Adoption>>,
+    pub(super) first_class: DeviceClass,
     /// Says that the record tells of the planning that is about to begin.
     pub(super) marked: Option<oneshot::Receiver<()>>,
     pub(super) halt: watch::Receiver<Option<Halt>>,
@@ -115,9 +51,9 @@ pub(super) struct Job {
 }
 
 /// A merge that may be driven.
-struct Opened {
+struct Runnable {
     ready: Box<Ready>,
-    class: String,
+    class: DeviceClass,
     progress: watch::Sender<Progress>,
 }
 
@@ -142,11 +78,7 @@ impl Job {
     }
 
     async fn go(&mut self) -> End {
-        let opened = match self.adopted.take() {
-            Some(a) => Ok(Opened { ready: Box::new(a.ready), class: a.device_class, progress: a.progress }),
-            None => self.open().await,
-        };
-        match opened {
+        match self.open().await {
             Ok(opened) => self.drive_all(opened).await,
             Err(early) => self.early(early).await,
         }
@@ -162,10 +94,10 @@ impl Job {
 
     /// Drives a merge to its end. One that lost parts is admitted again, which begins new uploads for what was lost and
     /// keeps the rest.
-    async fn drive_all(&mut self, mut opened: Opened) -> End {
+    async fn drive_all(&mut self, mut opened: Runnable) -> End {
         for _ in 1..ROUNDS {
             let (plan, class, progress) =
-                (Arc::clone(&opened.ready.plan), opened.class.clone(), opened.progress.clone());
+                (Arc::clone(&opened.ready.opened.plan), opened.class.clone(), opened.progress.clone());
             match self.drive(opened).await {
                 End::Failed(e) if e.kind() == Kind::PartsLost && self.halt.borrow().is_none() => {
                     warn!(merge = %self.tell.merge, error = %e, "parts are lost; the merge goes on with what is there");
@@ -184,18 +116,18 @@ impl Job {
     async fn reopen(
         &self,
         plan: &Plan,
-        class: String,
+        class: DeviceClass,
         progress: watch::Sender<Progress>,
-    ) -> std::result::Result<Opened, Early> {
+    ) -> std::result::Result<Runnable, Early> {
         let options =
             admit::Options { restart: false, force: false, single_coordinator: self.options.single_coordinator };
         match admit::admit(Arc::clone(&self.stores), plan.clone(), &class, options).await? {
             Admitted::Finished(manifest) => Err(Early::Finished(manifest)),
-            Admitted::Ready(ready) => Ok(Opened { ready, class, progress }),
+            Admitted::Ready(ready) => Ok(Runnable { ready, class, progress }),
         }
     }
 
-    async fn open(&mut self) -> std::result::Result<Opened, Early> {
+    async fn open(&mut self) -> std::result::Result<Runnable, Early> {
         if matches!(*self.halt.borrow(), Some(Halt::Cancel { .. })) {
             return Err(Early::Halted);
         }
@@ -214,9 +146,9 @@ impl Job {
         };
         let (plan, report, class) = self.unless_halted(planned).await??;
         let stays = report.stays();
-        let remarks = report.conflicts.into_iter().chain(report.warnings).chain(report.notes).chain(stays);
-        let remarks = bounded::remarks(remarks, REMARKS, REMARK);
-        self.tell.say(What::Planned { plan: plan.digest(), remarks });
+        let told = report.conflicts.iter().chain(&report.warnings).chain(&report.notes).cloned().chain(stays);
+        let remarks = bounded::remarks(told, REMARKS, REMARK);
+        self.tell.say(What::Planned { plan: plan.digest(), remarks, report: Box::new(report) });
         let options = admit::Options {
             restart: self.restart,
             force: self.force,
@@ -230,7 +162,7 @@ impl Job {
                 self.unless_halted(done).await?.map_err(|_| Early::Halted)?;
                 match self.halt.borrow().is_some() {
                     true => Err(Early::Halted),
-                    false => Ok(Opened { ready, class, progress: watch::Sender::new(Progress::default()) }),
+                    false => Ok(Runnable { ready, class, progress: watch::Sender::new(Progress::default()) }),
                 }
             }
         }
@@ -245,25 +177,26 @@ impl Job {
     }
 
     /// The class of the merge: an earlier start's, or the first worker's.
-    async fn class(&self) -> Result<String> {
+    async fn class(&self) -> Result<DeviceClass> {
         let state = state(&self.stores, &self.spec)?;
         // There is one class of processors, and admission itself refuses to go on in it with what another one began.
-        if self.device == Device::Cpu || self.restart || state.plan().await?.is_none() {
+        // Where nobody else comes, waiting for another class is in vain: admission refuses it as well.
+        if self.device == Device::Cpu || self.options.alone || self.restart || state.plan().await?.is_none() {
             return Ok(self.first_class.clone());
         }
-        let history = clean::read(&state).await?.map(|(_, history)| history).unwrap_or_default();
-        let journaled = history.device_class.as_deref().map(|c| (c, !history.pieces.is_empty()));
+        let history = journal::read(&state).await?.map(|(_, history)| history).unwrap_or_default();
+        let journaled = history.device_class.as_ref().map(|c| (c, !history.pieces.is_empty()));
         device::choose(self.device, journaled, &self.first_class)
     }
 
-    async fn drive(&mut self, opened: Opened) -> End {
-        let Opened { ready, class, progress } = opened;
+    async fn drive(&mut self, opened: Runnable) -> End {
+        let Runnable { ready, class, progress } = opened;
         let label = label(&self.tell.merge, &ready);
-        let (mailbox, inputs) = driver::inbox();
+        let (mailbox, inputs) = driver::mailbox();
         self.tell.say(What::Running {
             label: label.clone(),
             class: class.clone(),
-            inbox: mailbox.clone(),
+            mailbox: mailbox.clone(),
             progress: progress.subscribe(),
         });
         let setup = Setup {
@@ -285,8 +218,8 @@ impl Job {
         let result = tokio::select! {
             result = &mut driving => result,
             () = halted(self.halt.clone()) => {
-                // Not waited for: only the driver itself makes room in its inbox.
-                tokio::spawn(async move { mailbox.send(Input::Cancel).await });
+                // A driver that has ended meanwhile says how.
+                let _ = mailbox.send(Input::Cancel);
                 driving.await
             }
         };
@@ -311,11 +244,6 @@ impl Job {
     }
 }
 
-fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "stopped before the end")
-        .hint("submit the same merge again to go on where it stopped")
-}
-
 /// Ends once the merge is to stop.
 async fn halted(mut halt: watch::Receiver<Option<Halt>>) {
     if halt.wait_for(Option::is_some).await.is_err() {
@@ -327,7 +255,7 @@ async fn halted(mut halt: watch::Receiver<Option<Halt>>) {
 /// Names a run in attempts. A claim's token is drawn anew for each, so no two runs have one name, also where a merge was
 /// discarded and begun anew: what a worker still has of an earlier run is not taken for this one's.
 fn label(id: &MergeId, ready: &Ready) -> String {
-    format!("{id}-{}", ready.claim.token)
+    format!("{id}-{}", ready.opened.claim.token)
 }
 
 fn state(stores: &Stores, spec: &MergeSpec) -> Result<State> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::actor::Hub;
-use super::lifecycle::{Report, What};
 use super::merges::{Merge, Phase};
+use super::report::{Report, What};
 use super::saving::Saving;
 use crate::registry::{MergeId, Record};
 

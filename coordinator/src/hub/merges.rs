@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shardfuse_merge::{Error, Kind, Result};
-use tokio::sync::{mpsc, oneshot, watch};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::lifecycle::Halt;
+use super::command::Follower;
+use super::report::Halt;
 use super::saving::Saving;
 use super::view::{Cursor, Stage, View};
-use crate::driver::{Input, Progress, Summary};
+use crate::driver::{Mailbox, Progress, Summary};
 use crate::registry::{Ended, MergeId, Outcome, Record};
 use crate::schedule::WorkerId;
 
@@ -27,10 +28,12 @@ pub(super) struct Merge {
     pub(super) phase: Phase,
     pub(super) progress: Progress,
     pub(super) plan: Option<String>,
-    pub(super) device_class: Option<String>,
+    pub(super) device_class: Option<DeviceClass>,
     pub(super) remarks: Vec<String>,
     pub(super) waiting: Option<Waiting>,
     pub(super) saving: Saving,
+    /// Who follows it to its end.
+    pub(super) follower: Option<Follower>,
     view: watch::Sender<View>,
 }
 
@@ -51,15 +54,13 @@ pub(super) struct Active {
     /// Once it is admitted.
     pub(super) running: Option<Running>,
     pub(super) publishing: bool,
-    /// Who waits for the end of a merge that was adopted.
-    pub(super) adopter: Option<oneshot::Sender<Result<Summary>>>,
 }
 
 /// A merge with a driver.
 pub(super) struct Running {
     pub(super) label: String,
-    pub(super) class: String,
-    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) class: DeviceClass,
+    pub(super) mailbox: Mailbox,
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) barred: BTreeSet<WorkerId>,
 }
@@ -106,6 +107,7 @@ impl Merge {
             remarks: Vec::new(),
             waiting: None,
             saving: Saving::default(),
+            follower: None,
             view: watch::Sender::new(view),
         };
         merge.refresh();
@@ -172,6 +174,14 @@ impl Merge {
         self.progress = Progress::default();
         (self.plan, self.device_class) = (None, None);
         self.remarks.clear();
+    }
+
+    /// Tells the one who follows it how it ended.
+    pub(super) fn tell_end(&mut self, end: Result<Option<Box<Summary>>>) {
+        if let Some(follower) = self.follower.take() {
+            // Who does not wait any more needs no answer.
+            let _ = follower.ended.send(end);
+        }
     }
 
     /// Whoever watches it.

@@ -3,35 +3,56 @@
 use std::cmp::Reverse;
 
 use shardfuse_merge::spec::MergeSpec;
-use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::actor::{Hub, clock};
-use super::device::Device;
-use super::lifecycle::{Halt, Job, Tell};
+use super::actor::Hub;
+use super::clock::clock;
+use super::command::{Follower, Submission};
+use super::lifecycle::Job;
 use super::merges::{Active, Merge, Phase};
+use super::report::{Halt, Tell};
 use super::saving::Waiter;
-use super::sessions::able_classes;
 use super::view::View;
-use super::{Adoption, Submission};
-use crate::driver::Summary;
+use super::worker::able_classes;
+use crate::device::Device;
 use crate::registry::{MAX_SPEC, MergeId, Outcome, Record};
 
 impl Hub {
-    pub(super) fn submit(&mut self, submission: Submission, reply: oneshot::Sender<Result<(View, bool)>>) {
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission,
+        follower: Option<Follower>,
+        reply: oneshot::Sender<Result<(View, bool)>>,
+    ) {
         match self.take_on(submission) {
-            Ok((id, known, true)) => self.save(&id, Some(Waiter::Submitted { known, reply })),
-            Ok((id, known, false)) => self.once_written(&id, Waiter::Submitted { known, reply }),
+            Ok((id, known, queued)) => {
+                self.let_follow(&id, follower);
+                let waiter = Waiter::Submitted { known, reply };
+                if queued { self.save(&id, Some(waiter)) } else { self.once_written(&id, waiter) }
+            }
             // Who does not wait any more needs no answer.
             Err(e) => _ = reply.send(Err(e)),
+        }
+    }
+
+    fn let_follow(&mut self, id: &MergeId, follower: Option<Follower>) {
+        let (Some(merge), Some(follower)) = (self.merges.get_mut(id), follower) else { return };
+        match merge.has_ended() {
+            // It was done before and is not begun again.
+            true => drop(follower.ended.send(Ok(None))),
+            false => merge.follower = Some(follower),
         }
     }
 
     /// Queues a merge, unless it is done or on its way. Says whether it was known, and whether it was queued.
     pub(super) fn take_on(&mut self, submission: Submission) -> Result<(MergeId, bool, bool)> {
         self.refuse_if_stopping()?;
-        refuse_large(&submission.spec)?;
+        match self.options.alone {
+            true => refuse_unverifiable(&submission)?,
+            false => refuse_large(&submission.spec)?,
+        }
         let id = MergeId::of(&submission.spec);
         let known = self.merges.get(&id);
         let as_it_is = known.is_some_and(|merge| match &merge.phase {
@@ -59,8 +80,8 @@ impl Hub {
             )
             .hint("submit it again later (with --wait, submit does that by itself), or start the coordinator with a higher --max-queued"));
         }
-        let device = submission.device.unwrap_or(self.options.device);
-        let mut record = Record::new(submission.spec, device.as_str(), submission.priority, clock());
+        let device = submission.device.unwrap_or(self.options.device).to_string();
+        let mut record = Record::new(submission.spec, &device, submission.priority, clock());
         (record.restart, record.force) = (submission.restart, submission.force);
         record.verify_parts = submission.verify_parts.unwrap_or(self.options.verify_parts);
         let arrival = self.next();
@@ -72,23 +93,6 @@ impl Hub {
             None => _ = self.merges.insert(id.clone(), Merge::new(&id, record, arrival)),
         }
         Ok((id, known, true))
-    }
-
-    pub(super) fn adopt(
-        &mut self,
-        adoption: Adoption,
-        reply: oneshot::Sender<(MergeId, oneshot::Receiver<Result<Summary>>)>,
-    ) {
-        let spec = adoption.ready.plan.spec.clone();
-        let id = MergeId::of(&spec);
-        let arrival = self.next();
-        let record = Record::new(spec, Device::Cpu.as_str(), 0, clock());
-        let mut merge = Merge::new(&id, record, arrival);
-        merge.plan = Some(adoption.ready.digest.clone());
-        self.merges.insert(id.clone(), merge);
-        let (adopter, end) = oneshot::channel();
-        self.begin(&id, String::new(), Some(Box::new(adoption)), Some(adopter));
-        let _ = reply.send((id, end));
     }
 
     /// Begins queued merges as long as there is room, those of a higher priority first.
@@ -124,7 +128,7 @@ impl Hub {
                 continue;
             }
             let Some(class) = self.first_class(&id) else { continue };
-            if active + stuck < self.options.max_active || able.contains(class.as_str()) {
+            if active + stuck < self.options.max_active || able.contains(&class) {
                 begin.push((id, class));
                 active += 1;
                 room -= 1;
@@ -132,34 +136,28 @@ impl Hub {
             }
         }
         for (id, class) in begin {
-            self.begin(&id, class, None, None);
+            self.begin(&id, class);
         }
     }
 
     /// The class of the first worker that has a merge's device; `None` while there is none.
-    pub(super) fn first_class(&self, id: &MergeId) -> Option<String> {
+    pub(super) fn first_class(&self, id: &MergeId) -> Option<DeviceClass> {
         let record = &self.merges.get(id)?.record;
-        if record.cancel.is_some() || Device::parse(&record.device) == Ok(Device::Cpu) {
-            return Some(Device::Cpu.as_str().to_owned());
+        if record.cancel.is_some() || record.device.parse() == Ok(Device::Cpu) {
+            return Some(DeviceClass::Cpu);
         }
         let with = self.workers.values().filter(|w| Device::Cuda.has(&w.class));
         let first = with.filter_map(|w| w.session.as_ref().map(|s| (s.number, &w.class))).min();
         first.map(|(_, class)| class.clone())
     }
 
-    fn begin(
-        &mut self,
-        id: &MergeId,
-        first_class: String,
-        adopted: Option<Box<Adoption>>,
-        adopter: Option<oneshot::Sender<Result<Summary>>>,
-    ) {
+    fn begin(&mut self, id: &MergeId, first_class: DeviceClass) {
         let run = self.next();
         let Some(merge) = self.merges.get_mut(id) else { return };
         merge.run = run;
         merge.waiting = None;
         let (noted, marked) = oneshot::channel();
-        let mark = adopted.is_none() && merge.record.cancel.is_none();
+        let mark = merge.record.cancel.is_none();
         let halt = watch::Sender::new(merge.record.cancel.map(|discard| Halt::Cancel { discard }));
         let job = Job {
             stores: self.stores.clone(),
@@ -169,21 +167,34 @@ impl Hub {
             restart: merge.record.restart,
             force: merge.record.force,
             verify_parts: merge.record.verify_parts,
-            device: Device::parse(&merge.record.device).unwrap_or_default(),
+            device: merge.record.device.parse().unwrap_or_default(),
             first_class,
-            adopted,
             marked: mark.then_some(marked),
             halt: halt.subscribe(),
             tell: Tell { merge: id.clone(), run, to: self.reports.clone(), ended: false },
         };
         let since = Instant::now();
-        merge.phase = Phase::Active(Box::new(Active { halt, since, running: None, publishing: false, adopter }));
+        merge.phase = Phase::Active(Box::new(Active { halt, since, running: None, publishing: false }));
         merge.refresh();
         self.tasks.spawn(job.run());
         if mark {
             merge.record.planning = Some(clock());
             self.save(id, Some(Waiter::Noted(noted)));
         }
+    }
+}
+
+/// A share of parts that nobody could compute again.
+fn refuse_unverifiable(submission: &Submission) -> Result<()> {
+    match submission.verify_parts {
+        Some(share) if share > 0.0 => Err(Error::new(
+            Kind::Usage,
+            format!(
+                "a share of {share} of the parts is to be computed again on other workers, and there is one worker"
+            ),
+        )
+        .hint("leave --verify-parts out, or merge on several machines: shardfuse job, or shardfuse coordinator")),
+        _ => Ok(()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use shardfuse_merge::Error;
 use shardfuse_merge::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::{DeviceClass, Error};
 
 use crate::driver::Progress;
 use crate::registry::MergeId;
@@ -87,7 +87,7 @@ pub struct View {
     /// The plan's digest, once there is one.
     pub plan: Option<String>,
     /// The device class, once it is fixed.
-    pub device_class: Option<String>,
+    pub device_class: Option<DeviceClass>,
     /// Higher goes first.
     pub priority: i32,
     /// When it was asked for, in milliseconds since 1970.
@@ -160,7 +160,7 @@ pub struct WorkerView {
     /// Where it runs, for people.
     pub name: String,
     /// Its device class.
-    pub device_class: String,
+    pub device_class: DeviceClass,
     /// Tasks that it takes at a time.
     pub slots: u32,
     /// Its memory budget in bytes.

@@ -210,3 +210,23 @@ async fn a_torn_read_of_a_record_is_not_taken_for_the_journals_end() {
     memory.tear(&epoch, taken);
     assert_eq!(state.taken(1).await.unwrap().unwrap().token, writer.claim.token);
 }
+
+#[test]
+fn classes_in_the_forms_of_earlier_journals_are_read() {
+    for (written, class) in [
+        ("cpu", "cpu"),
+        ("cuda:90:132:12.8.4", "cuda:sm90:132:12.8.4"),
+        ("cuda:8.6:84:120804", "cuda:sm86:84:12.8.4"),
+        ("cuda:sm90:132:12.8.4", "cuda:sm90:132:12.8.4"),
+        // Once taken from a worker, and in no form that is known.
+        ("cuda:next:1:13", "cuda:next:1:13"),
+    ] {
+        let json =
+            format!(r#"{{"at":1,"record":{{"opened":{{"boot":null,"uploads":[],"device_class":"{written}"}}}}}}"#);
+        let bytes = [json.as_bytes(), b"\n", blake3::hash(json.as_bytes()).to_hex().as_bytes()].concat();
+        let entry = parse(&bytes).unwrap_or_else(|| panic!("{written}"));
+        let mut history = History::default();
+        history.take(entry.record, &tasks());
+        assert_eq!(history.device_class.map(|class| class.to_string()).as_deref(), Some(class));
+    }
+}

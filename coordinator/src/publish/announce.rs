@@ -13,24 +13,24 @@
 //! the look of step 2 finds the newer epoch.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::output::SmallFile;
 use shardfuse_merge::output::manifest::ManifestFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, PartId, PartSlot, Pin, Store, UploadId};
 
-use super::{CONCURRENT, settle};
-use crate::admit::Ready;
+use super::settle::{CONCURRENT, settle};
 use crate::failure::{io, join, location};
 use crate::journal::{Record, Writer};
+use crate::opened::Opened;
 
 /// Bytes of a part of a copied file. Stores take no smaller ones than 5 MiB before the last.
 const PART: u64 = 16 << 20;
 
 /// A publication, with the uploads that it has announced.
 pub(super) struct Publication<'a> {
-    pub(super) ready: &'a Ready,
+    pub(super) opened: &'a Opened,
     pub(super) store: &'a dyn Store,
     pub(super) journal: &'a mut Writer,
     begun: Vec<(Location, UploadId)>,
@@ -46,8 +46,8 @@ pub(super) struct Announced {
 }
 
 impl<'a> Publication<'a> {
-    pub(super) fn new(ready: &'a Ready, store: &'a dyn Store, journal: &'a mut Writer) -> Self {
-        Publication { ready, store, journal, begun: Vec::new() }
+    pub(super) fn new(opened: &'a Opened, store: &'a dyn Store, journal: &'a mut Writer) -> Self {
+        Publication { opened, store, journal, begun: Vec::new() }
     }
 
     /// Announces an upload for each file, of a name and a length in bytes.
@@ -55,8 +55,8 @@ impl<'a> Publication<'a> {
         if files.is_empty() {
             return Ok(Vec::new());
         }
-        self.ready.hold().await?;
-        let (store, output) = (self.store, &self.ready.output);
+        self.opened.hold().await?;
+        let (store, output) = (self.store, &self.opened.output);
         // Written down first: an id that is lost between the two records can at least be missed.
         let names = files.iter().map(|(name, _)| (*name).to_owned()).collect();
         self.journal.append(Record::Announcing { files: names }).await?;
@@ -75,7 +75,7 @@ impl<'a> Publication<'a> {
         let announced = begun.into_iter().collect::<Result<Vec<Announced>>>()?;
         let record = announced.iter().zip(files).map(|(a, (_, size))| (a.name.clone(), *size, a.upload.to_string()));
         self.journal.append(Record::Announced { uploads: record.collect() }).await?;
-        self.ready.hold().await?;
+        self.opened.hold().await?;
         Ok(announced)
     }
 
@@ -103,9 +103,9 @@ impl<'a> Publication<'a> {
 
     /// Copies a file of an input into its place, a part at a time, held to its pin.
     async fn copy(&self, file: &Announced, ObjectId(id): ObjectId) -> Result<ManifestFile> {
-        let object = &self.ready.plan.objects[id as usize];
+        let object = &self.opened.plan.objects[id as usize];
         let (from, pin) = (location(&object.url)?, Pin::new(&object.pin));
-        let source = self.ready.stores.open(&from);
+        let source = self.opened.stores.open(&from);
         let mut hasher = blake3::Hasher::new();
         let mut parts = Vec::new();
         let mut offset = 0;
@@ -143,22 +143,10 @@ impl<'a> Publication<'a> {
 
     /// The upload was dropped: by whoever took over, or by a coordinator that was replaced and did not know it yet.
     pub(super) async fn lost(&self, file: &Announced, why: &str) -> Error {
-        match self.ready.hold().await {
+        match self.opened.hold().await {
             Err(busy) => busy,
             Ok(()) => Error::new(Kind::PartsLost, format!("the upload of {} was dropped meanwhile: {why}", file.at))
                 .hint("run the same command again: it goes on where it stopped"),
         }
     }
-}
-
-/// Drops the uploads that earlier coordinators announced: whatever they still do, it comes to nothing.
-pub(crate) async fn drop_all(store: &dyn Store, output: &Location, announced: &[(String, u64, String)]) -> Result<()> {
-    stream::iter(announced)
-        .map(|(name, _, upload)| async move {
-            store.abort(&join(output, name)?, &UploadId::new(upload)).await.map_err(io)
-        })
-        .buffer_unordered(CONCURRENT)
-        .boxed()
-        .try_collect()
-        .await
 }

@@ -17,8 +17,8 @@ use shardfuse_merge::checkpoint::sidecar;
 use shardfuse_merge::output::manifest::MANIFEST;
 use shardfuse_store::ErrorKind;
 
-use super::CONCURRENT;
 use super::announce::{Announced, Publication};
+use super::settle::CONCURRENT;
 use crate::failure::io;
 use crate::tombstone;
 
@@ -27,30 +27,30 @@ const FIRST: [&str; 4] = [MANIFEST, "model.safetensors.index.json", "pytorch_mod
 
 /// Takes away what a loader would still find.
 pub(super) async fn take_away(publication: &mut Publication<'_>) -> Result<()> {
-    let (ready, store) = (publication.ready, publication.store);
-    let output = &ready.plan.output;
+    let (opened, store) = (publication.opened, publication.store);
+    let output = &opened.plan.output;
     let mut ours: BTreeSet<&str> = output.files.iter().map(|f| f.name.as_str()).collect();
     ours.extend(output.sidecars.iter().map(|s| s.0.as_str()));
     ours.extend(output.index.iter().map(|(name, _)| name.as_str()));
     ours.extend([MANIFEST, "config.json"]);
     // What an interrupted removal set aside is listed again.
-    store.sweep(&ready.output).await.map_err(io)?;
+    store.sweep(&opened.output).await.map_err(io)?;
     let listed: BTreeSet<String> =
-        store.list(&ready.output).await.map_err(io)?.into_iter().map(|entry| entry.name).collect();
+        store.list(&opened.output).await.map_err(io)?.into_iter().map(|entry| entry.name).collect();
     let stale = |name: &&str| (sidecar::is_model_weight(name) || sidecar::is_vocabulary(name)) && !ours.contains(name);
     let first = FIRST.into_iter().filter(|name| listed.contains(*name));
     let rest = listed.iter().map(String::as_str).filter(|name| !FIRST.contains(name)).filter(stale);
     let names: Vec<&str> = first.clone().chain(rest).collect();
     let sized: Vec<(&str, u64)> =
-        names.iter().map(|name| (*name, tombstone::render(&ready.claim, name).len() as u64)).collect();
+        names.iter().map(|name| (*name, tombstone::render(&opened.claim, name).len() as u64)).collect();
     let announced = publication.announce(&sized).await?;
     let (first, rest) = announced.split_at(first.count());
     for file in first {
-        publication.put(file, tombstone::render(&ready.claim, &file.name)).await?;
+        publication.put(file, tombstone::render(&opened.claim, &file.name)).await?;
     }
     let publication = &*publication;
     stream::iter(rest)
-        .map(|file| publication.put(file, tombstone::render(&ready.claim, &file.name)))
+        .map(|file| publication.put(file, tombstone::render(&opened.claim, &file.name)))
         .buffer_unordered(CONCURRENT)
         .boxed()
         .try_for_each(|_| async { Ok(()) })
@@ -63,7 +63,7 @@ pub(super) async fn take_away(publication: &mut Publication<'_>) -> Result<()> {
 
 /// Removes this coordinator's tombstone.
 async fn remove(publication: &Publication<'_>, file: &Announced) -> Result<()> {
-    let mine = tombstone::render(&publication.ready.claim, &file.name);
+    let mine = tombstone::render(&publication.opened.claim, &file.name);
     let removed = match publication.store.get(&file.at, tombstone::LONGEST).await {
         Ok((bytes, meta)) if bytes == mine => publication.store.delete_if(&file.at, &meta.pin).await,
         Ok(_) => return Err(publication.lost(file, "something else is in its place").await),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shardfuse_merge::spec::MergeSpec;
-use shardfuse_merge::{Error, Kind};
+use shardfuse_merge::{DeviceClass, Error, Kind};
 
 /// The format that is written and read.
 pub(super) const FORMAT: u32 = 1;
@@ -64,7 +64,7 @@ pub struct Ended {
     pub plan: Option<String>,
     /// The device class, if it came to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_class: Option<String>,
+    pub device_class: Option<DeviceClass>,
 }
 
 /// A merge as it is kept.
@@ -168,8 +168,9 @@ fn time(millis: u64) -> String {
     prost_types::Timestamp { seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX), nanos: 0 }.to_string()
 }
 
+/// A spec with this output.
 #[cfg(test)]
-pub(super) fn spec(output: &str) -> MergeSpec {
+pub(crate) fn spec(output: &str) -> MergeSpec {
     MergeSpec {
         base: "s3://b/base".into(),
         lora: vec![shardfuse_merge::spec::LoraSpec { path: "s3://b/lora".into(), weight: 1.0 }],
@@ -201,6 +202,18 @@ mod tests {
         let reason = record.held.clone().unwrap();
         assert!(reason.contains("1970-01-01T00:00:01Z and 1970-01-01T00:00:05Z"), "{reason}");
         assert!(!record.note_start() && record.held == Some(reason), "it stays held");
+    }
+
+    #[test]
+    fn an_end_in_a_class_as_earlier_versions_wrote_it_is_read() {
+        let mut record = Record::new(spec("s3://b/out"), "cuda", 0, 1);
+        let device_class = "cuda:sm90:132:12.8.4".parse().ok();
+        record.ended = Some(Ended { at: 9, outcome: Outcome::Done, plan: None, device_class });
+        let now = serde_json::to_string(&record).unwrap();
+        for old in ["cuda:sm90:132:12.8.4", "cuda:90:132:12.8.4", "cuda:9.0:132:120804"] {
+            let stored = now.replace("cuda:sm90:132:12.8.4", old);
+            assert_eq!(serde_json::from_str::<Record>(&stored).unwrap(), record, "{old}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Epoch, Piece, Receipt, TaskId, WorkerId};
+use super::id::{Epoch, Piece, TaskId, WorkerId};
+use super::receipt::Receipt;
 
 /// What is to be done. Actions of one step are to be performed in order: to one worker, a slot's [`Action::Revoke`] comes before
 /// the [`Action::Assign`] that fills it again.

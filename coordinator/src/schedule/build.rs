@@ -3,13 +3,17 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::pieces::Pieces;
+use super::id::{Epoch, Piece, TaskId};
+use super::invalid::InvalidSchedule;
+use super::limits::Limits;
+use super::machine::Schedule;
+use super::pace::Pace;
+use super::pieces::{PieceState, Pieces};
 use super::progress::{Counters, Progress};
 use super::ready::Ready;
-use super::speculation::Pace;
-use super::task::{PieceState, Task, TaskState};
+use super::receipt::Receipt;
+use super::task::{Task, TaskSpec, TaskState};
 use super::worker::Workers;
-use super::{Epoch, InvalidSchedule, Limits, Piece, Receipt, Schedule, TaskId, TaskSpec};
 
 impl Schedule {
     /// A schedule for `tasks`, of which the pieces in `done` are journaled already.

@@ -1,7 +1,46 @@
-//! Why attempts are made again, counted.
+//! What ended attempts, and how often they are made again for it.
 
-use super::ErrorKind;
-use super::failure::End;
+use super::event::ErrorKind;
+use super::id::WorkerId;
+
+/// What ended an attempt.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Its worker gave it up.
+    Failed { kind: ErrorKind, message: String },
+    /// Its lease ran out while its worker was there.
+    Expired,
+    /// Its worker was not heard of for a lease.
+    Lost,
+    /// Its worker left.
+    Left,
+    /// It showed no progress while other workers did.
+    Stalled,
+}
+
+impl End {
+    /// Whether it is held against the task.
+    pub(super) fn counts(&self) -> bool {
+        match self {
+            Self::Failed { kind, .. } => match kind {
+                ErrorKind::Transient | ErrorKind::Permanent => true,
+                ErrorKind::WorkerLocal | ErrorKind::Stale => false,
+            },
+            Self::Expired | Self::Lost => true,
+            Self::Left | Self::Stalled => false,
+        }
+    }
+
+    pub(super) fn message(&self, worker: WorkerId) -> String {
+        match self {
+            Self::Failed { message, .. } => message.clone(),
+            Self::Expired => format!("worker {worker} let the lease run out"),
+            Self::Lost => format!("worker {worker} was lost"),
+            Self::Left => format!("worker {worker} left"),
+            Self::Stalled => format!("worker {worker} made no progress"),
+        }
+    }
+}
 
 /// What ended the attempt before one that is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

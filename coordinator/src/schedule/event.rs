@@ -1,6 +1,8 @@
 //! What the schedule is told.
 
-use super::{Effort, Epoch, Piece, Receipt, TaskId, WorkerId};
+use super::effort::Effort;
+use super::id::{Epoch, Piece, TaskId, WorkerId};
+use super::receipt::Receipt;
 
 /// What an error says about a further attempt. The kind decides, never the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

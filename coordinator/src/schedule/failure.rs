@@ -1,48 +1,12 @@
 //! Attempts that end without their task being done, and what follows for the task.
 
-use super::cause::Cause;
-use super::task::{Attempt, Reporter};
+use super::action::{AbortReason, Action};
+use super::cause::{Cause, End};
+use super::event::ErrorKind;
+use super::id::{Epoch, Reporter, TaskId, WorkerId};
+use super::machine::Schedule;
+use super::task::Attempt;
 use super::worker::Presence;
-use super::{AbortReason, Action, Epoch, ErrorKind, Schedule, TaskId, WorkerId};
-
-/// What ended an attempt.
-#[derive(Debug)]
-pub(super) enum End {
-    /// Its worker gave it up.
-    Failed { kind: ErrorKind, message: String },
-    /// Its lease ran out while its worker was there.
-    Expired,
-    /// Its worker was not heard of for a lease.
-    Lost,
-    /// Its worker left.
-    Left,
-    /// It showed no progress while other workers did.
-    Stalled,
-}
-
-impl End {
-    /// Whether it is held against the task.
-    fn counts(&self) -> bool {
-        match self {
-            Self::Failed { kind, .. } => match kind {
-                ErrorKind::Transient | ErrorKind::Permanent => true,
-                ErrorKind::WorkerLocal | ErrorKind::Stale => false,
-            },
-            Self::Expired | Self::Lost => true,
-            Self::Left | Self::Stalled => false,
-        }
-    }
-
-    fn message(&self, worker: WorkerId) -> String {
-        match self {
-            Self::Failed { message, .. } => message.clone(),
-            Self::Expired => format!("worker {worker} let the lease run out"),
-            Self::Lost => format!("worker {worker} was lost"),
-            Self::Left => format!("worker {worker} left"),
-            Self::Stalled => format!("worker {worker} made no progress"),
-        }
-    }
-}
 
 impl Schedule {
     pub(super) fn task_failed(

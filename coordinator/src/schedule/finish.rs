@@ -1,6 +1,8 @@
 //! How a merge ends, and what is answered afterwards.
 
-use super::{AbortReason, Action, Event, Outcome, Schedule};
+use super::action::{AbortReason, Action, Outcome};
+use super::event::Event;
+use super::machine::Schedule;
 
 impl Schedule {
     pub(super) fn publish_if_done(&mut self, out: &mut Vec<Action>) {

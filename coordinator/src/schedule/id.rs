@@ -36,3 +36,6 @@ id! {
     /// measurement.
     Piece(u32)
 }
+
+/// A worker's report names the attempt by both: an epoch alone does not prove whose it is.
+pub(super) type Reporter = (WorkerId, Epoch);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Epoch, Piece, TaskId};
+use super::id::{Epoch, Piece, TaskId};
 
 /// Why there is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]

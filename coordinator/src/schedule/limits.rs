@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::InvalidSchedule;
+use super::invalid::InvalidSchedule;
 
 /// The limits of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,21 @@
 //! The pieces of one task.
 
-use super::Piece;
-use super::task::PieceState;
+use super::id::{Piece, Reporter};
+use super::receipt::Receipt;
+
+/// How far a piece is.
+#[derive(Debug, Clone)]
+pub(super) enum PieceState {
+    Missing,
+    /// Accepted, and on its way to the journal.
+    Accepted {
+        receipt: Receipt,
+        waiting: Vec<Reporter>,
+    },
+    Persisted {
+        receipt: Receipt,
+    },
+}
 
 /// Pieces and their states, ascending. A task has a handful of them and there are many tasks: the nodes of a tree would take
 /// three times the room of this list.

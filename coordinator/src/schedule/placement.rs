@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::action::Action;
+use super::effort::Effort;
+use super::id::{Epoch, TaskId, WorkerId};
+use super::machine::Schedule;
 use super::task::Attempt;
-use super::{Action, Effort, Epoch, Schedule, TaskId, WorkerId};
 
 impl Schedule {
     /// Gives out ready tasks until there are none, or no free slot.

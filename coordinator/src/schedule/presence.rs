@@ -1,8 +1,11 @@
 //! Workers come, show that they live, and go.
 
-use super::failure::End;
+use super::action::Action;
+use super::cause::End;
+use super::effort::Effort;
+use super::id::{Epoch, TaskId, WorkerId};
+use super::machine::Schedule;
 use super::worker::Presence;
-use super::{Action, Effort, Epoch, Schedule, TaskId, WorkerId};
 
 impl Schedule {
     pub(super) fn joined(&mut self, worker: WorkerId, slots: u32) {

@@ -1,6 +1,6 @@
 //! How far a merge is, and what was counted on the way.
 
-use super::Retries;
+use super::cause::Retries;
 
 /// How far a merge is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

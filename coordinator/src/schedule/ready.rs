@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::TaskId;
+use super::id::TaskId;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ready {

@@ -1,8 +1,12 @@
 //! Finished pieces: accepted once, persisted once, acknowledged to all who reported them.
 
-use super::task::{PieceState, Reporter, TaskState};
+use super::action::Action;
+use super::id::{Piece, Reporter, TaskId};
+use super::machine::Schedule;
+use super::pieces::PieceState;
+use super::receipt::Receipt;
+use super::task::TaskState;
 use super::worker::Presence;
-use super::{Action, Piece, Receipt, Schedule, TaskId};
 
 impl Schedule {
     pub(super) fn piece_done(

@@ -1,7 +1,7 @@
 //! Attempts that live and do nothing: they go to other workers.
 //!
 //! A heartbeat keeps a lease, and says how far each attempt is. An attempt whose counters stand still for
-//! [`Limits::still_leases`](super::Limits::still_leases) is ended, if somebody else could show meanwhile that work is
+//! [`Limits::still_leases`](super::limits::Limits::still_leases) is ended, if somebody else could show meanwhile that work is
 //! possible: another worker that moves, or one that does nothing for this merge. While nobody else could (the store is away, or there
 //! is one worker), the time does not count.
 //!
@@ -10,30 +10,15 @@
 
 use std::time::Duration;
 
-use super::failure::End;
+use super::action::Action;
+use super::cause::End;
+use super::effort::Effort;
+use super::id::{Piece, WorkerId};
+use super::machine::Schedule;
 use super::task::Attempt;
-use super::{Action, Piece, Schedule, WorkerId};
 
 /// Doublings of the time on the bench, at the most.
 const DOUBLINGS: u32 = 6;
-
-/// What an attempt has done so far, in bytes. The counters of an attempt never go back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Effort {
-    /// Of inputs, read.
-    pub read: u64,
-    /// Of tensors, fused or measured.
-    pub fused: u64,
-    /// Of parts, put.
-    pub put: u64,
-}
-
-impl Effort {
-    /// The larger of each counter.
-    fn most(self, other: Self) -> Self {
-        Self { read: self.read.max(other.read), fused: self.fused.max(other.fused), put: self.put.max(other.put) }
-    }
-}
 
 impl Attempt {
     /// Takes in what a heartbeat tells. Returns whether the attempt went on since the last one.

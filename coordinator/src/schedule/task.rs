@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::pieces::Pieces;
-use super::{Effort, Epoch, Piece, TaskId, WorkerId};
+use super::effort::Effort;
+use super::id::{Epoch, Piece, Reporter, TaskId, WorkerId};
+use super::pieces::{PieceState, Pieces};
+use super::receipt::Receipt;
 
 /// A task as the plan states it. Its id is its place in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,27 +21,6 @@ pub struct TaskSpec {
     /// Its size in bytes, for the progress.
     pub bytes: u64,
 }
-
-/// What a finished piece leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The store's own name of the part.
-    pub store_id: String,
-    /// Its length in bytes.
-    pub length: u64,
-    /// The BLAKE3 chaining value of its bytes.
-    pub chaining: [u8; 32],
-}
-
-impl Receipt {
-    /// Whether both stand for the same bytes. Ids of the store may differ between two puts of the same bytes.
-    pub(super) fn same_bytes(&self, other: &Self) -> bool {
-        (self.length, self.chaining) == (other.length, other.chaining)
-    }
-}
-
-/// A worker's report names the attempt by both: an epoch alone does not prove whose it is.
-pub(super) type Reporter = (WorkerId, Epoch);
 
 /// A live attempt.
 #[derive(Debug, Clone)]
@@ -56,19 +37,6 @@ pub(super) struct Attempt {
     pub(super) effort: Effort,
     /// How long that has stood still while others could show that work is possible.
     pub(super) still: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum PieceState {
-    Missing,
-    /// Accepted, and on its way to the journal.
-    Accepted {
-        receipt: Receipt,
-        waiting: Vec<Reporter>,
-    },
-    Persisted {
-        receipt: Receipt,
-    },
 }
 
 #[derive(Debug, Clone)]

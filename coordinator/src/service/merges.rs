@@ -17,7 +17,8 @@ use tonic::{Code, Request, Response, Status};
 use super::role::{Role, require};
 use super::spec::spec;
 use super::status::{failure, status, with_code};
-use crate::hub::{Cursor, Device, Handle, Stage, Submission, View};
+use crate::device::Device;
+use crate::hub::{Cursor, Handle, Stage, Submission, View};
 use crate::outline::outline;
 use crate::places;
 use crate::planning::plan;
@@ -111,7 +112,7 @@ impl merges_server::Merges for MergesService {
         let request = request.into_inner();
         let device = match request.device.as_str() {
             "" => None,
-            name => Some(Device::parse(name).map_err(|e| status(&e))?),
+            name => Some(name.parse::<Device>().map_err(|e| status(&e))?),
         };
         let submission = Submission {
             spec: self.spec(request.spec).await?,
@@ -221,7 +222,7 @@ fn merge(view: &View) -> v1::Merge {
         state: state.into(),
         progress: Some(progress),
         plan: view.plan.clone().unwrap_or_default(),
-        device_class: view.device_class.clone().unwrap_or_default(),
+        device_class: view.device_class.as_ref().map(ToString::to_string).unwrap_or_default(),
         priority: view.priority,
         submitted: Some(timestamp(view.submitted)),
         ended: view.ended.map(timestamp),

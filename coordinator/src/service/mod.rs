@@ -9,4 +9,4 @@ pub mod work;
 
 pub use merges::MergesService;
 pub use role::Role;
-pub use work::{ToWorker, WorkService};
+pub use work::WorkService;

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream};
+use shardfuse_merge::{DeviceClass, Error, Kind};
 use shardfuse_proto::v1::{self, from_worker, work_server};
 use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,8 @@ use tracing::warn;
 use super::bounds::bounded;
 use super::role::{PeerName, Role, require};
 use super::status::status;
-use crate::hub::{Handle, Session, device};
+use crate::hub::{Handle, Session};
+use crate::outbound::ToWorker;
 use crate::schedule::WorkerId;
 
 /// Messages that may wait for one worker. A session whose worker does not read is closed; our memory is not its queue.
@@ -27,9 +29,6 @@ const MAX_NAME: usize = 256;
 
 /// A session begins within this time, or ends.
 const HELLO: Duration = Duration::from_secs(30);
-
-/// What a worker is sent.
-pub type ToWorker = Result<v1::ToWorker, Status>;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -57,12 +56,10 @@ fn check(hello: &v1::Hello) -> Result<(), Status> {
             hello.protocol_version
         )));
     }
-    if !device::is_class(&hello.device_class) {
-        let shown: String = hello.device_class.chars().take(80).collect();
-        return Err(Status::invalid_argument(format!(
-            "the worker's device class is {shown:?}, expected cpu or cuda:<sm>:<SM count>:<cuBLAS version>"
-        )));
-    }
+    hello
+        .device_class
+        .parse::<DeviceClass>()
+        .map_err(|e| Status::invalid_argument(format!("the worker's device class: {}", e.message())))?;
     if !(1..=MAX_SLOTS).contains(&hello.slots) {
         return Err(Status::invalid_argument(format!(
             "the worker offers {} slots, expected 1 to {MAX_SLOTS}",
@@ -80,7 +77,7 @@ fn check(hello: &v1::Hello) -> Result<(), Status> {
 
 #[tonic::async_trait]
 impl work_server::Work for WorkService {
-    type SessionStream = Pin<Box<dyn Stream<Item = ToWorker> + Send>>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::ToWorker, Status>> + Send>>;
 
     async fn session(
         &self,
@@ -101,8 +98,8 @@ impl work_server::Work for WorkService {
         let (send, receive) = mpsc::channel(OUTBOUND);
         let heartbeat_ms = u64::try_from(self.hub.heartbeat().as_millis()).unwrap_or(u64::MAX);
         let welcome = v1::Welcome { protocol_version: PROTOCOL_VERSION, heartbeat_ms, secret: enrolment.secret() };
-        let welcome = v1::ToWorker { message: Some(v1::to_worker::Message::Welcome(welcome)) };
-        send.try_send(Ok(welcome)).map_err(|_| Status::internal("a new queue is full"))?;
+        let welcome = ToWorker::Message(v1::to_worker::Message::Welcome(welcome));
+        send.try_send(welcome).map_err(|_| Status::internal("a new queue is full"))?;
         let refusals = send.clone();
         let session = self.hub.join(enrolment, send).await.map_err(|e| status(&e))?;
         let outbound = Outbound::new(receive, session.closed.clone());
@@ -132,7 +129,7 @@ async fn read(
                     Err(why) => {
                         warn!(%worker, why, "a message of a worker is beyond the bounds; its session is closed");
                         // If it does not read, the end of the session has to be enough.
-                        let _ = refusals.try_send(Err(Status::invalid_argument(why)));
+                        let _ = refusals.try_send(ToWorker::Refused(Error::new(Kind::Usage, why)));
                         return hub.broken(worker, number).await;
                     }
                 };
@@ -165,12 +162,20 @@ impl Outbound {
 }
 
 impl Stream for Outbound {
-    type Item = ToWorker;
+    type Item = Result<v1::ToWorker, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ToWorker>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.queue.poll_recv(context) {
-            Poll::Ready(message) => Poll::Ready(message),
+            Poll::Ready(entry) => Poll::Ready(entry.map(on_the_wire)),
             Poll::Pending => self.closed.as_mut().poll(context).map(|()| None),
         }
+    }
+}
+
+/// An entry of the queue as gRPC sends it.
+fn on_the_wire(entry: ToWorker) -> Result<v1::ToWorker, Status> {
+    match entry {
+        ToWorker::Message(message) => Ok(v1::ToWorker { message: Some(message) }),
+        ToWorker::Refused(error) => Err(status(&error)),
     }
 }

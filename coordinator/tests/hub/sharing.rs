@@ -174,7 +174,7 @@ async fn without_workers_a_merge_waits_and_says_so() {
 
 #[tokio::test]
 async fn a_merge_for_cuda_takes_the_class_of_the_first_worker_that_has_it_and_no_other() {
-    const CLASS: &str = "cuda:90:132:12.8.4";
+    const CLASS: &str = "cuda:sm90:132:12.8.4";
     let fixture = Fixture::new();
     let hub = fixture.hub(Options::default()).await;
     let cuda = Submission { device: Some(Device::Cuda), ..fixture.submission("out") };
@@ -183,9 +183,9 @@ async fn a_merge_for_cuda_takes_the_class_of_the_first_worker_that_has_it_and_no
     wait(&hub, &merge.id, |v| v.remarks == ["waiting for a worker of device cuda"]).await;
     let first = Worker::of_class(&hub, &fixture.stores, 2, CLASS, 2).await;
     let serving = tokio::spawn(first.serve());
-    let mut other = Worker::of_class(&hub, &fixture.stores, 3, "cuda:80:108:12.8.4", 2).await;
+    let mut other = Worker::of_class(&hub, &fixture.stores, 3, "cuda:sm80:108:12.8.4", 2).await;
     let view = wait_for(&hub, &merge.id, Stage::Done).await;
-    assert_eq!((view.stage, view.device_class.as_deref()), (Stage::Done, Some(CLASS)));
+    assert_eq!((view.stage, view.device_class.map(|class| class.to_string()).as_deref()), (Stage::Done, Some(CLASS)));
     for worker in [&mut cpu, &mut other] {
         worker.take();
         assert!(worker.held.is_empty(), "nothing for another class");

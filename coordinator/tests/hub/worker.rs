@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardfuse_coordinator::hub::{Handle, Session};
+use shardfuse_coordinator::outbound::ToWorker;
 use shardfuse_coordinator::schedule::WorkerId;
-use shardfuse_coordinator::service::ToWorker;
 use shardfuse_proto::PROTOCOL_VERSION;
 use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
 use shardfuse_store::{Location, PartSlot, Stores, UploadId, digest};
@@ -90,7 +90,8 @@ impl Worker {
     }
 
     fn note(&mut self, message: ToWorker) {
-        match message.unwrap().message.unwrap() {
+        let ToWorker::Message(message) = message else { panic!("the session is refused: {message:?}") };
+        match message {
             to_worker::Message::Welcome(_) => {}
             to_worker::Message::Assign(assign) => self.held.push_back(assign),
             to_worker::Message::Ack(ack) => self.acked.push((ack.attempt.unwrap(), ack.piece)),

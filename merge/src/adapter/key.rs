@@ -124,7 +124,7 @@ mod tests {
         ] {
             assert_eq!(classify(name, KINDS[0]), Key { module: module.into(), role }, "{name}");
         }
-        let lora = classify("base_model.model.q.lora_A.weight", KINDS[1]);
+        let lora = classify("base_model.model.q.lora_A.weight", KINDS[2]);
         assert_eq!(lora.role, Role::Foreign("LoRA"), "in an adapter of another kind");
     }
 }

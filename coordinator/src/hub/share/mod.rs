@@ -21,6 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::schedule::WorkerId;
+use shardfuse_merge::DeviceClass;
 
 /// A worker, as far as dealing goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Worker {
     /// Its number.
     pub id: WorkerId,
     /// The class whose bits it computes.
-    pub class: String,
+    pub class: DeviceClass,
     /// Tasks that it takes at a time.
     pub slots: u32,
     /// Whether it is there and takes new tasks.
@@ -41,7 +42,7 @@ pub struct Merge {
     /// Its number; of two merges the one that arrived first has the lower.
     pub arrival: u64,
     /// The class that it needs.
-    pub class: String,
+    pub class: DeviceClass,
     /// Higher goes first.
     pub priority: i32,
     /// Slots that it could use now.
@@ -55,12 +56,12 @@ pub type Deal = BTreeMap<(u64, WorkerId), u32>;
 
 /// Deals the slots.
 pub fn share(workers: &[Worker], merges: &[Merge], before: &Deal) -> Deal {
-    let classes: BTreeSet<&str> = merges.iter().map(|m| m.class.as_str()).collect();
+    let classes: BTreeSet<&DeviceClass> = merges.iter().map(|m| &m.class).collect();
     let mut deal = Deal::new();
     for class in classes {
-        let mut merges: Vec<&Merge> = merges.iter().filter(|m| m.class == class).collect();
+        let mut merges: Vec<&Merge> = merges.iter().filter(|m| &m.class == class).collect();
         merges.sort_by_key(|m| (Reverse(m.priority), m.arrival));
-        let pool = workers.iter().filter(|w| w.able && w.slots > 0 && w.class == class);
+        let pool = workers.iter().filter(|w| w.able && w.slots > 0 && &w.class == class);
         Table::new(pool, &merges).deal(before, &mut deal);
     }
     deal

@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn worker(id: u64, slots: u32) -> Worker {
-    Worker { id: WorkerId(id), class: "cpu".into(), slots, able: true }
+    Worker { id: WorkerId(id), class: DeviceClass::Cpu, slots, able: true }
 }
 
 fn merge(arrival: u64, priority: i32, demand: u32) -> Merge {
-    Merge { arrival, class: "cpu".into(), priority, demand, barred: BTreeSet::new() }
+    Merge { arrival, class: DeviceClass::Cpu, priority, demand, barred: BTreeSet::new() }
 }
 
 fn of_merge(deal: &Deal, arrival: u64) -> u32 {
@@ -38,7 +38,7 @@ fn a_higher_priority_goes_first_and_what_it_cannot_use_goes_on() {
 
 #[test]
 fn a_merge_of_another_class_gets_nothing_and_takes_nothing() {
-    let cuda = Merge { class: "cuda:90:132:12.8".into(), ..merge(1, 9, 100) };
+    let cuda = Merge { class: CLASSES[1].parse().unwrap(), ..merge(1, 9, 100) };
     let deal = share(&[worker(1, 4)], &[cuda, merge(2, 0, 100)], &Deal::new());
     assert_eq!(deal, Deal::from([((2, WorkerId(1)), 4)]));
 }
@@ -50,13 +50,13 @@ fn a_worker_that_is_set_aside_for_one_merge_serves_the_other() {
     assert_eq!(deal, Deal::from([((1, WorkerId(2)), 4), ((2, WorkerId(1)), 4)]));
 }
 
-const CLASSES: [&str; 2] = ["cpu", "cuda:90:132:12.8"];
+const CLASSES: [&str; 2] = ["cpu", "cuda:sm90:132:12.8"];
 
 fn workers() -> impl Strategy<Value = Vec<Worker>> {
     prop::collection::vec((0..6u32, prop::bool::weighted(0.8), 0..4usize), 0..8).prop_map(|drawn| {
         let build = |(id, (slots, able, class)): (u64, (u32, bool, usize))| Worker {
             id: WorkerId(id),
-            class: CLASSES[class / 3].into(),
+            class: CLASSES[class / 3].parse().unwrap(),
             slots,
             able,
         };
@@ -68,7 +68,7 @@ fn merges(barred: bool) -> impl Strategy<Value = Vec<Merge>> {
     prop::collection::vec((-1..2i32, 0..12u32, 0..4usize, any::<u8>()), 0..6).prop_map(move |drawn| {
         let build = |(arrival, (priority, demand, class, bits)): (u64, (i32, u32, usize, u8))| {
             let set = (0..8).filter(|b| barred && bits & 0b1001 == 1 && (bits >> b) & 1 == 1).map(WorkerId).collect();
-            Merge { arrival, class: CLASSES[class / 3].into(), priority, demand, barred: set }
+            Merge { arrival, class: CLASSES[class / 3].parse().unwrap(), priority, demand, barred: set }
         };
         (0..).zip(drawn).map(build).collect()
     })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cudarc::driver::CudaContext;
 use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+use shardfuse_merge::DeviceClass;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::card::{self, Card};
@@ -123,7 +124,7 @@ fn one(number: u32, host: u64, patience: Duration) -> Result<Gpu, String> {
     let limit = (free as u64).saturating_sub(HEADROOM) / 4 * 3;
     let label = format!("GPU {number} ({name})");
     let class =
-        format!("cuda:sm{major}{minor}:{processors}:{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+        DeviceClass::cuda((major.unsigned_abs(), minor.unsigned_abs()), processors.unsigned_abs(), version).to_string();
     tracing::debug!(%label, %class, slots = slots.len(), free, total, "opened");
     let host_bytes = slots.len() as u64 * SLOT_BYTES;
     let uuid = uuid(context).map_err(told)?;

@@ -1,0 +1,59 @@
+//! How a merge is driven, what its driver tells on the way, and how it went.
+
+use std::time::Duration;
+
+use shardfuse_merge::DeviceClass;
+use shardfuse_merge::output::manifest::Manifest;
+
+use crate::schedule::{Limits, WorkerId};
+
+/// What the driver tells whoever started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// A worker gets nothing more of this merge.
+    SetAside {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A session takes no more messages.
+    Cut {
+        /// The worker.
+        worker: WorkerId,
+        /// The session.
+        session: u64,
+    },
+    /// Every part is journaled; from here on nothing is taken any more.
+    Publishing,
+}
+
+/// How a merge is driven.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Names the merge in attempts: workers hand it back with all that they say.
+    pub label: String,
+    /// The class of its workers.
+    pub device_class: DeviceClass,
+    /// Limits of the schedule.
+    pub limits: Limits,
+    /// The share of the parts that other workers compute again before publication, from 0 to 1.
+    pub verify_parts: f64,
+    /// There is one worker and no other will come: the merge ends when it cannot go on.
+    pub alone: bool,
+    /// How long a merge lives of which every worker was set aside with the same failure.
+    pub patience: Duration,
+    /// How often it is checked that no other coordinator has taken the merge over.
+    pub watch_every: Duration,
+}
+
+/// How a merge went.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// The published manifest.
+    pub manifest: Manifest,
+    /// Parts that this run put.
+    pub pieces_new: u64,
+    /// Parts that an earlier run had put.
+    pub pieces_kept: u64,
+    /// Attempts that had to be made again.
+    pub retries: u64,
+}

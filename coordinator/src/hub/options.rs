@@ -1,0 +1,60 @@
+//! How a hub works.
+
+use std::time::Duration;
+
+use shardfuse_store::Allow;
+
+use crate::device::Device;
+use crate::schedule::Limits;
+
+/// How a hub works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a merge gets that asks for no device.
+    pub device: Device,
+    /// Merges that are planned and run at a time; others are queued.
+    pub max_active: usize,
+    /// Merges that may wait for their turn.
+    pub max_queued: usize,
+    /// Ended merges that are remembered.
+    pub max_ended: usize,
+    /// How often a worker is to send a heartbeat.
+    pub heartbeat: Duration,
+    /// Limits of each merge's schedule.
+    pub limits: Limits,
+    /// The share of the parts that other workers compute again before publication, of a merge that says nothing about it.
+    pub verify_parts: f64,
+    /// One worker and one merge, nobody else will come: the merge ends when the worker cannot go on.
+    pub alone: bool,
+    /// How long a merge may go on after all its workers were set aside for the same failure, and how long a part waits for a
+    /// worker that may compute it again.
+    pub patience: Duration,
+    /// How often a running merge checks that no other coordinator has taken it over.
+    pub watch_every: Duration,
+    /// How long a stop waits for what runs to be journaled.
+    pub grace: Duration,
+    /// Where merges may read and write.
+    pub allow: Allow,
+    /// No other coordinator works on the same outputs: they may lie in stores that cannot decide between two.
+    pub single_coordinator: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            device: Device::Cpu,
+            max_active: 8,
+            max_queued: 1_000,
+            max_ended: 1_000,
+            heartbeat: Duration::from_secs(5),
+            limits: Limits::default(),
+            verify_parts: 0.0,
+            alone: false,
+            patience: Duration::from_secs(60),
+            watch_every: Duration::from_secs(10),
+            grace: Duration::from_secs(20),
+            allow: Allow::everything(),
+            single_coordinator: false,
+        }
+    }
+}
