@@ -22,6 +22,7 @@ use tonic::{Request, Status};
 use tracing::warn;
 
 use crate::report::internal;
+use crate::settings::machine::{Budget, Share};
 use crate::signal;
 
 /// The in-memory channel's buffer in bytes.
@@ -31,8 +32,7 @@ const DUPLEX: usize = 1 << 20;
 pub async fn run(
     ready: Ready,
     stores: Arc<Stores>,
-    memory: u64,
-    threads: usize,
+    budget: Budget,
     devices: Vec<Device>,
     progress: watch::Sender<Progress>,
 ) -> Result<Summary> {
@@ -43,9 +43,7 @@ pub async fn run(
         Adoption { ready, device_class: devices.first().map_or(CPU_CLASS, Device::class).to_owned(), progress };
     let (merge, end) = hub.adopt(adoption).await?;
 
-    // Each device has a pipeline of its own, and an even share.
-    let (memory, threads) = (memory / devices.len().max(1) as u64, (threads / devices.len().max(1)).max(1));
-    let slots = slots(memory, part_size);
+    let Share { memory, threads, slots } = budget.share(devices.len(), part_size, None);
     let mut workers = JoinSet::new();
     for (number, device) in (1..).zip(devices) {
         let pipeline = Pipeline::new(Arc::clone(&stores), memory, threads, device).map_err(|f| f.error)?;
@@ -71,11 +69,6 @@ pub async fn run(
     };
     hub.stop(Farewell::Leave("the merge has ended".into())).await;
     result
-}
-
-/// Tasks at a time: enough that their parts fill the budget, so that reading, fusing and writing overlap.
-pub fn slots(memory: u64, part_size: u64) -> u32 {
-    (memory / (8 * part_size)).clamp(2, 16) as u32
 }
 
 /// Serves a hub's workers on one in-memory stream, and connects to it.
@@ -113,10 +106,8 @@ async fn connect(stream: tokio::io::DuplexStream) -> Result<Channel> {
 async fn cancel_on_signal(hub: hub::Handle, merge: MergeId) {
     if signal::received().await {
         eprintln!("stopping; what is finished stays (once more: stop at once)");
+        signal::next_ends_at_once();
         // The merge's end says how it went.
         let _ = hub.cancel(merge, false).await;
-        if signal::received().await {
-            std::process::exit(4);
-        }
     }
 }

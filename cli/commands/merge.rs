@@ -1,22 +1,20 @@
 //! `shardfuse merge`.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shardfuse_coordinator::{Admitted, Options, Summary, admit, planning};
-use shardfuse_merge::output::manifest;
+use shardfuse_coordinator::{Admitted, Options, admit, planning};
+use shardfuse_merge::Result;
 use shardfuse_merge::output::manifest::Manifest;
-use shardfuse_merge::plan::report::Report;
-use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_worker::device::{CPU_CLASS, Device};
 use tokio::sync::watch;
 
-use super::{plan, print, print_json, submit};
+use super::{plan, print, print_json, print_summary, submit};
 use crate::args::{Format, Global, Merge};
-use crate::settings::{Settings, limits};
+use crate::settings::{Settings, machine};
+use crate::summary::Summary;
 use crate::text::Text;
-use crate::{local, progress, size};
+use crate::{local, progress};
 
 /// Merges.
 pub async fn run(args: Merge, global: &Global) -> Result<()> {
@@ -24,30 +22,25 @@ pub async fn run(args: Merge, global: &Global) -> Result<()> {
         return submit::merge(args, &coordinator, global).await;
     }
     let started = Instant::now();
-    let rate = args.limit_rate.as_deref().map(|r| size::parse("--limit-rate", r)).transpose()?;
-    let rate =
-        rate.map(|r| NonZeroU64::new(r).ok_or_else(|| Error::new(Kind::Usage, "--limit-rate is 0"))).transpose()?;
-    let settings = Settings::new(args.spec, args.device)?;
-    let stores = Arc::new(match rate {
-        Some(rate) => args.stores.open()?.with_write_limit(rate),
-        None => args.stores.open()?,
-    });
-    let devices = Device::open(settings.device, limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
+    let settings = Settings::new(args.spec, &args.machine.resources, args.device)?;
+    let stores = Arc::new(args.machine.limited(args.stores.open()?));
+    let devices = machine::open(settings.device, &args.machine, settings.budget)?;
     let class = devices.first().map_or(CPU_CLASS, Device::class);
     let (plan, report) = planning::plan(&stores, &settings.spec).await?;
     if !global.quiet && global.format == Format::Text {
         plan::remarks(&report).say();
     }
-    let options = Options { restart: args.restart, force: args.force, single_coordinator: true };
+    let options = Options { restart: args.replace.restart, force: args.replace.force, single_coordinator: true };
     let ready = match admit(Arc::clone(&stores), plan, class, options).await? {
         Admitted::Ready(ready) => *ready,
         Admitted::Finished(manifest) => return finished(&manifest, global),
     };
     let (send, receive) = watch::channel(shardfuse_coordinator::Progress::default());
     let shown = tokio::spawn(progress::show(receive, global.quiet));
-    let result = local::run(ready, stores, settings.memory, settings.threads, devices, send).await;
+    let result = local::run(ready, stores, settings.budget, devices, send).await;
     let _ = shown.await;
-    summary(&result?, &report, started, global)
+    let summary = Summary::of_local(&result?, &report, started.elapsed().as_secs_f64());
+    print_summary(&summary, global)
 }
 
 fn finished(manifest: &Manifest, global: &Global) -> Result<()> {
@@ -58,60 +51,4 @@ fn finished(manifest: &Manifest, global: &Global) -> Result<()> {
         Format::Text if global.quiet => Ok(()),
         Format::Text => print(&Text::of(format_args!("{} is this very merge already, finished", manifest.spec.output))),
     }
-}
-
-fn summary(summary: &Summary, report: &Report, started: Instant, global: &Global) -> Result<()> {
-    let Summary { manifest, pieces_new, pieces_kept, retries } = summary;
-    let seconds = started.elapsed().as_secs_f64();
-    let bytes: u64 = manifest.files.iter().filter(|f| f.name.ends_with(".safetensors")).map(|f| f.size).sum();
-    if global.format == Format::Json {
-        return print_json(&serde_json::json!({
-            "output": manifest.spec.output,
-            "plan": manifest.plan,
-            "manifest": manifest::MANIFEST,
-            "device_class": manifest.device_class,
-            "seconds": seconds,
-            "bytes_written": bytes,
-            "tensors_changed": report.tensors_changed,
-            "tensors_copied": report.tensors_copied,
-            "parts_written": pieces_new,
-            "parts_kept": pieces_kept,
-            "retries": retries,
-            "warnings": report.warnings,
-            "conflicts": report.conflicts,
-            "notes": report.notes.iter().chain(&manifest.notes).collect::<Vec<_>>(),
-            "files": manifest.files,
-        }));
-    }
-    if global.quiet {
-        return Ok(());
-    }
-    let (changed, copied) = (report.tensors_changed, report.tensors_copied);
-    let (what, base) = (adapters(report), &manifest.spec.base);
-    let mut text = Text::of(format_args!("merged {what} into {base}: {changed} tensors changed, {copied} copied"));
-    let kept = if *pieces_kept > 0 { format!(", {pieces_kept} parts were there already") } else { String::new() };
-    text.line(format_args!("wrote {} to {} in {seconds:.1} s{kept}", size::show(bytes), manifest.spec.output));
-    text.append(shorten(&manifest.notes, "note"));
-    text.line(format_args!("plan {}, digests in {}", &manifest.plan[..12], manifest::MANIFEST));
-    print(&text)
-}
-
-fn adapters(report: &Report) -> String {
-    match report.adapters.as_slice() {
-        [one] => format!("1 adapter ({})", one.kind),
-        many => {
-            format!("{} adapters ({})", many.len(), many.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
-/// At most five lines of one kind, and how many more there are.
-fn shorten(lines: &[String], label: &str) -> Text {
-    const MOST: usize = 5;
-    let mut text = Text::new();
-    lines.iter().take(MOST).for_each(|l| text.line(format_args!("{label}: {l}")));
-    if lines.len() > MOST {
-        text.line(format_args!("{label}: and {} more in {}", lines.len() - MOST, manifest::MANIFEST));
-    }
-    text
 }

@@ -216,20 +216,8 @@ fn plan() -> Plan {
         skipped: Vec::new(),
         files: Vec::new(),
     };
-    let spec = MergeSpec {
-        base: "s3://models/base".into(),
-        lora: vec![LoraSpec { path: "s3://models/lora".into(), weight: 1.0 }],
-        output: "s3://merged/out".into(),
-        dtype: Default::default(),
-        max_shard_size: None,
-        part_size: 1024,
-        dora_norm: Default::default(),
-        partial_weight: false,
-        tokenizer: Default::default(),
-        tied: None,
-        extra_weights: Vec::new(),
-        ignore_files: Vec::new(),
-    };
+    let lora = [LoraSpec::new("s3://models/lora")];
+    let spec = MergeSpec { part_size: 1024, ..MergeSpec::of("s3://models/base", lora, "s3://merged/out") };
     Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None }).unwrap().0
 }
 

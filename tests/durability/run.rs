@@ -67,7 +67,7 @@ pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> 
     hub.stop(Farewell::Leave("the merge has ended".into())).await;
     worker.abort();
     server.abort();
-    result.map(|s| End::Published { new: s.pieces_new, kept: s.pieces_kept })
+    result.map(|s| End::Published { new: s.parts_new, kept: s.parts_kept })
 }
 
 /// Options of a run without flags.

@@ -10,6 +10,7 @@ use shardfuse_proto::convert;
 use shardfuse_proto::v1::{self, from_worker, piece_done, to_worker};
 use tracing::{debug, info, warn};
 
+use super::parts::is_part;
 use super::{Driver, Input, Notice};
 use crate::checks::{Action, CheckId, Digest, Event, Part, Verdict};
 use crate::schedule::{Epoch, Piece, TaskId, WorkerId};
@@ -179,8 +180,9 @@ impl Driver {
         }
     }
 
-    fn is_part(&self, task: u32) -> bool {
-        matches!(self.ready.tasks.get(task as usize).map(|t| t.work), Some(Work::Fill { .. }))
+    /// Whether the pieces of a task are parts.
+    pub(super) fn is_part(&self, task: u32) -> bool {
+        is_part(&self.ready.tasks, task)
     }
 
     fn task_of(&self, check: CheckId) -> TaskId {

@@ -12,6 +12,7 @@ mod checking;
 pub mod counted;
 mod finish;
 mod layers;
+mod parts;
 mod progress;
 mod reports;
 mod takeover;
@@ -39,6 +40,7 @@ use crate::schedule::{
 use crate::service::ToWorker;
 
 use aside::Aside;
+use parts::Parts;
 pub use progress::Progress;
 use uploads::Missed;
 
@@ -143,9 +145,9 @@ pub struct Summary {
     /// The published manifest.
     pub manifest: Manifest,
     /// Parts that this run put.
-    pub pieces_new: u64,
+    pub parts_new: u64,
     /// Parts that an earlier run had put.
-    pub pieces_kept: u64,
+    pub parts_kept: u64,
     /// Attempts that had to be made again.
     pub retries: u64,
 }
@@ -196,7 +198,7 @@ struct Driver {
     progress: watch::Sender<Progress>,
     notify: Box<dyn Fn(Notice) + Send + Sync>,
     pieces: BTreeMap<(u32, u32), PieceRecord>,
-    kept: u64,
+    parts: Parts,
     measured: HashMap<u32, StatisticValue>,
     /// What the report that is looked at brought beside its receipt, and who sent it.
     extra: Option<(WorkerId, v1::PieceDone)>,
@@ -244,7 +246,7 @@ impl Driver {
             persister,
             progress,
             notify,
-            kept: pieces.len() as u64,
+            parts: Parts::found(&ready.tasks, &pieces),
             pieces,
             measured,
             extra: None,
@@ -288,7 +290,10 @@ impl Driver {
                 }
                 for record in persisted.pieces {
                     let event = Event::Persisted { task: TaskId(record.task), piece: Piece(record.piece) };
-                    self.pieces.insert((record.task, record.piece), record);
+                    let part = self.is_part(record.task);
+                    if self.pieces.insert((record.task, record.piece), record).is_none() && part {
+                        self.parts.new += 1;
+                    }
                     let end = self.step(now, event);
                     if end.is_some() {
                         return end;
