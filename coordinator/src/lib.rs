@@ -9,7 +9,7 @@ pub mod clean;
 pub mod counters;
 pub mod driver;
 mod equal;
-mod failure;
+pub mod failure;
 pub mod hub;
 pub mod inspect;
 pub mod journal;
