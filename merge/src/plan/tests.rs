@@ -115,6 +115,7 @@ impl Case {
 }
 
 mod bounds;
+mod chain;
 mod embeddings;
 mod layout;
 mod transposed;

@@ -19,6 +19,7 @@ use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
 use crate::tensor::{Dtype, DtypeExt};
 
+mod chain;
 mod change;
 mod share;
 mod vocabulary;
@@ -116,6 +117,7 @@ pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Re
     let uses = uses(spec, inventory);
     let mut builder = Builder::new(spec, inventory)?;
     for (number, usage) in uses.iter().enumerate() {
+        chain::report(&mut builder.report, number, &uses, inventory);
         builder.apply(number as u16, usage, effort).map_err(|e| e.at(&inventory.adapters[usage.index].url))?;
     }
     let in_force = uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect();
@@ -328,15 +330,6 @@ impl<'a> Builder<'a> {
         for file in &adapter.extra {
             let (name, count) = (&file.name, file.tensors.len());
             self.report.note(format!("adapter {n}: {name} holds {count} tensors that replace those of the base"));
-        }
-        let Some(named) = &adapter.config.base_model else { return };
-        let last = |s: &str| s.trim_end_matches('/').rsplit('/').next().unwrap_or(s).to_lowercase();
-        let earlier =
-            self.inventory.adapters.iter().position(|a| last(&a.url) == last(named) && !std::ptr::eq(a, adapter));
-        if let Some(earlier) = earlier {
-            self.report.note(format!("adapter {n} names adapter {} as its base ({named}): a chain", earlier + 1));
-        } else if last(named) != last(&self.inventory.base.url) {
-            self.report.warn(format!("adapter {n} was trained on {named}, the base is {}", self.inventory.base.url));
         }
     }
 
