@@ -72,8 +72,7 @@ impl Reader<'_> {
         let mut all = Vec::with_capacity(views.len());
         for view in views {
             let reads: Vec<_> = view.ranges().into_iter().map(&read).collect();
-            let blocks: Vec<Vec<u8>> =
-                stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(failure::io)?;
+            let blocks: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(failure::io)?;
             let raw = blocks.concat();
             let mut values = vec![0.0; raw.len() / size.max(1) as usize];
             decode(source.dtype, &raw, &mut values);
