@@ -115,9 +115,10 @@ struct Use {
 pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Result<Built> {
     refuse_quantised(&inventory.base.config)?;
     let uses = uses(spec, inventory);
+    let in_order: Vec<(usize, f64)> = uses.iter().map(|u| (u.index, u.weight)).collect();
     let mut builder = Builder::new(spec, inventory)?;
     for (number, usage) in uses.iter().enumerate() {
-        chain::report(&mut builder.report, number, &uses, inventory);
+        chain::report(&mut builder.report, number, &in_order, inventory);
         builder.apply(number as u16, usage, effort).map_err(|e| e.at(&inventory.adapters[usage.index].url))?;
     }
     let in_force = uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect();
