@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 use tracing::warn;
 
 use crate::report::internal;
+use crate::settings::machine::{Budget, Share};
 use crate::{progress, signal};
 
 /// The in-memory channel's buffer in bytes.
@@ -30,10 +31,8 @@ const DUPLEX: usize = 1 << 20;
 pub struct Machine {
     /// The stores.
     pub stores: Arc<Stores>,
-    /// The memory budget in bytes.
-    pub memory: u64,
-    /// Threads that fuse.
-    pub threads: usize,
+    /// The budget of memory and threads.
+    pub budget: Budget,
     /// The devices, of one class. Each gets a worker.
     pub devices: Vec<Device>,
 }
@@ -55,7 +54,7 @@ pub async fn run(
     planned: impl FnOnce(&Report),
     quiet: bool,
 ) -> Result<Outcome> {
-    let Machine { stores, memory, threads, devices } = machine;
+    let Machine { stores, budget, devices } = machine;
     let part_size = submission.spec.part_size;
     let options = hub::Options { alone: true, single_coordinator: true, ..hub::Options::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
@@ -63,9 +62,7 @@ pub async fn run(
     tokio::spawn(cancel_on_signal(hub.clone(), followed.id));
     let shown = tokio::spawn(progress::follow(followed.views.clone(), quiet));
 
-    // Each device has a pipeline of its own, and an even share.
-    let (memory, threads) = (memory / devices.len().max(1) as u64, (threads / devices.len().max(1)).max(1));
-    let slots = slots(memory, part_size);
+    let Share { memory, threads, slots } = budget.share(devices.len(), part_size, None);
     let mut workers = JoinSet::new();
     for (number, device) in (1..).zip(devices) {
         let pipeline = Pipeline::new(Arc::clone(&stores), memory, threads, device).map_err(|f| f.error)?;
@@ -104,11 +101,6 @@ async fn until_ended<T>(ended: impl Future<Output = Result<T>>, mut workers: Joi
     }
 }
 
-/// Tasks at a time: enough that their parts fill the budget, so that reading, fusing and writing overlap.
-pub fn slots(memory: u64, part_size: u64) -> u32 {
-    (memory / (8 * part_size)).clamp(2, 16) as u32
-}
-
 /// Serves a hub's workers on one in-memory stream, and connects to it.
 pub async fn serve(hub: hub::Handle) -> Result<Channel> {
     let (client, server) = tokio::io::duplex(DUPLEX);
@@ -144,10 +136,8 @@ async fn connect(stream: tokio::io::DuplexStream) -> Result<Channel> {
 async fn cancel_on_signal(hub: hub::Handle, merge: MergeId) {
     if signal::received().await {
         eprintln!("stopping; what is finished stays (once more: stop at once)");
+        signal::next_ends_at_once();
         // The merge's end says how it went.
         let _ = hub.cancel(merge, false).await;
-        if signal::received().await {
-            std::process::exit(4);
-        }
     }
 }

@@ -8,14 +8,17 @@ mod http;
 mod local;
 mod memory;
 mod net;
+mod place;
 mod progress;
 mod report;
 mod sample;
 mod settings;
 mod signal;
 mod size;
+mod summary;
 mod telemetry;
 mod text;
+mod time;
 
 use std::process::ExitCode;
 
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
             Command::Job(job) => commands::job::run(*job, &args.global).await,
             Command::Health(health) => commands::health::run(health, &args.global).await,
             Command::Coordinator(coordinator) => commands::coordinator::run(*coordinator).await,
-            Command::Worker(worker) => commands::worker::run(worker).await,
+            Command::Worker(worker) => commands::worker::run(*worker).await,
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
         }
     });

@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use shardfuse_merge::{Error, Kind};
 
 use crate::args::Format;
 use crate::text::Text;
 
 /// The exit code of a kind. 0 is success.
-fn exit_code(kind: Kind) -> u8 {
+pub fn exit_code(kind: Kind) -> u8 {
     match kind {
         Kind::Usage => 2,
         Kind::Interrupted => 4,
@@ -62,24 +63,38 @@ pub fn failure(error: &Error, format: Format) -> ExitCode {
     ExitCode::from(exit_code(error.kind()))
 }
 
-/// Prints what clap says: help and version to stdout with 0, everything else as a usage error.
+/// Prints what clap reports: help and version to stdout with 0, everything else as a usage error.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    // The flags could not be read, so the wish for JSON is looked for by hand.
-    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
-    let json = args.iter().any(|a| a == "--error-format=json")
-        || args.windows(2).any(|w| w[0] == "--error-format" && w[1] == "json");
-    if json {
-        let message = error.to_string();
-        let first = message.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
-        return failure(&Error::new(Kind::Usage, message).hint("shardfuse --help"), Format::Json);
+    let format = if wants_json() { Format::Json } else { Format::Text };
+    // A value that one of our types refuses is reported like every other refusal, with its hint.
+    let refused = std::error::Error::source(error).and_then(|e| e.downcast_ref::<Error>()).cloned();
+    match (refused, format) {
+        (Some(refused), _) => {
+            let flag = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+            failure(&refused.at(flag.split(' ').next().unwrap_or_default()), format)
+        }
+        (None, Format::Json) => {
+            let message = error.to_string();
+            let first = message.lines().next().unwrap_or_default();
+            let message = first.strip_prefix("error: ").unwrap_or(first);
+            failure(&Error::new(Kind::Usage, message).hint("shardfuse --help"), Format::Json)
+        }
+        (None, Format::Text) => {
+            let _ = error.print();
+            ExitCode::from(exit_code(Kind::Usage))
+        }
     }
-    let _ = error.print();
-    ExitCode::from(exit_code(Kind::Usage))
+}
+
+/// Whether the command line asks for errors as JSON. It could not be parsed, so this looks for the flag by hand.
+fn wants_json() -> bool {
+    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    args.iter().any(|a| a == "--error-format=json")
+        || args.windows(2).any(|w| w[0] == "--error-format" && w[1] == "json")
 }
 
 /// A defect or an environment failure.

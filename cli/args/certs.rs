@@ -10,10 +10,10 @@ pub const EXAMPLES: &str = "Examples:
     shardfuse certs --out tls --host coordinator.example --host 10.0.0.7
   New certificates of the same authority, before the old ones expire:
     shardfuse certs --out tls --ca-cert tls/ca.pem --ca-key tls/ca.key --host coordinator.example --force
-  As Secrets for Kubernetes (the authority's key is printed nowhere and forgotten):
+  As Secrets for Kubernetes (the authority's key is neither printed nor kept):
     shardfuse certs --kubernetes-secret shardfuse --host shardfuse-coordinator | kubectl apply -f -
 
-Keep ca.key away from the machines of the fleet: whoever has it can make certificates of every role.";
+Keep ca.key away from the machines of the fleet: anyone who has it can issue certificates for every role.";
 
 /// `shardfuse certs`.
 #[derive(Debug, Clone, ClapArgs)]
@@ -22,7 +22,7 @@ pub struct Certs {
     #[arg(long, value_name = "DIR", required_unless_present = "kubernetes_secret")]
     pub out: Option<PathBuf>,
     /// A name or address by which workers and submitters reach the coordinator. May be given several times; localhost is
-    /// always among them
+    /// always included
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
     /// Days until the certificates expire; a new authority lasts at least ten years
@@ -38,7 +38,7 @@ pub struct Certs {
     /// NAME-job-tls for a Job whose pods coordinate and work
     #[arg(long, value_name = "NAME")]
     pub kubernetes_secret: Option<String>,
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     pub force: bool,
 }

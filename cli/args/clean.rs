@@ -18,7 +18,7 @@ pub struct Clean {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
-    /// Also while a coordinator seems to be at work on it; it will stop with output_busy
+    /// Remove it even if a coordinator seems to work on it; that coordinator stops with output_busy
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]

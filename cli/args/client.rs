@@ -2,11 +2,11 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Connect, Spec};
+use super::{Connect, MergeDevice, Replace, Spec};
 
 /// Shown below `submit --help`.
 pub const SUBMIT_EXAMPLES: &str = "Examples:
-  Hand a merge over, and look later:
+  Submit a merge, and look later:
     export SHARDFUSE_COORDINATOR=https://coordinator.example:7070
     shardfuse submit --base s3://models/llama-70b --lora s3://adapters/mine --output s3://merged/mine
     shardfuse watch ID
@@ -15,37 +15,36 @@ pub const SUBMIT_EXAMPLES: &str = "Examples:
   Before all others, on GPUs:
     shardfuse submit --spec merge.yaml --priority 10 --device cuda
 
-The same submission again is the same merge: one that runs is shown as it stands, one that failed or was cancelled is
-queued again and goes on where it stopped.
+The same submission again is the same merge: a running one is shown as it is, a failed or cancelled one is queued again and
+resumes where it stopped.
 
-Exit codes: as merge; without --wait 0 means that the merge is taken on.";
+Exit codes: as merge; without --wait 0 means that the coordinator accepted the merge.";
 
 /// Shown below `watch --help`.
 pub const WATCH_EXAMPLES: &str = "Examples:
   shardfuse watch 7fb2c1d0 --coordinator https://coordinator.example:7070
   shardfuse watch 7fb2c1d0 --quiet --format json
 
-A coordinator that is away for a while is waited for.
+If the coordinator goes away, the command waits until it is back.
 
-Exit codes: 0 done, 1 it failed or is held, 3 an input was refused, 4 it was cancelled or the watching was interrupted (the
-merge goes on).";
+Exit codes: 0 done, 1 it failed or is held, 3 an input was refused, 4 it was cancelled, or this command was interrupted (the
+merge continues).";
 
 /// Shown below `retry --help`.
 pub const RETRY_EXAMPLES: &str = "Examples:
   shardfuse retry 7fb2c1d0 && shardfuse watch 7fb2c1d0
 
-A merge is held if the coordinator was killed twice in a row while it read and planned this merge: most often it had too
-little memory. A merge that failed or was cancelled is queued again too, as if it were submitted again, and goes on where it
-stopped. One that waits, runs or is done is left as it is.
+A coordinator holds a merge if it was killed twice in a row while it read and planned that merge, usually for lack of memory.
+retry queues held, failed and cancelled merges again; they resume where they stopped. It leaves other merges as they are.
 
-Exit codes: 0 it is queued, running or done, 1 the coordinator's queue is full, or it cannot be reached.";
+Exit codes: 0 the merge is queued, running or done, 1 the coordinator's queue is full, or it cannot be reached.";
 
 /// Shown below `health --help`.
 pub const HEALTH_EXAMPLES: &str = "Examples:
   shardfuse health --coordinator http://127.0.0.1:7070
   shardfuse health --coordinator https://localhost:7070 --service shardfuse.v1.Work
 
-Exit codes: 0 it serves, 1 it does not or is not reached.";
+Exit codes: 0 it serves, 1 it does not serve or cannot be reached.";
 
 /// `shardfuse submit`.
 #[derive(Debug, Clone, ClapArgs)]
@@ -54,22 +53,19 @@ pub struct Submit {
     pub spec: Spec,
     #[command(flatten)]
     pub connect: Connect,
-    /// Discard what an earlier merge left in the output, finished or not, and begin anew
-    #[arg(long)]
-    pub restart: bool,
-    /// Replace an output that holds something else; a merge that was done here is looked at again, and made again if its inputs changed
-    #[arg(long)]
-    pub force: bool,
+    #[command(flatten)]
+    pub replace: Replace,
     /// Higher goes first; merges of one priority share the workers evenly
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub priority: i32,
-    /// What the arithmetic runs on [default: the coordinator's own choice]
-    #[arg(long, value_name = "cpu|cuda")]
-    pub device: Option<String>,
-    /// Have this share of the parts (0 to 1) computed again on another worker before publication [default: the coordinator's own]
+    /// What the arithmetic runs on. With cuda, the first worker to join decides which class of GPU [default: the
+    /// coordinator's own choice]
+    #[arg(long, value_enum)]
+    pub device: Option<MergeDevice>,
+    /// The share of the parts (0 to 1) that other workers compute again before publication [default: the coordinator's own]
     #[arg(long, value_name = "FRACTION", value_parser = super::share)]
     pub verify_parts: Option<f64>,
-    /// Follow the merge to its end. Waits up to five minutes for a coordinator that does not answer, and as long as it takes for a place in its queue
+    /// Follow the merge to its end. Waits up to five minutes for a coordinator that does not answer, and without limit for a place in its queue
     #[arg(long)]
     pub wait: bool,
 }
@@ -79,7 +75,7 @@ pub struct Submit {
 pub struct List {
     #[command(flatten)]
     pub connect: Connect,
-    /// The most merges that are shown, the newest first
+    /// How many merges are shown at the most, the newest first
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Show all of them
@@ -112,7 +108,7 @@ pub struct Cancel {
     pub id: String,
     #[command(flatten)]
     pub connect: Connect,
-    /// Also discard what is finished: uploads, journal, and the output's folder if the merge made it
+    /// Also discard finished work: uploads, journal, and the output's folder if the merge created it
     #[arg(long)]
     pub discard: bool,
 }
@@ -131,7 +127,7 @@ pub struct Retry {
 pub struct Health {
     #[command(flatten)]
     pub connect: Connect,
-    /// One service, such as shardfuse.v1.Work; the whole process without it
+    /// One service, such as shardfuse.v1.Work [default: the whole process]
     #[arg(long, value_name = "NAME", default_value = "")]
     pub service: String,
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-/// Where a coordinator listens and how a client finds it, unless told otherwise.
+/// The default port of a coordinator.
 pub const DEFAULT_PORT: u16 = 7070;
 
-/// Who this process is, and whom it believes.
+/// The identity of this process, and the authority that it trusts.
 #[derive(Debug, Clone, Default, ClapArgs)]
 #[command(next_help_heading = "Security")]
 pub struct Tls {
@@ -20,7 +20,7 @@ pub struct Tls {
     /// The private key (PEM) of that certificate
     #[arg(long, value_name = "FILE", env = "SHARDFUSE_TLS_KEY", hide_env_values = true)]
     pub tls_key: Option<PathBuf>,
-    /// Speak plainly with other machines, without TLS: whoever reaches the port may do everything
+    /// Connect to other machines without TLS: anyone who reaches the port may do everything
     #[arg(long, env = "SHARDFUSE_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
     pub insecure: bool,
 }
@@ -28,7 +28,7 @@ pub struct Tls {
 /// Where a coordinator waits for its workers and submitters.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Listen {
-    /// Address and port to listen on. Beyond this machine it takes the --tls flags, or --insecure
+    /// Address and port to listen on. An address beyond this machine needs the --tls flags, or --insecure
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070", env = "SHARDFUSE_LISTEN")]
     pub listen: String,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub struct Connect {
 pub struct Way {
     #[command(flatten)]
     pub tls: Tls,
-    /// The name in the coordinator's certificate, where it is not the one in the URL
+    /// The name in the coordinator's certificate, if it differs from the one in the URL
     #[arg(long, value_name = "NAME", env = "SHARDFUSE_TLS_NAME", help_heading = "Security")]
     pub tls_name: Option<String>,
 }
@@ -59,8 +59,9 @@ pub struct Way {
 #[derive(Debug, Clone, Default, ClapArgs)]
 #[command(next_help_heading = "Storage")]
 pub struct Access {
-    /// Read and write below these URLs only, also where links and redirects lead. May be given several times, or hold
-    /// several separated by commas. Without it everything is allowed but file:// and http://, which must be named
+    /// Read and write only below these URLs, also through links and redirects. May be given several times, or hold several
+    /// separated by commas. Without it a coordinator and a worker use everything but file:// and http://, and a job what its
+    /// spec names
     #[arg(long, value_name = "PREFIX", value_delimiter = ',', env = "SHARDFUSE_ALLOW")]
     pub allow: Vec<String>,
     #[command(flatten)]

@@ -2,13 +2,15 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Spec, StoresFile, Way};
+use shardfuse_worker::device::Choice;
+
+use super::{Machine, Replace, Resources, Spec, StoresFile, Way};
 
 /// Shown below `merge --help`.
 pub const EXAMPLES: &str = "Examples:
   One adapter:
     shardfuse merge --base Llama-2-7b-hf --lora my-lora --output merged
-  A project's LoRA that grows the vocabulary, then one's own on top, at half strength:
+  A LoRA that grows the vocabulary, then another one on top, at half strength:
     shardfuse merge --base Llama-2-7b-hf --lora chinese-llama-2-lora --lora my-lora=0.5 --output merged
   A model larger than memory, in bf16, in files of at most 5 GB:
     shardfuse merge --base big --lora my-lora --output merged --memory 2GiB --dtype bf16 --max-shard-size 5GB
@@ -27,27 +29,20 @@ pub const PLAN_EXAMPLES: &str = "Examples:
 pub struct Merge {
     #[command(flatten)]
     pub spec: Spec,
-    /// Go on with an unfinished merge of the same inputs (this is the default)
+    /// Resume an unfinished merge of the same inputs (this is the default)
     #[arg(long, conflicts_with = "restart")]
     pub resume: bool,
-    /// Discard what an earlier merge left in the output, finished or not, and begin anew
-    #[arg(long)]
-    pub restart: bool,
-    /// Replace an output that holds something else
-    #[arg(long)]
-    pub force: bool,
-    /// Write at most so many bytes a second, such as 200MiB, to leave a disk to others
-    #[arg(long, value_name = "SIZE")]
-    pub limit_rate: Option<String>,
+    #[command(flatten)]
+    pub replace: Replace,
+    #[command(flatten)]
+    pub machine: Machine,
     /// What fuses: cpu, cuda (every usable GPU), cuda:N (one of them), or auto (the GPUs, else the CPU). The last place of
     /// the values depends on it. With --coordinator: cpu or cuda [default: auto]
     #[arg(long, value_name = "auto|cpu|cuda[:N]")]
-    pub device: Option<String>,
-    #[command(flatten)]
-    pub gpu: super::Gpu,
+    pub device: Option<Choice>,
     #[command(flatten)]
     pub stores: StoresFile,
-    /// Let a fleet merge: submit to this coordinator and follow the merge to its end. URLs as for submit
+    /// Merge on a fleet: submit to this coordinator and follow the merge to its end. URLs as for submit
     #[arg(long, value_name = "URL", help_heading = "Fleet")]
     pub coordinator: Option<String>,
     /// With --coordinator: higher goes first
@@ -62,6 +57,8 @@ pub struct Merge {
 pub struct Plan {
     #[command(flatten)]
     pub spec: Spec,
+    #[command(flatten)]
+    pub resources: Resources,
     #[command(flatten)]
     pub stores: StoresFile,
 }

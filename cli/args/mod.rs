@@ -1,15 +1,16 @@
-//! The command line, as typed. What it means stands in `settings`.
+//! The command line, as typed. `settings` says what it means.
 
 mod certs;
 mod clean;
 mod client;
 mod coordinator;
 mod fleet;
-mod gpu;
 mod http;
 mod job;
+mod machine;
 mod merge;
 mod read;
+mod replace;
 mod spec;
 mod worker;
 
@@ -20,17 +21,18 @@ pub use clean::Clean;
 pub use client::{Cancel, Get, Health, List, Retry, Submit, Watch};
 pub use coordinator::{Coordinator, MergeDevice};
 pub use fleet::{Access, Connect, DEFAULT_PORT, Listen, StoresFile, Tls, Way};
-pub use gpu::Gpu;
 pub use http::Http;
 pub use job::Job;
+pub use machine::{Machine, Resources, Working};
 pub use merge::{Merge, Plan};
 pub use read::{Inspect, Verify};
+pub use replace::Replace;
 pub use spec::Spec;
 pub use worker::Worker;
 
 /// Merges LoRA-family adapters into checkpoints of any size.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = "Merges LoRA-family adapters (PEFT folders) into Hugging Face checkpoints of any size.\n\nThe merge is exact to one rounding, needs no more memory than --memory whatever the model's size, gives the same bytes for any number of threads, and goes on where it stopped.", after_long_help = AFTER)]
+#[command(version, about, long_about = "Merges LoRA-family adapters (PEFT folders) into Hugging Face checkpoints of any size.\n\nThe merge is exact to one rounding, needs no more memory than --memory whatever the model's size, gives the same bytes for any number of threads, and resumes where it stopped.", after_long_help = AFTER)]
 pub struct Args {
     #[command(flatten)]
     pub global: Global,
@@ -43,7 +45,7 @@ const AFTER: &str = "Exit codes:
   1  the merge failed while it ran (or verify found a difference)
   2  the command line or the merge spec is wrong
   3  an input was refused
-  4  interrupted: the same command goes on where it stopped";
+  4  interrupted: the same command resumes where it stopped";
 
 /// Flags of every command.
 #[derive(Debug, Clone, ClapArgs)]
@@ -57,7 +59,7 @@ pub struct Global {
     /// How log lines are printed on stderr (what is logged: SHARDFUSE_LOG, such as "info" or "shardfuse_worker=debug")
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
-    /// No progress and no summary
+    /// Print no progress and no summary
     #[arg(long, short, global = true)]
     pub quiet: bool,
 }
@@ -90,10 +92,10 @@ pub enum Command {
     /// Remove what an unfinished merge left in an output: its uploads and its state
     #[command(after_long_help = clean::EXAMPLES)]
     Clean(Clean),
-    /// Take merges on and share them out among workers
+    /// Accept merges and assign their tasks to workers
     #[command(after_long_help = coordinator::EXAMPLES)]
     Coordinator(Box<Coordinator>),
-    /// Hand a merge to a coordinator
+    /// Submit a merge to a coordinator
     #[command(after_long_help = client::SUBMIT_EXAMPLES)]
     Submit(Box<Submit>),
     /// List a coordinator's merges
@@ -101,16 +103,16 @@ pub enum Command {
         after_long_help = "Examples:\n  shardfuse list --coordinator http://127.0.0.1:7070\n  shardfuse list --format json | jq -r '.merges[] | select(.state == \"failed\") | .id'"
     )]
     List(List),
-    /// Show one merge of a coordinator as it stands
+    /// Show one merge of a coordinator
     #[command(after_long_help = "Examples:\n  shardfuse get 7fb2c1d0\n  shardfuse get 7fb2c1d0 --format json")]
     Get(Get),
     /// Follow one merge of a coordinator to its end
     #[command(after_long_help = client::WATCH_EXAMPLES)]
     Watch(Watch),
-    /// Stop a merge; what is finished stays, and the same submission goes on with it
+    /// Stop a merge; finished work stays, and the same submission resumes it
     #[command(after_long_help = "Examples:\n  shardfuse cancel 7fb2c1d0\n  shardfuse cancel 7fb2c1d0 --discard")]
     Cancel(Cancel),
-    /// Begin a merge again that is held, failed or was cancelled
+    /// Queue a held, failed or cancelled merge again
     #[command(after_long_help = client::RETRY_EXAMPLES)]
     Retry(Retry),
     /// Ask whether a coordinator serves, for probes
@@ -119,9 +121,9 @@ pub enum Command {
     /// Be one pod of a merge that is a Kubernetes Job
     #[command(after_long_help = job::EXAMPLES)]
     Job(Box<Job>),
-    /// Work for a coordinator: read, fuse and put parts until told to leave
+    /// Work for a coordinator: read, fuse and write parts until it says to leave
     #[command(after_long_help = worker::EXAMPLES)]
-    Worker(Worker),
+    Worker(Box<Worker>),
     /// Make an authority and certificates for the roles of a fleet
     #[command(after_long_help = certs::EXAMPLES)]
     Certs(Certs),

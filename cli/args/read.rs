@@ -18,7 +18,7 @@ pub struct Inspect {
 pub struct Verify {
     /// The merged model's folder
     pub output: String,
-    /// Recompute so many rows of each changed tensor from base and adapters in f64, and print the largest error
+    /// Recompute N rows of each changed tensor from base and adapters in f64, and print the largest error
     #[arg(long, value_name = "N")]
     pub sample: Option<u64>,
     #[command(flatten)]

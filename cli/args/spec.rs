@@ -1,8 +1,9 @@
-//! The flags that make up a merge spec.
+//! The flags that make up a merge spec. Those of the options come from the table of [`OPTIONS`].
 
 use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
+use clap::{Arg, ArgAction, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
+use shardfuse_merge::spec::{OPTIONS, SpecOption, Takes};
 
 /// What a merge is made of.
 #[derive(Debug, Clone, Default, ClapArgs)]
@@ -20,47 +21,47 @@ pub struct Spec {
     /// A YAML file with the same fields as these flags; flags win
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
-    /// The output's dtype; keep leaves each tensor as it is in the base
-    #[arg(long, value_name = "keep|bf16|f16|f32")]
-    pub dtype: Option<String>,
-    /// The most tensor bytes in one output file, such as 5GB; without it the base's own layout is kept
-    #[arg(long, value_name = "SIZE")]
-    pub max_shard_size: Option<String>,
-    /// The unit of work and of resuming: a power of two of KiB [default: 64MiB]
-    #[arg(long, value_name = "SIZE")]
-    pub part_size: Option<String>,
-    /// Memory budget [default: an eighth of the RAM, at least 512MiB]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Threads that fuse [default: all]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// What the norms of a second DoRA adapter are taken of: the weight that stands so far, or the original weight as
-    /// PEFT does for two adapters of one model
-    #[arg(long, value_name = "standing|original")]
-    pub dora_norm: Option<String>,
-    /// Let a weight other than 1 apply to the low-rank deltas of an adapter that also replaces tensors or is DoRA
-    #[arg(long)]
-    pub partial_weight: bool,
-    /// How several adapters are put together: sequence applies them one after another, each with its weight
-    #[arg(long, value_name = "sequence")]
-    pub combine: Option<String>,
-    /// The share of values that a pruning combination keeps
-    #[arg(long, value_name = "0..1")]
-    pub density: Option<f64>,
-    /// Whose tokenizer files are written: auto (the last adapter that carries one), base, or a folder
-    #[arg(long, value_name = "auto|base|PATH")]
-    pub tokenizer: Option<String>,
-    /// Whether input and output embedding are one tensor, for a model type that does not tell; false keeps both of a base
-    /// that holds both
-    #[arg(long, value_name = "true|false")]
-    pub tied: Option<bool>,
-    /// A weight file in an adapter's folder whose tensors replace those of the base, before any delta is added. May be
-    /// given several times
-    #[arg(long, value_name = "NAME")]
-    pub extra_weights: Vec<String>,
-    /// A file in the folder of the base or of an adapter to leave out; with / at the end, a folder. May be given several
-    /// times
-    #[arg(long, value_name = "NAME")]
-    pub ignore_file: Vec<String>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// The options that were given, with their values as text.
+#[derive(Debug, Clone, Default)]
+pub struct Options(pub Vec<(&'static SpecOption, Vec<String>)>);
+
+impl ClapArgs for Options {
+    fn augment_args(command: Command) -> Command {
+        command.args(OPTIONS.iter().map(|option| {
+            let arg = Arg::new(option.field).long(option.flag).help(option.help);
+            match option.takes {
+                Takes::Switch => arg.action(ArgAction::SetTrue),
+                Takes::Value => arg.value_name(option.values),
+                Takes::List => arg.value_name(option.values).action(ArgAction::Append),
+            }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Options::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Options {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = OPTIONS.iter().map(|option| {
+            let values = match option.takes {
+                Takes::Switch => matches.get_flag(option.field).then(|| "true".to_owned()).into_iter().collect(),
+                Takes::Value | Takes::List => {
+                    matches.get_many::<String>(option.field).into_iter().flatten().cloned().collect()
+                }
+            };
+            (option, values)
+        });
+        Ok(Options(given.filter(|(_, values): &(_, Vec<String>)| !values.is_empty()).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Options::from_arg_matches(matches)?;
+        Ok(())
+    }
 }

@@ -4,6 +4,8 @@ pub mod follow;
 mod show;
 pub mod waiting;
 
+use shardfuse_coordinator::hub::Submission;
+use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::MAX_MESSAGE;
 use shardfuse_proto::v1::{self, merges_client::MergesClient};
@@ -39,10 +41,10 @@ impl Client {
         Ok(Client { target, merges })
     }
 
-    /// Hands a merge over.
-    pub async fn submit(&mut self, request: v1::SubmitRequest) -> Result<(v1::Merge, bool)> {
-        let local = request.spec.as_ref().and_then(local_place);
-        let answer = self.merges.submit(request).await.map_err(|s| explain(self.failure(&s), &s, local.as_deref()))?;
+    /// Hands a merge over. The flag says whether the coordinator knew it.
+    pub async fn submit(&mut self, submission: &Submission) -> Result<(v1::Merge, bool)> {
+        let answer = self.merges.submit(request(submission)).await;
+        let answer = answer.map_err(|s| explain(self.failure(&s), &s, local_place(&submission.spec)))?;
         let v1::SubmitResponse { merge, known } = answer.into_inner();
         Ok((present(merge)?, known))
     }
@@ -93,10 +95,22 @@ fn present(merge: Option<v1::Merge>) -> Result<v1::Merge> {
     merge.ok_or_else(|| Error::new(Kind::Internal, "the coordinator's answer holds no merge"))
 }
 
+/// A submission on the wire.
+fn request(submission: &Submission) -> v1::SubmitRequest {
+    let Submission { spec, restart, force, priority, device, verify_parts } = submission;
+    v1::SubmitRequest {
+        spec: Some(spec.into()),
+        restart: *restart,
+        force: *force,
+        priority: *priority,
+        device: device.map_or_else(String::new, |d| d.to_string()),
+        verify_parts: *verify_parts,
+    }
+}
+
 /// The first place of a spec that lies on this machine.
-fn local_place(spec: &v1::MergeSpec) -> Option<String> {
-    let places = [&spec.base, &spec.output, &spec.tokenizer].into_iter().chain(spec.lora.iter().map(|l| &l.path));
-    places.into_iter().find(|p| p.starts_with("file:")).cloned()
+fn local_place(spec: &MergeSpec) -> Option<&str> {
+    spec.places().map(|(_, url)| url).find(|url| url.starts_with("file:"))
 }
 
 /// A path that was typed went out as a `file://` URL; if that is refused, this is what the user wants to know.
@@ -113,17 +127,17 @@ fn explain(error: Error, status: &Status, local: Option<&str>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use shardfuse_merge::spec::LoraSpec;
+
     use super::*;
 
     #[test]
     fn a_refused_path_of_this_machine_is_explained() {
-        let lora = vec![v1::Lora { path: "file:///home/me/a".into(), weight: None }];
-        let spec =
-            v1::MergeSpec { base: "s3://b/base".into(), lora, output: "s3://b/out".into(), ..Default::default() };
+        let spec = MergeSpec::of("s3://b/base", [LoraSpec::new("file:///home/me/a")], "s3://b/out");
         let local = local_place(&spec);
-        assert_eq!(local.as_deref(), Some("file:///home/me/a"));
+        assert_eq!(local, Some("file:///home/me/a"));
         let error = Error::new(Kind::Usage, "not allowed").hint("old");
-        let told = |code| explain(error.clone(), &Status::new(code, ""), local.as_deref());
+        let told = |code| explain(error.clone(), &Status::new(code, ""), local);
         assert!(told(tonic::Code::PermissionDenied).advice().unwrap().contains("file:///home/me/a"));
         assert_eq!(told(tonic::Code::InvalidArgument).advice(), Some("old"));
     }

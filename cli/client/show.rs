@@ -5,6 +5,7 @@ use shardfuse_merge::spec::MergeSpec;
 use shardfuse_proto::v1::{self, MergeState};
 
 use crate::size;
+use crate::summary::{self, Summary};
 use crate::text::Text;
 
 /// A state's name, as programs see it.
@@ -13,36 +14,23 @@ fn state(merge: &v1::Merge) -> String {
     name.strip_prefix("MERGE_STATE_").unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Seconds from submission to end, once it has ended.
-fn seconds(merge: &v1::Merge) -> Option<f64> {
-    let (from, to) = (merge.submitted.as_ref()?, merge.ended.as_ref()?);
-    Some((to.seconds - from.seconds) as f64 + f64::from(to.nanos - from.nanos) / 1e9)
-}
-
-/// A merge as JSON.
+/// A merge as JSON: its summary, and how it stands.
 pub fn json(merge: &v1::Merge) -> Value {
     let p = merge.progress.unwrap_or_default();
     let text = |t: &str| if t.is_empty() { Value::Null } else { t.into() };
     let spec = merge.spec.clone().map(MergeSpec::try_from);
-    value!({
+    let mut value = value!({
         "id": merge.id,
         "state": state(merge),
-        "output": merge.spec.as_ref().map(|s| s.output.as_str()),
-        "plan": text(&merge.plan),
-        "device_class": text(&merge.device_class),
         "priority": merge.priority,
         "submitted": merge.submitted.as_ref().map(ToString::to_string),
         "ended": merge.ended.as_ref().map(ToString::to_string),
-        "seconds": seconds(merge),
         "bytes_done": p.bytes_done,
         "bytes_total": p.bytes_total,
         "tasks_done": p.tasks_done,
         "tasks_running": p.tasks_running,
         "tasks_total": p.tasks_total,
         "workers": p.workers,
-        "parts_written": p.parts_new,
-        "parts_kept": p.parts_kept,
-        "retries": p.retries,
         "expired": p.expired,
         "late": p.late,
         "repeated": p.repeated,
@@ -50,7 +38,11 @@ pub fn json(merge: &v1::Merge) -> Value {
         "remarks": merge.remarks,
         // A spec of a newer coordinator that is not understood here is left out, not guessed.
         "spec": spec.and_then(Result::ok),
-    })
+    });
+    if let (Value::Object(all), Value::Object(summary)) = (&mut value, Summary::of_wire(merge).json()) {
+        all.extend(summary);
+    }
+    value
 }
 
 /// A merge as a row: id, state, how much is done, workers, priority, when it was submitted, where it goes.
@@ -120,7 +112,7 @@ pub fn details(merge: &v1::Merge) -> Text {
     row("priority", if merge.priority == 0 { String::new() } else { merge.priority.to_string() });
     row("began", merge.submitted.as_ref().map_or_else(String::new, ToString::to_string));
     row("ended", merge.ended.as_ref().map_or_else(String::new, ToString::to_string));
-    row("took", seconds(merge).map_or_else(String::new, |s| format!("{s:.1} s")));
+    row("took", summary::seconds(merge).map_or_else(String::new, |s| format!("{s:.1} s")));
     for remark in &merge.remarks {
         row("remark", remark.clone());
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shardfuse_coordinator::hub::Submission;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1;
 use tokio::time::Instant;
@@ -20,24 +21,24 @@ const LONGEST_WAIT_BUSY: Duration = Duration::from_secs(30);
 
 /// Submits a merge and waits until the coordinator accepts it: some minutes for a coordinator that is starting, and without limit
 /// for a place in its queue. The same submission twice is one merge, so a lost answer can be asked for again.
-pub async fn submit(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
-    submit_within(TIMEOUT, target, request).await
+pub async fn submit(target: &Target, submission: &Submission) -> Result<(Client, v1::Merge, bool)> {
+    submit_within(TIMEOUT, target, submission).await
 }
 
 /// The same, but the coordinator must be running: waits only for a place in its queue.
-pub async fn submit_when_free(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
-    submit_within(Duration::ZERO, target, request).await
+pub async fn submit_when_free(target: &Target, submission: &Submission) -> Result<(Client, v1::Merge, bool)> {
+    submit_within(Duration::ZERO, target, submission).await
 }
 
 async fn submit_within(
     timeout: Duration,
     target: &Target,
-    request: v1::SubmitRequest,
+    submission: &Submission,
 ) -> Result<(Client, v1::Merge, bool)> {
     let mut until = Instant::now() + timeout;
     let (mut wait, mut said) = (FIRST_WAIT, false);
     loop {
-        let error = match attempt(target, request.clone()).await {
+        let error = match attempt(target, submission).await {
             Err(e) if e.kind() == Kind::Busy => e,
             Err(e) if is_passing(&e) && Instant::now() + wait < until => e,
             result => return result,
@@ -55,9 +56,9 @@ async fn submit_within(
     }
 }
 
-async fn attempt(target: &Target, request: v1::SubmitRequest) -> Result<(Client, v1::Merge, bool)> {
+async fn attempt(target: &Target, submission: &Submission) -> Result<(Client, v1::Merge, bool)> {
     let mut client = Client::to(target.clone()).await?;
-    let (merge, known) = client.submit(request).await?;
+    let (merge, known) = client.submit(submission).await?;
     Ok((client, merge, known))
 }
 
@@ -72,11 +73,13 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use shardfuse_coordinator::service::status::status;
+    use shardfuse_merge::spec::{LoraSpec, MergeSpec};
     use shardfuse_proto::v1::merges_server::{Merges, MergesServer};
     use tonic::{Request, Response, Status};
 
     use super::*;
-    use crate::args::Way;
+    use crate::args::{Replace, Way};
+    use crate::settings;
 
     /// A coordinator that is busy for the first requests.
     struct Full {
@@ -132,6 +135,13 @@ mod tests {
         }
     }
 
+    fn submission() -> Submission {
+        settings::submission(
+            MergeSpec::of("s3://b/base", [LoraSpec::new("s3://b/a")], "s3://b/out"),
+            Replace::default(),
+        )
+    }
+
     /// A coordinator on this machine, and how often a merge was submitted to it.
     async fn full(times: u32) -> (Target, Arc<AtomicU32>) {
         let asked = Arc::new(AtomicU32::new(0));
@@ -146,14 +156,14 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_waits_for_nothing_else_waits_for_a_full_queue() {
         let (target, asked) = full(2).await;
-        submit_when_free(&target, v1::SubmitRequest::default()).await.unwrap();
+        submit_when_free(&target, &submission()).await.unwrap();
         assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]
     async fn a_single_submission_says_busy_and_what_to_do() {
         let (target, asked) = full(u32::MAX).await;
-        let refused = attempt(&target, v1::SubmitRequest::default()).await.unwrap_err();
+        let refused = attempt(&target, &submission()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.advice()), (Kind::Busy, Some("later")));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
@@ -163,7 +173,7 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let target = Target::new(&format!("http://127.0.0.1:{port}"), &Way::default()).unwrap();
         let timeout = Duration::from_secs(1);
-        let error = submit_within(timeout, &target, v1::SubmitRequest::default()).await.unwrap_err();
+        let error = submit_within(timeout, &target, &submission()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Io);
         assert!(error.message().contains(&port.to_string()), "{error}");
     }

@@ -9,14 +9,13 @@ use shardfuse_store::{Location, Scheme};
 
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
+use crate::place;
 use crate::size::show;
 use crate::text::Text;
 
 /// Shows what is there, asks, and removes it.
 pub async fn run(args: args::Clean, global: &Global) -> Result<()> {
-    let here =
-        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
-    let output = Location::parse(&args.output, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
+    let output = place::parse(&args.output)?;
     let stores = args.stores.open()?;
     let found = clean::survey(&stores, &output).await?;
     if (found.state || !found.tombstones.is_empty()) && !args.dry_run && !args.yes {

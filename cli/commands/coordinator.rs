@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardfuse_coordinator::hub::{self, Device, Farewell, Options};
+use shardfuse_coordinator::hub::{self, Farewell, Options};
 use shardfuse_coordinator::registry::Registry;
 use shardfuse_coordinator::schedule::Limits;
 use shardfuse_coordinator::service::{MergesService, WorkService};
@@ -11,11 +11,11 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
 use tracing::info;
 
-use crate::args::{Coordinator, MergeDevice};
+use crate::args::Coordinator;
 use crate::http::Http;
 use crate::net::{self, Health, Services};
 use crate::text::Text;
-use crate::{signal, size};
+use crate::{place, signal};
 
 /// Heartbeats in one lease.
 const BEATS: u32 = 6;
@@ -24,7 +24,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Coordinates until it is told to stop.
 pub async fn run(args: Coordinator) -> Result<()> {
-    let lease = size::parse_time("--lease", &args.lease)?;
+    let lease = args.lease.0;
     if lease < SHORTEST {
         return Err(Error::new(Kind::Usage, format!("--lease {} is shorter than {SHORTEST:?}", args.lease)));
     }
@@ -36,10 +36,7 @@ pub async fn run(args: Coordinator) -> Result<()> {
     let health = Health::listen(args.health.as_deref()).await?;
     let (listener, security) = net::listen(&args.listen).await?;
     let options = Options {
-        device: match args.device {
-            MergeDevice::Cpu => Device::Cpu,
-            MergeDevice::Cuda => Device::Cuda,
-        },
+        device: args.device.into(),
         max_active: usize::from(args.max_merges),
         max_queued: args.max_queued as usize,
         single_coordinator: args.single_coordinator,
@@ -73,19 +70,13 @@ async fn told_to_stop(hub: hub::Handle) {
         std::future::pending::<()>().await;
     }
     eprintln!("stopping; what was reported is journaled (once more: end at once)");
-    tokio::spawn(async {
-        if signal::received().await {
-            std::process::exit(4);
-        }
-    });
+    signal::next_ends_at_once();
     hub.stop(Farewell::ComeBack).await;
 }
 
 /// The state's folder: a URL, or a path here.
 fn place(text: &str) -> Result<Location> {
-    let here =
-        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
-    let at = Location::parse(text, &here).map_err(|e| Error::new(Kind::Usage, format!("--state: {}", e.chain())))?;
+    let at = place::parse(text).map_err(|e| e.at("--state"))?;
     match at.scheme().is_read_only() {
         true => Err(Error::new(Kind::Usage, format!("--state {at} cannot be written"))),
         false => Ok(at),

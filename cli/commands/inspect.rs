@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use shardfuse_coordinator::failure;
 use shardfuse_coordinator::inspect::{self, Folder, Objects};
 use shardfuse_merge::checkpoint::files::Asked;
 use shardfuse_merge::checkpoint::header::TensorEntry;
 use shardfuse_merge::inventory::Source;
-use shardfuse_merge::{DtypeExt, Error, Kind, Result};
+use shardfuse_merge::{DtypeExt, Result};
 use shardfuse_store::{Location, Stores};
 
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
+use crate::place;
 use crate::size::show;
 use crate::text::Text;
 
@@ -20,14 +22,12 @@ type Row = (String, String, Vec<u64>, u64, String);
 
 /// Reads headers and prints them.
 pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
-    let here =
-        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
-    let at = Location::parse(&args.path, &here).map_err(|e| Error::new(Kind::Usage, e.chain()))?;
+    let at = place::parse(&args.path)?;
     let stores = args.stores.open()?;
     let single = [".safetensors", ".bin", ".pt", ".pth"].iter().any(|e| at.to_string().ends_with(e));
     let (kind, config, rows) = if single {
         let store = stores.open(&at);
-        let at = store.resolve(&at).await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
+        let at = store.resolve(&at).await.map_err(failure::io)?;
         let weights = inspect::read_weights(&*store, &at).await?;
         let name = at.file_name().unwrap_or_default().to_owned();
         ("file", Value::Null, weights.tensors.iter().map(|t| row(t, &name)).collect())

@@ -18,60 +18,73 @@ use shardfuse_coordinator::hub::{self, Farewell, Stage, Submission, View};
 use shardfuse_coordinator::service::WorkService;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{Allow, Location, Stores};
+use shardfuse_store::{Allow, Stores};
 use shardfuse_worker::device::{CPU_CLASS, Device};
+use shardfuse_worker::spot::Notice;
 use shardfuse_worker::{Options, Pipeline};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
 
-use super::{print, print_json, worker};
-use crate::args::{self, Format, Global, Job};
+use super::{print_summary, worker};
+use crate::args::{self, Access, Format, Global, Job};
 use crate::http::Http;
 use crate::net::{self, Health, Services, Target};
 use crate::report::internal;
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, machine};
+use crate::summary::Summary;
 use crate::text::Text;
-use crate::{local, progress, signal, size};
+use crate::{local, place, progress, signal};
 
 /// Runs one pod.
 pub async fn run(args: Job, global: &Global) -> Result<()> {
-    let terminated = Terminated::listen();
-    let grace = size::parse_time("--grace", &args.grace)?;
-    let settings = settings::for_job(args.spec.clone(), Some(args.device.clone()))?;
-    let allow = named_by(&settings.spec)?;
-    let stores = Arc::new(args.stores.open()?.only(&allow));
+    let working = &args.working;
+    let notice: Option<Notice> = working.spot_notice.as_deref().map(str::parse).transpose()?;
+    let terminated = Terminated::listen(notice);
+    let grace = working.grace.0;
+    let settings = Settings::of_pod(args.spec.clone(), &working.machine.resources, args.device)?;
+    let allow = named_by(&settings.spec, &working.access)?;
+    let stores = Arc::new(working.machine.limited(working.access.stores.open()?.only(&allow)));
     let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
-    let http = Http::bind(&args.http).await?;
-    let health = Health::listen(args.health.as_deref()).await?;
+    let http = Http::bind(&working.http).await?;
+    let health = Health::listen(working.health.as_deref()).await?;
     // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
-    let devices = Device::open(settings.device, settings::limits(&args.gpu, settings.memory)?).map_err(|f| f.error)?;
+    let devices = machine::open(settings.device, &working.machine, settings.budget)?;
     let device = devices.into_iter().next().unwrap_or(Device::Cpu);
-    if args.http.http.is_some() {
+    if working.http.http.is_some() {
         Device::observe(std::slice::from_ref(&device));
     }
-    let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), settings.memory, settings.threads, device)
+    let share = settings.budget.share(1, settings.spec.part_size, working.slots);
+    let options = Options {
+        worker_id: worker::random(),
+        name: working.name.clone().unwrap_or_else(|| format!("index-{}", args.index)),
+        memory: share.memory,
+        slots: share.slots,
+    };
+    let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), share.memory, share.threads, device)
         .map_err(|f| f.error)?;
     info!(index = args.index, "a pod of a merge");
     match args.index {
-        0 => coordinate(args, settings, stores, allow, pipeline, grace, terminated, http, &health, global).await,
+        0 => coordinate(args, settings, stores, allow, (pipeline, options), terminated, http, &health, global).await,
         _ => {
             http.serve(None);
-            work(args.index, &settings, target, pipeline, grace, terminated, &health).await
+            work(target, pipeline, options, grace, terminated, &health).await
         }
     }
 }
 
-/// Whether SIGTERM came. Listened for from the first moment on: before that it would end the process with another code.
+/// Whether SIGTERM or a spot notice came. Listened for from the first moment on: before that it would end the process with another code.
 #[derive(Debug, Clone)]
 struct Terminated(watch::Receiver<bool>);
 
 impl Terminated {
-    fn listen() -> Terminated {
+    fn listen(notice: Option<Notice>) -> Terminated {
         let (tell, told) = watch::channel(false);
         tokio::spawn(async move {
-            if signal::received().await {
-                tell.send_replace(true);
+            tokio::select! {
+                true = signal::received() => {}
+                () = signal::taken_back(notice) => {}
             }
+            tell.send_replace(true);
             tell.closed().await;
         });
         Terminated(told)
@@ -94,13 +107,13 @@ async fn coordinate(
     settings: Settings,
     stores: Arc<Stores>,
     allow: Allow,
-    pipeline: Pipeline,
-    grace: Duration,
+    (pipeline, worker): (Pipeline, Options),
     mut terminated: Terminated,
     http: Http,
     health: &Health,
     global: &Global,
 ) -> Result<()> {
+    let grace = args.working.grace.0;
     let flags = args::Listen { listen: args.listen, tls: args.connect.way.tls };
     let (listener, security) = net::listen(&flags).await?;
     let options = hub::Options { allow, grace, single_coordinator: args.single_coordinator, ..hub::Options::default() };
@@ -111,21 +124,14 @@ async fn coordinate(
         let _ = closed.await;
     }));
     let on_cpu = pipeline.device_class() == CPU_CLASS;
-    let worker = tokio::spawn(shardfuse_worker::run(
-        local::serve(hub.clone()).await?,
-        pipeline,
-        options_of(&settings, "index-0"),
-    ));
+    let worker = tokio::spawn(shardfuse_worker::run(local::serve(hub.clone()).await?, pipeline, worker));
     http.serve(Some(hub.clone()));
     health.ready(true).await;
 
     let submission = Submission {
-        spec: settings.spec,
-        restart: args.restart,
-        force: args.force,
-        priority: 0,
         device: Some(if on_cpu { hub::Device::Cpu } else { hub::Device::Cuda }),
         verify_parts: Some(args.verify_parts),
+        ..settings::submission(settings.spec, args.replace)
     };
     let merge = hub.submit(submission).await?.0.id;
     let views = hub.get(merge).await?.ok_or_else(|| internal("the merge is not known to its own hub"))?;
@@ -189,7 +195,7 @@ async fn stopped(hub: &hub::Handle, mut views: watch::Receiver<View>, grace: Dur
 /// How the pod ends.
 fn outcome(view: &View, global: &Global) -> Result<()> {
     match (view.stage, &view.failure) {
-        (Stage::Done, _) => summary(view, global),
+        (Stage::Done, _) => print_summary(&Summary::of_view(view), global),
         (Stage::Failed, Some(failure)) => Err(failure.clone()),
         (Stage::Failed, None) => Err(internal("the merge failed without a reason")),
         _ => Err(Error::new(Kind::Interrupted, format!("interrupted before {} was published", view.spec.output))
@@ -197,28 +203,10 @@ fn outcome(view: &View, global: &Global) -> Result<()> {
     }
 }
 
-fn summary(view: &View, global: &Global) -> Result<()> {
-    if global.format == Format::Json {
-        return print_json(&serde_json::json!({
-            "output": view.spec.output,
-            "plan": view.plan,
-            "device_class": view.device_class,
-            "bytes_written": view.progress.bytes_total,
-            "parts_written": view.progress.pieces_new,
-            "parts_kept": view.progress.pieces_kept,
-        }));
-    }
-    if global.quiet {
-        return Ok(());
-    }
-    print(&Text::of(format_args!("wrote {} to {}", size::show(view.progress.bytes_total), view.spec.output)))
-}
-
 async fn work(
-    index: u32,
-    settings: &Settings,
     target: Target,
     pipeline: Pipeline,
+    options: Options,
     grace: Duration,
     terminated: Terminated,
     health: &Health,
@@ -234,8 +222,7 @@ async fn work(
         asked.wait().await;
         grace
     };
-    let reason =
-        shardfuse_worker::serve(connect, pipeline, options_of(settings, &format!("index-{index}")), shutdown).await?;
+    let reason = shardfuse_worker::serve(connect, pipeline, options, shutdown).await?;
     if terminated.is_set() {
         return Err(Error::new(Kind::Interrupted, "interrupted before the merge was published")
             .hint("started again, the merge goes on where it stopped"));
@@ -244,22 +231,19 @@ async fn work(
     Ok(())
 }
 
-fn options_of(settings: &Settings, name: &str) -> Options {
-    Options {
-        worker_id: worker::random(),
-        name: name.to_owned(),
-        memory: settings.memory,
-        slots: local::slots(settings.memory, settings.spec.part_size),
-    }
-}
-
-/// A pod reads and writes what its own spec names, and nothing else. A snapshot in a hub cache consists of links to the
-/// cache's `blobs/` folder, so that folder belongs to it.
-fn named_by(spec: &MergeSpec) -> Result<Allow> {
+/// A pod reads and writes what its own spec names, and nothing else; with `--allow`, only if that lies below these prefixes
+/// too. A snapshot in a hub cache consists of links to the cache's `blobs/` folder, so that folder belongs to it.
+fn named_by(spec: &MergeSpec, access: &Access) -> Result<Allow> {
+    let narrower = if access.allow.is_empty() { Allow::everything() } else { access.allowed()? };
     let mut places = Vec::new();
-    for (_, url) in spec.places() {
-        let at: Location = url.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain()))?;
-        places.extend(at.hub_cache_blobs());
+    for (purpose, url) in spec.places() {
+        let at = place::parse(url)?;
+        narrower.check(&at).map_err(|e| {
+            Error::new(Kind::NotAllowed, e.chain())
+                .at(purpose.as_str())
+                .hint("name it with --allow, or leave --allow out")
+        })?;
+        places.extend(at.hub_cache_blobs().filter(|blobs| narrower.check(blobs).is_ok()));
         places.push(at);
     }
     Ok(Allow::prefixes(places))
@@ -267,31 +251,33 @@ fn named_by(spec: &MergeSpec) -> Result<Allow> {
 
 #[cfg(test)]
 mod tests {
+    use shardfuse_merge::spec::LoraSpec;
+
     use super::*;
 
     #[test]
     fn a_pod_may_do_what_its_spec_names() {
-        let spec = MergeSpec {
-            base: "s3://models/base".into(),
-            lora: vec![shardfuse_merge::spec::LoraSpec { path: "s3://adapters/a".into(), weight: 1.0 }],
-            output: "file:///out/merged".into(),
-            dtype: Default::default(),
-            max_shard_size: None,
-            part_size: shardfuse_merge::spec::DEFAULT_PART_SIZE,
-            dora_norm: Default::default(),
-            partial_weight: false,
-            tokenizer: Default::default(),
-            tied: None,
-            extra_weights: Vec::new(),
-            ignore_files: Vec::new(),
-        };
-        let allow = named_by(&spec).unwrap();
+        let spec = MergeSpec::of("s3://models/base", [LoraSpec::new("s3://adapters/a")], "file:///out/merged");
+        let allow = named_by(&spec, &Access::default()).unwrap();
         let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
         assert!(check("s3://models/base/config.json") && check("s3://adapters/a/x") && check("file:///out/merged/y"));
         assert!(!check("s3://models/other") && !check("s3://adapters/b") && !check("file:///out/else"));
         let base = "file:///cache/hub/models--org--name/snapshots/0123abcd".to_owned();
-        let allow = named_by(&MergeSpec { base, ..spec }).unwrap();
+        let allow = named_by(&MergeSpec { base, ..spec }, &Access::default()).unwrap();
         let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
         assert!(check("/cache/hub/models--org--name/blobs/b1") && !check("/cache/hub/models--org--other/blobs/b1"));
+    }
+
+    #[test]
+    fn a_pod_with_prefixes_refuses_a_spec_that_names_more() {
+        let spec = MergeSpec::of("s3://models/base", [LoraSpec::new("s3://adapters/a")], "s3://models/out");
+        let allow = |prefixes: &[&str]| Access {
+            allow: prefixes.iter().map(|p| (*p).to_owned()).collect(),
+            ..Access::default()
+        };
+        assert!(named_by(&spec, &allow(&["s3://models", "s3://adapters"])).is_ok());
+        let error = named_by(&spec, &allow(&["s3://models"])).unwrap_err();
+        assert_eq!(error.kind(), Kind::NotAllowed);
+        assert!(error.message().starts_with("lora: s3://adapters/a"), "{error}");
     }
 }

@@ -21,6 +21,8 @@ use std::io::Write;
 
 use shardfuse_merge::{Error, Kind, Result};
 
+use crate::args::{Format, Global};
+use crate::summary::Summary;
 use crate::text::Text;
 
 /// Writes a result to stdout. A reader that went away (`| head`) is no failure.
@@ -35,6 +37,15 @@ fn write(text: &str) -> Result<()> {
             Err(Error::new(Kind::Io, format!("stdout cannot be written: {e}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// How a merge went, on stdout.
+pub fn print_summary(summary: &Summary, global: &Global) -> Result<()> {
+    match global.format {
+        Format::Json => print_json(&summary.json()),
+        Format::Text if global.quiet => Ok(()),
+        Format::Text => print(&summary.text()),
     }
 }
 

@@ -19,11 +19,11 @@ const MOST: usize = 12;
 
 /// Plans and prints.
 pub async fn run(args: args::Plan, global: &Global) -> Result<()> {
-    let settings = Settings::new(args.spec, None)?;
+    let settings = Settings::new(args.spec, &args.resources, None)?;
     let (plan, report) = planning::plan(&args.stores.open()?, &settings.spec).await?;
     let cost = cost(&plan);
     if global.format == Format::Json {
-        return print_json(&outline(&plan, &report, cost, Some(settings.memory)));
+        return print_json(&outline(&plan, &report, cost, Some(settings.budget.memory)));
     }
     print(&text(&plan, &report, cost, &settings))
 }
@@ -78,7 +78,7 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> Text {
     if cost.multiply_adds > 0 {
         out.line(format_args!("fuse     {:.3} TFLOP", 2.0 * cost.multiply_adds as f64 / 1e12));
     }
-    let memory = show(cost.peak_memory(settings.memory));
+    let memory = show(cost.peak_memory(settings.budget.memory));
     out.line(format_args!("memory   {memory} at the peak, beside about 100 MB of the program itself"));
     out.line(format_args!("plan     {}", plan.digest()));
     out

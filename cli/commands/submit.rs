@@ -1,33 +1,33 @@
 //! `shardfuse submit`, and `shardfuse merge --coordinator`.
 
-use shardfuse_merge::output::manifest;
+use shardfuse_coordinator::hub::{Device, Submission};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_proto::v1::{self, MergeState};
+use shardfuse_worker::device::Choice;
 
 use super::{print, print_json};
-use crate::args::{Format, Global, Merge, Submit};
+use crate::args::{Format, Global, Machine, Merge, Submit};
 use crate::client::{self, Client, follow, waiting};
 use crate::net::Target;
+use crate::settings;
+use crate::summary::Summary;
 use crate::text::Text;
-use crate::{settings, size};
 
 /// Hands a merge over, and follows it if that is asked for.
 pub async fn run(args: Submit, global: &Global) -> Result<()> {
-    let request = v1::SubmitRequest {
-        spec: Some((&settings::for_fleet(args.spec)?).into()),
-        restart: args.restart,
-        force: args.force,
+    let submission = Submission {
         priority: args.priority,
-        device: device(args.device)?,
+        device: args.device.map(Into::into),
         verify_parts: args.verify_parts,
+        ..settings::submission(settings::for_fleet(args.spec)?, args.replace)
     };
     if args.wait {
         let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
-        let (client, merge, _) = waiting::submit(&target, request).await?;
+        let (client, merge, _) = waiting::submit(&target, &submission).await?;
         return to_the_end(client, merge, global).await;
     }
     let mut client = Client::connect(&args.connect).await?;
-    let (merge, known) = client.submit(request).await?;
+    let (merge, known) = client.submit(&submission).await?;
     match global.format {
         Format::Json => {
             let mut value = client::json(&merge);
@@ -46,20 +46,23 @@ pub async fn run(args: Submit, global: &Global) -> Result<()> {
 
 /// Lets a fleet do what `merge` would do here.
 pub async fn merge(args: Merge, coordinator: &str, global: &Global) -> Result<()> {
-    if args.limit_rate.is_some() {
-        return Err(Error::new(Kind::Usage, "--limit-rate has no meaning for a fleet")
+    let Machine { resources, limit_rate, .. } = &args.machine;
+    let given = [
+        ("--memory", resources.memory.is_some()),
+        ("--threads", resources.threads.is_some()),
+        ("--limit-rate", limit_rate.is_some()),
+    ];
+    if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+        return Err(Error::new(Kind::Usage, format!("{flag} has no meaning for a fleet"))
             .hint("each worker has its own: shardfuse worker --help"));
     }
     let target = Target::new(coordinator, &args.way)?;
-    let request = v1::SubmitRequest {
-        spec: Some((&settings::for_fleet(args.spec)?).into()),
-        restart: args.restart,
-        force: args.force,
+    let submission = Submission {
         priority: args.priority,
-        device: device(args.device)?,
-        verify_parts: None,
+        device: args.device.map(device).transpose()?,
+        ..settings::submission(settings::for_fleet(args.spec)?, args.replace)
     };
-    let (client, merge, known) = waiting::submit_when_free(&target, request).await?;
+    let (client, merge, known) = waiting::submit_when_free(&target, &submission).await?;
     if known && merge.state() == MergeState::Done && global.format == Format::Text {
         let output = merge.spec.unwrap_or_default().output;
         let text = Text::of(format_args!("{output} is this very merge already, finished"));
@@ -90,29 +93,17 @@ pub async fn to_the_end(client: Client, merge: v1::Merge, global: &Global) -> Re
     for remark in merge.remarks.iter().skip(told) {
         Text::of(remark).say();
     }
-    print(&summary(&merge))
+    print(&Summary::of_wire(&merge).text())
 }
 
-fn summary(merge: &v1::Merge) -> Text {
-    let p = merge.progress.unwrap_or_default();
-    let spec = merge.spec.clone().unwrap_or_default();
-    let adapters = match spec.lora.len() {
-        1 => "1 adapter".to_owned(),
-        n => format!("{n} adapters"),
-    };
-    let kept = if p.parts_kept > 0 { format!(", {} parts were there already", p.parts_kept) } else { String::new() };
-    let plan = merge.plan.get(..12).unwrap_or(&merge.plan);
-    let mut text = Text::of(format_args!("merged {adapters} into {}", spec.base));
-    text.line(format_args!("wrote {} to {}{kept}", size::show(p.bytes_total), spec.output));
-    text.line(format_args!("plan {plan}, digests in {}", manifest::MANIFEST));
-    text
-}
-
-fn device(typed: Option<String>) -> Result<String> {
-    match typed.as_deref() {
-        None => Ok(String::new()),
-        Some("cpu" | "cuda") => Ok(typed.unwrap_or_default()),
-        Some(other) => Err(Error::new(Kind::Usage, format!("--device is {other:?}, expected cpu or cuda"))
-            .hint("which GPU it is, the first worker that takes part decides")),
+/// The device of a merge on a fleet.
+fn device(choice: Choice) -> Result<Device> {
+    match choice {
+        Choice::Cpu => Ok(Device::Cpu),
+        Choice::Cuda(None) => Ok(Device::Cuda),
+        Choice::Auto | Choice::Cuda(Some(_)) => {
+            Err(Error::new(Kind::Usage, format!("--device is {choice}, expected cpu or cuda with --coordinator"))
+                .hint("the first worker to join decides which class of GPU"))
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use shardfuse_coordinator::failure::io;
 use shardfuse_coordinator::inspect::{self, read_weights};
 use shardfuse_coordinator::{publish, tombstone};
 use shardfuse_merge::checkpoint::index::{Index, MAX_INDEX};
@@ -15,6 +16,7 @@ use shardfuse_store::{ErrorKind, Location, Store, Stores};
 
 use super::{print, print_json};
 use crate::args::{self, Format, Global};
+use crate::place;
 use crate::sample::{self, Found};
 use crate::text::Text;
 
@@ -24,9 +26,7 @@ const FILES_AT_A_TIME: usize = 4;
 
 /// Checks and prints.
 pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
-    let here =
-        std::env::current_dir().map_err(|e| Error::new(Kind::Io, format!("the current folder cannot be told: {e}")))?;
-    let output = Location::parse(&args.output, &here).map_err(io)?;
+    let output = place::parse(&args.output)?;
     let stores = args.stores.open()?;
     let store = stores.open(&output);
     let Some(manifest) = publish::manifest(&*store, &output).await? else {
@@ -179,8 +179,4 @@ fn text(
         out.line(format_args!("wrong: {p}"));
     }
     out
-}
-
-fn io(e: shardfuse_store::Error) -> Error {
-    Error::new(Kind::Io, e.chain())
 }

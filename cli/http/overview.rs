@@ -100,7 +100,7 @@ fn merge(view: View, samples: &Samples) -> Merge {
         tasks_done: p.tasks_done,
         tasks_running: p.tasks_running,
         tasks_total: p.tasks_total,
-        parts_kept: p.pieces_kept,
+        parts_kept: p.parts_kept,
         retries: p.retries,
         failure: view.failure.map(|e| e.to_string()),
         remarks: view.remarks,

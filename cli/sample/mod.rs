@@ -9,13 +9,14 @@ mod reader;
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use shardfuse_coordinator::failure;
 use shardfuse_merge::output::OutputFile;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::recipe::exact::ulp_error;
 use shardfuse_merge::recipe::{Placed, Recipe};
 use shardfuse_merge::tensor::float::decode_f64;
 use shardfuse_merge::tensor::matrix;
-use shardfuse_merge::{Dtype, Error, Kind, Result};
+use shardfuse_merge::{Dtype, Result};
 use shardfuse_store::{Location, Stores};
 
 use exact::Exact;
@@ -73,7 +74,7 @@ async fn look(
     tensor: &Placed,
     per_tensor: u64,
 ) -> Result<(String, Found)> {
-    let at = output.join(&file.name).map_err(|e| Error::new(Kind::Io, e.chain()))?;
+    let at = output.join(&file.name).map_err(failure::io)?;
     let (rows, cols) = matrix(&tensor.shape);
     let mut found = Found { tensors: 1, ..Found::default() };
     let mut exact = Exact::new(reader);

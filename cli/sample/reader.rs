@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use shardfuse_coordinator::failure;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::recipe::Placed;
 use shardfuse_merge::tensor::View;
 use shardfuse_merge::tensor::float::decode;
-use shardfuse_merge::{DtypeExt, Error, Kind, Result};
+use shardfuse_merge::{DtypeExt, Result};
 use shardfuse_store::{Location, Pin, Stores};
 
 /// Reads of one batch that run at a time.
@@ -26,7 +27,7 @@ impl Reader<'_> {
     /// The stored bytes of rows (ascending) of a source.
     pub async fn raw_rows(&self, source: &Source, rows: &[u64], cols: u64) -> Result<Vec<Vec<u8>>> {
         let object = &self.plan.objects[source.object.0 as usize];
-        let at: Location = object.url.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Io, e.chain()))?;
+        let at: Location = failure::location(&object.url)?;
         let row_bytes = cols * source.dtype.bitsize() as u64 / 8;
         self.rows_at(&at, source.offset, row_bytes, rows, Some(&Pin::new(&object.pin))).await
     }
@@ -58,7 +59,7 @@ impl Reader<'_> {
 
     async fn views(&self, source: &Source, views: Vec<View>) -> Result<Vec<Vec<f32>>> {
         let object = &self.plan.objects[source.object.0 as usize];
-        let at: Location = object.url.parse().map_err(|e: shardfuse_store::Error| Error::new(Kind::Io, e.chain()))?;
+        let at = failure::location(&object.url)?;
         let (store, pin) = (self.stores.open(&at), Pin::new(&object.pin));
         let size = source.dtype.bytes().unwrap_or(0);
         let read = |range: Range<u64>| {
@@ -71,8 +72,7 @@ impl Reader<'_> {
         let mut all = Vec::with_capacity(views.len());
         for view in views {
             let reads: Vec<_> = view.ranges().into_iter().map(&read).collect();
-            let blocks: Vec<Vec<u8>> =
-                stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
+            let blocks: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(failure::io)?;
             let raw = blocks.concat();
             let mut values = vec![0.0; raw.len() / size.max(1) as usize];
             decode(source.dtype, &raw, &mut values);
@@ -102,8 +102,7 @@ impl Reader<'_> {
                 store.read(at, offset + first * row_bytes, vec![0; (count * row_bytes) as usize], pin)
             })
             .collect();
-        let blocks: Vec<Vec<u8>> =
-            stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(|e| Error::new(Kind::Io, e.chain()))?;
+        let blocks: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(failure::io)?;
         let split = |block: &Vec<u8>| match row_bytes {
             0 => Vec::new(),
             n => block.chunks_exact(n as usize).map(<[u8]>::to_vec).collect(),

@@ -185,20 +185,8 @@ async fn inputs(store: &Sparse) {
 }
 
 fn submission() -> Submission {
-    let spec = MergeSpec {
-        base: "s3://models/base".into(),
-        lora: vec![LoraSpec { path: "s3://models/lora".into(), weight: 1.0 }],
-        output: "s3://merged/out".into(),
-        dtype: Default::default(),
-        max_shard_size: None,
-        part_size: 1024,
-        dora_norm: Default::default(),
-        partial_weight: false,
-        tokenizer: Default::default(),
-        tied: None,
-        extra_weights: Vec::new(),
-        ignore_files: Vec::new(),
-    };
+    let lora = [LoraSpec::new("s3://models/lora")];
+    let spec = MergeSpec { part_size: 1024, ..MergeSpec::of("s3://models/base", lora, "s3://merged/out") };
     Submission { spec, restart: false, force: false, priority: 0, device: None, verify_parts: None }
 }
 

@@ -1,21 +1,13 @@
 //! Store errors in the domain's words.
 
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{self as store, ErrorKind, Location};
+use shardfuse_store::{self as store, Location};
 
 /// A store error met while reading or writing, as a failure of the merge.
 pub fn io(e: store::Error) -> Error {
-    let kind = match e.kind() {
-        ErrorKind::NotFound => Kind::MissingFile,
-        ErrorKind::Changed | ErrorKind::ShortRead => Kind::InputChanged,
-        ErrorKind::NoSpace => Kind::NoSpace,
-        ErrorKind::NotAllowed => Kind::NotAllowed,
-        ErrorKind::Unsupported => Kind::Unsupported,
-        _ => Kind::Io,
-    };
-    let hint = e.hint().map(str::to_owned);
+    let kind = Kind::parse(e.kind().failure()).unwrap_or(Kind::Io);
     let error = Error::new(kind, e.chain());
-    match (kind, hint) {
+    match (kind, e.hint()) {
         (_, Some(hint)) => error.hint(hint),
         (Kind::NoSpace, None) => error.hint("make room and run the same command again: it goes on where it stopped"),
         (_, None) => error,
@@ -30,4 +22,32 @@ pub fn location(url: &str) -> Result<Location> {
 /// A name below a location.
 pub fn join(at: &Location, name: &str) -> Result<Location> {
     at.join(name).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use shardfuse_store::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_store_error_has_one_kind_in_every_command() {
+        for (kind, name) in [
+            (ErrorKind::NotFound, Kind::MissingFile),
+            (ErrorKind::AlreadyExists, Kind::Io),
+            (ErrorKind::Changed, Kind::InputChanged),
+            (ErrorKind::ShortRead, Kind::InputChanged),
+            (ErrorKind::Permission, Kind::Io),
+            (ErrorKind::NotAllowed, Kind::NotAllowed),
+            (ErrorKind::NoSpace, Kind::NoSpace),
+            (ErrorKind::NoSuchUpload, Kind::PartsLost),
+            (ErrorKind::InvalidPart, Kind::Io),
+            (ErrorKind::Unsupported, Kind::Unsupported),
+            (ErrorKind::Transient, Kind::Io),
+            (ErrorKind::Permanent, Kind::Io),
+        ] {
+            assert_eq!(Kind::parse(kind.failure()), Some(name), "{kind:?} names a kind");
+            assert_eq!(io(store::Error::new(kind, "s3://b/x", "cannot read")).kind(), name);
+        }
+    }
 }

@@ -11,7 +11,7 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 mod equal;
-mod failure;
+pub mod failure;
 pub mod hub;
 pub mod inspect;
 pub mod journal;

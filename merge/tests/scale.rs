@@ -42,11 +42,7 @@ fn plan(base: Vec<Source>, config: Value, adapter: Vec<Source>) -> shardfuse_mer
         skipped: Vec::new(),
         files: Vec::new(),
     };
-    let spec: MergeSpec = serde_json::from_value(json!({
-        "base": "base", "lora": [], "output": "out", "part_size": 64 << 20
-    }))
-    .unwrap();
-    let spec = MergeSpec { lora: vec![LoraSpec { path: "adapter".into(), weight: 1.0 }], ..spec };
+    let spec = MergeSpec::of("base", [LoraSpec::new("adapter")], "out");
     let objects = vec![object("base/model.safetensors"), object("adapter/adapter_model.safetensors")];
     Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None }).map(|(plan, _)| plan)
 }

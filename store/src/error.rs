@@ -57,6 +57,20 @@ impl ErrorKind {
         }
     }
 
+    /// The name that programs see when this ends a merge (`--error-format json`). It is the only such map, so one event has one
+    /// name in every command.
+    pub fn failure(self) -> &'static str {
+        match self {
+            Self::NotFound => "missing_file",
+            Self::Changed | Self::ShortRead => "input_changed",
+            Self::NotAllowed => "not_allowed",
+            Self::NoSpace => "no_space",
+            Self::NoSuchUpload => "parts_lost",
+            Self::Unsupported => "unsupported",
+            Self::AlreadyExists | Self::Permission | Self::InvalidPart | Self::Transient | Self::Permanent => "io",
+        }
+    }
+
     /// Whether the same call may succeed later with nothing changed by us.
     pub fn is_transient(self) -> bool {
         self == Self::Transient

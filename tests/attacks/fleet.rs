@@ -218,8 +218,7 @@ impl Fleet {
             base: self.url("models/base"),
             lora: vec![v1::Lora { path: self.url("models/lora"), weight: None }],
             output: self.url(output),
-            part_size: 4096,
-            ..v1::MergeSpec::default()
+            options: vec![v1::SpecOption { name: "part_size".into(), value: "4KiB".into() }],
         }
     }
 

@@ -30,8 +30,18 @@ async fn messages_beyond_the_bounds_are_refused_and_harm_nobody() {
     assert_eq!(submit(long).await, Code::InvalidArgument);
     let many = v1::MergeSpec { lora: vec![spec.lora[0].clone(); 100_000], ..spec.clone() };
     assert_eq!(submit(many).await, Code::InvalidArgument);
-    for part_size in [1, 3000, u64::MAX] {
-        assert_eq!(submit(v1::MergeSpec { part_size, ..spec.clone() }).await, Code::InvalidArgument, "{part_size}");
+    let option = |name: &str, value: &str| v1::SpecOption { name: name.into(), value: value.into() };
+    for value in ["1", "3000", "18446744073709551615"] {
+        let options = vec![option("part_size", value)];
+        assert_eq!(submit(v1::MergeSpec { options, ..spec.clone() }).await, Code::InvalidArgument, "{value}");
+    }
+    // More values than any merge has, a value without end, and an option that does not exist.
+    for options in [
+        vec![option("ignore_files", "x"); 100_000],
+        vec![option("ignore_files", &"x".repeat(100_000))],
+        vec![option("shell", "true")],
+    ] {
+        assert_eq!(submit(v1::MergeSpec { options, ..spec.clone() }).await, Code::InvalidArgument);
     }
     let weights = [f64::NAN, f64::INFINITY];
     for weight in weights {

@@ -12,10 +12,11 @@ use crate::fleet::{Fleet, PATIENCE, failed, walk};
 fn specs(fleet: &Fleet, place: &str) -> Vec<(&'static str, v1::MergeSpec)> {
     let spec = fleet.spec("outputs/never");
     let lora = vec![spec.lora[0].clone(), v1::Lora { path: place.into(), weight: None }];
+    let options = vec![v1::SpecOption { name: "tokenizer".into(), value: place.into() }];
     vec![
         ("base", v1::MergeSpec { base: place.into(), ..spec.clone() }),
         ("lora", v1::MergeSpec { lora, ..spec.clone() }),
-        ("tokenizer", v1::MergeSpec { tokenizer: place.into(), ..spec.clone() }),
+        ("tokenizer", v1::MergeSpec { options, ..spec.clone() }),
         ("output", v1::MergeSpec { output: place.into(), ..spec }),
     ]
 }

@@ -23,8 +23,9 @@ ENDED = {merges_pb2.MERGE_STATE_DONE, merges_pb2.MERGE_STATE_FAILED, merges_pb2.
 
 def spec(name, **more):
     output = (WORK / "outputs" / name).as_uri()
+    options = [spec_pb2.SpecOption(name="part_size", value="64KiB")]
     return spec_pb2.MergeSpec(
-        base=BASE.as_uri(), lora=[spec_pb2.Lora(path=LORA.as_uri())], output=output, part_size=64 << 10, **more
+        base=BASE.as_uri(), lora=[spec_pb2.Lora(path=LORA.as_uri())], output=output, options=options, **more
     )
 
 

@@ -99,16 +99,21 @@ fn writes_the_messages_of_the_corpora() {
     write("assignment", "beyond-the-object", &beyond);
 
     let lora = |path: &str, weight| v1::Lora { path: path.into(), weight };
+    let option = |name: &str, value: &str| v1::SpecOption { name: name.into(), value: value.into() };
     let spec = v1::MergeSpec {
         base: "hf://org/model@main".into(),
         lora: vec![lora("s3://bucket/a/", Some(0.5)), lora("https://Host.example:8443/b%20c", None)],
         output: "abfss://c@account.dfs.core.windows.net/out".into(),
-        dtype: "bf16".into(),
-        max_shard_size: 5_000_000_000,
-        dora_norm: "original".into(),
-        tokenizer: "file:///data/tokenizer".into(),
-        tied: Some(true),
-        ..v1::MergeSpec::default()
+        options: vec![
+            option("dtype", "bf16"),
+            option("max_shard_size", "5GB"),
+            option("dora_norm", "original"),
+            option("tokenizer", "file:///data/tokenizer"),
+            option("tied", "true"),
+            option("extra_weights", "head.bin"),
+            option("ignore_files", "old/"),
+            option("ignore_files", "a.bin"),
+        ],
     };
     write("spec", "every-field", &spec);
     write("spec", "no-adapter", &v1::MergeSpec { lora: Vec::new(), ..spec });

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use safetensors::Dtype;
 use serde_json::json;
-use shardfuse_merge::recipe::DoraNorm;
-use shardfuse_merge::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{Local, Location, Store};
 
@@ -74,20 +73,8 @@ impl Place {
 
     /// The merge of the model.
     pub fn spec(&self) -> MergeSpec {
-        MergeSpec {
-            base: self.at("base").to_string(),
-            lora: ["a", "b"].map(|n| LoraSpec { path: self.at(n).to_string(), weight: 1.0 }).into(),
-            output: self.out().to_string(),
-            dtype: OutputDtype::Keep,
-            max_shard_size: None,
-            part_size: PART,
-            dora_norm: DoraNorm::Standing,
-            partial_weight: false,
-            tokenizer: Tokenizer::Auto,
-            tied: None,
-            extra_weights: Vec::new(),
-            ignore_files: Vec::new(),
-        }
+        let lora = ["a", "b"].map(|n| LoraSpec::new(self.at(n).to_string()));
+        MergeSpec { part_size: PART, ..MergeSpec::of(self.at("base").to_string(), lora, self.out().to_string()) }
     }
 
     /// Another merge of the model into the same output: one file of weights where the first one has two.

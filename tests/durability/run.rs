@@ -61,7 +61,7 @@ pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> 
     worker.abort();
     server.abort();
     Ok(match result? {
-        Some(s) => End::Published { new: s.pieces_new, kept: s.pieces_kept },
+        Some(s) => End::Published { new: s.parts_new, kept: s.parts_kept },
         None => End::Finished,
     })
 }

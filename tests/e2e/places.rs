@@ -292,6 +292,22 @@ fn job(base: &Path, adapter: &Path, output: &Path) -> Command {
 }
 
 #[test]
+fn a_job_takes_what_a_worker_takes_and_a_prefix_narrows_it() {
+    let models = Models::new();
+    succeed(&mut models.merge("base", "adapter", "out", &[]));
+    let allow = models.at("").to_str().unwrap().to_owned();
+    let mut by_job = job(&models.at("base"), &models.at("adapter"), &models.at("by-job"));
+    by_job.args(["--limit-rate", "1GiB", "--slots", "2", "--name", "pod", "--grace", "5s", "--allow", &allow]);
+    succeed(&mut by_job);
+    assert_same(&models.at("by-job"), &models.at("out"));
+    let outside = models.at("base").to_str().unwrap().to_owned();
+    let mut refused = job(&models.at("base"), &models.at("adapter"), &models.at("again"));
+    let (code, kind, text) = fail(refused.args(["--allow", &outside]));
+    assert_eq!((code, kind.as_str()), (3, "not_allowed"), "{text}");
+    assert!(text.contains("adapter"), "{text}");
+}
+
+#[test]
 fn a_job_is_refused_an_output_that_is_its_base() {
     let models = Models::new();
     symlink("base", models.at("link")).unwrap();

@@ -129,6 +129,25 @@ fn a_module_saved_under_two_names_must_be_the_same_twice() {
 }
 
 #[test]
+fn a_missing_file_has_one_kind_in_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, base) = model(dir.path());
+    let a = lora(&dir.path().join("a"), &model, 4, "a");
+    let out = dir.path().join("out");
+    succeed(&mut merge(&base, &[a.to_str().unwrap()], &out));
+    std::fs::remove_file(a.join("adapter_model.safetensors")).unwrap();
+    let missing = a.join("adapter_model.safetensors");
+    for command in [
+        &mut merge(&base, &[a.to_str().unwrap()], &dir.path().join("again")),
+        command().arg("verify").arg(&out).args(["--sample", "1", "--error-format", "json"]),
+        command().arg("inspect").arg(&missing).args(["--error-format", "json"]),
+    ] {
+        let (code, kind, text) = fail(command);
+        assert_eq!((code, kind.as_str()), (3, "missing_file"), "{text}");
+    }
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_name_the_flag() {
     let dir = tempfile::tempdir().unwrap();
     let (model, base) = model(dir.path());

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
-use shardfuse_merge::recipe::DoraNorm;
-use shardfuse_merge::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_store::{Location, Store};
 
 use crate::fixture::{Tensor, encode, tensor, values};
@@ -33,20 +32,8 @@ pub fn out() -> Location {
 
 /// The merge.
 pub fn spec() -> MergeSpec {
-    MergeSpec {
-        base: at("base").to_string(),
-        lora: ["plain", "dora"].map(|n| LoraSpec { path: at(n).to_string(), weight: 1.0 }).into(),
-        output: out().to_string(),
-        dtype: OutputDtype::Keep,
-        max_shard_size: None,
-        part_size: PART,
-        dora_norm: DoraNorm::Standing,
-        partial_weight: false,
-        tokenizer: Tokenizer::Auto,
-        tied: None,
-        extra_weights: Vec::new(),
-        ignore_files: Vec::new(),
-    }
+    let lora = ["plain", "dora"].map(|n| LoraSpec::new(at(n).to_string()));
+    MergeSpec { part_size: PART, ..MergeSpec::of(at("base").to_string(), lora, out().to_string()) }
 }
 
 /// An older model for the output: its `config.json` is, byte by byte, that of the merge, and its files of weights and

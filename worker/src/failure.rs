@@ -40,27 +40,27 @@ impl Failure {
 }
 
 impl From<store::Error> for Failure {
-    /// Wrong credentials are the trouble of the worker that has them: it is set aside after a few, and others go on. If
-    /// every worker has them, the last to be set aside ends the merge with this error.
+    /// Wrong credentials are a fault of the worker that has them: the coordinator quarantines it after a few failures, and
+    /// others continue. If every worker has them, the merge ends with this error once the last one is quarantined.
     fn from(e: store::Error) -> Self {
-        let message = e.chain();
-        let hint = e.hint().map(str::to_owned);
-        let (retry, kind) = match e.kind() {
-            ErrorKind::Transient => (v1::ErrorKind::Transient, Kind::Io),
+        let kind = Kind::parse(e.kind().failure()).unwrap_or(Kind::Io);
+        let retry = match e.kind() {
+            ErrorKind::Transient => v1::ErrorKind::Transient,
             // The coordinator looks for itself: the upload is gone, or only this worker does not see it.
-            ErrorKind::NoSuchUpload => (v1::ErrorKind::Stale, Kind::PartsLost),
-            ErrorKind::Permission => (v1::ErrorKind::WorkerLocal, Kind::Io),
-            ErrorKind::Changed | ErrorKind::ShortRead => (v1::ErrorKind::Permanent, Kind::InputChanged),
-            ErrorKind::NotAllowed => (v1::ErrorKind::Permanent, Kind::NotAllowed),
-            ErrorKind::NoSpace => (v1::ErrorKind::Permanent, Kind::NoSpace),
-            ErrorKind::NotFound => (v1::ErrorKind::Permanent, Kind::MissingFile),
-            ErrorKind::Unsupported => (v1::ErrorKind::Permanent, Kind::Unsupported),
-            ErrorKind::AlreadyExists | ErrorKind::InvalidPart | ErrorKind::Permanent => {
-                (v1::ErrorKind::Permanent, Kind::Io)
-            }
+            ErrorKind::NoSuchUpload => v1::ErrorKind::Stale,
+            ErrorKind::Permission => v1::ErrorKind::WorkerLocal,
+            ErrorKind::Changed
+            | ErrorKind::ShortRead
+            | ErrorKind::NotAllowed
+            | ErrorKind::NoSpace
+            | ErrorKind::NotFound
+            | ErrorKind::Unsupported
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidPart
+            | ErrorKind::Permanent => v1::ErrorKind::Permanent,
         };
-        let error = Error::new(kind, message);
-        let error = match (e.kind(), hint) {
+        let error = Error::new(kind, e.chain());
+        let error = match (e.kind(), e.hint()) {
             (_, Some(hint)) => error.hint(hint),
             (ErrorKind::NoSpace, None) => {
                 error.hint("make room and run the same command again: it goes on where it stopped")

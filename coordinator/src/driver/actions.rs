@@ -84,7 +84,9 @@ impl Driver {
             zero: extra.zero_factors,
             live: extra.live_factors,
         };
-        metrics::counter!("shardfuse_bytes_merged_total").increment(record.length);
+        if self.is_part(task.0) {
+            metrics::counter!("shardfuse_bytes_merged_total").increment(record.length);
+        }
         self.persister.put(Item { record, sums });
     }
 

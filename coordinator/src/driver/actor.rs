@@ -14,6 +14,7 @@ use super::aside::Aside;
 use super::findings::{Lost, Missed};
 use super::input::Input;
 use super::mailbox::{Inbox, Mailbox};
+use super::parts::Parts;
 use super::progress::Progress;
 use super::setup::{Notice, Setup, Summary};
 use super::takeover;
@@ -73,7 +74,7 @@ pub(super) struct Driver {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) notify: Box<dyn Fn(Notice) + Send + Sync>,
     pub(super) pieces: BTreeMap<(u32, u32), PieceRecord>,
-    pub(super) kept: u64,
+    pub(super) parts: Parts,
     pub(super) measured: HashMap<u32, StatisticValue>,
     /// What the report that is looked at brought beside its receipt, and who sent it.
     pub(super) extra: Option<(WorkerId, v1::PieceDone)>,
@@ -128,7 +129,7 @@ impl Driver {
             persister,
             progress,
             notify,
-            kept: pieces.len() as u64,
+            parts: Parts::found(&opened.tasks, &pieces),
             pieces,
             measured,
             extra: None,
@@ -173,7 +174,10 @@ impl Driver {
                 }
                 for record in persisted.pieces {
                     let event = Event::Persisted { task: TaskId(record.task), piece: Piece(record.piece) };
-                    self.pieces.insert((record.task, record.piece), record);
+                    let part = self.is_part(record.task);
+                    if self.pieces.insert((record.task, record.piece), record).is_none() && part {
+                        self.parts.new += 1;
+                    }
                     let end = self.step(now, event);
                     if end.is_some() {
                         return end;

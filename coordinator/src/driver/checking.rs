@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::actor::Driver;
 use super::findings::Lost;
 use super::input::Input;
+use super::parts::is_part;
 use super::setup::Notice;
 use crate::checks::{Action, CheckId, Digest, Event, Part, Verdict};
 use crate::schedule::{Epoch, Piece, TaskId, WorkerId};
@@ -175,8 +176,9 @@ impl Driver {
         }
     }
 
-    fn is_part(&self, task: u32) -> bool {
-        matches!(self.opened.tasks.get(task as usize).map(|t| t.work), Some(Work::Fill { .. }))
+    /// Whether the pieces of a task are parts.
+    pub(super) fn is_part(&self, task: u32) -> bool {
+        is_part(&self.opened.tasks, task)
     }
 
     fn task_of(&self, check: CheckId) -> TaskId {

@@ -6,6 +6,7 @@ use shardfuse_merge::{Kind, Result};
 
 use super::actor::Driver;
 use super::findings::Lost;
+use super::parts::Parts;
 use super::setup::{Notice, Summary};
 use crate::journal::{Record, Writer};
 use crate::{clean, publish};
@@ -29,8 +30,9 @@ impl Driver {
                 match publish::publish(&self.opened, &self.pieces, &mut journal, class, notes).await {
                     Ok(manifest) => {
                         let counters = self.schedule.counters();
-                        let pieces_new = self.pieces.len() as u64 - self.kept;
-                        return Ok(Summary { manifest, pieces_new, pieces_kept: self.kept, retries: counters.retries });
+                        let Parts { new, kept } = self.parts;
+                        let retries = counters.retries;
+                        return Ok(Summary { manifest, parts_new: new, parts_kept: kept, retries });
                     }
                     // Every part is there: whatever was in the way, it is not the merge's work that failed.
                     Err(e) => (e, Some(journal), true),

@@ -17,6 +17,7 @@ mod finish;
 mod input;
 mod layers;
 mod mailbox;
+mod parts;
 mod progress;
 mod queue;
 mod reports;

@@ -33,10 +33,12 @@ pub struct Progress {
     pub repeated: u64,
     /// Reports that came too late, or from attempts that had ended.
     pub late: u64,
-    /// Parts and measured blocks that this run saw journaled.
-    pub pieces_new: u64,
-    /// Parts and measured blocks that were journaled before.
-    pub pieces_kept: u64,
+    /// Parts that this run journaled.
+    pub parts_new: u64,
+    /// Parts that earlier runs journaled.
+    pub parts_kept: u64,
+    /// The size of the output's weight files, once there is a plan. Less than `bytes_total` where statistics are read.
+    pub output_bytes: u64,
     /// Whether the output is being published.
     pub publishing: bool,
 }

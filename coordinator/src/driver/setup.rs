@@ -51,9 +51,9 @@ pub struct Summary {
     /// The published manifest.
     pub manifest: Manifest,
     /// Parts that this run put.
-    pub pieces_new: u64,
+    pub parts_new: u64,
     /// Parts that an earlier run had put.
-    pub pieces_kept: u64,
+    pub parts_kept: u64,
     /// Attempts that had to be made again.
     pub retries: u64,
 }

@@ -21,8 +21,9 @@ impl Driver {
             expired: counters.expired,
             repeated: counters.speculated,
             late: counters.duplicates + counters.stale,
-            pieces_new: self.pieces.len() as u64 - self.kept,
-            pieces_kept: self.kept,
+            parts_new: self.parts.new,
+            parts_kept: self.parts.kept,
+            output_bytes: self.opened.plan.output.files.iter().map(|file| file.size).sum(),
             publishing,
         };
         self.progress.send_if_modified(|shown| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardfuse_merge::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::spec::{MergeSpec, OPTIONS, SpecOption};
 use shardfuse_merge::{DeviceClass, Error};
 
 use crate::driver::Progress;
@@ -105,18 +105,17 @@ impl View {
     pub(super) fn bytes(&self) -> usize {
         /// Numbers, times, tags and lengths.
         const FIXED: usize = 256;
-        /// Of an adapter, beside its address.
-        const ADAPTER: usize = 16;
+        /// Of an adapter or an option, beside its texts.
+        const EACH: usize = 16;
         let spec = &self.spec;
-        let adapters: usize = spec.lora.iter().map(|l| l.path.len() + ADAPTER).sum();
-        let tokenizer = match &spec.tokenizer {
-            Tokenizer::Folder(url) => url.len(),
-            Tokenizer::Auto | Tokenizer::Base => 0,
+        let places: usize = spec.places().map(|(_, url)| url.len() + EACH).sum();
+        let values = |option: &SpecOption| {
+            option.get(spec).iter().map(|value| option.field.len() + value.len() + EACH).sum::<usize>()
         };
+        let options: usize = OPTIONS.iter().map(values).sum();
         let failure = self.failure.as_ref().map_or(0, |e| e.message().len() + e.advice().map_or(0, str::len));
-        let names = spec.extra_weights.iter().chain(&spec.ignore_files);
-        let lists: usize = self.remarks.iter().chain(names).map(|text| text.len() + 4).sum();
-        FIXED + spec.base.len() + spec.output.len() + adapters + tokenizer + failure + lists
+        let remarks: usize = self.remarks.iter().map(|text| text.len() + EACH).sum();
+        FIXED + places + options + failure + remarks
     }
 }
 

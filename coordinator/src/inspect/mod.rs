@@ -13,7 +13,7 @@ use shardfuse_merge::inventory::{
     AdapterInventory, BaseInventory, ExtraFile, Inventory, Object, ObjectId, Shard, TokenizerInventory,
 };
 use shardfuse_merge::json::{self, MAX_CONFIG};
-use shardfuse_merge::spec::{MergeSpec, Tokenizer};
+use shardfuse_merge::spec::{MergeSpec, Purpose, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
@@ -99,7 +99,8 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
 fn inner(spec: &MergeSpec, folder: &str) -> Result<Vec<String>> {
     let outer = format!("{}/", location(folder)?);
     let mut inner = Vec::new();
-    for input in std::iter::once(&spec.base).chain(spec.lora.iter().map(|l| &l.path)) {
+    let inputs = spec.places().filter(|(purpose, _)| matches!(purpose, Purpose::Base | Purpose::Lora));
+    for (_, input) in inputs {
         let at = location(input)?.to_string();
         inner.extend(at.strip_prefix(&outer).map(|name| format!("{name}/")));
     }

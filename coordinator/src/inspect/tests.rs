@@ -179,20 +179,7 @@ async fn a_folder_of_an_object_store_is_told_apart_like_one_on_disk() {
 
 #[test]
 fn inputs_that_lie_in_one_another_are_known() {
-    let spec = |base: &str, lora: &str| MergeSpec {
-        base: base.into(),
-        lora: vec![LoraSpec { path: lora.into(), weight: 1.0 }],
-        output: "s3://b/out".into(),
-        dtype: Default::default(),
-        max_shard_size: None,
-        part_size: 1024,
-        dora_norm: Default::default(),
-        partial_weight: false,
-        tokenizer: Tokenizer::Auto,
-        tied: None,
-        extra_weights: Vec::new(),
-        ignore_files: Vec::new(),
-    };
+    let spec = |base: &str, lora: &str| MergeSpec::of(base, [LoraSpec::new(lora)], "s3://b/out");
     assert_eq!(inner(&spec("s3://b/m", "s3://b/m/lora/a"), "s3://b/m").unwrap(), ["lora/a/"]);
     assert_eq!(inner(&spec("/m/base", "/m"), "/m").unwrap(), ["base/"]);
     assert!(inner(&spec("s3://b/m", "s3://b/m2"), "s3://b/m").unwrap().is_empty());

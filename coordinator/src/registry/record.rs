@@ -171,20 +171,8 @@ fn time(millis: u64) -> String {
 /// A spec with this output.
 #[cfg(test)]
 pub(crate) fn spec(output: &str) -> MergeSpec {
-    MergeSpec {
-        base: "s3://b/base".into(),
-        lora: vec![shardfuse_merge::spec::LoraSpec { path: "s3://b/lora".into(), weight: 1.0 }],
-        output: output.into(),
-        dtype: Default::default(),
-        max_shard_size: None,
-        part_size: 1 << 20,
-        dora_norm: Default::default(),
-        partial_weight: false,
-        tokenizer: Default::default(),
-        tied: None,
-        extra_weights: Vec::new(),
-        ignore_files: Vec::new(),
-    }
+    let lora = [shardfuse_merge::spec::LoraSpec::new("s3://b/lora")];
+    MergeSpec { part_size: 1 << 20, ..MergeSpec::of("s3://b/base", lora, output) }
 }
 
 #[cfg(test)]

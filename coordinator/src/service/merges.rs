@@ -212,8 +212,9 @@ fn merge(view: &View) -> v1::Merge {
         retries: p.retries,
         expired: p.expired,
         late: p.late,
-        parts_new: p.pieces_new,
-        parts_kept: p.pieces_kept,
+        parts_new: p.parts_new,
+        parts_kept: p.parts_kept,
+        output_bytes: p.output_bytes,
         repeated: p.repeated,
     };
     v1::Merge {

@@ -16,7 +16,7 @@ use super::status::{status, with_code};
 pub fn spec(wire: Option<v1::MergeSpec>, allow: &Allow) -> Result<MergeSpec, Status> {
     let usage = |message: String| status(&Error::new(Kind::Usage, message));
     let wire = wire.ok_or_else(|| usage("the request holds no spec".into()))?;
-    let mut spec = MergeSpec::try_from(wire).map_err(|e| usage(e.to_string()))?;
+    let mut spec = MergeSpec::try_from(wire).map_err(|e| status(&e))?;
     spec.check().map_err(|e| status(&e))?;
     for (purpose, url) in spec.places_mut() {
         let name = purpose.as_str();

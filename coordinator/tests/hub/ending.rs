@@ -28,7 +28,7 @@ async fn a_cancelled_merge_is_revoked_kept_and_gone_on_with_when_it_is_submitted
     worker.held.clear();
     let serving = tokio::spawn(worker.serve());
     let view = wait_for(&hub, &merge.id, Stage::Done).await;
-    assert_eq!((view.stage, view.progress.pieces_kept >= 4), (Stage::Done, true));
+    assert_eq!((view.stage, view.progress.parts_kept >= 4), (Stage::Done, true));
     serving.abort();
 }
 

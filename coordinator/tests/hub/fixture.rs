@@ -37,20 +37,8 @@ impl Fixture {
 
     pub fn spec(&self, output: &str) -> MergeSpec {
         let place = |name: &str| self.path(name).to_str().unwrap().to_owned();
-        MergeSpec {
-            base: place("base"),
-            lora: vec![LoraSpec { path: place("lora"), weight: 1.0 }],
-            output: place(output),
-            dtype: Default::default(),
-            max_shard_size: None,
-            part_size: PART,
-            dora_norm: Default::default(),
-            partial_weight: false,
-            tokenizer: Default::default(),
-            tied: None,
-            extra_weights: Vec::new(),
-            ignore_files: Vec::new(),
-        }
+        let lora = [LoraSpec::new(place("lora"))];
+        MergeSpec { part_size: PART, ..MergeSpec::of(place("base"), lora, place(output)) }
     }
 
     pub fn submission(&self, output: &str) -> Submission {

@@ -58,7 +58,7 @@ async fn an_ill_formed_receipt_is_refused_when_it_arrives_and_costs_its_worker_a
         // It is set aside: what it had goes to the next forger, so that each one has something to forge.
         until(what, async || {
             let view = hub.get(merge.id.clone()).await.unwrap().unwrap().borrow().clone();
-            assert_eq!((view.progress.pieces_new, view.stage), (0, Stage::Running), "{what}: {view:?}");
+            assert_eq!((view.progress.parts_new, view.stage), (0, Stage::Running), "{what}: {view:?}");
             view.progress.tasks_running == 0
         })
         .await;

@@ -29,7 +29,7 @@ async fn a_worker_that_connects_again_replaces_its_session_and_keeps_its_attempt
     new.say(from_worker::Message::Heartbeat(beat)).await;
     new.say(done).await;
     new.until("the acknowledgement", |w| !w.acked.is_empty()).await;
-    let view = wait(&hub, &merge.id, |v| v.progress.pieces_new == 1).await;
+    let view = wait(&hub, &merge.id, |v| v.progress.parts_new == 1).await;
     assert_eq!(view.progress.late, 0, "what the old stream said was dropped");
     assert!(new.revoked.is_empty(), "the attempt goes on: {:?}", new.revoked);
     for part in &parts(&assign)[1..] {
@@ -108,7 +108,7 @@ async fn the_rest(fixture: &Fixture, hub: &hub::Handle, kept: &BTreeSet<(u32, u3
     }
     let view = wait(hub, &id, |v| v.stage.has_ended()).await;
     assert_eq!(view.stage, stage, "{view:?}");
-    assert!(view.progress.pieces_kept >= kept.len() as u64);
+    assert!(view.progress.parts_kept >= kept.len() as u64);
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn uploads_that_vanish_are_begun_anew_by_the_hub_itself() {
     assert_eq!(first.epoch, 1, "one put missed the upload");
     let serving = tokio::spawn(worker.serve());
     let view = wait_for(&hub, &merge.id, Stage::Done).await;
-    assert_eq!((view.stage, view.progress.pieces_kept), (Stage::Done, 0), "{view:?}");
+    assert_eq!((view.stage, view.progress.parts_kept), (Stage::Done, 0), "{view:?}");
     serving.abort();
 }
 

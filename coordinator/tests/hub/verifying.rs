@@ -29,7 +29,7 @@ async fn begin(hub: &Handle, fixture: &Fixture, first_flips: bool) -> (View, Joi
     let (merge, _) = hub.submit(verified(fixture)).await.unwrap();
     wait_for(hub, &merge.id, Stage::Running).await;
     let first = start(hub, fixture, 1, first_flips).await;
-    wait(hub, &merge.id, |v| v.progress.pieces_new > 4).await;
+    wait(hub, &merge.id, |v| v.progress.parts_new > 4).await;
     (merge, first)
 }
 
@@ -54,7 +54,7 @@ async fn all_parts_of_sound_workers_are_computed_again_and_the_manifest_says_so(
     let view = wait_for(&hub, &merge.id, Stage::Done).await;
     assert_eq!(view.stage, Stage::Done, "{view:?}");
     assert_right(&fixture.path("out"));
-    let parts = view.progress.pieces_new;
+    let parts = view.progress.parts_new;
     let notes = notes(&fixture.path("out"));
     assert!(notes.contains(&format!("{parts} of {parts} parts were computed again")), "{notes}");
     assert!(notes.contains("seed "), "{notes}");
@@ -73,13 +73,13 @@ async fn of_three_workers_the_one_that_flips_a_bit_is_found_and_its_parts_are_ma
     second.work(&assign).await;
     second.until("acknowledgements", |w| w.acked.len() > 3).await;
     let first = start(&hub, &fixture, 1, true).await;
-    wait(&hub, &merge.id, |v| v.progress.pieces_new > 8).await;
+    wait(&hub, &merge.id, |v| v.progress.parts_new > 8).await;
     let _others = [tokio::spawn(second.serve()), start(&hub, &fixture, 3, false).await];
     let view = wait_for(&hub, &merge.id, Stage::Done).await;
     // What the odd one made was lost, and made again by the others under the same submission.
     assert_eq!(view.stage, Stage::Done, "{view:?}");
     assert_right(&fixture.path("out"));
-    assert!(view.progress.pieces_new > 0 && view.progress.pieces_kept > 0, "{view:?}");
+    assert!(view.progress.parts_new > 0 && view.progress.parts_kept > 0, "{view:?}");
     hub.stop(Farewell::ComeBack).await;
     let first = first.await.unwrap();
     let runs: std::collections::BTreeSet<String> = first.acked.iter().map(|(a, _)| a.merge.clone()).collect();
@@ -127,7 +127,7 @@ async fn with_one_worker_nothing_is_published_until_another_has_looked_also_afte
     let _workers = [start(&hub, &fixture, 1, false).await, start(&hub, &fixture, 2, false).await];
     let view = wait_for(&hub, &again.id, Stage::Done).await;
     assert_eq!(view.stage, Stage::Done, "{view:?}");
-    assert_eq!(view.progress.pieces_new, 0, "every part was there");
+    assert_eq!(view.progress.parts_new, 0, "every part was there");
     let notes = notes(&fixture.path("out"));
     assert!(notes.contains("computed again"), "{notes}");
 }

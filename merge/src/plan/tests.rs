@@ -11,7 +11,7 @@ use crate::adapter::config::AdapterConfig;
 use crate::error::{Kind, Result};
 use crate::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
 use crate::recipe::{Add, Delta, Dense, Dora, DoraNorm, Norm, Op, Operand, Recipe};
-use crate::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use crate::spec::{LoraSpec, MergeSpec};
 use crate::tensor::Dtype;
 use crate::tensor::Order;
 
@@ -89,20 +89,7 @@ impl Case {
             objects.push(object(format!("adapter{i}/adapter_model.safetensors")));
         }
         let lora = self.weights.iter().enumerate().map(|(i, w)| LoraSpec { path: format!("adapter{i}"), weight: *w });
-        let mut spec = MergeSpec {
-            base: "base".into(),
-            lora: lora.collect(),
-            output: "out".into(),
-            dtype: OutputDtype::Keep,
-            max_shard_size: None,
-            part_size: 1024,
-            dora_norm: self.dora_norm,
-            partial_weight: false,
-            tokenizer: Tokenizer::Auto,
-            tied: None,
-            extra_weights: Vec::new(),
-            ignore_files: Vec::new(),
-        };
+        let mut spec = MergeSpec { part_size: 1024, dora_norm: self.dora_norm, ..MergeSpec::of("base", lora, "out") };
         let mut inventory = Inventory { objects, base, adapters, tokenizer: None };
         (self.adjust)(&mut spec, &mut inventory);
         Ok((spec, inventory))
@@ -128,6 +115,7 @@ impl Case {
 }
 
 mod bounds;
+mod chain;
 mod embeddings;
 mod layout;
 mod transposed;

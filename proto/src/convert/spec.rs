@@ -1,109 +1,71 @@
-//! The merge spec on the wire.
+//! The merge spec on the wire. Options travel as the texts of [`OPTIONS`], so an option that is new, or unknown here, needs no
+//! code here: it is taken, or refused by name.
 
-use shardfuse_merge::recipe::DoraNorm;
-use shardfuse_merge::spec::{DEFAULT_PART_SIZE, LoraSpec, MergeSpec, OutputDtype, Tokenizer};
+use shardfuse_merge::spec::{LoraSpec, MergeSpec, OPTIONS, SpecOption, Takes};
+use shardfuse_merge::{Error, Kind, Result};
 
-use super::{Malformed, Result};
 use crate::v1;
 
 /// Adapters of one merge, at the most.
 const MAX_ADAPTERS: usize = 1024;
-/// Bytes of one URL, at the most.
-const MAX_URL: usize = 4096;
-/// File names of one list, at the most, and bytes of one of them.
-const MAX_NAMES: (usize, usize) = (256, 1024);
-
-/// Names in a fixed order: it means nothing, and equal merges must have equal specs.
-fn file_names(field: &str, mut names: Vec<String>) -> Result<Vec<String>> {
-    let (most, longest) = MAX_NAMES;
-    if names.len() > most {
-        return Err(Malformed(format!("{field} has {} names, at most {most} are taken", names.len())));
-    }
-    match names.iter().find(|name| name.len() > longest) {
-        Some(long) => {
-            Err(Malformed(format!("{field} has a name of {} bytes, at most {longest} are taken", long.len())))
-        }
-        None => {
-            names.sort_unstable();
-            names.dedup();
-            Ok(names)
-        }
-    }
-}
+/// Bytes of one URL, or of one value of an option, at the most.
+const MAX_TEXT: usize = 4096;
+/// Options of one merge, at the most. Each value of a list counts.
+const MAX_OPTIONS: usize = 512;
 
 impl From<&MergeSpec> for v1::MergeSpec {
     fn from(spec: &MergeSpec) -> Self {
+        let values = |option: &'static SpecOption| {
+            let all = option.get(spec).into_iter();
+            all.map(|value| v1::SpecOption { name: option.field.to_owned(), value })
+        };
         v1::MergeSpec {
             base: spec.base.clone(),
             lora: spec.lora.iter().map(|l| v1::Lora { path: l.path.clone(), weight: Some(l.weight) }).collect(),
             output: spec.output.clone(),
-            dtype: match spec.dtype {
-                OutputDtype::Keep => "keep",
-                OutputDtype::Bf16 => "bf16",
-                OutputDtype::F16 => "f16",
-                OutputDtype::F32 => "f32",
-            }
-            .into(),
-            max_shard_size: spec.max_shard_size.unwrap_or(0),
-            part_size: spec.part_size,
-            dora_norm: match spec.dora_norm {
-                DoraNorm::Standing => "standing",
-                DoraNorm::Original => "original",
-            }
-            .into(),
-            partial_weight: spec.partial_weight,
-            tokenizer: match &spec.tokenizer {
-                Tokenizer::Auto => "auto".into(),
-                Tokenizer::Base => "base".into(),
-                Tokenizer::Folder(url) => url.clone(),
-            },
-            tied: spec.tied,
-            extra_weights: spec.extra_weights.clone(),
-            ignore_files: spec.ignore_files.clone(),
+            options: OPTIONS.iter().flat_map(values).collect(),
         }
     }
 }
 
 impl TryFrom<v1::MergeSpec> for MergeSpec {
-    type Error = Malformed;
-    fn try_from(spec: v1::MergeSpec) -> Result<Self> {
-        let url = |name: &str, url: String| match url.len() {
-            0 => Err(Malformed(format!("{name} is missing"))),
-            1..=MAX_URL => Ok(url),
-            long => Err(Malformed(format!("{name} is {long} bytes long, at most {MAX_URL} are taken"))),
+    type Error = Error;
+    fn try_from(wire: v1::MergeSpec) -> Result<Self> {
+        at_most("lora", wire.lora.len(), MAX_ADAPTERS, "adapters")?;
+        at_most("options", wire.options.len(), MAX_OPTIONS, "values")?;
+        let url = |name: &str, url: String| match url.is_empty() {
+            true => Err(usage(format!("{name} is missing"))),
+            false => at_most(name, url.len(), MAX_TEXT, "bytes").map(|()| url),
         };
-        if spec.lora.len() > MAX_ADAPTERS {
-            return Err(Malformed(format!("{} adapters, at most {MAX_ADAPTERS} are taken", spec.lora.len())));
-        }
         let lora = |l: v1::Lora| Ok(LoraSpec { path: url("lora.path", l.path)?, weight: l.weight.unwrap_or(1.0) });
-        Ok(MergeSpec {
-            base: url("base", spec.base)?,
-            lora: spec.lora.into_iter().map(lora).collect::<Result<_>>()?,
-            output: url("output", spec.output)?,
-            dtype: match spec.dtype.as_str() {
-                "" | "keep" => OutputDtype::Keep,
-                "bf16" => OutputDtype::Bf16,
-                "f16" => OutputDtype::F16,
-                "f32" => OutputDtype::F32,
-                other => return Err(Malformed(format!("dtype is {other:?}, expected keep, bf16, f16 or f32"))),
-            },
-            max_shard_size: (spec.max_shard_size > 0).then_some(spec.max_shard_size),
-            part_size: if spec.part_size == 0 { DEFAULT_PART_SIZE } else { spec.part_size },
-            dora_norm: match spec.dora_norm.as_str() {
-                "" | "standing" => DoraNorm::Standing,
-                "original" => DoraNorm::Original,
-                other => return Err(Malformed(format!("dora_norm is {other:?}, expected standing or original"))),
-            },
-            partial_weight: spec.partial_weight,
-            tokenizer: match spec.tokenizer.as_str() {
-                "" | "auto" => Tokenizer::Auto,
-                "base" => Tokenizer::Base,
-                _ => Tokenizer::Folder(url("tokenizer", spec.tokenizer)?),
-            },
-            tied: spec.tied,
-            extra_weights: file_names("extra_weights", spec.extra_weights)?,
-            ignore_files: file_names("ignore_files", spec.ignore_files)?,
-        })
+        let lora: Vec<LoraSpec> = wire.lora.into_iter().map(lora).collect::<Result<_>>()?;
+        let mut spec = MergeSpec::of(url("base", wire.base)?, lora, url("output", wire.output)?);
+        let mut given: Vec<&str> = Vec::new();
+        for v1::SpecOption { name, value } in wire.options {
+            let option = SpecOption::named(&name).ok_or_else(|| {
+                let known: Vec<&str> = OPTIONS.iter().map(|o| o.field).collect();
+                usage(format!("the option {name:?} is unknown, expected one of {}", known.join(", ")))
+                    .hint("a newer client may know options that this coordinator does not: update the coordinator")
+            })?;
+            at_most(option.field, value.len(), MAX_TEXT, "bytes")?;
+            if option.takes != Takes::List && given.contains(&option.field) {
+                return Err(usage(format!("the option {name:?} is given twice")));
+            }
+            given.push(option.field);
+            option.add(&mut spec, &value)?;
+        }
+        Ok(spec)
+    }
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Kind::Usage, message)
+}
+
+fn at_most(name: &str, count: usize, most: usize, what: &str) -> Result<()> {
+    match count > most {
+        true => Err(usage(format!("{name} has {count} {what}, at most {most} are taken"))),
+        false => Ok(()),
     }
 }
 
@@ -111,24 +73,42 @@ impl TryFrom<v1::MergeSpec> for MergeSpec {
 mod tests {
     use super::*;
 
-    fn wire(extra_weights: Vec<String>, ignore_files: Vec<String>) -> v1::MergeSpec {
+    fn wire(options: &[(&str, &str)]) -> v1::MergeSpec {
+        let option = |(name, value): &(&str, &str)| v1::SpecOption { name: (*name).into(), value: (*value).into() };
         let (base, output) = ("s3://b/base".to_owned(), "s3://b/out".to_owned());
-        v1::MergeSpec { base, output, extra_weights, ignore_files, ..v1::MergeSpec::default() }
+        v1::MergeSpec { base, output, options: options.iter().map(option).collect(), ..Default::default() }
+    }
+
+    fn refused(wire: v1::MergeSpec) -> String {
+        let error = MergeSpec::try_from(wire).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage, "{error}");
+        error.message().to_owned()
     }
 
     #[test]
-    fn names_of_files_come_back_in_one_order() {
-        let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let spec = MergeSpec::try_from(wire(names(&["b", "a", "b"]), names(&["c"]))).unwrap();
-        assert_eq!((&spec.extra_weights, &spec.ignore_files), (&names(&["a", "b"]), &names(&["c"])));
+    fn a_spec_comes_back_from_the_wire() {
+        let options = [("dtype", "bf16"), ("ignore_files", "b"), ("ignore_files", "a"), ("tokenizer", "s3://b/t")];
+        let mut spec = MergeSpec::try_from(wire(&options)).unwrap();
+        assert_eq!(spec.ignore_files, ["a", "b"]);
+        spec.lora.push(LoraSpec { path: "s3://b/a".into(), weight: 1.7815320455759613 });
         assert_eq!(MergeSpec::try_from(v1::MergeSpec::from(&spec)).unwrap(), spec);
     }
 
     #[test]
-    fn too_many_names_and_too_long_ones_are_refused() {
-        for names in [vec!["x".to_owned(); MAX_NAMES.0 + 1], vec!["x".repeat(MAX_NAMES.1 + 1)]] {
-            assert!(MergeSpec::try_from(wire(names.clone(), Vec::new())).is_err());
-            assert!(MergeSpec::try_from(wire(Vec::new(), names)).is_err());
-        }
+    fn an_option_that_is_unknown_or_given_twice_is_refused_by_name() {
+        let says = refused(wire(&[("outputs", "x")]));
+        assert!(says.starts_with("the option \"outputs\" is unknown, expected one of dtype, "), "{says}");
+        assert_eq!(refused(wire(&[("tied", "true"), ("tied", "true")])), "the option \"tied\" is given twice");
+        let says = refused(wire(&[("dtype", "int8")]));
+        assert!(says.contains("int8"), "{says}");
+    }
+
+    #[test]
+    fn too_many_values_and_too_long_ones_are_refused() {
+        refused(wire(&vec![("ignore_files", "x"); MAX_OPTIONS + 1]));
+        refused(wire(&[("ignore_files", &"x".repeat(MAX_TEXT + 1))]));
+        refused(v1::MergeSpec { base: "x".repeat(MAX_TEXT + 1), ..wire(&[]) });
+        refused(v1::MergeSpec { lora: vec![v1::Lora::default(); MAX_ADAPTERS + 1], ..wire(&[]) });
+        refused(v1::MergeSpec { output: String::new(), ..wire(&[]) });
     }
 }

@@ -21,6 +21,17 @@ pub enum Choice {
     Cuda(Option<u32>),
 }
 
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Choice::Auto => f.write_str("auto"),
+            Choice::Cpu => f.write_str("cpu"),
+            Choice::Cuda(None) => f.write_str("cuda"),
+            Choice::Cuda(Some(number)) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
 impl std::str::FromStr for Choice {
     type Err = String;
 

@@ -25,6 +25,7 @@ use crate::statistic::Statistic;
 use crate::tensor::{Dtype, DtypeExt};
 
 mod builder;
+mod chain;
 mod change;
 mod op;
 mod remarks;
@@ -62,8 +63,10 @@ pub struct Built {
 pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Result<Built> {
     refuse_quantised(&inventory.base.config)?;
     let uses = uses(spec, inventory);
+    let in_order: Vec<(usize, f64)> = uses.iter().map(|u| (u.index, u.weight)).collect();
     let mut builder = Builder::new(spec, inventory)?;
     for (number, usage) in uses.iter().enumerate() {
+        chain::report(&mut builder.report, number, &in_order, inventory);
         builder.apply(number as u16, usage, effort).map_err(|e| e.at(&inventory.adapters[usage.index].url))?;
     }
     builder.finish(uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect())
@@ -115,7 +118,7 @@ impl<'a> Builder<'a> {
         let resolved = resolve(adapter, &names, effort)?;
         let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
         self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });
-        remarks::on_adapter(number, adapter, &resolved, self.inventory, &mut self.report);
+        remarks::on_adapter(number, adapter, &resolved, &mut self.report);
         if usage.weight == 0.0 {
             self.report.note(format!("adapter {} has weight 0 and changes nothing", number + 1));
             return Ok(());

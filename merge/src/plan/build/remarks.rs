@@ -2,7 +2,7 @@
 
 use crate::adapter::edit::Resolved;
 use crate::bounded;
-use crate::inventory::{AdapterInventory, BaseInventory, Inventory};
+use crate::inventory::{AdapterInventory, BaseInventory};
 use crate::plan::report::Report;
 
 /// Adds what is to say about the base.
@@ -17,13 +17,7 @@ pub(super) fn on_base(base: &BaseInventory, report: &mut Report) {
 }
 
 /// Adds what is to say about the adapter of this number.
-pub(super) fn on_adapter(
-    number: u16,
-    adapter: &AdapterInventory,
-    resolved: &Resolved,
-    inventory: &Inventory,
-    report: &mut Report,
-) {
+pub(super) fn on_adapter(number: u16, adapter: &AdapterInventory, resolved: &Resolved, report: &mut Report) {
     let n = number + 1;
     for warning in &resolved.warnings {
         report.warn(format!("adapter {n}: {warning}"));
@@ -43,13 +37,5 @@ pub(super) fn on_adapter(
     for file in &adapter.extra {
         let (name, count) = (&file.name, file.tensors.len());
         report.note(format!("adapter {n}: {name} holds {count} tensors that replace those of the base"));
-    }
-    let Some(named) = &adapter.config.base_model else { return };
-    let last = |s: &str| s.trim_end_matches('/').rsplit('/').next().unwrap_or(s).to_lowercase();
-    let earlier = inventory.adapters.iter().position(|a| last(&a.url) == last(named) && !std::ptr::eq(a, adapter));
-    if let Some(earlier) = earlier {
-        report.note(format!("adapter {n} names adapter {} as its base ({named}): a chain", earlier + 1));
-    } else if last(named) != last(&inventory.base.url) {
-        report.warn(format!("adapter {n} was trained on {named}, the base is {}", inventory.base.url));
     }
 }

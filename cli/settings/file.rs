@@ -1,0 +1,172 @@
+//! The merge spec's file: the fields of the flags, in YAML.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use shardfuse_merge::spec::{LoraSpec, OPTIONS, SpecOption, Takes};
+use shardfuse_merge::{Error, Kind};
+
+use super::lora;
+
+/// What a file gives. Values are texts, as on the command line.
+#[derive(Debug, Default)]
+pub struct File {
+    pub base: Option<String>,
+    pub lora: Vec<LoraSpec>,
+    pub output: Option<String>,
+    pub memory: Option<String>,
+    pub threads: Option<String>,
+    pub device: Option<String>,
+    pub options: Vec<(&'static SpecOption, Vec<String>)>,
+}
+
+/// The fields that are no options.
+const OTHERS: [&str; 6] = ["base", "lora", "output", "memory", "threads", "device"];
+
+impl File {
+    /// Reads a file.
+    pub fn read(path: &Path) -> shardfuse_merge::Result<File> {
+        // The spec is a small file of the user's beside the command line, read before any store exists.
+        #[allow(clippy::disallowed_methods, reason = "the spec is read before any store exists")]
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} cannot be read: {e}", path.display())))?;
+        File::parse(&text)
+            .map_err(|why| Error::new(Kind::Usage, format!("the merge spec {} is wrong: {why}", path.display())))
+    }
+
+    /// Parses the text of a file.
+    pub fn parse(text: &str) -> Result<File, String> {
+        // The parser shows the place in several lines; an error is one.
+        serde_saphyr::from_str(text).map_err(|e| e.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl<'de> Deserialize<'de> for File {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<File, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = File;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fields of a merge spec")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<File, E> {
+        Ok(File::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<File, A::Error> {
+        let mut file = File::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "base" => file.base = map.next_value()?,
+                "output" => file.output = map.next_value()?,
+                "memory" => file.memory = map.next_value()?,
+                "threads" => file.threads = map.next_value()?,
+                "device" => file.device = map.next_value()?,
+                "lora" => {
+                    let entries: Vec<Entry> = map.next_value()?;
+                    file.lora = entries
+                        .into_iter()
+                        .flat_map(Entry::adapters)
+                        .collect::<Result<_, _>>()
+                        .map_err(A::Error::custom)?;
+                }
+                name => {
+                    let Some(option) = SpecOption::named(name) else {
+                        let _: IgnoredAny = map.next_value()?;
+                        let known = OTHERS.into_iter().chain(OPTIONS.iter().map(|o| o.field));
+                        let known = known.collect::<Vec<_>>().join(", ");
+                        return Err(A::Error::custom(format_args!("unknown field {name:?}, expected one of {known}")));
+                    };
+                    if file.options.iter().any(|(o, _)| o.field == option.field) {
+                        return Err(A::Error::custom(format_args!("{name} is given twice")));
+                    }
+                    let values = match option.takes {
+                        Takes::List => map.next_value()?,
+                        // A scalar comes as it is written. One that is null is not given.
+                        Takes::Value | Takes::Switch => map.next_value::<Option<String>>()?.into_iter().collect(),
+                    };
+                    file.options.push((option, values));
+                }
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// An adapter, or several, as text; or one with its path taken literally.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Text(String),
+    Literal {
+        path: String,
+        #[serde(default = "one")]
+        weight: f64,
+    },
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Entry {
+    fn adapters(self) -> Vec<Result<LoraSpec, Error>> {
+        match self {
+            Entry::Literal { path, weight } => vec![Ok(LoraSpec { path, weight })],
+            Entry::Text(text) => match lora::split(&[text]) {
+                Ok(all) => all.into_iter().map(Ok).collect(),
+                Err(e) => vec![Err(e)],
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_takes_adapters_as_text_or_taken_literally() {
+        let file = File::parse("base: b\nlora:\n  - a=0.5, d\n  - path: c,e\n    weight: 2\n").unwrap();
+        let lora: Vec<_> = file.lora.iter().map(|l| (l.path.as_str(), l.weight)).collect();
+        assert_eq!((file.base.as_deref(), lora), (Some("b"), vec![("a", 0.5), ("d", 1.0), ("c,e", 2.0)]));
+    }
+
+    #[test]
+    fn scalars_come_as_they_are_written() {
+        let file =
+            File::parse("memory: 1GiB\nthreads: 8\npart_size: 65536\ntied: false\ndtype: ~\nignore_file: [1.10]\n");
+        let file = file.unwrap();
+        assert_eq!((file.memory.as_deref(), file.threads.as_deref()), (Some("1GiB"), Some("8")));
+        let options: Vec<_> = file.options.iter().map(|(o, values)| (o.field, values.join("+"))).collect();
+        let expected = [("part_size", "65536"), ("tied", "false"), ("dtype", ""), ("ignore_files", "1.10")];
+        assert_eq!(options, expected.map(|(field, value)| (field, value.to_owned())));
+    }
+
+    #[test]
+    fn an_unknown_field_a_field_given_twice_and_a_list_for_one_value_are_refused() {
+        for (text, says) in [
+            ("loras: [a]\n", "unknown field \"loras\", expected one of base, lora, output"),
+            ("ignore_file: [a]\nignore_files: [b]\n", "ignore_files is given twice"),
+            ("dtype: [bf16]\n", "dtype"),
+            ("lora: ['(a']\n", "not a list of adapters"),
+        ] {
+            let why = File::parse(text).unwrap_err();
+            assert!(why.contains(says), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_gives_nothing() {
+        assert!(File::parse("# nothing\n").unwrap().options.is_empty());
+    }
+}

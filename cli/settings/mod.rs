@@ -1,0 +1,133 @@
+//! The command line and the merge spec, as meant.
+
+mod file;
+mod lora;
+pub mod machine;
+#[cfg(test)]
+mod tests;
+
+use shardfuse_coordinator::hub::Submission;
+use shardfuse_merge::spec::MergeSpec;
+use shardfuse_merge::{Error, Kind, Result};
+use shardfuse_store::Location;
+use shardfuse_worker::device::Choice;
+
+use crate::args::{Replace, Resources, Spec};
+use crate::place;
+use file::File;
+use machine::Budget;
+
+/// A merge as this machine will run it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What decides the output's bytes.
+    pub spec: MergeSpec,
+    /// What the process may take.
+    pub budget: Budget,
+    /// What fuses.
+    pub device: Choice,
+}
+
+impl Settings {
+    /// Flags over the file over the defaults. `device` is the flag.
+    pub fn new(args: Spec, resources: &Resources, device: Option<Choice>) -> Result<Settings> {
+        let file = file_of(&args)?;
+        let resources = Resources {
+            memory: or_parsed("--memory", resources.memory, file.memory.as_deref())?,
+            threads: or_parsed("--threads", resources.threads, file.threads.as_deref())?,
+        };
+        let device = or_parsed("--device", device, file.device.as_deref())?.unwrap_or_default();
+        let (spec, budget) = (understand(args, file)?, Budget::of(&resources));
+        if budget.memory < 4 * spec.part_size {
+            let (memory, part) = (budget.memory, spec.part_size);
+            return Err(Error::new(
+                Kind::Usage,
+                format!("--memory of {memory} bytes is too little for parts of {part} bytes: four parts must fit"),
+            )
+            .hint("give more --memory, or a smaller --part-size"));
+        }
+        Ok(Settings { spec, budget, device })
+    }
+
+    /// A pod of a job: as on one machine, with every place as a URL.
+    pub fn of_pod(args: Spec, resources: &Resources, device: Choice) -> Result<Settings> {
+        let mut settings = Settings::new(args, resources, Some(device))?;
+        urls(&mut settings.spec)?;
+        Ok(settings)
+    }
+}
+
+/// The merge that a coordinator is asked for: every place as a URL. A spec file's memory, threads and device are for merges on
+/// one machine and are not used.
+pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
+    let file = file_of(&args)?;
+    let mut spec = understand(args, file)?;
+    urls(&mut spec)?;
+    Ok(spec)
+}
+
+/// A submission with the defaults of what was not asked for.
+pub fn submission(spec: MergeSpec, replace: Replace) -> Submission {
+    let Replace { restart, force } = replace;
+    Submission { spec, restart, force, priority: 0, device: None, verify_parts: None }
+}
+
+fn file_of(args: &Spec) -> Result<File> {
+    args.spec.as_deref().map_or_else(|| Ok(File::default()), File::read)
+}
+
+/// The flag, else the text of the file.
+fn or_parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    flag: &str,
+    typed: Option<T>,
+    file: Option<&str>,
+) -> Result<Option<T>> {
+    match (typed, file) {
+        (Some(typed), _) => Ok(Some(typed)),
+        (None, None) => Ok(None),
+        (None, Some(text)) => text
+            .parse()
+            .map(Some)
+            .map_err(|e| Error::new(Kind::Usage, format!("{flag} {text:?} in the spec file: {e}"))),
+    }
+}
+
+/// Flags over the file over the defaults.
+fn understand(args: Spec, file: File) -> Result<MergeSpec> {
+    let need = |value: Option<String>, flag: &str| {
+        value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
+    };
+    let lora = if args.lora.is_empty() { file.lora } else { lora::split(&args.lora)? };
+    let (base, output) = (need(args.base.or(file.base), "--base")?, need(args.output.or(file.output), "--output")?);
+    let mut spec = MergeSpec::of(base, lora, output);
+    let typed = args.options.0;
+    let of_file = file.options.into_iter().filter(|(option, _)| !typed.iter().any(|(o, _)| o.field == option.field));
+    for (option, values) in of_file.collect::<Vec<_>>().iter().chain(&typed) {
+        values.iter().try_for_each(|value| option.add(&mut spec, value))?;
+    }
+    for (_, text) in spec.places_mut() {
+        *text = place::parse(text)?.to_string();
+    }
+    spec.check()?;
+    refuse_read_only(&spec)?;
+    Ok(spec)
+}
+
+fn urls(spec: &mut MergeSpec) -> Result<()> {
+    let url = |text: &mut String| -> Result<()> {
+        *text = place::parse(text)?.to_url();
+        Ok(())
+    };
+    spec.places_mut().try_for_each(|(_, text)| url(text))
+}
+
+/// The output must be a place that can be written. Whether it overlaps an input is decided where the files are: see
+/// `shardfuse_coordinator::places`.
+fn refuse_read_only(spec: &MergeSpec) -> Result<()> {
+    let output: Location = place::parse(&spec.output)?;
+    if !output.scheme().is_read_only() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("the output {output} cannot be written: {} is read only", output.scheme()))
+        .hint("write to a folder, or to s3://, gs://, az:// or abfss://"))
+}

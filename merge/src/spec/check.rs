@@ -1,0 +1,46 @@
+//! What can be refused without reading anything.
+
+use super::{MergeSpec, Size, names};
+use crate::error::{Error, Kind, Result};
+use crate::limits::MAX_PART;
+
+impl MergeSpec {
+    /// Checks what can be checked without reading anything.
+    pub fn check(&self) -> Result<()> {
+        let usage = |m: String| Error::new(Kind::Usage, m);
+        if self.lora.is_empty() {
+            return Err(usage("no adapter is given".into()).hint("name at least one with --lora PATH"));
+        }
+        if let Some(lora) = self.lora.iter().find(|l| !l.weight.is_finite()) {
+            return Err(usage(format!("the weight of {} is {}", lora.path, lora.weight)));
+        }
+        if self.part_size < 1024 || !self.part_size.is_power_of_two() {
+            return Err(usage(format!(
+                "--part-size is {}, expected a power of two of at least 1KiB",
+                Size(self.part_size)
+            ))
+            .hint("such as --part-size 64MiB"));
+        }
+        if self.part_size > MAX_PART {
+            return Err(usage(format!("--part-size is {}, at most {} is taken", Size(self.part_size), Size(MAX_PART))));
+        }
+        if self.max_shard_size == Some(0) {
+            return Err(usage("--max-shard-size is 0, expected at least one byte".into())
+                .hint("leave it out to keep the base's own files"));
+        }
+        check_density(self)?;
+        names::check(&self.extra_weights, &self.ignore_files)
+    }
+}
+
+/// A sequence prunes nothing, so no share of values can be kept.
+fn check_density(spec: &MergeSpec) -> Result<()> {
+    match spec.density {
+        Some(density) => Err(Error::new(
+            Kind::Usage,
+            format!("--density {density} has no meaning for --combine {}, which prunes nothing", spec.combine),
+        )
+        .hint("leave --density out")),
+        None => Ok(()),
+    }
+}
