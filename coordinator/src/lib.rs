@@ -9,6 +9,7 @@ pub mod clean;
 pub mod counters;
 pub mod driver;
 mod equal;
+pub mod events;
 mod failure;
 pub mod hub;
 pub mod inspect;

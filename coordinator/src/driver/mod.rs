@@ -31,6 +31,7 @@ use tracing::debug;
 
 use crate::admit::Ready;
 use crate::checks::{self, Checks};
+use crate::events::MergeEvent;
 use crate::journal::PieceRecord;
 use crate::persist::{Persisted, Persister};
 use crate::schedule::{
@@ -354,7 +355,7 @@ impl Driver {
                 Some(Event::Heartbeat { worker, running })
             }
             Input::Left { worker } => {
-                debug!(merge = %self.setup.label, %worker, "left");
+                debug!(event = %MergeEvent::Left, merge = %self.setup.label, %worker, "left");
                 self.sessions.remove(&worker);
                 Some(Event::Left { worker })
             }

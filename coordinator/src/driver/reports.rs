@@ -8,6 +8,7 @@ use shardfuse_store::{PartId, PartSlot};
 use tracing::debug;
 
 use super::{Driver, Missed};
+use crate::events::MergeEvent;
 use crate::schedule::{Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId};
 
 impl Driver {
@@ -52,7 +53,7 @@ impl Driver {
             v1::ErrorKind::Stale => ErrorKind::Stale,
             v1::ErrorKind::Transient | v1::ErrorKind::Unspecified => ErrorKind::Transient,
         };
-        debug!(merge = %self.setup.label, %worker, %task, %epoch, ?kind, error = %failed.message, "a task failed");
+        debug!(event = %MergeEvent::Failed, merge = %self.setup.label, %worker, %task, %epoch, ?kind, error = %failed.message, "a task failed");
         metrics::counter!("shardfuse_attempts_failed_total", "kind" => kind_name(kind)).increment(1);
         let mut error = Error::new(Kind::parse(&failed.failure).unwrap_or(Kind::Internal), failed.message.clone());
         if !failed.hint.is_empty() {
