@@ -11,7 +11,7 @@ use shardfuse_merge::recipe::DoraNorm;
 use shardfuse_merge::spec::{LoraSpec, MergeSpec, OutputDtype, Tokenizer};
 use shardfuse_store::{Location, Store};
 
-use crate::fixture::{Tensor, encode, tensor, values};
+use shardfuse_testkit::checkpoint::{Tensor, encode, tensor, values};
 
 /// More than one block of a measurement.
 const ROWS: usize = 1100;
