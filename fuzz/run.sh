@@ -6,7 +6,7 @@
 # Starts from fuzz/corpus and from what earlier runs found (fuzz/found, not checked in). A file that breaks a property is left in
 # fuzz/artifacts/TARGET: copy it to fuzz/corpus/TARGET, and `cargo test --test corpora` fails until it is mended.
 #
-# Installs cargo-fuzz into ~/.cache/shardfuse/fuzz. No sanitizer: the readers are safe Rust, and fuzz/src/memory.rs counts what they
+# Installs cargo-fuzz into ~/.cache/shardfuse/fuzz. No sanitizer: the readers are safe Rust, and tests/properties/src/memory.rs counts what they
 # allocate. So the stable toolchain is enough. Needs a C++ compiler for libFuzzer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -7,14 +7,11 @@
 //! The binary needs nothing of the checkout. Over the stand-in driver it only shows that it runs: those figures are a CPU's.
 
 mod ceilings;
-#[path = "../../worker/tests/gpu/jobs.rs"]
-#[allow(dead_code, reason = "shared with the conformance suite")]
-mod jobs;
 
 use std::time::{Duration, Instant};
 
 use ceilings::{Ceilings, Product};
-use jobs::{Job, Kind, Shape};
+use shardfuse_gpukit::{Job, Kind, Shape};
 use shardfuse_merge::{Dtype, DtypeExt};
 use shardfuse_worker::device::Limits;
 use shardfuse_worker::device::cuda::{self, Gpu, Stages};

@@ -11,6 +11,7 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 mod equal;
+pub mod events;
 pub mod failure;
 pub mod hub;
 pub mod inspect;

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    shardfuse_fuzz::pickle::holds(bytes);
+    shardfuse_properties::pickle::holds(bytes);
 });

@@ -42,9 +42,6 @@ pub mod place;
 mod read_only;
 mod refused;
 pub mod retry;
-#[cfg(test)]
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
 pub mod settled;
 pub mod store;
 pub mod throttle;

@@ -1,4 +1,4 @@
-//! A store that cannot be reached, and says so whatever is asked of it.
+//! A store that cannot be reached, and says so whenever it is asked for something.
 //!
 //! Opening a store is cheap and cannot fail; what is wrong with it shows at the first call, with the location.
 
@@ -10,7 +10,7 @@ use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::store::{Entry, Meta, PartSlot, Store};
 
-/// Answers every call with one error.
+/// Answers every call with one error. Only the place of a location and the limits of parts are known without asking.
 #[derive(Debug)]
 pub(crate) struct Refused {
     kind: ErrorKind,
@@ -30,6 +30,14 @@ impl Refused {
 
 #[async_trait]
 impl Store for Refused {
+    async fn resolve(&self, at: &Location) -> Result<Location> {
+        self.no(at)
+    }
+
+    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        self.no(dir)
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         self.no(at)
     }
@@ -116,5 +124,26 @@ impl Store for Refused {
 
     async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
         self.no(dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_are_neither_resolved_nor_listed_by_a_store_that_refuses() {
+        let store = Refused::new(ErrorKind::Permission, "has no key");
+        let at: Location = "s3://bucket/model".parse().unwrap();
+        let refusals = [
+            store.resolve(&at).await.unwrap_err(),
+            store.links(&at).await.unwrap_err(),
+            store.list(&at).await.unwrap_err(),
+            store.get(&at, 1).await.unwrap_err(),
+        ];
+        for refusal in refusals {
+            assert_eq!(refusal.kind(), ErrorKind::Permission, "{refusal}");
+            assert!(refusal.to_string().contains("s3://bucket/model"), "{refusal}");
+        }
     }
 }

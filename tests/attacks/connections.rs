@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fleet::{PATIENCE, command};
+use shardfuse_fleetkit::{TIMEOUT, command};
 
 /// So few that connections use them up: the program itself has about ten, and needs more for files.
 const DESCRIPTORS: u32 = 20;
@@ -40,10 +40,10 @@ fn silent_connections_beyond_the_descriptors_neither_spin_nor_shut_anybody_out()
     let coordinator = Coordinator(shell.stderr(Stdio::null()).spawn().unwrap());
     let serves = || {
         let url = format!("http://127.0.0.1:{port}");
-        command().args(["health", "--coordinator", &url]).output().unwrap().status.success()
+        command(crate::BINARY).args(["health", "--coordinator", &url]).output().unwrap().status.success()
     };
     let until_it_serves = |what: &str| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !serves() {
             assert!(Instant::now() < deadline, "in vain: {what}");
             std::thread::sleep(Duration::from_millis(100));

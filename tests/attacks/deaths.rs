@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fleet::{Fleet, PATIENCE, failed, walk};
+use shardfuse_fleetkit::{Fleet, TIMEOUT, failed, walk};
 
 /// A merge as the coordinator shows it.
 fn get(fleet: &Fleet, id: &str) -> Value {
@@ -21,7 +21,7 @@ fn record(fleet: &Fleet, id: &str) -> Value {
 
 /// Waits until the merge is in the middle of being read.
 fn wait_for_planning(fleet: &Fleet, id: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while get(fleet, id)["state"] != "planning" || record(fleet, id)["planning"].is_null() {
         assert!(Instant::now() < deadline, "in vain: {}", get(fleet, id));
         std::thread::sleep(Duration::from_millis(50));
@@ -32,7 +32,7 @@ fn wait_for_planning(fleet: &Fleet, id: &str) {
 fn a_merge_that_kills_its_coordinator_twice_is_held_and_the_others_are_served() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/base", silent.local_addr().unwrap());
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     let allow = ["models", "outputs", &base];
     let good = |fleet: &Fleet, name: &str| {
         let (base, lora) = (fleet.url("models/base"), fleet.url("models/lora"));
@@ -77,7 +77,7 @@ fn a_merge_that_kills_its_coordinator_twice_is_held_and_the_others_are_served() 
     // And a cancel is answered in the middle of it.
     let cancelled = fleet.client("cancel", "submitter", &[&id]);
     assert!(cancelled.status.success(), "{}", String::from_utf8_lossy(&cancelled.stderr));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while get(&fleet, &id)["state"] != "cancelled" {
         assert!(Instant::now() < deadline, "in vain: {}", get(&fleet, &id));
     }
@@ -87,7 +87,7 @@ fn a_merge_that_kills_its_coordinator_twice_is_held_and_the_others_are_served() 
 
 #[test]
 fn a_record_that_is_none_is_set_aside_and_the_coordinator_starts() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     let id = "0123456789abcdef";
     std::fs::create_dir_all(fleet.path("state/merges")).unwrap();
     std::fs::write(fleet.path(&format!("state/merges/{id}")), "no record").unwrap();

@@ -4,11 +4,10 @@
 
 mod connections;
 mod deaths;
-#[path = "../e2e/fixture.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
-mod fixture;
-mod fleet;
 mod messages;
 mod places;
 mod roles;
 mod secrets;
+
+/// The binary that is attacked.
+const BINARY: &str = env!("CARGO_BIN_EXE_shardfuse");

@@ -9,12 +9,12 @@ use shardfuse_proto::v1::{self, from_worker, merges_client::MergesClient, work_c
 use shardfuse_proto::{MAX_MESSAGE, PROTOCOL_VERSION};
 use tonic::{Code, Request};
 
-use crate::fixture::{Model, lora};
-use crate::fleet::Fleet;
+use shardfuse_fleetkit::Fleet;
+use shardfuse_testkit::checkpoint::{Model, lora};
 
 #[tokio::test]
 async fn messages_beyond_the_bounds_are_refused_and_harm_nobody() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     let mut merges = MergesClient::new(fleet.channel("submitter").await);
     let mut submit = async |spec: v1::MergeSpec| {
@@ -58,7 +58,7 @@ async fn messages_beyond_the_bounds_are_refused_and_harm_nobody() {
 
 #[tokio::test]
 async fn a_session_that_makes_no_sense_ends_alone() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     let say = |message| v1::FromWorker { message: Some(message) };
     let hello = v1::Hello {
@@ -110,7 +110,7 @@ async fn a_session_that_makes_no_sense_ends_alone() {
 
 #[test]
 fn bytes_that_are_no_handshake_are_dropped() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 4096], &[0x16, 3, 1, 0xff, 0xff, 1, 0xff, 0xff, 0xff]] {
         let mut stream = TcpStream::connect(("127.0.0.1", fleet.port)).unwrap();
@@ -137,7 +137,7 @@ fn header_bytes(status: &tonic::Status) -> usize {
 
 #[tokio::test]
 async fn an_adapter_of_another_base_is_refused_in_words_however_many_keys_it_has() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     // An adapter of 80 layers for a base of two: 468 keys find nothing.
     let deep = Model { layers: 80, ..Model::SMALL };
     lora(&fleet.path("models/deep"), &deep, 4, "a");
@@ -166,7 +166,7 @@ async fn an_adapter_of_another_base_is_refused_in_words_however_many_keys_it_has
 
 #[tokio::test]
 async fn a_heartbeat_with_too_many_attempts_ends_its_session_and_no_other() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     fleet.worker("honest", &["models", "outputs"]);
     let say = |message| v1::FromWorker { message: Some(message) };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use shardfuse_proto::v1::{self, merges_client::MergesClient};
 use tonic::Code;
 
-use crate::fleet::{Fleet, PATIENCE, failed, walk};
+use shardfuse_fleetkit::{Fleet, TIMEOUT, failed, walk};
 
 /// Every way to smuggle `place` into a spec.
 fn specs(fleet: &Fleet, place: &str) -> Vec<(&'static str, v1::MergeSpec)> {
@@ -27,7 +27,7 @@ async fn a_spec_reaches_what_is_allowed_and_nothing_is_read_before_that_is_known
     let wire = TcpListener::bind("127.0.0.1:0").unwrap();
     wire.set_nonblocking(true).unwrap();
     let port = wire.local_addr().unwrap().port();
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.env.push(("AWS_ENDPOINT_URL".into(), format!("http://127.0.0.1:{port}")));
     fleet.env.push(("AWS_ALLOW_HTTP".into(), "true".into()));
     fleet.coordinator(&["models", "outputs"]);
@@ -85,7 +85,7 @@ async fn a_spec_reaches_what_is_allowed_and_nothing_is_read_before_that_is_known
 
 #[test]
 fn by_default_files_and_plain_http_are_closed_and_the_refusal_helps() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&[]);
     let path = |name: &str| fleet.path(name).display().to_string();
     let output = fleet.submit(&path("models/base"), &path("models/lora"), &path("outputs/x"), &[]);
@@ -98,7 +98,7 @@ fn by_default_files_and_plain_http_are_closed_and_the_refusal_helps() {
 #[test]
 fn a_worker_reads_and_writes_below_its_own_list_only() {
     // The coordinator may use the private folder, its worker may not: what one is trusted with, the other need not be.
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs", "private"]);
     fleet.worker("narrow", &["models", "outputs"]);
     let submitted = fleet.submit(&fleet.url("private"), &fleet.url("models/lora"), &fleet.url("outputs/x"), &[]);
@@ -106,7 +106,7 @@ fn a_worker_reads_and_writes_below_its_own_list_only() {
     let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
 
     // The worker is asked, and says no, with the place.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let said = loop {
         let got = fleet.client("get", "submitter", &[&id, "--format", "json"]);
         let merge: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();
@@ -142,7 +142,7 @@ fn refusal(fleet: &Fleet, base: &str, output: &str) -> (i32, String, String) {
 
 #[test]
 fn no_submission_reaches_what_the_coordinator_keeps() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     // The state lies below what is allowed, as the documentation has it.
     fleet.coordinator(&[""]);
     fleet.worker("worker", &[""]);
@@ -189,7 +189,7 @@ fn no_submission_reaches_what_the_coordinator_keeps() {
 
 #[test]
 fn links_lead_to_allowed_places_only() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, fleet.path(name)).unwrap();
     link("../private", "models/out-of-it");
     link("../private", "outputs/out-of-it");
@@ -229,7 +229,7 @@ fn links_lead_to_allowed_places_only() {
 
 #[test]
 fn no_merge_gets_at_what_the_coordinator_keeps_by_a_link() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     // The state lies below what merges may use, as the documents have it.
     fleet.coordinator(&[""]);
     fleet.worker("worker", &[""]);
@@ -258,7 +258,7 @@ fn no_merge_gets_at_what_the_coordinator_keeps_by_a_link() {
 
 #[test]
 fn a_worker_reads_no_file_behind_a_link_that_its_own_list_does_not_cover() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     std::os::unix::fs::symlink("../private", fleet.path("models/link")).unwrap();
     // The coordinator may follow the link, its only worker may not.
     fleet.coordinator(&["models", "outputs", "private"]);

@@ -4,7 +4,7 @@ use shardfuse_proto::PROTOCOL_VERSION;
 use shardfuse_proto::v1::{self, from_worker, merges_client::MergesClient, work_client::WorkClient};
 use tonic::Code;
 
-use crate::fleet::{Fleet, command, failed};
+use shardfuse_fleetkit::{Fleet, command, failed};
 
 fn hello() -> v1::FromWorker {
     let hello = v1::Hello {
@@ -21,7 +21,7 @@ fn hello() -> v1::FromWorker {
 
 #[tokio::test]
 async fn a_submitter_takes_no_tasks() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     for (role, expected) in [("submitter", Code::PermissionDenied), ("coordinator", Code::PermissionDenied)] {
         let mut work = WorkClient::new(fleet.channel(role).await);
@@ -58,7 +58,7 @@ async fn join(
 
 #[tokio::test]
 async fn a_worker_with_the_same_certificate_does_not_get_anothers_number_not_even_after_a_restart() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     let (welcome, _say, mut session) = join(&fleet, &[]).await.expect("the number is free");
     for secret in [&[][..], &welcome.secret[1..], &[7; 56]] {
@@ -81,7 +81,7 @@ async fn a_worker_with_the_same_certificate_does_not_get_anothers_number_not_eve
 
 #[tokio::test]
 async fn a_worker_submits_and_sees_nothing() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     let spec = fleet.spec("outputs/by-worker");
     for role in ["worker", "coordinator", "job"] {
@@ -109,7 +109,7 @@ async fn a_worker_submits_and_sees_nothing() {
 
 #[test]
 fn no_certificate_a_foreign_one_and_plain_text_open_nothing() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&["models", "outputs"]);
     fleet.certs("theirs");
     // Their authority does not believe our coordinator.
@@ -127,7 +127,8 @@ fn no_certificate_a_foreign_one_and_plain_text_open_nothing() {
     assert!(message.contains("cannot be reached"), "{message}");
     // Plain text.
     let plain = format!("http://localhost:{}", fleet.port);
-    let output = command().args(["list", "--error-format", "json", "--coordinator", &plain]).output().unwrap();
+    let output =
+        command(crate::BINARY).args(["list", "--error-format", "json", "--coordinator", &plain]).output().unwrap();
     let (code, kind, message) = failed(&output);
     assert_eq!((code, kind.as_str()), (1, "io"), "{message}");
     assert!(message.contains("https://"), "the hint says what to try: {message}");
@@ -136,16 +137,16 @@ fn no_certificate_a_foreign_one_and_plain_text_open_nothing() {
 
 #[test]
 fn a_coordinator_lets_other_machines_in_with_tls_only() {
-    let fleet = Fleet::new();
+    let fleet = Fleet::new(crate::BINARY);
     let state = fleet.url("state");
-    let output = command()
+    let output = command(crate::BINARY)
         .args(["coordinator", "--error-format", "json", "--listen", "0.0.0.0:0", "--state", &state])
         .output()
         .unwrap();
     let (code, kind, message) = failed(&output);
     assert_eq!((code, kind.as_str()), (2, "usage"), "{message}");
     assert!(message.contains("--insecure") && message.contains("--tls-cert"), "{message}");
-    let output = command()
+    let output = command(crate::BINARY)
         .args(["worker", "--error-format", "json", "--coordinator", "http://coordinator.example:7070"])
         .output()
         .unwrap();

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fleet::{Fleet, walk};
+use shardfuse_fleetkit::{Fleet, walk};
 
 const SECRETS: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "q7Rz0secretAws"),
@@ -48,7 +48,7 @@ fn refusing_store() -> (u16, Arc<AtomicUsize>) {
 
 #[test]
 fn secrets_of_the_environment_appear_nowhere() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.env = SECRETS.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     let (port, signed) = refusing_store();
     for (name, value) in [

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "../../fuzz/src/lib.rs"]
-mod fuzz;
+use shardfuse_properties::{TARGETS, Target, memory};
+
 mod wire;
 
 fn corpus(target: &str) -> PathBuf {
@@ -13,7 +13,7 @@ fn corpus(target: &str) -> PathBuf {
 }
 
 /// How many files of a corpus are accepted and refused. Each file's name is printed, so that a failure shows the last one.
-fn replay(name: &str, target: fuzz::Target) -> (usize, usize) {
+fn replay(name: &str, target: Target) -> (usize, usize) {
     let (mut accepted, mut refused) = (0, 0);
     for entry in std::fs::read_dir(corpus(name)).unwrap() {
         let path = entry.unwrap().path();
@@ -28,7 +28,7 @@ fn replay(name: &str, target: fuzz::Target) -> (usize, usize) {
 
 #[test]
 fn what_the_fuzzer_tries_to_break_holds_for_every_file_of_the_corpora() {
-    for (name, target) in fuzz::TARGETS {
+    for (name, target) in TARGETS {
         let (accepted, refused) = replay(name, target);
         assert!(accepted > 0 && refused > 0, "{name}: {accepted} files are accepted, {refused} are refused");
     }
@@ -37,5 +37,5 @@ fn what_the_fuzzer_tries_to_break_holds_for_every_file_of_the_corpora() {
 #[test]
 #[should_panic(expected = "bytes of memory")]
 fn memory_beyond_the_bound_is_noticed() {
-    fuzz::memory::within(10, &[0; 1000], || vec![0u8; 100_000]);
+    memory::within(10, &[0; 1000], || vec![0u8; 100_000]);
 }

@@ -7,7 +7,7 @@ use shardfuse_store::{ErrorKind, Stores};
 
 use crate::interrupted::{Interrupted, What};
 use crate::model::Place;
-use crate::run::{End, life, merge, plain};
+use shardfuse_fleetkit::local::{End, life, merge, plain};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()

@@ -11,7 +11,7 @@ use shardfuse_merge::plan::task::{Task, Work, tasks};
 
 use crate::interrupted::{Interrupted, What};
 use crate::model::Place;
-use crate::run::{End, life, merge, plain};
+use shardfuse_fleetkit::local::{End, life, merge, plain};
 
 /// What the journal says, as (file, part), and how many uploads it cannot know of.
 pub async fn journaled(place: &Place) -> (BTreeSet<(String, u32)>, usize) {

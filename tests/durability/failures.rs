@@ -10,7 +10,7 @@ use shardfuse_store::fault::{Fault, Faulty, Operation};
 use crate::crashes::{assert_same, undisturbed};
 use crate::interrupted::{Interrupted, What};
 use crate::model::Place;
-use crate::run::{End, life, merge, plain};
+use shardfuse_fleetkit::local::{End, life, merge, plain};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()

@@ -6,10 +6,6 @@
 mod cleaning;
 mod crashes;
 mod failures;
-#[allow(dead_code, reason = "shared with the tests of the binary, which use all of it")]
-#[path = "../e2e/fixture.rs"]
-mod fixture;
 mod interrupted;
 mod model;
 mod rivals;
-mod run;

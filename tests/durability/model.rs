@@ -12,7 +12,7 @@ use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{Local, Location, Store};
 
-use crate::fixture::{Tensor, encode, tensor, values, write, write_json};
+use shardfuse_testkit::checkpoint::{Tensor, encode, tensor, values, write, write_json};
 
 pub const ROWS: usize = 1100;
 pub const PART: u64 = 8 << 10;

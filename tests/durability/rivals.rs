@@ -13,7 +13,7 @@ use shardfuse_merge::{Kind, Result};
 use crate::crashes::{assert_same, undisturbed};
 use crate::interrupted::{Interrupted, What};
 use crate::model::Place;
-use crate::run::{End, merge, plain};
+use shardfuse_fleetkit::local::{End, merge, plain};
 
 struct Ended {
     slow: Result<End>,

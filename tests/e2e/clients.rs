@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fleet::{Fleet, PATIENCE, failed};
 use crate::tool::{command, succeed};
+use shardfuse_fleetkit::{Fleet, TIMEOUT, failed};
 
 const ALLOW: [&str; 2] = ["models", "outputs"];
 
@@ -38,7 +38,7 @@ fn background(fleet: &Fleet, name: &str, args: &[&str]) -> Child {
 }
 
 fn wait(mut child: Child) -> Output {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
@@ -57,7 +57,7 @@ fn until_told(watching: &mut Child) {
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(50));
@@ -76,7 +76,7 @@ fn alone(fleet: &Fleet) -> std::path::PathBuf {
 
 #[test]
 fn a_watch_outlives_its_coordinator() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     let id = submitted(&fleet, "outputs/one");
     assert_eq!(submitted(&fleet, "outputs/one"), id, "the same submission is the same merge");
@@ -101,7 +101,7 @@ fn a_watch_outlives_its_coordinator() {
 
 #[test]
 fn merge_with_a_coordinator_is_merge() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     fleet.worker("worker", &ALLOW);
     let (base, lora, output) = (fleet.path("models/base"), fleet.path("models/lora"), fleet.path("outputs/two"));
@@ -127,7 +127,7 @@ fn merge_with_a_coordinator_is_merge() {
 
 #[test]
 fn a_merge_that_fails_fails_the_command_that_waits_for_it() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     let missing = fleet.submit(
         &fleet.url("models/nowhere"),
@@ -146,7 +146,7 @@ fn a_merge_that_fails_fails_the_command_that_waits_for_it() {
 
 #[test]
 fn a_cancelled_merge_ends_its_watch_with_4_and_goes_on_when_submitted_again() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     let id = submitted(&fleet, "outputs/four");
     let watching = background(&fleet, "watch", &[&id, "--quiet"]);
@@ -169,7 +169,7 @@ fn a_cancelled_merge_ends_its_watch_with_4_and_goes_on_when_submitted_again() {
 #[cfg(target_os = "linux")]
 #[test]
 fn who_stops_watching_stops_nothing() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     let id = submitted(&fleet, "outputs/six");
     let mut watching = background(&fleet, "watch", &[&id]);
@@ -190,7 +190,7 @@ fn who_stops_watching_stops_nothing() {
 
 #[test]
 fn a_merge_that_was_done_is_looked_at_again_where_its_inputs_may_have_changed() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     fleet.worker("worker", &ALLOW);
     let merge = |more: &[&str]| {
@@ -201,7 +201,12 @@ fn a_merge_that_was_done_is_looked_at_again_where_its_inputs_may_have_changed() 
     let first = merge(&[]);
     assert!(merge(&["--force"]) == first, "nothing changed, so nothing is made");
     // Another adapter under the same name, as training leaves it.
-    crate::fixture::lora(&fleet.path("models/lora"), &crate::fixture::Model::SMALL, 4, "another");
+    shardfuse_testkit::checkpoint::lora(
+        &fleet.path("models/lora"),
+        &shardfuse_testkit::checkpoint::Model::SMALL,
+        4,
+        "another",
+    );
     assert!(merge(&[]) == first, "done is done");
     let second = merge(&["--force"]);
     assert!(second != first, "the new adapter was not merged");
@@ -210,7 +215,7 @@ fn a_merge_that_was_done_is_looked_at_again_where_its_inputs_may_have_changed() 
 
 #[test]
 fn parts_are_computed_again_on_another_worker_before_they_are_published() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator(&ALLOW);
     for name in ["worker-a", "worker-b"] {
         fleet.worker(name, &ALLOW);

@@ -5,8 +5,8 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::fixture::{Model, lora, lora_with, tensor};
 use crate::tool::{command, fail, merge, run, succeed};
+use shardfuse_testkit::checkpoint::{Model, lora, lora_with, tensor};
 
 fn setup(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let model = Model::SMALL;

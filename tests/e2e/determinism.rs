@@ -2,9 +2,9 @@
 
 use safetensors::Dtype;
 
-use crate::fixture::{Model, lora};
 use crate::output::assert_same;
 use crate::tool::{command, merge, succeed};
+use shardfuse_testkit::checkpoint::{Model, lora};
 
 #[test]
 fn bytes_do_not_depend_on_threads_part_size_or_memory() {
@@ -49,8 +49,8 @@ fn consecutive_uses_of_one_adapter_are_one_use_with_the_sum_of_their_weights() {
 /// A GPT-2-shaped base with DoRA on a Conv1D and on an embedding of several row blocks, twice: norms by column that are
 /// measured, the second after the first.
 fn dora_by_columns(dir: &std::path::Path) -> (std::path::PathBuf, Vec<String>) {
-    use crate::fixture::{Tensor, tensor, write, write_json};
     use serde_json::json;
+    use shardfuse_testkit::checkpoint::{Tensor, tensor, write, write_json};
     let base = dir.join("base");
     std::fs::create_dir_all(&base).unwrap();
     write_json(&base.join("config.json"), &json!({"model_type": "gpt2", "vocab_size": 2500, "torch_dtype": "float32"}));
@@ -61,7 +61,7 @@ fn dora_by_columns(dir: &std::path::Path) -> (std::path::PathBuf, Vec<String>) {
         let folder = dir.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let seeded = |t: &str, shape: &[usize]| {
-            let values = crate::fixture::values(&format!("{name}{t}"), shape.iter().product());
+            let values = shardfuse_testkit::checkpoint::values(&format!("{name}{t}"), shape.iter().product());
             // Magnitudes are norms: positive, and of the size of a column.
             let values: Vec<f32> =
                 if t.ends_with("vector") { values.iter().map(|v| v.abs() * 20.0 + 0.5).collect() } else { values };
@@ -69,7 +69,7 @@ fn dora_by_columns(dir: &std::path::Path) -> (std::path::PathBuf, Vec<String>) {
                 name: format!("base_model.model.transformer.{t}"),
                 dtype: Dtype::F32,
                 shape: shape.into(),
-                bytes: crate::fixture::encode(Dtype::F32, &values),
+                bytes: shardfuse_testkit::checkpoint::encode(Dtype::F32, &values),
             }
         };
         let tensors = [

@@ -1,8 +1,8 @@
 //! Where a merge is fused: what is said when CUDA cannot be used, and that the merge goes on without it.
 
-use crate::fixture::{Model, lora};
 use crate::output::assert_same;
 use crate::tool::{fail, merge, succeed};
+use shardfuse_testkit::checkpoint::{Model, lora};
 
 /// No device can be used with this, on a machine with a GPU as on one without a driver.
 const NO_CUDA: (&str, &str) = ("NVIDIA_TF32_OVERRIDE", "1");

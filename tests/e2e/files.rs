@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::fixture::{Model, Tensor, encode, lora, lora_with, read as tensors_of, tensor, values, write, write_json};
 use crate::output::{assert_same, files, tensor as written};
 use crate::tool::{command, fail, merge, succeed};
+use shardfuse_testkit::checkpoint::{
+    Model, Tensor, encode, lora, lora_with, read as tensors_of, tensor, values, write, write_json,
+};
 
 /// `torch.save({"base_model.model.model.norm.weight": torch.full((32,), 3.0)})`, as LLaVA's training saves it.
 const NON_LORA: &[u8] = include_bytes!("fixtures/non_lora_trainables.bin");

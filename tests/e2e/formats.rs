@@ -3,9 +3,9 @@
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::fixture::{Model, lora, lora_with, tensor};
 use crate::output::{files, tensor as read};
 use crate::tool::{merge, succeed};
+use shardfuse_testkit::checkpoint::{Model, lora, lora_with, tensor};
 
 fn json_of(path: &std::path::Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -41,12 +41,12 @@ fn dtype_converts_the_main_dtype_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let model = Model { files: 1, ..Model::SMALL };
     let base = model.write(&dir.path().join("base"));
-    let mut all = crate::fixture::read(&base.join("model.safetensors"));
+    let mut all = shardfuse_testkit::checkpoint::read(&base.join("model.safetensors"));
     all.push(tensor("model.layers.0.router.bias", Dtype::F32, &[8]));
     let mut mask = tensor("model.mask", Dtype::BF16, &[4]);
-    mask.bytes = crate::fixture::encode(Dtype::BF16, &[0.0, f32::NEG_INFINITY, 1.0, -1.0]);
+    mask.bytes = shardfuse_testkit::checkpoint::encode(Dtype::BF16, &[0.0, f32::NEG_INFINITY, 1.0, -1.0]);
     all.push(mask);
-    crate::fixture::write(&base.join("model.safetensors"), &all);
+    shardfuse_testkit::checkpoint::write(&base.join("model.safetensors"), &all);
     let a = lora(&dir.path().join("a"), &model, 4, "a");
     let out = dir.path().join("out");
     succeed(merge(&base, &[a.to_str().unwrap()], &out).args(["--dtype", "f16"]));
@@ -102,10 +102,10 @@ fn one_changed_side_of_a_tied_model_unties_it() {
     let base = model.write(&dir.path().join("base"));
     let config =
         json!({"model_type": "llama", "vocab_size": 96, "torch_dtype": "bfloat16", "tie_word_embeddings": true});
-    crate::fixture::write_json(&base.join("config.json"), &config);
-    let mut tied = crate::fixture::read(&base.join("model.safetensors"));
+    shardfuse_testkit::checkpoint::write_json(&base.join("config.json"), &config);
+    let mut tied = shardfuse_testkit::checkpoint::read(&base.join("model.safetensors"));
     tied.retain(|t| t.name != "lm_head.weight");
-    crate::fixture::write(&base.join("model.safetensors"), &tied);
+    shardfuse_testkit::checkpoint::write(&base.join("model.safetensors"), &tied);
     let more = vec![
         tensor("base_model.model.lm_head.lora_A.weight", Dtype::F32, &[4, 64]),
         tensor("base_model.model.lm_head.lora_B.weight", Dtype::F32, &[96, 4]),

@@ -36,7 +36,13 @@ fn campaign_of_many_kills() {
 #[test]
 fn killed_over_an_old_output_shows_the_old_model_or_none_or_the_new_one() {
     let case = case(128, 3);
-    let old = crate::fixture::Model { files: 1, hidden: 128, layers: 4, vocab: 512, dtype: safetensors::Dtype::BF16 };
+    let old = shardfuse_testkit::checkpoint::Model {
+        files: 1,
+        hidden: 128,
+        layers: 4,
+        vocab: 512,
+        dtype: safetensors::Dtype::BF16,
+    };
     old.write(&case.out);
     campaign(&case, KILLS, 4, &["--force"]);
 }

@@ -7,10 +7,6 @@ mod commands;
 mod determinism;
 mod device;
 mod files;
-mod fixture;
-#[path = "../attacks/fleet.rs"]
-#[allow(dead_code, reason = "shared with the attacks, which use all of it")]
-mod fleet;
 mod formats;
 mod kill;
 mod metrics;
@@ -19,8 +15,9 @@ mod places;
 mod refusals;
 mod remote_inputs;
 mod resume;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod tool;
 mod unloadable;
 mod worker;
+
+/// The binary that is tested.
+const BINARY: &str = env!("CARGO_BIN_EXE_shardfuse");

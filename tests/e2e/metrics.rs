@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::fleet::{Fleet, PATIENCE, walk};
+use shardfuse_fleetkit::{Fleet, TIMEOUT, walk};
 
 const ALLOW: [&str; 2] = ["models", "outputs"];
 
@@ -107,7 +107,7 @@ fn asked(histograms: &BTreeSet<String>) -> BTreeSet<String> {
 #[test]
 fn what_dashboard_alerts_and_chart_ask_for_is_there() {
     let (at, of) = (free_port(), free_port());
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     fleet.coordinator_with(&ALLOW, &["--http", &format!("127.0.0.1:{at}")]);
     // So slow that the merge lasts as long as it is looked at.
     fleet.worker_with("worker", &ALLOW, &["--http", &format!("127.0.0.1:{of}"), "--limit-rate", "4KiB"]);
@@ -121,7 +121,7 @@ fn what_dashboard_alerts_and_chart_ask_for_is_there() {
     let mut wanted = asked(&histograms);
     wanted.extend(always.keys().cloned());
     let mut exposed = Metrics::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         note(&scrape(at), &mut exposed);
         note(&scrape(of), &mut exposed);
@@ -146,7 +146,7 @@ fn what_dashboard_alerts_and_chart_ask_for_is_there() {
 
     // A merge that has ended leaves no series behind.
     assert!(fleet.client("cancel", "submitter", &[&id]).status.success());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while scrape(at).contains("{merge=") {
         assert!(Instant::now() < deadline, "series of an ended merge stay:\n{}", scrape(at));
         std::thread::sleep(Duration::from_millis(200));
@@ -157,7 +157,7 @@ fn what_dashboard_alerts_and_chart_ask_for_is_there() {
 
 #[test]
 fn the_status_page_answers_under_names_of_its_own_only() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(crate::BINARY);
     let port = free_port();
     let http = format!("127.0.0.1:{port}");
     fleet.coordinator_with(&ALLOW, &["--http", &http, "--status-host", "status.example"]);

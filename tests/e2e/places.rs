@@ -6,9 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fixture::{Model, lora};
 use crate::output::{assert_same, everything};
 use crate::tool::{command, fail, merge, run, succeed};
+use shardfuse_testkit::checkpoint::{Model, lora};
 
 /// A base and an adapter in a folder of their own.
 struct Models {
@@ -352,8 +352,8 @@ fn names_of_a_hostile_file_reach_no_terminal_as_they_are() {
     use serde_json::json;
     let models = Models::new();
     let nasty = "base_model.model.evil\u{1b}]0;owned\u{7}\nhint: run this\u{202e}.lora_A.weight";
-    let stray = crate::fixture::tensor(nasty, safetensors::Dtype::F32, &[4, 64]);
-    crate::fixture::lora_with(&models.at("nasty"), &Model::SMALL, 4, "a", json!({}), vec![stray]);
+    let stray = shardfuse_testkit::checkpoint::tensor(nasty, safetensors::Dtype::F32, &[4, 64]);
+    shardfuse_testkit::checkpoint::lora_with(&models.at("nasty"), &Model::SMALL, 4, "a", json!({}), vec![stray]);
     let text_of = |command: &mut Command| {
         let output = run(command);
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()

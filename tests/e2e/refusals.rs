@@ -5,8 +5,8 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::json;
 
-use crate::fixture::{Model, encode, lora, lora_with, tensor, values};
 use crate::tool::{command, fail, merge, run, succeed};
+use shardfuse_testkit::checkpoint::{Model, encode, lora, lora_with, tensor, values};
 
 fn model(dir: &Path) -> (Model, std::path::PathBuf) {
     let model = Model::SMALL;

@@ -5,10 +5,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::fleet::{Fleet, failed};
 use crate::output::files;
-use crate::servers::{Files, Hub, Quirks, Web};
 use crate::tool::{command, fail, succeed};
+use shardfuse_fleetkit::{Fleet, failed};
+use shardfuse_testkit::servers::{Files, Hub, Quirks, Web};
 
 const COMMIT: usize = 40;
 
@@ -307,7 +307,7 @@ async fn a_fleet_follows_a_redirect_to_no_address_of_its_own_network() {
     let inner = format!("http://{}/", wire.local_addr().unwrap());
     let (url, target) = (server.url().to_owned(), inner.clone());
     let fleet = apart(move || {
-        let mut fleet = Fleet::new();
+        let mut fleet = Fleet::new(crate::BINARY);
         fleet.coordinator(&[&url, "outputs"]);
         fleet.worker("worker", &[&url, "outputs"]);
         fleet

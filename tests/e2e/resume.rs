@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use safetensors::Dtype;
 
-use crate::fixture::{Model, lora};
 use crate::output::assert_same;
 use crate::tool::{command, fail, succeed};
+use shardfuse_testkit::checkpoint::{Model, lora};
 
 /// Longer than any of this takes, on any machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub struct Case {
     pub dir: tempfile::TempDir,
@@ -85,7 +85,7 @@ pub fn wait_for(child: &mut Child, mut holds: impl FnMut() -> bool) -> bool {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        assert!(started.elapsed() < PATIENCE, "neither progress nor an end");
+        assert!(started.elapsed() < TIMEOUT, "neither progress nor an end");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

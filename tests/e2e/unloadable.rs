@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::fixture::{Tensor, encode, tensor, values, write, write_json};
 use crate::output::tensor as read;
 use crate::tool::{command, fail, merge, succeed};
+use shardfuse_testkit::checkpoint::{Tensor, encode, tensor, values, write, write_json};
 
 /// A base of one file.
 fn base(dir: &Path, config: Value, tensors: &[Tensor]) -> PathBuf {

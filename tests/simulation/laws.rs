@@ -7,6 +7,7 @@
 //! - Coordinators take their epochs one after the other, and write under their own tokens.
 //! - A coordinator has two live attempts at a task at the most, on two workers, under numbers that rise.
 //! - What its journal holds, a coordinator gives to nobody: neither its own, nor what it found.
+//! - What a coordinator journals, it has assigned before; of the one that finishes, no attempt lives in the end.
 //! - In the end no state is left, and of uploads only those whose id was lost before it could be written down.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use serde_json::Value;
+use shardfuse_coordinator::events::MergeEvent;
 use shardfuse_coordinator::tombstone;
 use shardfuse_merge::Kind;
 use shardfuse_proto::v1::Failure;
@@ -55,6 +57,8 @@ struct Seen {
     epochs: Vec<String>,
     /// The highest epoch of a coordinator.
     highest: u64,
+    /// The token of that epoch.
+    newest: String,
     /// All journaled pieces.
     journaled: BTreeSet<Piece>,
     /// What each coordinator, by its token, knows to be journaled.
@@ -188,12 +192,16 @@ impl Laws {
         }
     }
 
-    /// The services tell something.
-    pub fn event(&self, message: &str, fields: &Fields) {
+    /// A coordinator tells what happened.
+    pub fn event(&self, event: MergeEvent, fields: &Fields) {
         let number = |name: &str| fields.get(name).and_then(|v| v.parse::<u64>().ok());
         let mut seen = self.seen.lock().unwrap();
-        match (message, fields.get("merge"), number("worker"), number("task"), number("epoch")) {
-            ("assigned", Some(merge), Some(worker), Some(task), Some(epoch)) => {
+        // Every event has its merge, and all but `Done` a worker. Without them a law would see nothing.
+        let Some(merge) = fields.get("merge") else {
+            return seen.broken.push(format!("{event} tells no merge: {fields:?}"));
+        };
+        match (event, number("worker"), number("task"), number("epoch")) {
+            (MergeEvent::Assigned, Some(worker), Some(task), Some(epoch)) => {
                 let pieces: Vec<u64> = numbers(fields.get("pieces").map_or("", String::as_str));
                 let again = seen.assigned(merge, worker, task, epoch, &pieces);
                 let mut facts = self.facts();
@@ -201,20 +209,18 @@ impl Laws {
                 facts.repeated += u64::from(again == Again::Beside);
                 facts.retried += u64::from(again == Again::After);
             }
-            ("revoked" | "a task failed", Some(merge), Some(_), Some(task), Some(epoch)) => {
+            (MergeEvent::Revoked | MergeEvent::Failed, Some(_), Some(task), Some(epoch)) => {
                 if let Some(attempts) = seen.live.get_mut(&(merge.clone(), task)) {
                     attempts.remove(&epoch);
                 }
             }
-            ("done", Some(merge), _, Some(task), _) => _ = seen.live.remove(&(merge.clone(), task)),
-            ("left", Some(merge), Some(worker), ..) => {
+            (MergeEvent::Done, _, Some(task), _) => _ = seen.live.remove(&(merge.clone(), task)),
+            (MergeEvent::Left, Some(worker), ..) => {
                 let of_merge = seen.live.iter_mut().filter(|((m, _), _)| m == merge);
                 of_merge.for_each(|(_, attempts)| attempts.retain(|_, w| *w != worker));
             }
-            ("lost: no sign of it for a lease", _, Some(worker), ..) if seen.cut.remove(&worker) => {
-                self.facts().leases_cut += 1;
-            }
-            _ => {}
+            (MergeEvent::Lost, Some(worker), ..) => self.facts().leases_cut += u64::from(seen.cut.remove(&worker)),
+            (event, ..) => seen.broken.push(format!("{event} does not tell all of it: {fields:?}")),
         }
     }
 
@@ -237,6 +243,13 @@ impl Laws {
             .map(|(at, times)| format!("{at} came into its place {times} times"))
             .collect();
         seen.broken.extend(not_once);
+        let lives = |((merge, _), attempts): &(&(String, u64), &BTreeMap<u64, u64>)| {
+            token_of(merge) == seen.newest && !attempts.is_empty()
+        };
+        let alive: Vec<u64> = seen.live.iter().filter(lives).map(|((_, task), _)| *task).collect();
+        if !alive.is_empty() {
+            seen.broken.push(format!("in the end attempts at the tasks {alive:?} live"));
+        }
         let unknown = seen.begun.difference(&seen.noted).count();
         let open = memory.open_uploads();
         if open > unknown {
@@ -275,8 +288,11 @@ impl Seen {
                     self.broken.push(format!("epoch {number} was taken after epoch {}", self.epochs.len()));
                 }
                 self.known.insert(token.clone(), self.journaled.clone());
-                self.epochs.push(token);
+                self.epochs.push(token.clone());
                 if taken["plan"] != "" {
+                    if number as u64 > self.highest {
+                        self.newest = token;
+                    }
                     self.highest = self.highest.max(self.epochs.len() as u64);
                 }
             }
@@ -299,6 +315,9 @@ impl Seen {
         let known = self.known.entry(token.to_owned()).or_default();
         for piece in record["pieces"].as_array().into_iter().flatten() {
             let piece = (piece["task"].as_u64().unwrap_or(u64::MAX), piece["piece"].as_u64().unwrap_or(u64::MAX));
+            if !self.last.keys().any(|(merge, task)| token_of(merge) == token && *task == piece.0) {
+                self.broken.push(format!("task {} is journaled under {token}, and was never assigned", piece.0));
+            }
             known.insert(piece);
             self.journaled.insert(piece);
         }
@@ -323,8 +342,7 @@ impl Seen {
 
     fn assigned(&mut self, merge: &str, worker: u64, task: u64, epoch: u64, pieces: &[u64]) -> Again {
         let key = (merge.to_owned(), task);
-        let token = merge.rsplit('-').next().unwrap_or_default();
-        match self.known.get(token) {
+        match self.known.get(token_of(merge)) {
             Some(known) => {
                 let again: Vec<u64> = pieces.iter().copied().filter(|piece| known.contains(&(task, *piece))).collect();
                 if !again.is_empty() {
@@ -349,6 +367,11 @@ impl Seen {
         live.insert(epoch, worker);
         again
     }
+}
+
+/// The token of the coordinator that runs a merge, at the end of the merge's label.
+fn token_of(merge: &str) -> &str {
+    merge.rsplit('-').next().unwrap_or_default()
 }
 
 /// A location below the bucket.

@@ -24,13 +24,6 @@ mod run;
 mod trace;
 mod undisturbed;
 
-#[allow(dead_code, clippy::disallowed_methods, reason = "shared with the tests of the binary, which use all of it")]
-#[path = "../e2e/fixture.rs"]
-mod fixture;
-#[allow(dead_code, reason = "shared with the tests of a process's life, which use all of it")]
-#[path = "../durability/run.rs"]
-mod local;
-
 use std::process::ExitCode;
 
 use campaign::Campaign;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_store::{Location, Store};
 
-use crate::fixture::{Tensor, encode, tensor, values};
+use shardfuse_testkit::checkpoint::{Tensor, encode, tensor, values};
 
 /// More than one block of a measurement.
 const ROWS: usize = 1100;

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use shardfuse_coordinator::events;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -91,8 +92,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
         if self.shown {
             eprint!("{}", if line.len() > 400 { format!("{:.400}\n", line) } else { line });
         }
-        if target.starts_with("shardfuse") {
-            self.laws.event(&message, &fields);
+        if target.starts_with("shardfuse")
+            && let Some(name) = fields.get("event")
+        {
+            match events::MergeEvent::parse(name) {
+                Some(event) => self.laws.event(event, &fields),
+                None => self.laws.breaks(format!("there is no event {name}")),
+            }
         }
     }
 }

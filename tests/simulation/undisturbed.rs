@@ -7,8 +7,8 @@ use bytes::Bytes;
 use shardfuse_store::Location;
 use shardfuse_store::memory::Memory;
 
-use crate::local::{End, merge, plain};
 use crate::model;
+use shardfuse_fleetkit::local::{End, merge, plain};
 
 /// Everything that is in the output in the end.
 pub fn publishes() -> BTreeMap<Location, Bytes> {

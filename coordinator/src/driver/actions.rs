@@ -8,6 +8,7 @@ use tracing::{Span, debug, info, warn};
 use super::actor::Driver;
 use super::setup::Notice;
 use crate::checks;
+use crate::events::MergeEvent;
 use crate::journal::PieceRecord;
 use crate::persist::Item;
 use crate::schedule::{AbortReason, Action, Epoch, Piece, Receipt, TaskId};
@@ -19,7 +20,7 @@ impl Driver {
             Action::Assign { worker, task, epoch, pieces, lease } => {
                 match self.assignment(task, epoch, &pieces, lease) {
                     Ok(assignment) => {
-                        debug!(merge = %self.setup.label, %worker, %task, %epoch, ?pieces, "assigned");
+                        debug!(event = %MergeEvent::Assigned, merge = %self.setup.label, %worker, %task, %epoch, ?pieces, "assigned");
                         metrics::counter!("shardfuse_assignments_total").increment(1);
                         let mut assign = v1::Assign::from(&assignment);
                         assign.trace_context = trace::context_of(&Span::current());
@@ -30,7 +31,7 @@ impl Driver {
                 }
             }
             Action::Revoke { worker, task, epoch } => {
-                debug!(merge = %self.setup.label, %worker, %task, %epoch, "revoked");
+                debug!(event = %MergeEvent::Revoked, merge = %self.setup.label, %worker, %task, %epoch, "revoked");
                 let attempt = self.attempt(task, epoch);
                 self.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
             }
@@ -40,12 +41,12 @@ impl Driver {
             }
             Action::Persist { task, piece, epoch, receipt } => self.persist(task, piece, epoch, receipt),
             Action::TaskDone { task } => {
-                debug!(merge = %self.setup.label, %task, "done");
+                debug!(event = %MergeEvent::Done, merge = %self.setup.label, %task, "done");
                 self.failures.remove(&task.0);
             }
             Action::WorkerLost { worker } => {
                 metrics::counter!("shardfuse_workers_lost_total").increment(1);
-                info!(merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
+                info!(event = %MergeEvent::Lost, merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
             }
             Action::Stalled { worker } => {
                 metrics::counter!("shardfuse_workers_stalled_total").increment(1);

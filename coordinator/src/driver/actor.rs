@@ -19,6 +19,7 @@ use super::progress::Progress;
 use super::setup::{Notice, Setup, Summary};
 use super::takeover;
 use crate::checks::{self, Checks};
+use crate::events::MergeEvent;
 use crate::journal::PieceRecord;
 use crate::opened::{Opened, Ready};
 use crate::outbound::ToWorker;
@@ -243,7 +244,7 @@ impl Driver {
                 Some(Event::Heartbeat { worker, running })
             }
             Input::Left { worker } => {
-                debug!(merge = %self.setup.label, %worker, "left");
+                debug!(event = %MergeEvent::Left, merge = %self.setup.label, %worker, "left");
                 self.sessions.remove(&worker);
                 Some(Event::Left { worker })
             }

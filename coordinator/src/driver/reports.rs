@@ -9,6 +9,7 @@ use tracing::debug;
 
 use super::actor::Driver;
 use super::findings::Missed;
+use crate::events::MergeEvent;
 use crate::schedule::{Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId};
 
 impl Driver {
@@ -53,7 +54,7 @@ impl Driver {
             v1::ErrorKind::Stale => ErrorKind::Stale,
             v1::ErrorKind::Transient | v1::ErrorKind::Unspecified => ErrorKind::Transient,
         };
-        debug!(merge = %self.setup.label, %worker, %task, %epoch, ?kind, error = %failed.message, "a task failed");
+        debug!(event = %MergeEvent::Failed, merge = %self.setup.label, %worker, %task, %epoch, ?kind, error = %failed.message, "a task failed");
         metrics::counter!("shardfuse_attempts_failed_total", "kind" => kind_name(kind)).increment(1);
         let mut error = Error::new(Kind::parse(&failed.failure).unwrap_or(Kind::Internal), failed.message.clone());
         if !failed.hint.is_empty() {

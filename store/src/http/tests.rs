@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::client::Timeouts;
 use super::*;
-use crate::servers::{self, Body, Files, Marks, Quirks};
 use crate::{Store, conformance};
+use shardfuse_testkit::servers::{self, Body, Files, Marks, Quirks};
 
 const ALL_MARKS: [Marks; 5] = [Marks::Strong, Marks::Weak, Marks::WeakTagOnly, Marks::Date, Marks::None];
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use super::*;
 use crate::http::Token;
 use crate::http::reach::Reach;
-use crate::servers::{self, Files};
 use crate::{Store, conformance};
+use shardfuse_testkit::servers::{self, Files};
 
 fn model() -> Files {
     let files = Files::of_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/tiny-llama"));

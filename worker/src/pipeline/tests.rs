@@ -342,7 +342,7 @@ async fn what_no_budget_holds_is_refused_before_it_is_allocated() {
     assert!(failure.error.message().contains("bytes of memory"), "{}", failure.error);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_held_attempt_begins_no_part() {
     let mut b = Bench::new();
     b.copy("w", &[4000]);
@@ -355,7 +355,7 @@ async fn a_held_attempt_begins_no_part() {
     let before = store.calls(Operation::Read);
     let held = gate.clone();
     let work = tokio::spawn(async move { pipeline.work(&assignment, &send, &held, &Meter::default()).await });
-    // Nothing is there to wait for, so a moment must do; a part that began would read at once.
+    // Time is paused: it passes once nothing else can happen. A part that began would read at once, and time would stand.
     assert!(tokio::time::timeout(Duration::from_millis(100), done.recv()).await.is_err());
     assert_eq!(store.calls(Operation::Read), before);
     gate.set(true);

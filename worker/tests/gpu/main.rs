@@ -7,13 +7,11 @@
 //! The binary that this builds needs nothing of the checkout: it runs on any x86-64 machine with a driver and the CUDA 12
 //! libraries. `benches/gpu` measures speed.
 
-mod jobs;
-
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jobs::{Job, KINDS, Kind, Shape};
+use shardfuse_gpukit::{Job, KINDS, Kind, Shape};
 use shardfuse_merge::recipe::exact;
 use shardfuse_merge::tensor::float;
 use shardfuse_merge::{Dtype, DtypeExt};

@@ -1,16 +1,4 @@
-//! Servers that play a web server and the hub, for the tests of the store and of the binary. They listen on 127.0.0.1 and
-//! a free port, serve from memory, and note every request.
-
-#![allow(dead_code, unused_imports, reason = "each test takes a part of it")]
-
-mod answer;
-mod files;
-mod hub;
-mod web;
-
-pub use files::Files;
-pub use hub::Hub;
-pub use web::{Body, Marks, Quirks, Web};
+//! A server on a free port of this machine, which notes every request.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,6 @@
 //! A coordinator and workers on this machine, and clients with certificates of their own.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,17 +11,18 @@ use serde_json::Value;
 use shardfuse_proto::v1;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::fixture::{Model, lora};
+use shardfuse_testkit::checkpoint::{Model, lora};
 
 /// A condition may take so long on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Variables of the processes that must not be those of whoever runs the tests.
 const FOREIGN: [&str; 6] =
     ["SHARDFUSE_LOG", "SHARDFUSE_COORDINATOR", "SHARDFUSE_ALLOW", "SHARDFUSE_STORES", "SHARDFUSE_INSECURE", "HF_TOKEN"];
 
-pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shardfuse"));
+/// A command of the binary.
+pub fn command(binary: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(binary);
     command.stdin(Stdio::null());
     for name in FOREIGN {
         command.env_remove(name);
@@ -30,6 +32,7 @@ pub fn command() -> Command {
 
 /// A folder with models, certificates, and the processes that use them.
 pub struct Fleet {
+    binary: PathBuf,
     pub dir: tempfile::TempDir,
     pub port: u16,
     /// Variables of every process.
@@ -53,7 +56,7 @@ impl Drop for Process {
 impl Fleet {
     /// Models below `models/`, certificates below `tls/`, room for outputs below `outputs/`, and something that is
     /// nobody's business below `private/`.
-    pub fn new() -> Fleet {
+    pub fn new(binary: impl Into<PathBuf>) -> Fleet {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let base = Model::SMALL.write(&at("models/base"));
@@ -65,14 +68,14 @@ impl Fleet {
             let file = file.unwrap();
             std::fs::copy(file.path(), at("private").join(file.file_name())).unwrap();
         }
-        let fleet = Fleet { port: free_port(), dir, env: Vec::new(), processes: Vec::new() };
+        let fleet = Fleet { binary: binary.into(), port: free_port(), dir, env: Vec::new(), processes: Vec::new() };
         fleet.certs("tls");
         fleet
     }
 
     /// An authority and its certificates in a folder.
     pub fn certs(&self, folder: &str) {
-        let made = command().arg("certs").arg("--out").arg(self.path(folder)).output().unwrap();
+        let made = command(&self.binary).arg("certs").arg("--out").arg(self.path(folder)).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
@@ -101,7 +104,7 @@ impl Fleet {
 
     fn start(&mut self, name: &str, args: Vec<String>) {
         let log = |end: &str| File::create(self.path(&format!("{name}.{end}"))).unwrap();
-        let mut command = command();
+        let mut command = command(&self.binary);
         command.args(args).envs(self.env.iter().cloned()).stdout(log("stdout")).stderr(log("stderr"));
         let child = command.spawn().unwrap();
         self.processes.push(Process { name: name.to_owned(), child });
@@ -120,7 +123,7 @@ impl Fleet {
         args.extend(self.allow(allow));
         args.extend(more.iter().map(|flag| (*flag).to_owned()));
         self.start("coordinator", args);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.client("health", "submitter", &[]).status.success() {
             self.assert_alive();
             assert!(Instant::now() < deadline, "the coordinator does not serve");
@@ -150,7 +153,6 @@ impl Fleet {
 
     /// Tells a process to end, and waits for it.
     #[cfg(unix)]
-    #[allow(dead_code, reason = "for the attacks; the tests of the binary share this file")]
     pub fn terminate(&mut self, name: &str) {
         let at = self.processes.iter().position(|p| p.name == name).expect("it runs");
         let mut process = self.processes.remove(at);
@@ -185,13 +187,12 @@ impl Fleet {
     }
 
     /// A client command that is not run yet.
-    #[allow(dead_code, reason = "for the tests of the binary, which share this file")]
     pub fn command(&self, name: &str, role: &str, args: &[&str]) -> Command {
         self.command_of("tls", name, role, args)
     }
 
     fn command_of(&self, folder: &str, name: &str, role: &str, args: &[&str]) -> Command {
-        let mut command = command();
+        let mut command = command(&self.binary);
         command.arg(name).args(["--error-format", "json", "--coordinator"]).arg(self.coordinator_url());
         command.args(self.tls(folder, role)).args(args).envs(self.env.iter().cloned());
         command

@@ -11,7 +11,8 @@ use axum::response::Response;
 use futures::StreamExt;
 
 use super::answer::Answer;
-use super::{Files, Server};
+use super::files::Files;
+use super::server::Server;
 
 /// What tells one version of a file from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

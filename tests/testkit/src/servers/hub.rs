@@ -10,8 +10,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::web::respond;
-use super::{Body, Files, Quirks, Server, Web};
+use super::files::Files;
+use super::server::Server;
+use super::web::{Body, Quirks, Web, respond};
 
 /// Files on a page of a listing.
 const PAGE: usize = 2;

@@ -1,5 +1,7 @@
 //! Jobs for a GPU with what the CPU's definition makes of them.
 
+#![allow(missing_docs, reason = "tests read it, and names say most")]
+
 use std::ops::Range;
 use std::sync::Arc;
 
