@@ -23,6 +23,10 @@ pub enum Dimension {
 
 /// What is done to one base tensor.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each changed parameter; their number is small beside the tensors"
+)]
 pub enum Change {
     /// The whole tensor is replaced; `twin` is a second copy that must be equal.
     Replace {

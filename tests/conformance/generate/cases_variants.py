@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from peft import TrainableTokensConfig
+from peft import AdaLoraConfig, IA3Config, LoHaConfig, TrainableTokensConfig
 from safetensors.torch import load_file
 
 from . import oracle
@@ -124,4 +124,29 @@ TIES = [
           notes=["lm_head computed in f64: PEFT adds the delta to the embedding too"]),
 ]  # fmt: skip
 
-CASES = DORA + BIAS + SAVED + TOKENS + TIES
+LLAMA_FF = IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])
+KINDS = [
+    Merge("adalora", "AdaLoRA", "a value for each rank; the scale divides by init_r", "llama-f32",
+          [Adapter(AdaLoraConfig(target_modules=["q_proj", "down_proj"], init_r=4, lora_alpha=6, total_step=10))]),
+    Merge("adalora-bf16", "AdaLoRA", "onto bf16, with saved modules", "llama-bf16",
+          [Adapter(AdaLoraConfig(target_modules=ALL7, init_r=3, total_step=10, modules_to_save=["lm_head"]))]),
+    Merge("adalora-conv1d", "AdaLoRA", "GPT-2's transposed layers", "gpt2-f32",
+          [Adapter(AdaLoraConfig(target_modules=list(CONV1D), init_r=4, total_step=10, fan_in_fan_out=True))]),
+    Merge("loha", "LoHa", "patterns of rank and alpha", "llama-f32",
+          [Adapter(LoHaConfig(r=4, alpha=6, target_modules=["q_proj", "v_proj", "down_proj"], rank_pattern={"v_proj": 2},
+                              alpha_pattern={"down_proj": 3}))]),
+    Merge("loha-bf16", "LoHa", "onto bf16", "llama-bf16", [Adapter(LoHaConfig(r=8, alpha=4, target_modules=ALL7))]),
+    Merge("loha-conv2d", "LoHa", "convolutions in matrix form", "resnet-f32",
+          [Adapter(LoHaConfig(r=4, alpha=4, target_modules=["convolution"]))]),
+    Merge("ia3", "IA3", "outputs and, feed-forward, inputs", "llama-f32", [Adapter(LLAMA_FF)]),
+    Merge("ia3-bias", "IA3", "the biases of outputs are multiplied too", "qwen2-bf16", [Adapter(LLAMA_FF)]),
+    Merge("ia3-regex", "IA3", "feedforward_modules as a regular expression", "llama-f16",
+          [Adapter(IA3Config(target_modules=r".*\.(q_proj|up_proj)", feedforward_modules=r".*\.mlp\.up_proj"))]),
+    Merge("ia3-conv1d", "IA3", "GPT-2's transposed layers", "gpt2-f32",
+          [Adapter(IA3Config(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True))]),
+    Merge("lora-then-ia3", "IA3", "it multiplies what a LoRA left", "llama-f32", [Adapter(lora(["k_proj", "down_proj"])), Adapter(LLAMA_FF)]),
+    Merge("loha-then-lora", "LoHa", "a LoRA on top of it", "llama-f32",
+          [Adapter(LoHaConfig(r=4, alpha=4, target_modules=["q_proj"])), Adapter(lora(["q_proj"]))]),
+]  # fmt: skip
+
+CASES = DORA + BIAS + SAVED + TOKENS + TIES + KINDS

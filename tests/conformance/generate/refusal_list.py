@@ -1,6 +1,6 @@
 """The cases to refuse."""
 
-from peft import AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, OFTConfig, VeraConfig
+from peft import LoKrConfig, OFTConfig, VeraConfig
 
 from . import refusals, spoil
 from .adapters import Adapter

@@ -55,10 +55,8 @@ impl Bench {
     }
 
     fn low_rank(&mut self, name: &str, (rows, cols, rank): (u64, u64, u64), transposed: bool) -> Delta {
-        let (shape, operand): (fn(u64, u64) -> [u64; 2], fn(Source) -> Operand) = match transposed {
-            true => (|a, b| [b, a], Operand::transposed),
-            false => (|a, b| [a, b], Operand::matrix),
-        };
+        let shape = |a, b| if transposed { [b, a] } else { [a, b] };
+        let operand = |source| if transposed { Operand::transposed(source) } else { Operand::matrix(source) };
         let left = self.source(&format!("{name}.B"), Dtype::BF16, &shape(rows, rank));
         let right = self.source(&format!("{name}.A"), Dtype::F32, &shape(rank, cols));
         Delta::LowRank(LowRank { left: operand(left), right: operand(right), scale: 0.37 })

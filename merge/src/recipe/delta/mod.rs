@@ -22,6 +22,10 @@ use crate::inventory::Source;
 
 /// A delta.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each changed parameter; their number is small beside the tensors"
+)]
 pub enum Delta {
     /// `scale * left @ right`.
     LowRank(LowRank),
