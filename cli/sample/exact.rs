@@ -168,6 +168,6 @@ mod tests {
     fn blocks_cover_every_line_once_however_long_a_line_is() {
         assert_eq!(blocks(5, 1 << 19).collect::<Vec<_>>(), [0..2, 2..4, 4..5]);
         assert_eq!(blocks(2, 1 << 30).collect::<Vec<_>>(), [0..1, 1..2]);
-        assert_eq!(blocks(3, 1).collect::<Vec<_>>(), [0..3]);
+        assert!(blocks(3, 1).eq([0, 3].windows(2).map(|w| w[0]..w[1])));
     }
 }

@@ -11,28 +11,14 @@ use shardfuse_merge::{Dtype, DtypeExt};
 use crate::v1;
 
 mod bounds;
+mod malformed;
 mod pieces;
 mod spec;
 
+pub use malformed::Malformed;
 pub use pieces::{Gather, split};
 
-/// A message that cannot be understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed(pub(crate) String);
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "malformed message: {}", self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}
-
-type Result<T> = std::result::Result<T, Malformed>;
-
-fn need<T>(field: Option<T>, name: &str) -> Result<T> {
-    field.ok_or_else(|| Malformed(format!("{name} is missing")))
-}
+use malformed::{Result, need};
 
 fn dtype(name: &str) -> Result<Dtype> {
     Dtype::parse(name).map_err(|e| Malformed(e.to_string()))

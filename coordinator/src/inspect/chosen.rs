@@ -7,8 +7,9 @@ use shardfuse_merge::checkpoint::index::{Index, MAX_INDEX};
 use shardfuse_merge::inventory::{Object, Source};
 use shardfuse_merge::{Error, Kind, Result};
 
+use super::folder::Folder;
+use super::objects::{CONCURRENT, Objects};
 use super::weights::{self, Weights};
-use super::{CONCURRENT, Folder, Objects};
 use crate::failure::join;
 
 /// The most tensors of one base or adapter. The largest models of today have some hundred thousand.

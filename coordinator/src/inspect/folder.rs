@@ -10,7 +10,7 @@ use shardfuse_merge::inventory::{Object, Sidecar};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{self as store, EntryKind, ErrorKind, Location, Meta, Store, Stores};
 
-use super::{CONCURRENT, Objects};
+use super::objects::{CONCURRENT, Objects};
 use crate::failure::{io, join, location};
 
 /// A name that no model has: a server that has it too answers to anything.

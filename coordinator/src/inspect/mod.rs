@@ -3,15 +3,11 @@
 //!
 //! What becomes of each file, `shardfuse_merge::checkpoint::files` decides; here it is read.
 
-use std::collections::HashMap;
-
 use shardfuse_merge::adapter::config::AdapterConfig;
 use shardfuse_merge::adapter::embeddings;
 use shardfuse_merge::checkpoint::files::{self, Asked, Fate, FileFate};
 use shardfuse_merge::checkpoint::sidecar;
-use shardfuse_merge::inventory::{
-    AdapterInventory, BaseInventory, ExtraFile, Inventory, Object, ObjectId, Shard, TokenizerInventory,
-};
+use shardfuse_merge::inventory::{AdapterInventory, BaseInventory, ExtraFile, Inventory, Shard, TokenizerInventory};
 use shardfuse_merge::json::{self, MAX_CONFIG};
 use shardfuse_merge::spec::{MergeSpec, Purpose, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
@@ -22,39 +18,15 @@ use crate::failure::location;
 
 mod chosen;
 mod folder;
+mod objects;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 use chosen::Chosen;
 pub use folder::Folder;
+pub use objects::Objects;
 pub use weights::{Weights, read as read_weights};
-
-/// Headers and names that are asked for at a time.
-const CONCURRENT: usize = 16;
-
-/// The objects that were read, numbered.
-#[derive(Debug, Default)]
-pub struct Objects {
-    list: Vec<Object>,
-    numbers: HashMap<Object, ObjectId>,
-}
-
-impl Objects {
-    /// Notes an object; one that is noted twice keeps its number.
-    pub fn add(&mut self, object: Object) -> ObjectId {
-        let next = ObjectId(self.list.len() as u32);
-        *self.numbers.entry(object).or_insert_with_key(|object| {
-            self.list.push(object.clone());
-            next
-        })
-    }
-
-    /// The name of the file that an object is.
-    pub fn file_name(&self, id: ObjectId) -> &str {
-        self.list[id.0 as usize].url.rsplit('/').next().unwrap_or_default()
-    }
-}
 
 /// Reads what the spec names.
 pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {

@@ -21,7 +21,7 @@ use crate::inventory::{AdapterInventory, Source};
 /// # Errors
 /// If a tensor has no place, or the tensors contradict each other, the configuration or the base.
 pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort) -> Result<Resolved> {
-    unmatched::refuse_empty(&adapter.tensors)?;
+    unmatched::refuse_empty(&adapter.tensors, adapter.config.kind.row())?;
     marked::refuse_several(&adapter.tensors, adapter.config.kind.row())?;
     let mut out = Resolved::default();
     let mut sorted = sort(adapter, base, &mut out)?;

@@ -1,16 +1,18 @@
 //! Tensors of an adapter that cannot be used, refused with their names.
 
+use super::kind::Row;
 use crate::base::names::Names;
 use crate::bounded;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 
-/// Refuses an adapter without tensors, or with empty ones.
+/// Refuses an adapter without tensors, or with empty ones. A kind may have matrices of rank 0.
 ///
 /// # Errors
 /// `missing_tensor`, `empty_tensor`.
-pub(super) fn refuse_empty(tensors: &[Source]) -> Result<()> {
-    let empty: Vec<&Source> = tensors.iter().filter(|t| t.elements() == 0).collect();
+pub(super) fn refuse_empty(tensors: &[Source], kind: &Row) -> Result<()> {
+    let allowed = |t: &Source| kind.rank_0 && t.shape.len() > 1;
+    let empty: Vec<&Source> = tensors.iter().filter(|t| t.elements() == 0 && !allowed(t)).collect();
     match empty.first() {
         None if tensors.is_empty() => Err(Error::new(Kind::MissingTensor, "the adapter holds no tensors")),
         None => Ok(()),

@@ -1,12 +1,11 @@
 //! What a plan may say, so that no merge begins that cannot end: the bounds of the messages that workers take, and of
 //! the files that loaders read.
 
-use super::Plan;
 use crate::checkpoint::header;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::Source;
+use crate::inventory::{Object, Source};
 use crate::limits::{MAX_BITS, MAX_DIMS, MAX_FACTORS, MAX_NAME, MAX_OBJECT, MAX_RANK, MAX_URL};
-use crate::output::OutputFile;
+use crate::output::{Output, OutputFile};
 use crate::recipe::{self, Delta, Recipe, Step, bytes};
 use crate::statistic::Statistic;
 use crate::tensor::matrix;
@@ -14,20 +13,20 @@ use crate::tensor::matrix;
 /// What one report or one tensor's description may take of a message, in bytes.
 const MAX_SAID: u64 = 12 << 20;
 
-/// Checks a whole plan.
+/// Checks what a plan with this part size consists of.
 ///
 /// # Errors
 /// [`Kind::Unsupported`], naming what is too large and by how much.
-pub fn check(plan: &Plan) -> Result<()> {
-    for object in &plan.objects {
+pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output, part_size: u64) -> Result<()> {
+    for object in objects {
         at_most("the URL", &object.url, object.url.len() as u64, MAX_URL as u64, "bytes")?;
         at_most("the store's pin", &object.url, object.pin.len() as u64, MAX_NAME as u64, "bytes")?;
         at_most("the size", &object.url, object.size, MAX_OBJECT, "bytes")?;
     }
-    for statistic in &plan.statistics {
+    for statistic in statistics {
         check_statistic(statistic)?;
     }
-    for file in &plan.output.files {
+    for file in &output.files {
         at_most("the header", &file.name, file.header_length().saturating_sub(8), header::MAX_HEADER, "bytes")?;
         for tensor in &file.tensors {
             check_shape(&tensor.name, &tensor.shape, tensor.dtype.bitsize() as u64)?;
@@ -36,7 +35,7 @@ pub fn check(plan: &Plan) -> Result<()> {
                 check_steps(&tensor.name, &fuse.steps)?;
             }
         }
-        check_reports(file, plan.spec.part_size)?;
+        check_reports(file, part_size)?;
     }
     Ok(())
 }

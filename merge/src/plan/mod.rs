@@ -66,7 +66,7 @@ impl Plan {
             statistics: built.statistics,
             output,
         };
-        check::check(&plan)?;
+        check::check(&plan.objects, &plan.statistics, &plan.output, plan.spec.part_size)?;
         effort.check()?;
         Ok((plan, built.report))
     }

@@ -13,7 +13,7 @@ use shardfuse_merge::spec::MAX_PARTS;
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::tensor::matrix;
 
-use super::{Malformed, Result};
+use super::malformed::{Malformed, Result};
 
 /// The largest header of an output file, in bytes.
 const MAX_HEADER: u64 = 256 << 20;

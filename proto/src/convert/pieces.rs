@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
-use super::{Malformed, Result};
+use super::malformed::{Malformed, Result, need};
 use crate::v1::{self, assign, to_worker};
 
 /// A message is begun anew above this length, in bytes. Far below the largest message, so that one tensor more fits.
@@ -136,7 +136,7 @@ fn to_follow(assign: &v1::Assign) -> u32 {
 }
 
 fn key(attempt: Option<&v1::Attempt>) -> Result<(String, u32, u32)> {
-    let attempt = super::need(attempt, "attempt")?;
+    let attempt = need(attempt, "attempt")?;
     Ok((attempt.merge.clone(), attempt.task, attempt.epoch))
 }
 

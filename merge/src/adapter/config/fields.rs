@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::selection::Modules;
+use super::modules::Modules;
 use crate::error::{Error, Kind, Result};
 use crate::json::{self, number as as_number, show};
 

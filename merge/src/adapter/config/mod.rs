@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub mod fields;
-mod selection;
+mod modules;
+mod tokens;
 
-pub use selection::{Modules, Tokens};
+pub use modules::Modules;
+pub use tokens::Tokens;
 
 use super::kind::{self, AdapterKind};
 use crate::error::Result;

@@ -25,6 +25,8 @@ pub struct Row {
     pub keys: &'static [&'static str],
     /// The tensors that a module may have.
     pub parts: &'static [Part],
+    /// Whether training may keep no rank of a module: its matrices are then empty, and mean nothing.
+    pub rank_0: bool,
     /// Components of keys that are left out on purpose, with the reason.
     pub ignored: &'static [(&'static str, &'static str)],
     /// Reads its own settings.

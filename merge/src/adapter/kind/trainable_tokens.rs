@@ -19,6 +19,7 @@ pub static ROW: Row = Row {
     name: "trainable tokens",
     keys: &["init_weights", "token_indices"],
     parts: &[],
+    rank_0: false,
     ignored: &[],
     parse: |_| Ok(Arc::new(TrainableTokens)),
     tokens,

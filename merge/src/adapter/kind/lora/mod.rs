@@ -36,6 +36,7 @@ pub static ROW: Row = Row {
     name: "LoRA",
     keys: &KEYS,
     parts: &PARTS,
+    rank_0: false,
     ignored: &[("lora_monteclora_sampler", TRAINING), ("lora_velora_embed", TRAINING)],
     parse: |fields| Ok(Arc::new(Lora::parse(fields)?)),
     tokens: |fields| Tokens::read(fields, "trainable_token_indices"),

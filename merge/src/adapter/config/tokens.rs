@@ -1,4 +1,4 @@
-//! Which modules and which token rows an adapter is about.
+//! Which token rows an adapter carries.
 
 use std::sync::Arc;
 
@@ -7,17 +7,6 @@ use serde_json::Value;
 use super::fields::{Fields, bad};
 use crate::error::Result;
 use crate::json::show;
-
-/// A module selection: PEFT matches a string as a regular expression and a list by suffix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Modules {
-    /// Nothing was said.
-    None,
-    /// A regular expression over the whole module path.
-    Regex(String),
-    /// Names that equal the module path or end it after a dot.
-    List(Vec<String>),
-}
 
 /// Which token rows an adapter carries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,31 @@
+//! The objects that an inventory is read from.
+
+use std::collections::HashMap;
+
+use shardfuse_merge::inventory::{Object, ObjectId};
+
+/// Headers and names that are asked for at a time.
+pub(super) const CONCURRENT: usize = 16;
+
+/// The objects that were read, numbered.
+#[derive(Debug, Default)]
+pub struct Objects {
+    pub(super) list: Vec<Object>,
+    pub(super) numbers: HashMap<Object, ObjectId>,
+}
+
+impl Objects {
+    /// Notes an object; one that is noted twice keeps its number.
+    pub fn add(&mut self, object: Object) -> ObjectId {
+        let next = ObjectId(self.list.len() as u32);
+        *self.numbers.entry(object).or_insert_with_key(|object| {
+            self.list.push(object.clone());
+            next
+        })
+    }
+
+    /// The name of the file that an object is.
+    pub fn file_name(&self, id: ObjectId) -> &str {
+        self.list[id.0 as usize].url.rsplit('/').next().unwrap_or_default()
+    }
+}

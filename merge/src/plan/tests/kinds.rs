@@ -1,0 +1,104 @@
+//! Kinds of adapters beside LoRA: what their tensors become, and what is refused. Values are held to PEFT by golden cases.
+
+use super::*;
+use crate::recipe::{Along, Scale};
+
+fn key(module: &str, part: &str) -> &'static str {
+    Box::leak(format!("base_model.model.m.{module}.{part}").into_boxed_str())
+}
+
+fn adalora(k: u64) -> Case {
+    let parts: [(&str, &[u64]); 3] =
+        [(key("q_proj", "lora_A"), &[k, 6]), (key("q_proj", "lora_B"), &[6, k]), (key("q_proj", "lora_E"), &[k, 1])];
+    linear().adapter(json!({"peft_type": "ADALORA", "init_r": 4, "lora_alpha": 8}), &parts)
+}
+
+#[test]
+fn adalora_multiplies_the_rows_of_its_right_factor_and_divides_by_the_first_rank() {
+    let ops = adalora(3).ops("m.q_proj.weight");
+    let [Op::Add(Add(Delta::LowRank(delta)))] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!(delta.right.row_gains.as_ref().map(|e| e.name.as_str()), Some(key("q_proj", "lora_E")));
+    assert_eq!(delta.scale, (8.0 / 4.00001) as f32);
+    assert_eq!(delta.rank(), 3);
+}
+
+#[test]
+fn a_module_of_which_adalora_kept_no_rank_is_copied_and_named() {
+    let (plan, report) = adalora(0).plan().unwrap();
+    assert!(plan.output.files[0].tensors.iter().all(|t| matches!(t.recipe, Recipe::Copy(_))));
+    assert_eq!(report.adapters[0].ignored.len(), 3);
+}
+
+#[test]
+fn an_empty_matrix_of_a_lora_is_still_refused() {
+    let parts: [(&str, &[u64]); 2] =
+        [(key("q_proj", "lora_A.weight"), &[0, 6]), (key("q_proj", "lora_B.weight"), &[6, 0])];
+    assert_eq!(linear().adapter(json!({}), &parts).refusal().0, Kind::EmptyTensor);
+}
+
+fn loha(w2_a: &'static [u64]) -> Case {
+    let parts: [(&str, &[u64]); 4] = [
+        (key("q_proj", "hada_w1_a"), &[6, 2]),
+        (key("q_proj", "hada_w1_b"), &[2, 6]),
+        (key("q_proj", "hada_w2_a"), w2_a),
+        (key("q_proj", "hada_w2_b"), &[2, 6]),
+    ];
+    linear().adapter(json!({"peft_type": "LOHA", "alpha": 3}), &parts)
+}
+
+#[test]
+fn loha_is_a_product_of_two_products() {
+    let ops = loha(&[6, 2]).ops("m.q_proj.weight");
+    let [Op::Add(Add(Delta::Hadamard(delta)))] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!(delta.scale, 1.5);
+    assert_eq!(loha(&[6, 3]).refusal().0, Kind::RankMismatch);
+    assert_eq!(loha(&[5, 2]).refusal().0, Kind::ShapeMismatch);
+}
+
+#[test]
+fn loha_for_convolutions_and_an_incomplete_one_are_refused_by_name() {
+    let parts: [(&str, &[u64]); 2] = [(key("q_proj", "hada_w1_a"), &[6, 2]), (key("q_proj", "hada_w1_b"), &[2, 6])];
+    let case = |more: &[(&'static str, &[u64])]| {
+        let parts: Vec<_> = parts.iter().copied().chain(more.iter().copied()).collect();
+        linear().adapter(json!({"peft_type": "LOHA"}), &parts).refusal()
+    };
+    let (kind, text) = case(&[]);
+    assert!(kind == Kind::IncompletePair && text.contains("hada_w2_a, hada_w2_b"), "{text}");
+    assert_eq!(case(&[(key("q_proj", "hada_t1"), &[2, 2, 3, 3])]).0, Kind::Unsupported);
+}
+
+fn ia3(config: Value, shape: &'static [u64]) -> Case {
+    let mut all = json!({"peft_type": "IA3"});
+    all.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+    linear().adapter(all, &[(key("q_proj", "ia3_l"), shape)])
+}
+
+#[test]
+fn ia3_multiplies_outputs_with_their_bias_or_inputs_alone() {
+    let along = |case: &Case, name: &str| match &case.ops(name)[..] {
+        [] => None,
+        [Op::Scale(Scale { along, .. })] => Some(*along),
+        other => panic!("{other:?}"),
+    };
+    let outputs = ia3(json!({}), &[6, 1]);
+    assert_eq!(along(&outputs, "m.q_proj.weight"), Some(Along::Rows));
+    assert_eq!(along(&outputs, "m.q_proj.bias"), Some(Along::Rows));
+    // A list matches the bare end of a name; a text must match all of it.
+    for feedforward in [json!(["proj"]), json!("m\\.q_proj"), json!(".*q_proj")] {
+        let inputs = ia3(json!({"feedforward_modules": feedforward}), &[1, 6]);
+        assert_eq!(along(&inputs, "m.q_proj.weight"), Some(Along::Columns), "{feedforward}");
+        assert_eq!(along(&inputs, "m.q_proj.bias"), None);
+    }
+    let part = ia3(json!({"feedforward_modules": "q_proj"}), &[6, 1]);
+    assert_eq!(along(&part, "m.q_proj.weight"), Some(Along::Rows), "a part of the path is no match");
+}
+
+#[test]
+fn ia3_takes_no_weight_and_fits_its_layer() {
+    let mut case = ia3(json!({}), &[6, 1]);
+    case.weights = vec![0.5];
+    let (kind, text) = case.refusal();
+    assert!(kind == Kind::Conflict && text.contains("is multiplied"), "{text}");
+    let (kind, text) = ia3(json!({}), &[5, 1]).refusal();
+    assert!(kind == Kind::ShapeMismatch && text.contains("[5, 1]") && text.contains("6 rows"), "{text}");
+}
