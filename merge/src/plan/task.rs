@@ -179,7 +179,7 @@ pub struct Assignment {
     pub epoch: u32,
     /// Milliseconds until the lease ends, from receipt.
     pub lease_ms: u64,
-    /// The input objects, by the [`super::inventory::ObjectId`] of the sources.
+    /// The input objects, by the [`crate::inventory::ObjectId`] of the sources.
     pub objects: Vec<(u32, Object)>,
     /// What is done.
     pub job: Job,

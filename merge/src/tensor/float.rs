@@ -82,7 +82,7 @@ pub fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Decodes as [`decode`] does, into f64, for [`super::exact`].
+/// Decodes as [`decode`] does, into f64, for [`crate::recipe::exact`].
 ///
 /// # Panics
 /// As [`decode`].
