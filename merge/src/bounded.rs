@@ -72,6 +72,7 @@ mod tests {
             let cut = text("ä€😀".repeat(50), most);
             assert!(cut.len() <= most && cut.ends_with(CUT), "{most}: {cut:?}");
         }
+        assert_eq!(text("x".repeat(20), 20), "x".repeat(20), "what just fits is whole");
     }
 
     #[test]

@@ -32,6 +32,24 @@ fn two_weight_files_of_one_name_are_refused_by_it() {
 }
 
 #[test]
+fn files_have_the_names_that_loaders_expect() {
+    let names = |case: &Case| {
+        let (plan, _) = case.plan().unwrap();
+        let files: Vec<String> = plan.output.files.iter().map(|file| file.name.clone()).collect();
+        (files, plan.output.index.is_some())
+    };
+    let one = (vec!["model.safetensors".to_owned()], false);
+    assert_eq!(names(&adjusted(|_, _| ())), one, "one file stays one");
+    assert_eq!(names(&adjusted(|spec, _| spec.max_shard_size = Some(1 << 20))), one, "all fits into one");
+    // No two of the three tensors fit into 80 bytes.
+    let cut = adjusted(|spec, _| spec.max_shard_size = Some(80));
+    let three = (1..=3).map(|n| format!("model-{n:05}-of-00003.safetensors")).collect();
+    assert_eq!(names(&cut), (three, true));
+    let own = adjusted(|_, i| shards(i, ["a.safetensors", "b.safetensors"]));
+    assert_eq!(names(&own), (vec!["a.safetensors".to_owned(), "b.safetensors".to_owned()], true), "the base's own");
+}
+
+#[test]
 fn a_sidecar_does_not_take_the_name_of_what_is_written() {
     for name in ["model.safetensors", "config.json", "shardfuse.json"] {
         let mut case = adjusted(|_, _| ());
