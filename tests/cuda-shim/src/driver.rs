@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::kernels::{self, Launch};
 use crate::settings::COPIES;
@@ -30,8 +30,12 @@ macro_rules! driver {
     )* };
 }
 
-/// Streams that live, with their devices.
-static STREAMS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+/// Streams that live. A thread that waits for one keeps it while another destroys it.
+static STREAMS: Mutex<Vec<Arc<Stream>>> = Mutex::new(Vec::new());
+
+fn streams() -> MutexGuard<'static, Vec<Arc<Stream>>> {
+    STREAMS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 thread_local!(static CURRENT: Cell<*mut c_void> = const { Cell::new(std::ptr::null_mut()) });
 
@@ -44,10 +48,9 @@ fn current() -> usize {
 
 /// Waits for all that is queued on the current device.
 fn finish() {
-    let all = STREAMS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for (_, handle) in all.into_iter().filter(|(device, _)| *device == current()) {
-        // SAFETY: it is in the list, so it lives.
-        unsafe { stream(handle as *mut c_void) }.flush();
+    let all = streams().clone();
+    for stream in all.iter().filter(|stream| stream.device == current()) {
+        stream.flush();
     }
 }
 
@@ -161,14 +164,14 @@ driver! {
         }))
     }
     cuStreamCreate(handle: *mut *mut c_void, _flags: c_uint) {
-        *handle = Box::into_raw(Box::new(Stream::new(current()))).cast();
-        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).push((current(), *handle as usize));
+        let stream = Arc::new(Stream::new(current()));
+        *handle = Arc::as_ptr(&stream).cast_mut().cast();
+        streams().push(stream);
         OK
     }
     cuStreamDestroy_v2(handle: *mut c_void) {
         stream(handle).flush();
-        STREAMS.lock().unwrap_or_else(PoisonError::into_inner).retain(|s| s.1 != handle as usize);
-        drop(Box::from_raw(handle.cast::<Stream>()));
+        streams().retain(|stream| Arc::as_ptr(stream).cast_mut().cast() != handle);
         OK
     }
     cuStreamSynchronize(handle: *mut c_void) { stream(handle).flush() }
