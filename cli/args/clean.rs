@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::StoresFile;
+use super::fleet::StoresFile;
 
 /// Examples of the command.
 pub const EXAMPLES: &str = "Examples:\n  shardfuse clean merged --dry-run\n  shardfuse clean s3://bucket/merged --yes";

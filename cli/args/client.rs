@@ -2,7 +2,10 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Connect, MergeDevice, Replace, Spec};
+use super::coordinator::MergeDevice;
+use super::fleet::Connect;
+use super::replace::Replace;
+use super::spec::Spec;
 
 /// Shown below `submit --help`.
 pub const SUBMIT_EXAMPLES: &str = "Examples:

@@ -3,7 +3,7 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use shardfuse_coordinator::hub::Device;
 
-use super::{Access, Listen};
+use super::fleet::{Access, Listen};
 use crate::time::Time;
 
 /// Examples of the command.
@@ -49,7 +49,7 @@ pub struct Coordinator {
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
     #[command(flatten)]
-    pub http: super::Http,
+    pub http: super::http::Http,
 }
 
 impl From<MergeDevice> for Device {

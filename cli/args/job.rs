@@ -4,7 +4,10 @@ use clap::Args as ClapArgs;
 
 use shardfuse_worker::device::Choice;
 
-use super::{Connect, Replace, Spec, Working};
+use super::fleet::Connect;
+use super::machine::Working;
+use super::replace::Replace;
+use super::spec::Spec;
 
 /// Shown below `job --help`.
 pub const EXAMPLES: &str = "Examples:

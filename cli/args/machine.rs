@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use clap::Args as ClapArgs;
 use shardfuse_merge::spec::Size;
 
-use super::{Access, Http};
+use super::fleet::Access;
+use super::http::Http;
 use crate::size::Rate;
 use crate::time::Time;
 

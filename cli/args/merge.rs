@@ -4,7 +4,10 @@ use clap::Args as ClapArgs;
 
 use shardfuse_worker::device::Choice;
 
-use super::{Machine, Replace, Resources, Spec, StoresFile, Way};
+use super::fleet::{StoresFile, Way};
+use super::machine::{Machine, Resources};
+use super::replace::Replace;
+use super::spec::Spec;
 
 /// Shown below `merge --help`.
 pub const EXAMPLES: &str = "Examples:

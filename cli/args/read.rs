@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::StoresFile;
+use super::fleet::StoresFile;
 
 /// `shardfuse inspect`.
 #[derive(Debug, Clone, ClapArgs)]

@@ -4,7 +4,8 @@ use clap::Args as ClapArgs;
 
 use shardfuse_worker::device::Choice;
 
-use super::{Connect, Working};
+use super::fleet::Connect;
+use super::machine::Working;
 
 /// Examples of the command.
 pub const EXAMPLES: &str = "Examples:

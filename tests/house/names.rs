@@ -10,8 +10,18 @@ use syn::{Attribute, ImplItem, Item, Lit, Macro, Meta, Path, Token, UseTree, Vis
 pub struct Mention {
     pub path: Vec<String>,
     pub line: usize,
-    /// Whether it calls a macro: those of the modules above are in scope too.
-    pub is_macro: bool,
+    pub kind: Kind,
+}
+
+/// Where a path stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// In code, or in a private `use`.
+    Code,
+    /// It calls a macro: those of the modules above are in scope too.
+    Macro,
+    /// In a `pub use`, with whatever visibility.
+    Reexport,
 }
 
 /// A `use`.
@@ -41,15 +51,15 @@ impl Names {
         names
     }
 
-    fn mention(&mut self, path: Vec<String>, line: usize, is_macro: bool) {
-        self.mentions.push(Mention { path, line, is_macro });
+    fn mention(&mut self, path: Vec<String>, line: usize, kind: Kind) {
+        self.mentions.push(Mention { path, line, kind });
     }
 
-    fn import(&mut self, before: &[String], tree: &UseTree) {
+    fn import(&mut self, before: &[String], tree: &UseTree, kind: Kind) {
         let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
         let (path, name, ident) = match tree {
-            UseTree::Path(tree) => return self.import(&with(&tree.ident), &tree.tree),
-            UseTree::Group(group) => return group.items.iter().for_each(|tree| self.import(before, tree)),
+            UseTree::Path(tree) => return self.import(&with(&tree.ident), &tree.tree, kind),
+            UseTree::Group(group) => return group.items.iter().for_each(|tree| self.import(before, tree, kind)),
             UseTree::Glob(_) => {
                 self.imports.push(Import { path: before.to_vec(), name: None });
                 return;
@@ -61,7 +71,7 @@ impl Names {
             }
             UseTree::Rename(tree) => (with(&tree.ident), Some(tree.rename.to_string()), &tree.ident),
         };
-        self.mention(path.clone(), ident.span().start().line, false);
+        self.mention(path.clone(), ident.span().start().line, kind);
         self.imports.push(Import { path, name });
     }
 
@@ -100,7 +110,7 @@ impl Names {
 
     fn end(&mut self, path: &mut Vec<String>, line: usize) {
         if !path.is_empty() {
-            self.mention(std::mem::take(path), line, false);
+            self.mention(std::mem::take(path), line, Kind::Code);
         }
     }
 }
@@ -111,7 +121,10 @@ impl<'ast> Visit<'ast> for Names {
             return;
         }
         match item {
-            Item::Use(item) if item.leading_colon.is_none() => self.import(&[], &item.tree),
+            Item::Use(item) if item.leading_colon.is_none() => {
+                let kind = if matches!(item.vis, Visibility::Inherited) { Kind::Code } else { Kind::Reexport };
+                self.import(&[], &item.tree, kind);
+            }
             _ => visit::visit_item(self, item),
         }
     }
@@ -133,7 +146,7 @@ impl<'ast> Visit<'ast> for Names {
             && let Some(first) = path.segments.first()
         {
             let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-            self.mention(segments, first.ident.span().start().line, false);
+            self.mention(segments, first.ident.span().start().line, Kind::Code);
         }
         visit::visit_path(self, path);
     }
@@ -141,7 +154,7 @@ impl<'ast> Visit<'ast> for Names {
     fn visit_macro(&mut self, call: &'ast Macro) {
         if let Some(first) = call.path.segments.first() {
             let segments = call.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-            self.mention(segments, first.ident.span().start().line, true);
+            self.mention(segments, first.ident.span().start().line, Kind::Macro);
         }
         self.tokens(call.tokens.clone());
     }

@@ -3,13 +3,23 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::resolve::Reexport;
 use crate::tree::Crate;
 use crate::{cycles, resolve};
 
 /// The cycles of a crate with these files, each as its files' names.
 fn cycles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    read(files, Reexport::Name)
+}
+
+/// As [`cycles_of`], with a re-export as a part of its file.
+fn cycles_through(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    read(files, Reexport::Part)
+}
+
+fn read(files: &[(&str, &str)], reexport: Reexport) -> Vec<Vec<String>> {
     let read = |file: &Path| files.iter().find(|(name, _)| Path::new(name) == file).map(|(_, text)| (*text).to_owned());
-    let dependencies = resolve::dependencies(&Crate::read(Path::new("lib.rs"), &read));
+    let dependencies = resolve::dependencies(&Crate::read(Path::new("lib.rs"), &read), reexport);
     let shown = |cycle: BTreeSet<PathBuf>| cycle.iter().map(|file| file.display().to_string()).collect();
     cycles::cycles(&dependencies).into_iter().map(shown).collect()
 }
@@ -51,6 +61,31 @@ fn a_reexport_leads_to_the_file_that_defines_the_item() {
     assert!(cycles_of(&files).is_empty());
     let through = ("error.rs", "pub struct Error; fn again() { crate::read(); }");
     assert_eq!(cycles_of(&[files[0], through, files[2]]), [["error.rs", "reader.rs"]]);
+}
+
+#[test]
+fn an_item_taken_from_a_folder_needs_what_the_folders_file_needs() {
+    let folder = "mod one; mod two; pub use one::One; fn call() { two::two() }";
+    let with = |two| {
+        let one = ("folder/one.rs", "pub struct One;");
+        cycles_through(&[("lib.rs", "mod folder;"), ("folder/mod.rs", folder), one, ("folder/two.rs", two)])
+    };
+    let cycle = [["folder/mod.rs", "folder/two.rs"]];
+    assert_eq!(with("use super::One; pub fn two() {}"), cycle);
+    assert_eq!(with("pub fn two() { crate::folder::One; }"), cycle);
+    assert_eq!(with("use super::*; pub fn two() { One; }"), cycle);
+    assert!(with("use super::one::One; pub fn two() {}").is_empty(), "from the file that defines it");
+}
+
+#[test]
+fn a_folders_file_that_only_reexports_needs_nothing() {
+    let files = [
+        ("lib.rs", "mod folder; pub use folder::Two;"),
+        ("folder/mod.rs", "mod one; mod two; pub use one::One; pub(crate) use two::Two;"),
+        ("folder/one.rs", "pub struct One;"),
+        ("folder/two.rs", "use super::One; pub struct Two(One, crate::Two);"),
+    ];
+    assert!(cycles_through(&files).is_empty());
 }
 
 #[test]

@@ -4,17 +4,34 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cycles::Dependency;
+use crate::names::Kind;
 use crate::tree::Crate;
 
+/// What a re-export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reexport {
+    /// Another name of the item: who takes it there depends on the file that defines it. The file with the re-export
+    /// depends on that file, too.
+    Name,
+    /// A part of its file: who takes the item there depends on that file as well. The re-export by itself is no dependency,
+    /// and the root of a crate is no file in this sense.
+    Part,
+}
+
 /// Which file of a crate names an item of which other one.
-pub fn dependencies(it: &Crate) -> BTreeSet<Dependency> {
+pub fn dependencies(it: &Crate, reexport: Reexport) -> BTreeSet<Dependency> {
     let mut found = BTreeSet::new();
     for (module, from) in it.modules.iter().enumerate() {
         let mut seen = BTreeSet::new();
-        for mention in from.mentions.iter().filter(|mention| seen.insert((&mention.path, mention.is_macro))) {
-            let mut files = resolve(it, module, &mention.path, &mut BTreeSet::new()).files;
-            if mention.is_macro && files.is_empty() {
+        let counts = |kind| kind != Kind::Reexport || reexport == Reexport::Name;
+        let mentions = from.mentions.iter().filter(|mention| counts(mention.kind));
+        for mention in mentions.filter(|mention| seen.insert((&mention.path, mention.kind))) {
+            let Found { mut files, through, .. } = resolve(it, module, &mention.path, &mut BTreeSet::new());
+            if mention.kind == Kind::Macro && files.is_empty() {
                 files.extend(macro_above(it, module, &mention.path));
+            }
+            if reexport == Reexport::Part {
+                files.extend(through);
             }
             for to in files.into_iter().filter(|to| *to != from.file) {
                 found.insert(Dependency {
@@ -34,6 +51,8 @@ pub fn dependencies(it: &Crate) -> BTreeSet<Dependency> {
 struct Found<'a> {
     module: Option<usize>,
     files: BTreeSet<&'a Path>,
+    /// The files in which the path meets a re-export.
+    through: BTreeSet<&'a Path>,
 }
 
 /// The module and name of each look-up under way, since imports may go round.
@@ -52,19 +71,21 @@ fn resolve<'a>(it: &'a Crate, from: usize, path: &[String], under: &mut Under) -
         rest = others;
     }
     let relative = rest.len() == path.len();
+    let mut through = BTreeSet::new();
     for (place, name) in rest.iter().enumerate() {
         let Some(module) = at else { return Found::default() };
-        let found = look_up(it, module, name, under);
+        let mut found = look_up(it, module, name, under);
+        through.append(&mut found.through);
         if place + 1 == rest.len() || found.module.is_none() {
             if found.module.is_none() && found.files.is_empty() && !(relative && place == 0) {
                 // Made by a macro, or from elsewhere by `*`: as far as the path can be followed.
-                return Found { module: None, files: BTreeSet::from([it.modules[module].file.as_path()]) };
+                return Found { module: None, files: BTreeSet::from([it.modules[module].file.as_path()]), through };
             }
-            return found;
+            return Found { through, ..found };
         }
         at = found.module;
     }
-    Found { module: at, files: BTreeSet::new() }
+    Found { module: at, files: BTreeSet::new(), through }
 }
 
 fn look_up<'a>(it: &'a Crate, at: usize, name: &str, under: &mut Under) -> Found<'a> {
@@ -87,6 +108,10 @@ fn look_up<'a>(it: &'a Crate, at: usize, name: &str, under: &mut Under) -> Found
             }
         }
     }
+    let defined_here = module.items.contains(name) || module.children.contains_key(name);
+    if at != 0 && !defined_here && !(found.files.is_empty() && found.module.is_none()) {
+        found.through.insert(&module.file);
+    }
     under.remove(&(at, name.to_owned()));
     found
 }
@@ -95,6 +120,7 @@ impl<'a> Found<'a> {
     fn add(&mut self, other: Found<'a>) {
         self.module = self.module.or(other.module);
         self.files.extend(other.files);
+        self.through.extend(other.through);
     }
 }
 

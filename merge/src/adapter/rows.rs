@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::config::{AdapterConfig, Tokens};
+use super::config::AdapterConfig;
+use super::config::tokens::Tokens;
 use super::edit::{Change, Edit, Resolved};
 use super::module::locate;
 use super::suffix::suffixes;

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::config::{AdapterConfig, Modules, Tokens};
+use super::config::AdapterConfig;
+use super::config::modules::Modules;
+use super::config::tokens::Tokens;
 use super::edit::Resolved;
 use super::suffix::suffixes;
 use crate::base::names::Names;

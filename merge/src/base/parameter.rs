@@ -1,6 +1,6 @@
 //! Parameters: what a model has, apart from how a checkpoint stores it.
 
-use super::scheme::Scheme;
+use super::scheme::claim::Scheme;
 use crate::inventory::Source;
 
 /// A parameter of a model.

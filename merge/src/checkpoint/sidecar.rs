@@ -1,6 +1,6 @@
 //! Files that a model has beside its weights, by their names: a tokenizer's, and what else is common.
 
-use super::files::ASKED;
+use super::files::names::ASKED;
 
 /// Files that hold a vocabulary. If an adapter brings one of these, the base's set must not stay beside it: a loader
 /// would take a stale `tokenizer.json` before the adapter's `tokenizer.model`.

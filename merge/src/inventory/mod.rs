@@ -3,33 +3,11 @@
 mod adapter;
 mod base;
 mod equal;
+mod inputs;
 mod source;
 
 pub use adapter::{AdapterInventory, ExtraFile};
 pub use base::{BaseInventory, Shard, Sidecar};
 pub use equal::Equal;
+pub use inputs::{Inventory, TokenizerInventory};
 pub use source::{Object, ObjectId, Source};
-
-use crate::checkpoint::files::FileFate;
-
-/// A folder whose tokenizer is asked for.
-#[derive(Debug, Clone)]
-pub struct TokenizerInventory {
-    /// Its tokenizer files.
-    pub sidecars: Vec<Sidecar>,
-    /// What becomes of each of its files.
-    pub files: Vec<FileFate>,
-}
-
-/// All that was read.
-#[derive(Debug, Clone)]
-pub struct Inventory {
-    /// Every object, by [`ObjectId`].
-    pub objects: Vec<Object>,
-    /// The base.
-    pub base: BaseInventory,
-    /// The adapters, one for each entry of the spec, in its order.
-    pub adapters: Vec<AdapterInventory>,
-    /// Another folder whose tokenizer files are asked for.
-    pub tokenizer: Option<TokenizerInventory>,
-}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Contents, SmallFile};
+use super::contents::{Contents, SmallFile};
 use crate::base::levels;
 use crate::base::vocabulary::Vocabulary;
 use crate::inventory::BaseInventory;

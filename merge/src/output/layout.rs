@@ -1,6 +1,7 @@
 //! Which tensor goes to which file.
 
-use super::{Tensor, encode};
+use super::contents::Tensor;
+use super::encode;
 use crate::error::Result;
 use crate::inventory::BaseInventory;
 

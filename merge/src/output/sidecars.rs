@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Contents, SmallFile};
+use super::contents::{Contents, SmallFile};
 use crate::checkpoint::files::{Fate, FileFate};
 use crate::checkpoint::sidecar;
 use crate::inventory::{Inventory, ObjectId, Sidecar};

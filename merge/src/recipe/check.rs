@@ -7,7 +7,7 @@ use super::operand::{Input, Need, Operand};
 use super::{Fuse, Step};
 use crate::inventory::Source;
 use crate::limits::MAX_RANK;
-use crate::statistic::StatisticId;
+use crate::statistic::id::StatisticId;
 use crate::tensor::{DtypeExt, View, matrix};
 
 /// What a check needs to know of its surroundings.

@@ -30,6 +30,7 @@ pub mod exact;
 pub mod op;
 pub mod operand;
 pub mod reference;
+pub(crate) mod step;
 
 #[cfg(test)]
 mod tests;
@@ -37,19 +38,11 @@ mod tests;
 pub use delta::{Delta, Dense, Hadamard, LowRank};
 pub use op::{Add, Along, Dora, DoraNorm, Norm, Op, Scale, SetRows};
 pub use operand::{Input, Need, Operand, Value};
+pub use step::{Step, sources, statistics};
 
 use crate::inventory::Source;
-use crate::statistic::StatisticId;
+use crate::statistic::id::StatisticId;
 use crate::tensor::Dtype;
-
-/// One step and the adapter that it comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    /// The adapter's number in the plan.
-    pub adapter: u16,
-    /// The operation.
-    pub op: Op,
-}
 
 /// A parameter that is computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,16 +90,6 @@ impl Recipe {
             Recipe::Fuse(fuse) => &fuse.start,
         }
     }
-}
-
-/// Every stored tensor that steps read, in the order of their inputs.
-pub fn sources(steps: &[Step]) -> impl Iterator<Item = &Source> {
-    steps.iter().flat_map(|step| step.op.inputs()).flat_map(|input| input.operand.sources())
-}
-
-/// The statistics that steps wait for.
-pub fn statistics(steps: &[Step]) -> impl Iterator<Item = StatisticId> {
-    steps.iter().flat_map(|step| step.op.statistics())
 }
 
 /// A tensor's place in an output file.

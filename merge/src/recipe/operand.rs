@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Source;
-use crate::statistic::StatisticId;
+use crate::statistic::id::StatisticId;
 use crate::tensor::View;
 
 /// A matrix that lies in an input.

@@ -5,7 +5,7 @@
 //! order of the fold fix the bits, so that any number of workers computes the same value.
 
 pub mod column_squares;
-mod id;
+pub mod id;
 mod kind;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub use id::StatisticId;
 pub use kind::{Kind, numbers, to_bytes};
 
 use crate::inventory::Source;
-use crate::recipe::Step;
+use crate::recipe::step::Step;
 
 /// A reduction over `start + steps`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

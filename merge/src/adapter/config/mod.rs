@@ -7,16 +7,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub mod fields;
-mod modules;
-mod tokens;
-
-pub use modules::Modules;
-pub use tokens::Tokens;
+pub mod modules;
+pub mod tokens;
 
 use super::kind::{self, AdapterKind};
 use crate::error::Result;
 use crate::json;
 use fields::{Fields, bad};
+use modules::Modules;
+use tokens::Tokens;
 
 /// The keys that PEFT 0.3 to 0.21 write for adapters of every kind.
 const SHARED: [&str; 16] = [

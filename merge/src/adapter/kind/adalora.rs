@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::adapter_kind::{AdapterKind, End, Part, Row};
 use super::lora::variants;
-use crate::adapter::config::Tokens;
 use crate::adapter::config::fields::{Fields, bad, unsupported};
+use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
 use crate::adapter::edit::{Change, Edit, Resolved};
 use crate::adapter::module::Module;

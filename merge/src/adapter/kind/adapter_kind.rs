@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::adapter::config::Tokens;
 use crate::adapter::config::fields::Fields;
+use crate::adapter::config::tokens::Tokens;
 use crate::adapter::edit::Resolved;
 use crate::adapter::module::Module;
 use crate::adapter::scale::Ranks;

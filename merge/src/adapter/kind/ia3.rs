@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::adapter_kind::{AdapterKind, End, Part, Row};
 use crate::adapter::config::fields::Fields;
-use crate::adapter::config::{Modules, Tokens};
+use crate::adapter::config::modules::Modules;
+use crate::adapter::config::tokens::Tokens;
 use crate::adapter::edit::{Change, Dimension, Edit, Resolved};
 use crate::adapter::module::Module;
 use crate::adapter::pattern::Patterns;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::adapter_kind::{AdapterKind, End, Part, Row};
-use crate::adapter::config::Tokens;
+use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
 use crate::adapter::edit::{Change, Edit, Resolved};
 use crate::adapter::module::Module;

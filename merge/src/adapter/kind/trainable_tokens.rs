@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::adapter_kind::{AdapterKind, Row};
 use crate::adapter::config::fields::Fields;
-use crate::adapter::config::{Modules, Tokens};
+use crate::adapter::config::modules::Modules;
+use crate::adapter::config::tokens::Tokens;
 use crate::adapter::edit::Resolved;
 use crate::adapter::module::Module;
 use crate::base::names::Names;

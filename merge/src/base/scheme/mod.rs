@@ -3,14 +3,13 @@
 //! A scheme answers where the rows of a parameter are stored and how those bytes become fp32. Nobody else knows its
 //! layout. What no other scheme claims is opaque: its bytes may be copied, and nothing is computed with them.
 
-use super::parameter::{Parameter, Stored};
-use crate::inventory::{Shard, Source};
-
-mod claim;
+pub mod claim;
 mod opaque;
 mod plain;
 
-pub use claim::{Claim, Scheme, Tensors};
+use super::parameter::{Parameter, Stored};
+use crate::inventory::{Shard, Source};
+use claim::{Scheme, Tensors};
 
 /// The schemes, in the order in which they are asked. The last one claims every tensor.
 static SCHEMES: [&dyn Scheme; 2] = [&plain::Plain, &opaque::Opaque];

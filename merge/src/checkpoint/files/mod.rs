@@ -8,7 +8,7 @@ mod adapter;
 mod asked;
 mod base;
 mod fate;
-mod names;
+pub(super) mod names;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -19,7 +19,6 @@ pub use adapter::adapter;
 pub use asked::Asked;
 pub use base::base;
 pub use fate::{Fate, FileFate, Found, What};
-pub use names::ASKED;
 
 use crate::checkpoint::sidecar;
 use crate::error::{Error, Kind, Result};

@@ -96,7 +96,7 @@ const PARTIAL: &[&str] = &[
 ];
 
 /// Names beside those of `sidecar::well_known` to ask for where a folder cannot be listed.
-pub const ASKED: &[&str] = &[
+pub(in crate::checkpoint) const ASKED: &[&str] = &[
     "adapter_model.safetensors.index.json",
     "adapter_model.bin.index.json",
     "non_lora_trainables.bin",

@@ -8,7 +8,7 @@ use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::exact;
 use crate::recipe::operand::{Input, Need, Operand, Value};
-use crate::statistic::StatisticId;
+use crate::statistic::id::StatisticId;
 
 /// Where DoRA's norms come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

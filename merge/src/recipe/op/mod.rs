@@ -23,7 +23,7 @@ use definition::Definition;
 use super::arithmetic::Arithmetic;
 use super::delta::Delta;
 use super::operand::{Input, Need, Value};
-use crate::statistic::StatisticId;
+use crate::statistic::id::StatisticId;
 
 /// An operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

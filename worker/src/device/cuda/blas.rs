@@ -17,9 +17,9 @@ use cudarc::cublas::sys::{
 use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
-use super::Trouble;
 use super::card::Card;
 use super::memory::Buffer;
+use super::trouble::Trouble;
 
 /// What NVIDIA recommends for the largest cards. Fixed: it is a part of what decides the bits.
 const WORKSPACE: usize = 32 << 20;

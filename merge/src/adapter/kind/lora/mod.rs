@@ -17,8 +17,8 @@ mod pair;
 pub(super) mod variants;
 
 use super::adapter_kind::{AdapterKind, Row};
-use crate::adapter::config::Tokens;
 use crate::adapter::config::fields::Fields;
+use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
 use crate::adapter::edit::{Change, Edit, Resolved};
 use crate::adapter::module::Module;
