@@ -21,7 +21,7 @@ use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_proto::PROTOCOL_VERSION;
 use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
 use shardfuse_store::memory::Memory;
-use shardfuse_store::{Entry, Location, Meta, PartId, PartSlot, Pin, Result, Store, Stores, UploadId};
+use shardfuse_store::{Decorator, Entry, Location, Meta, Operation, Pin, Result, Store, Stores};
 use tokio::sync::mpsc;
 
 const WORKERS: u64 = 1000;
@@ -244,12 +244,26 @@ impl Sparse {
 }
 
 #[async_trait]
-impl Store for Sparse {
+impl Decorator for Sparse {
+    fn inner(&self) -> &dyn Store {
+        &self.kept
+    }
+
+    async fn call<T, F, M>(&self, _: Operation, _: &Location, mut make: M) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        M: FnMut() -> F + Send,
+    {
+        make().await
+    }
+
     async fn head(&self, at: &Location) -> Result<Meta> {
         let mut meta = self.kept.head(at).await?;
         meta.size = self.length(at.path()).unwrap_or(meta.size);
         Ok(meta)
     }
+
     async fn read(&self, at: &Location, offset: u64, mut buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
         if self.length(at.path()).is_none() {
             return self.kept.read(at, offset, buf, pin).await;
@@ -261,6 +275,7 @@ impl Store for Sparse {
         buf[..bytes.len()].copy_from_slice(&bytes);
         Ok(buf)
     }
+
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
         let mut entries = self.kept.list(dir).await?;
         for entry in &mut entries {
@@ -269,64 +284,11 @@ impl Store for Sparse {
         }
         Ok(entries)
     }
-    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.kept.put(at, bytes).await
-    }
+
     async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
         match at.path().contains("/journal/") {
             true => Ok(()),
             false => self.kept.create(at, bytes).await,
         }
-    }
-    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        self.kept.copy(from, to, pin).await
-    }
-    async fn delete(&self, at: &Location) -> Result<()> {
-        self.kept.delete(at).await
-    }
-    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        self.kept.delete_if(at, pin).await
-    }
-    async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        self.kept.delete_tree(dir).await
-    }
-    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        self.kept.remove_empty_dir(dir).await
-    }
-    async fn sweep(&self, dir: &Location) -> Result<()> {
-        self.kept.sweep(dir).await
-    }
-    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        self.kept.begin(at, size).await
-    }
-    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        self.kept.probe(at, upload).await
-    }
-    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        self.kept.put_part(at, upload, part, bytes).await
-    }
-    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
-        self.kept.read_part(at, upload, offset, buf).await
-    }
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        self.kept.complete(at, upload, parts, size).await
-    }
-    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        self.kept.abort(at, upload).await
-    }
-    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        self.kept.boot_id(at).await
-    }
-    async fn space(&self, at: &Location) -> Result<Option<u64>> {
-        self.kept.space(at).await
-    }
-    async fn check_output(&self, dir: &Location) -> Result<()> {
-        self.kept.check_output(dir).await
     }
 }

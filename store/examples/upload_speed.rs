@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use shardfuse_store::{Local, Location, PartSlot, Store};
+use shardfuse_store::{Completion, Local, Location, PartSlot, Store};
 
 const PART: u64 = 64 << 20;
 const WRITERS: u32 = 2;
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     ids.sort();
     let written = start.elapsed();
-    store.complete(&at, &upload, &ids, size).await?;
+    store.complete(&at, Completion { upload: &upload, parts: &ids, size }).await?;
     let done = start.elapsed();
     store.delete(&at).await?;
     println!(

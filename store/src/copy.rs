@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::id::Pin;
 use crate::location::Location;
-use crate::store::{PartSlot, Store};
+use crate::store::{Completion, PartSlot, Store};
 
 /// The largest object that is copied in one write, and the size of the parts of larger ones.
 const PIECE: u64 = 16 << 20;
@@ -35,7 +35,7 @@ pub(crate) async fn copy(
             let bytes = read(offset).await?;
             parts.push((number, target.put_part(to, &upload, PartSlot { number, offset }, bytes).await?));
         }
-        target.complete(to, &upload, &parts, meta.size).await.map(|_| ())
+        target.complete(to, Completion { upload: &upload, parts: &parts, size: meta.size }).await.map(|_| ())
     };
     let result = copied.await;
     if result.is_err()

@@ -7,7 +7,7 @@
 //!
 //! That nothing is there, or something already, is an answer and counts as `ok`. A call is one request for most
 //! operations; listing, completing and a read of many MiB are several, which
-//! `shardfuse_store_http_requests_total` counts one by one.
+//! `shardfuse_store_http_requests_total` counts one by one. A copy moves bytes within the store, so it adds none here.
 //!
 //! It stands below [`Retrying`](crate::retry::Retrying), so every try is counted. Consistency, retry, cancellation and
 //! crash behaviour are those of the store within.
@@ -17,11 +17,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::decorator;
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::place::Place;
-use crate::store::{Entry, Limits, Meta, PartSlot, Store};
+use crate::operation::Operation;
+use crate::store::{Meta, PartSlot, Store};
 
 /// What may come of a call.
 const OUTCOMES: [&str; 3] = ["ok", "throttled", "error"];
@@ -83,22 +84,22 @@ fn moved(at: &Location, direction: Direction, bytes: usize) {
 }
 
 #[async_trait]
-impl Store for Counted {
-    fn limits(&self, at: &Location) -> Limits {
-        self.inner.limits(at)
+impl decorator::Decorator for Counted {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
-    async fn resolve(&self, at: &Location) -> Result<Location> {
-        counted(at, "resolve", self.inner.resolve(at)).await
-    }
-
-    /// Costs no request, so it is not counted.
-    async fn place(&self, at: &Location) -> Result<Place> {
-        self.inner.place(at).await
-    }
-
-    async fn head(&self, at: &Location) -> Result<Meta> {
-        counted(at, "head", self.inner.head(at)).await
+    async fn call<T, F, M>(&self, operation: Operation, at: &Location, mut make: M) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        M: FnMut() -> F + Send,
+    {
+        match operation {
+            // Known without asking anybody.
+            Operation::BootId | Operation::Space | Operation::CheckOutput => make().await,
+            _ => counted(at, operation.name(), make()).await,
+        }
     }
 
     async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
@@ -111,14 +112,6 @@ impl Store for Counted {
         let (bytes, meta) = counted(at, "get", self.inner.get(at, limit)).await?;
         moved(at, Direction::Read, bytes.len());
         Ok((bytes, meta))
-    }
-
-    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        counted(dir, "list", self.inner.list(dir)).await
-    }
-
-    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
-        counted(dir, "list", self.inner.links(dir)).await
     }
 
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
@@ -135,39 +128,6 @@ impl Store for Counted {
         Ok(())
     }
 
-    /// The store copies by itself; no byte comes by here.
-    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        counted(to, "copy", self.inner.copy(from, to, pin)).await
-    }
-
-    async fn delete(&self, at: &Location) -> Result<()> {
-        counted(at, "delete", self.inner.delete(at)).await
-    }
-
-    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        counted(at, "delete_if", self.inner.delete_if(at, pin)).await
-    }
-
-    async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        counted(dir, "delete_tree", self.inner.delete_tree(dir)).await
-    }
-
-    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        counted(dir, "remove_empty_dir", self.inner.remove_empty_dir(dir)).await
-    }
-
-    async fn sweep(&self, dir: &Location) -> Result<()> {
-        counted(dir, "sweep", self.inner.sweep(dir)).await
-    }
-
-    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        counted(at, "begin", self.inner.begin(at, size)).await
-    }
-
-    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        counted(at, "probe", self.inner.probe(at, upload)).await
-    }
-
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
         let length = bytes.len();
         let id = counted(at, "put_part", self.inner.put_part(at, upload, part, bytes)).await?;
@@ -179,41 +139,6 @@ impl Store for Counted {
         let buf = counted(at, "read_part", self.inner.read_part(at, upload, offset, buf)).await?;
         moved(at, Direction::Read, buf.len());
         Ok(buf)
-    }
-
-    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
-        self.inner.may_be_part(part, length, id)
-    }
-
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        counted(at, "complete", self.inner.complete(at, upload, parts, size)).await
-    }
-
-    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        counted(at, "abort", self.inner.abort(at, upload)).await
-    }
-
-    /// Known without asking anybody.
-    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        self.inner.boot_id(at).await
-    }
-
-    async fn space(&self, at: &Location) -> Result<Option<u64>> {
-        self.inner.space(at).await
-    }
-
-    async fn check_output(&self, dir: &Location) -> Result<()> {
-        self.inner.check_output(dir).await
-    }
-
-    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
-        counted(dir, "conditional_puts", self.inner.conditional_puts(dir)).await
     }
 }
 

@@ -18,6 +18,7 @@
 //! | limit the rate of writing | [`Throttled`] |
 //! | have a store in memory for a test | [`memory::Memory`] |
 //! | make a store fail in a test | [`fault::Faulty`] |
+//! | do something with every call to a store | [`Decorator`] |
 //! | digest a file part by part | [`digest`] |
 //! | test a backend | `conformance` (with the feature of that name) |
 
@@ -27,6 +28,7 @@ pub mod config;
 pub mod conformance;
 mod copy;
 pub mod counted;
+pub mod decorator;
 pub mod digest;
 pub mod error;
 pub mod fault;
@@ -38,6 +40,7 @@ pub mod location;
 pub mod memory;
 mod object;
 pub mod open;
+pub mod operation;
 pub mod place;
 mod read_only;
 mod refused;
@@ -50,6 +53,7 @@ mod token;
 pub use allow::Allow;
 pub use config::Config;
 pub use counted::Counted;
+pub use decorator::Decorator;
 pub use error::{Error, ErrorKind, Result};
 pub use http::{Token, Web};
 pub use hub::Hub;
@@ -57,7 +61,8 @@ pub use id::{PartId, Pin, UploadId};
 pub use local::Local;
 pub use location::{Location, Scheme};
 pub use open::Stores;
+pub use operation::Operation;
 pub use place::Place;
 pub use retry::Retrying;
-pub use store::{Entry, EntryKind, Limits, Meta, PartSlot, Store};
+pub use store::{Completion, Entry, EntryKind, Limits, Meta, PartSlot, Store};
 pub use throttle::Throttled;

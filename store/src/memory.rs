@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Meta, PartSlot, Store};
 
 /// The smallest part that is not the last, as on S3.
 const LEAST_PART: usize = 5 << 20;
@@ -292,13 +292,8 @@ impl Store for Memory {
         id.as_str().len() == 32 && id.as_str().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
+    async fn complete(&self, at: &Location, what: Completion<'_>) -> Result<Option<Pin>> {
+        let Completion { upload, parts, size } = what;
         let mut state = self.state();
         let refuse = |message: String| Err(Error::new(ErrorKind::Permanent, at, message));
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidPart, at, message));
@@ -380,7 +375,7 @@ mod tests {
         let upload = store.begin(&at, 5).await.unwrap();
         let part = store.put_part(&at, &upload, PartSlot { number: 0, offset: 0 }, "newer".into()).await.unwrap();
         store.expire_uploads();
-        let made = store.complete(&at, &upload, &[(0, part)], 5).await.unwrap();
+        let made = store.complete(&at, Completion { upload: &upload, parts: &[(0, part)], size: 5 }).await.unwrap();
         assert_ne!(made, Some(store.head(&at).await.unwrap().pin));
         assert_eq!(&store.get(&at, 9).await.unwrap().0[..], b"older");
     }

@@ -16,6 +16,7 @@ use crate::local::{Fence, Local};
 use crate::location::{Location, Scheme};
 use crate::object::{self, Connections, Environment, Timeouts};
 use crate::place::Place;
+use crate::read_only::ReadOnly;
 use crate::refused::Refused;
 use crate::retry::Retrying;
 use crate::store::Store;
@@ -67,7 +68,7 @@ impl Stores {
             files: Arc::new(Counted::new(Arc::new(Local::new()))),
             objects: Objects::Buckets(Arc::new(buckets)),
             web,
-            hub: tried(Hub::from_env()),
+            hub: tried(ReadOnly(Hub::from_env())),
             rate: None,
         }
     }
@@ -89,7 +90,7 @@ impl Stores {
         Self {
             files: Arc::new(Counted::new(Arc::new(Local::within(fence)))),
             web: buckets.web(reach.clone()),
-            hub: tried(Hub::from_env().within(reach)),
+            hub: tried(ReadOnly(Hub::from_env().within(reach))),
             ..self
         }
     }
@@ -153,7 +154,7 @@ impl Buckets {
     /// The store of web servers, with the tokens that the settings name.
     fn web(&self, reach: Reach) -> Arc<dyn Store> {
         match http::tokens(&self.config, |name| self.environment.get(name).map(str::to_owned)) {
-            Ok(tokens) => tried(Web::new(tokens).within(reach)),
+            Ok(tokens) => tried(ReadOnly(Web::new(tokens).within(reach))),
             Err(e) => Arc::new(Refused::new(e.kind(), e.chain())),
         }
     }

@@ -6,14 +6,12 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Meta, PartSlot, Store};
 
-/// The reading half of a [`Store`]. Whoever implements it is a store that refuses every write (`Unsupported`).
-///
-/// Each method means what the store's method of that name means.
+/// The reading half of a [`Store`]. Each method means what the store's method of that name means.
 #[allow(missing_docs, reason = "the methods are documented at Store")]
 #[async_trait]
-pub trait ReadOnly: Send + Sync + std::fmt::Debug + 'static {
+pub trait Readable: Send + Sync + std::fmt::Debug + 'static {
     /// How a refusal names the store: "http".
     fn name(&self) -> &'static str;
 
@@ -26,86 +24,92 @@ pub trait ReadOnly: Send + Sync + std::fmt::Debug + 'static {
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>>;
 }
 
-fn refuse<T>(store: &impl ReadOnly, at: &Location) -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, at, format!("{} is read only", store.name())))
+/// A store that reads, and refuses every write (`Unsupported`).
+#[derive(Debug)]
+pub struct ReadOnly<R>(pub R);
+
+impl<R: Readable> ReadOnly<R> {
+    fn refuse<T>(&self, at: &Location) -> Result<T> {
+        Err(Error::new(ErrorKind::Unsupported, at, format!("{} is read only", self.0.name())))
+    }
 }
 
 #[async_trait]
-impl<R: ReadOnly> Store for R {
+impl<R: Readable> Store for ReadOnly<R> {
     async fn resolve(&self, at: &Location) -> Result<Location> {
-        ReadOnly::resolve(self, at).await
+        self.0.resolve(at).await
     }
 
     async fn head(&self, at: &Location) -> Result<Meta> {
-        ReadOnly::head(self, at).await
+        self.0.head(at).await
     }
 
     async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        ReadOnly::read(self, at, offset, buf, pin).await
+        self.0.read(at, offset, buf, pin).await
     }
 
     async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        ReadOnly::list(self, dir).await
+        self.0.list(dir).await
     }
 
     async fn put(&self, at: &Location, _: Bytes) -> Result<()> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn create(&self, at: &Location, _: Bytes) -> Result<()> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn copy(&self, _: &Location, to: &Location, _: Option<&Pin>) -> Result<()> {
-        refuse(self, to)
+        self.refuse(to)
     }
 
     async fn delete(&self, at: &Location) -> Result<()> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn delete_if(&self, at: &Location, _: &Pin) -> Result<()> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        refuse(self, dir)
+        self.refuse(dir)
     }
 
     async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        refuse(self, dir)
+        self.refuse(dir)
     }
 
     async fn sweep(&self, dir: &Location) -> Result<()> {
-        refuse(self, dir)
+        self.refuse(dir)
     }
 
     async fn begin(&self, at: &Location, _: u64) -> Result<UploadId> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn probe(&self, at: &Location, _: &UploadId) -> Result<bool> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn put_part(&self, at: &Location, _: &UploadId, _: PartSlot, _: Bytes) -> Result<PartId> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn read_part(&self, at: &Location, _: &UploadId, _: u64, _: Vec<u8>) -> Result<Vec<u8>> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     fn may_be_part(&self, _: PartSlot, _: u64, _: &PartId) -> bool {
         false
     }
 
-    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<Option<Pin>> {
-        refuse(self, at)
+    async fn complete(&self, at: &Location, _: Completion<'_>) -> Result<Option<Pin>> {
+        self.refuse(at)
     }
 
     async fn abort(&self, at: &Location, _: &UploadId) -> Result<()> {
-        refuse(self, at)
+        self.refuse(at)
     }
 
     async fn boot_id(&self, _: &Location) -> Result<Option<String>> {
@@ -117,6 +121,6 @@ impl<R: ReadOnly> Store for R {
     }
 
     async fn check_output(&self, dir: &Location) -> Result<()> {
-        refuse(self, dir)
+        self.refuse(dir)
     }
 }

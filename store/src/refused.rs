@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Meta, PartSlot, Store};
 
 /// Answers every call with one error. Only the place of a location and the limits of parts are known without asking.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Store for Refused {
         false
     }
 
-    async fn complete(&self, at: &Location, _: &UploadId, _: &[(u32, PartId)], _: u64) -> Result<Option<Pin>> {
+    async fn complete(&self, at: &Location, _: Completion<'_>) -> Result<Option<Pin>> {
         self.no(at)
     }
 

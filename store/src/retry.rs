@@ -7,7 +7,8 @@
 //!
 //! **A lost reply.** What was done may be done again, with one exception: a `create` whose reply was lost answers
 //! `AlreadyExists`, as if somebody else had come first. Whoever must know puts a name of its own into what it creates,
-//! and looks. It never answers that it was first when it was not.
+//! and looks. It never answers that it was first when it was not. A begin whose reply was lost leaves an upload that nobody
+//! knows; a bucket's rule for incomplete uploads removes it.
 //!
 //! Reads give up their buffer with an error, so a repeated one takes new memory. `shardfuse_store_retries_total` counts
 //! by `store`, `operation`, and `reason` (the beginning of what went wrong: `throttled` where the store had too many
@@ -21,11 +22,11 @@ use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 
 use crate::counted;
+use crate::decorator;
 use crate::error::{Error, Result};
-use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::place::Place;
-use crate::store::{Entry, Limits, Meta, PartSlot, Store};
+use crate::operation::Operation;
+use crate::store::{Meta, Store};
 use crate::token::random;
 
 /// The longest pause that a store's wish is granted.
@@ -48,14 +49,29 @@ impl Retrying {
             .with_total_delay(Some(Duration::from_secs(120)));
         Self { inner, pauses }
     }
+}
 
-    async fn call<T, F: Future<Output = Result<T>>>(
-        &self,
-        at: &Location,
-        operation: &'static str,
-        call: impl FnMut() -> F,
-    ) -> Result<T> {
-        call.retry(self.pauses)
+/// A random share of the pause, but at least what the store asked for.
+fn adjusted(error: &Error, pause: Duration) -> Duration {
+    let share = (random() >> 11) as f64 / (1u64 << 53) as f64;
+    let wish = error.retry_after().unwrap_or_default().min(LONGEST_WISH);
+    wish + pause.mul_f64(share)
+}
+
+#[async_trait]
+impl decorator::Decorator for Retrying {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    async fn call<T, F, M>(&self, operation: Operation, at: &Location, make: M) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        M: FnMut() -> F + Send,
+    {
+        let operation = operation.name();
+        make.retry(self.pauses)
             .when(|e: &Error| e.kind().is_transient())
             .adjust(|e: &Error, pause| pause.map(|pause| adjusted(e, pause)))
             .notify(|e: &Error, pause: Duration| {
@@ -67,143 +83,9 @@ impl Retrying {
             })
             .await
     }
-}
-
-/// A random share of the pause, but at least what the store asked for.
-fn adjusted(error: &Error, pause: Duration) -> Duration {
-    let share = (random() >> 11) as f64 / (1u64 << 53) as f64;
-    let wish = error.retry_after().unwrap_or_default().min(LONGEST_WISH);
-    wish + pause.mul_f64(share)
-}
-
-#[async_trait]
-impl Store for Retrying {
-    fn limits(&self, at: &Location) -> Limits {
-        self.inner.limits(at)
-    }
-
-    async fn resolve(&self, at: &Location) -> Result<Location> {
-        self.call(at, "resolve", || self.inner.resolve(at)).await
-    }
-
-    async fn place(&self, at: &Location) -> Result<Place> {
-        self.inner.place(at).await
-    }
-
-    async fn head(&self, at: &Location) -> Result<Meta> {
-        self.call(at, "head", || self.inner.head(at)).await
-    }
-
-    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        let length = buf.len();
-        let mut first = Some(buf);
-        self.call(at, "read", || {
-            let buf = first.take().unwrap_or_else(|| vec![0; length]);
-            self.inner.read(at, offset, buf, pin)
-        })
-        .await
-    }
 
     async fn get(&self, at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
-        self.call(at, "get", || self.inner.get(at, limit)).await
-    }
-
-    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        self.call(dir, "list", || self.inner.list(dir)).await
-    }
-
-    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
-        self.call(dir, "list", || self.inner.links(dir)).await
-    }
-
-    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.call(at, "put", || self.inner.put(at, bytes.clone())).await
-    }
-
-    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.call(at, "create", || self.inner.create(at, bytes.clone())).await
-    }
-
-    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        self.call(to, "copy", || self.inner.copy(from, to, pin)).await
-    }
-
-    async fn delete(&self, at: &Location) -> Result<()> {
-        self.call(at, "delete", || self.inner.delete(at)).await
-    }
-
-    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        self.call(at, "delete_if", || self.inner.delete_if(at, pin)).await
-    }
-
-    async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        self.call(dir, "delete_tree", || self.inner.delete_tree(dir)).await
-    }
-
-    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        self.call(dir, "remove_empty_dir", || self.inner.remove_empty_dir(dir)).await
-    }
-
-    async fn sweep(&self, dir: &Location) -> Result<()> {
-        self.call(dir, "sweep", || self.inner.sweep(dir)).await
-    }
-
-    /// A begin whose reply was lost leaves an upload that nobody knows; a bucket's rule for incomplete uploads removes
-    /// it.
-    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        self.call(at, "begin", || self.inner.begin(at, size)).await
-    }
-
-    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        self.call(at, "probe", || self.inner.probe(at, upload)).await
-    }
-
-    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        self.call(at, "put_part", || self.inner.put_part(at, upload, part, bytes.clone())).await
-    }
-
-    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
-        let length = buf.len();
-        let mut first = Some(buf);
-        self.call(at, "read_part", || {
-            let buf = first.take().unwrap_or_else(|| vec![0; length]);
-            self.inner.read_part(at, upload, offset, buf)
-        })
-        .await
-    }
-
-    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
-        self.inner.may_be_part(part, length, id)
-    }
-
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        self.call(at, "complete", || self.inner.complete(at, upload, parts, size)).await
-    }
-
-    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        self.call(at, "abort", || self.inner.abort(at, upload)).await
-    }
-
-    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        self.call(at, "boot_id", || self.inner.boot_id(at)).await
-    }
-
-    async fn space(&self, at: &Location) -> Result<Option<u64>> {
-        self.call(at, "space", || self.inner.space(at)).await
-    }
-
-    async fn check_output(&self, dir: &Location) -> Result<()> {
-        self.call(dir, "check_output", || self.inner.check_output(dir)).await
-    }
-
-    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
-        self.call(dir, "conditional_puts", || self.inner.conditional_puts(dir)).await
+        decorator::Decorator::call(self, Operation::Get, at, || self.inner.get(at, limit)).await
     }
 }
 

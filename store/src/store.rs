@@ -71,6 +71,17 @@ pub struct PartSlot {
     pub offset: u64,
 }
 
+/// An upload that becomes an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion<'a> {
+    /// The upload.
+    pub upload: &'a UploadId,
+    /// All of its parts, in order of their numbers.
+    pub parts: &'a [(u32, PartId)],
+    /// The size of the object in bytes.
+    pub size: u64,
+}
+
 /// What a store takes of one object that is written in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -130,22 +141,7 @@ pub trait Store: Send + Sync + Debug + 'static {
 
     /// A whole small object of at most `limit` bytes, and the version it is.
     async fn get(&self, at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
-        let mut tries = 0;
-        loop {
-            let meta = self.head(at).await?;
-            if meta.size > limit {
-                let message = format!("is {} bytes long, at most {limit} are read", meta.size);
-                return Err(Error::new(ErrorKind::Permanent, at, message));
-            }
-            let length = usize::try_from(meta.size)
-                .map_err(|e| Error::new(ErrorKind::Permanent, at, "does not fit into memory").with_source(e))?;
-            match self.read(at, 0, vec![0; length], Some(&meta.pin)).await {
-                Ok(bytes) => return Ok((bytes.into(), meta)),
-                // Replaced between the two calls; either version will do, and nobody replaces one object forever.
-                Err(e) if e.kind() == ErrorKind::Changed && tries < 3 => tries += 1,
-                Err(e) => return Err(e),
-            }
-        }
+        get(self, at, limit).await
     }
 
     /// Every object below a folder, at any depth, sorted by name. A folder that does not exist is empty.
@@ -219,19 +215,13 @@ pub trait Store: Send + Sync + Debug + 'static {
         is_plain(id.as_str())
     }
 
-    /// Makes the upload the object at its path, in one step, from exactly these parts, in order of their numbers.
+    /// Makes the upload the object at its path, in one step, from exactly these parts.
     ///
     /// Returns the version that this made, after a look that it is the one at the path now. `None` means that the upload
     /// is gone and an object of the length is there, perhaps from an earlier success: the caller compares its content.
     ///
     /// `NoSuchUpload` or `InvalidPart` if nothing was made of the parts, also where the store said that it was.
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>>;
+    async fn complete(&self, at: &Location, what: Completion<'_>) -> Result<Option<Pin>>;
 
     /// Drops the upload and its parts. That it is gone already is fine.
     async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()>;
@@ -253,5 +243,25 @@ pub trait Store: Send + Sync + Debug + 'static {
     async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
         let _ = dir;
         Ok(true)
+    }
+}
+
+/// [`Store::get`] by a head and a read.
+pub(crate) async fn get(store: &(impl Store + ?Sized), at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
+    let mut tries = 0;
+    loop {
+        let meta = store.head(at).await?;
+        if meta.size > limit {
+            let message = format!("is {} bytes long, at most {limit} are read", meta.size);
+            return Err(Error::new(ErrorKind::Permanent, at, message));
+        }
+        let length = usize::try_from(meta.size)
+            .map_err(|e| Error::new(ErrorKind::Permanent, at, "does not fit into memory").with_source(e))?;
+        match store.read(at, 0, vec![0; length], Some(&meta.pin)).await {
+            Ok(bytes) => return Ok((bytes.into(), meta)),
+            // Replaced between the two calls; either version will do, and nobody replaces one object forever.
+            Err(e) if e.kind() == ErrorKind::Changed && tries < 3 => tries += 1,
+            Err(e) => return Err(e),
+        }
     }
 }

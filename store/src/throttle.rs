@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::decorator;
 use crate::error::Result;
-use crate::id::{PartId, Pin, UploadId};
+use crate::id::{PartId, UploadId};
 use crate::location::Location;
-use crate::place::Place;
-use crate::store::{Entry, Limits, Meta, PartSlot, Store};
+use crate::operation::Operation;
+use crate::store::{Meta, PartSlot, Store};
 
 /// A store that takes at most so many bytes of parts a second, over all uploads and callers together.
 #[derive(Debug)]
@@ -63,120 +64,27 @@ impl Rate {
 }
 
 #[async_trait]
-impl Store for Throttled {
-    fn limits(&self, at: &Location) -> Limits {
-        self.inner.limits(at)
+impl decorator::Decorator for Throttled {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
-    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        tokio::time::sleep_until(self.rate.book(bytes.len())).await;
-        self.inner.put_part(at, upload, part, bytes).await
-    }
-
-    async fn resolve(&self, at: &Location) -> Result<Location> {
-        self.inner.resolve(at).await
-    }
-
-    async fn place(&self, at: &Location) -> Result<Place> {
-        self.inner.place(at).await
-    }
-
-    async fn head(&self, at: &Location) -> Result<Meta> {
-        self.inner.head(at).await
-    }
-
-    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        self.inner.read(at, offset, buf, pin).await
+    async fn call<T, F, M>(&self, _: Operation, _: &Location, mut make: M) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        M: FnMut() -> F + Send,
+    {
+        make().await
     }
 
     async fn get(&self, at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
         self.inner.get(at, limit).await
     }
 
-    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        self.inner.list(dir).await
-    }
-
-    async fn links(&self, dir: &Location) -> Result<Vec<String>> {
-        self.inner.links(dir).await
-    }
-
-    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.inner.put(at, bytes).await
-    }
-
-    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.inner.create(at, bytes).await
-    }
-
-    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        self.inner.copy(from, to, pin).await
-    }
-
-    async fn delete(&self, at: &Location) -> Result<()> {
-        self.inner.delete(at).await
-    }
-
-    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        self.inner.delete_if(at, pin).await
-    }
-
-    async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        self.inner.delete_tree(dir).await
-    }
-
-    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        self.inner.remove_empty_dir(dir).await
-    }
-
-    async fn sweep(&self, dir: &Location) -> Result<()> {
-        self.inner.sweep(dir).await
-    }
-
-    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        self.inner.begin(at, size).await
-    }
-
-    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        self.inner.probe(at, upload).await
-    }
-
-    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
-        self.inner.read_part(at, upload, offset, buf).await
-    }
-
-    fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
-        self.inner.may_be_part(part, length, id)
-    }
-
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        self.inner.complete(at, upload, parts, size).await
-    }
-
-    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        self.inner.abort(at, upload).await
-    }
-
-    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        self.inner.boot_id(at).await
-    }
-
-    async fn space(&self, at: &Location) -> Result<Option<u64>> {
-        self.inner.space(at).await
-    }
-
-    async fn check_output(&self, dir: &Location) -> Result<()> {
-        self.inner.check_output(dir).await
-    }
-
-    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
-        self.inner.conditional_puts(dir).await
+    async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
+        tokio::time::sleep_until(self.rate.book(bytes.len())).await;
+        self.inner.put_part(at, upload, part, bytes).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use shardfuse_store::{Entry, Error, ErrorKind, Location, Meta, PartId, PartSlot, Pin, Result, Store, UploadId};
+use shardfuse_store::{Decorator, Error, ErrorKind, Location, Operation, PartId, PartSlot, Result, Store, UploadId};
 use tokio::sync::watch;
 
 /// What happens at the n-th operation.
@@ -125,15 +125,31 @@ impl Interrupted {
     pub fn reached(&self) -> bool {
         self.reached.load(Ordering::SeqCst)
     }
+}
 
-    async fn call<T>(&self, name: &str, at: &Location, inner: impl Future<Output = Result<T>>) -> Result<T> {
+#[async_trait]
+impl Decorator for Interrupted {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    async fn call<T, F, M>(&self, operation: Operation, at: &Location, mut make: M) -> Result<T>
+    where
+        T: Send,
+        F: Future<Output = Result<T>> + Send,
+        M: FnMut() -> F + Send,
+    {
+        if matches!(operation, Operation::Resolve | Operation::Links | Operation::ConditionalPuts) {
+            return make().await;
+        }
+        let name = operation.name();
         let call = match self.only {
             Some(only) if only != name && self.reached() => u64::MAX,
             Some(only) if only != name => 0,
             _ => self.calls.fetch_add(1, Ordering::SeqCst) + 1,
         };
         if call < self.at {
-            return inner.await;
+            return make().await;
         }
         if let What::LoseInputs(kind) = self.what
             && name == "read"
@@ -148,22 +164,22 @@ impl Interrupted {
         let failed = |kind| Err(Error::new(kind, at, format!("planned failure of {name}, call {call}")));
         match self.what {
             What::FailBefore(kind) if call == self.at => failed(kind),
-            What::FailAfter(kind) if call == self.at => inner.await.and_then(|_| failed(kind)),
-            What::FailBefore(_) | What::FailAfter(_) | What::Full(_) | What::LoseInputs(_) => inner.await,
+            What::FailAfter(kind) if call == self.at => make().await.and_then(|_| failed(kind)),
+            What::FailBefore(_) | What::FailAfter(_) | What::Full(_) | What::LoseInputs(_) => make().await,
             What::Deed => {
                 if let Some(deed) = self.deed.lock().unwrap().take() {
                     deed();
                 }
-                inner.await
+                make().await
             }
             What::Stall => {
                 self.hit.send_replace(true);
                 let _ = self.released.subscribe().wait_for(|released| *released).await;
-                inner.await
+                make().await
             }
             What::KillBefore | What::KillAfter => {
                 if call == self.at && self.what == What::KillAfter {
-                    let _ = inner.await;
+                    let _ = make().await;
                 }
                 if call == self.at {
                     self.hit.send_replace(true);
@@ -172,106 +188,22 @@ impl Interrupted {
             }
         }
     }
-}
-
-#[async_trait]
-impl Store for Interrupted {
-    async fn head(&self, at: &Location) -> Result<Meta> {
-        self.call("head", at, self.inner.head(at)).await
-    }
-
-    async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
-        self.call("read", at, self.inner.read(at, offset, buf, pin)).await
-    }
-
-    async fn list(&self, dir: &Location) -> Result<Vec<Entry>> {
-        self.call("list", dir, self.inner.list(dir)).await
-    }
-
-    async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.call("put", at, self.inner.put(at, bytes)).await
-    }
-
-    async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        self.call("create", at, self.inner.create(at, bytes)).await
-    }
-
-    async fn copy(&self, from: &Location, to: &Location, pin: Option<&Pin>) -> Result<()> {
-        self.call("copy", to, self.inner.copy(from, to, pin)).await
-    }
-
-    async fn delete(&self, at: &Location) -> Result<()> {
-        self.call("delete", at, self.inner.delete(at)).await
-    }
-
-    async fn delete_if(&self, at: &Location, pin: &Pin) -> Result<()> {
-        self.call("delete_if", at, self.inner.delete_if(at, pin)).await
-    }
-
-    async fn delete_tree(&self, dir: &Location) -> Result<()> {
-        self.call("delete_tree", dir, self.inner.delete_tree(dir)).await
-    }
-
-    async fn remove_empty_dir(&self, dir: &Location) -> Result<()> {
-        self.call("remove_empty_dir", dir, self.inner.remove_empty_dir(dir)).await
-    }
-
-    async fn sweep(&self, dir: &Location) -> Result<()> {
-        self.call("sweep", dir, self.inner.sweep(dir)).await
-    }
-
-    async fn begin(&self, at: &Location, size: u64) -> Result<UploadId> {
-        self.call("begin", at, self.inner.begin(at, size)).await
-    }
-
-    async fn probe(&self, at: &Location, upload: &UploadId) -> Result<bool> {
-        self.call("probe", at, self.inner.probe(at, upload)).await
-    }
 
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
         let file = at.file_name().unwrap_or_default().to_owned();
         self.log.lock().unwrap().puts.push((file, part.number));
-        let put = self.call("put_part", at, self.inner.put_part(at, upload, part, bytes)).await;
+        let make = || self.inner.put_part(at, upload, part, bytes.clone());
+        let put = self.call(Operation::PutPart, at, make).await;
         if put.as_ref().is_err_and(|e| e.kind() == ErrorKind::NoSuchUpload) {
             self.log.lock().unwrap().missed += 1;
         }
         put
     }
 
-    async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
-        self.call("read_part", at, self.inner.read_part(at, upload, offset, buf)).await
-    }
-
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        self.call("complete", at, self.inner.complete(at, upload, parts, size)).await
-    }
-
-    async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {
-        self.call("abort", at, self.inner.abort(at, upload)).await
-    }
-
-    async fn boot_id(&self, at: &Location) -> Result<Option<String>> {
-        self.call("boot_id", at, self.inner.boot_id(at)).await
-    }
-
     async fn space(&self, at: &Location) -> Result<Option<u64>> {
         match self.what {
             What::Full(free) => Ok(Some(free)),
-            _ => self.call("space", at, self.inner.space(at)).await,
+            _ => self.call(Operation::Space, at, || self.inner.space(at)).await,
         }
-    }
-
-    async fn check_output(&self, dir: &Location) -> Result<()> {
-        self.call("check_output", dir, self.inner.check_output(dir)).await
-    }
-
-    async fn conditional_puts(&self, dir: &Location) -> Result<bool> {
-        self.inner.conditional_puts(dir).await
     }
 }

@@ -14,7 +14,8 @@ use futures::FutureExt as _;
 use shardfuse_store::fault::Operation;
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{
-    Entry, Error, ErrorKind, Location, Meta, PartId, PartSlot, Pin, Result, Retrying, Store, Stores, UploadId,
+    Completion, Entry, Error, ErrorKind, Location, Meta, PartId, PartSlot, Pin, Result, Retrying, Store, Stores,
+    UploadId,
 };
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -365,17 +366,11 @@ impl Store for Access {
             .await
     }
 
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        let (here, upload, parts) = (at.clone(), upload.clone(), parts.to_vec());
+    async fn complete(&self, at: &Location, what: Completion<'_>) -> Result<Option<Pin>> {
+        let (here, upload, parts, size) = (at.clone(), what.upload.clone(), what.parts.to_vec(), what.size);
         self.call(Operation::Complete, at, move |memory, laws| {
             let before = at_once(memory.head(&here)).ok();
-            let made = at_once(memory.complete(&here, &upload, &parts, size))?;
+            let made = at_once(memory.complete(&here, Completion { upload: &upload, parts: &parts, size }))?;
             if before != at_once(memory.head(&here)).ok() {
                 laws.done(memory, &Done::Completed { at: &here });
             }

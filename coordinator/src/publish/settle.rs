@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::Result;
-use shardfuse_store::{ErrorKind, Location, Meta, PartId, Pin, Store, UploadId};
+use shardfuse_store::{Completion, ErrorKind, Location, Meta, PartId, Pin, Store, UploadId};
 
 use crate::failure::io;
 
@@ -20,7 +20,7 @@ pub(super) async fn settle(
     ids: &[(u32, PartId)],
     (size, hash): (u64, blake3::Hash),
 ) -> Result<Option<String>> {
-    let told = store.complete(at, upload, ids, size).await;
+    let told = store.complete(at, Completion { upload, parts: ids, size }).await;
     if let Err(e) = &told
         && matches!(e.kind(), ErrorKind::InvalidPart | ErrorKind::NoSuchUpload)
     {

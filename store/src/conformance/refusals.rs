@@ -3,7 +3,7 @@
 use super::check::{below, fails};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{PartSlot, Store};
+use crate::store::{Completion, PartSlot, Store};
 
 pub(super) async fn run(store: &dyn Store, root: &Location) {
     let (at, upload) = (below(root, "written"), UploadId::new("1"));
@@ -20,7 +20,11 @@ pub(super) async fn run(store: &dyn Store, root: &Location) {
     fails!(store.probe(&at, &upload).await, Unsupported, "probe");
     fails!(store.put_part(&at, &upload, slot, "x".into()).await, Unsupported, "put of a part");
     fails!(store.read_part(&at, &upload, 0, vec![0; 1]).await, Unsupported, "read of a part");
-    fails!(store.complete(&at, &upload, &[(0, PartId::new("1"))], 1).await, Unsupported, "complete");
+    fails!(
+        store.complete(&at, Completion { upload: &upload, parts: &[(0, PartId::new("1"))], size: 1 }).await,
+        Unsupported,
+        "complete"
+    );
     fails!(store.abort(&at, &upload).await, Unsupported, "abort");
     fails!(store.check_output(root).await, Unsupported, "an output");
     assert_eq!(store.boot_id(&at).await.unwrap(), None);

@@ -6,7 +6,7 @@ use super::check::{below, content, fails};
 use crate::error::ErrorKind;
 use crate::id::{PartId, UploadId};
 use crate::location::Location;
-use crate::store::{PartSlot, Store};
+use crate::store::{Completion, PartSlot, Store};
 
 /// As small as the smallest part of any store may be.
 const PART: usize = 5 << 20;
@@ -25,10 +25,10 @@ pub(super) async fn run(store: &Arc<dyn Store>, root: &Location) {
 async fn once(store: &dyn Store, at: &Location) {
     let upload = store.begin(at, 1000).await.unwrap();
     let part = store.put_part(at, &upload, slot(0), content(9, 1000).into()).await.unwrap();
-    store.complete(at, &upload, &[(0, part.clone())], 1000).await.unwrap();
+    store.complete(at, Completion { upload: &upload, parts: &[(0, part.clone())], size: 1000 }).await.unwrap();
     store.put(at, content(10, 1000).into()).await.unwrap();
     // Of one length, so a store may take it for done.
-    let _ = store.complete(at, &upload, &[(0, part)], 1000).await;
+    let _ = store.complete(at, Completion { upload: &upload, parts: &[(0, part)], size: 1000 }).await;
     assert!(store.get(at, 1000).await.unwrap().0 == content(10, 1000), "an upload was completed a second time");
 }
 
@@ -36,7 +36,7 @@ async fn once(store: &dyn Store, at: &Location) {
 async fn nothing(store: &dyn Store, at: &Location) {
     let upload = store.begin(at, 0).await.unwrap();
     let part = store.put_part(at, &upload, slot(0), Vec::new().into()).await.unwrap();
-    store.complete(at, &upload, &[(0, part)], 0).await.unwrap();
+    store.complete(at, Completion { upload: &upload, parts: &[(0, part)], size: 0 }).await.unwrap();
     assert_eq!(store.head(at).await.unwrap().size, 0);
 }
 
@@ -45,11 +45,17 @@ async fn wrong_part(store: &dyn Store, at: &Location) {
     let upload = store.begin(at, 1000).await.unwrap();
     let right = store.put_part(at, &upload, slot(0), content(9, 1000).into()).await.unwrap();
     let invented = PartId::new(right.as_str().replace(|c: char| c.is_ascii_alphanumeric(), "7"));
-    let refused = store.complete(at, &upload, &[(0, invented)], 1000).await.expect_err("an invented part");
+    let refused = store
+        .complete(at, Completion { upload: &upload, parts: &[(0, invented)], size: 1000 })
+        .await
+        .expect_err("an invented part");
     let kinds = [ErrorKind::InvalidPart, ErrorKind::Permanent];
     assert!(kinds.contains(&refused.kind()), "an invented part: {}", refused.chain());
     fails!(store.head(at).await, NotFound, "nothing is there after a refused completion");
-    store.complete(at, &upload, &[(0, right)], 1000).await.expect("the upload goes on");
+    store
+        .complete(at, Completion { upload: &upload, parts: &[(0, right)], size: 1000 })
+        .await
+        .expect("the upload goes on");
     assert!(store.get(at, 1000).await.unwrap().0 == content(9, 1000));
 }
 
@@ -103,11 +109,14 @@ async fn whole_life(store: &Arc<dyn Store>, at: &Location) {
         assert!(buf == whole[3 * PART..], "a part reads back before completion");
     }
 
-    let made = store.complete(at, &upload, &parts, size).await.unwrap();
+    let made = store.complete(at, Completion { upload: &upload, parts: &parts, size }).await.unwrap();
     let there = store.head(at).await.unwrap();
     assert_eq!((made, there.size), (Some(there.pin.clone()), size), "the version that a completion names is there");
     assert!(store.get(at, 1 << 30).await.unwrap().0 == whole, "the parts lie in order of their numbers");
-    let again = store.complete(at, &upload, &parts, size).await.expect("completing twice is fine");
+    let again = store
+        .complete(at, Completion { upload: &upload, parts: &parts, size })
+        .await
+        .expect("completing twice is fine");
     assert!(again.is_none_or(|pin| pin == there.pin), "a repeated completion names no other version");
     assert!(!store.probe(at, &upload).await.unwrap());
 
@@ -122,7 +131,8 @@ async fn aborted(store: &dyn Store, at: &Location) {
     let upload = store.begin(at, PART as u64 + 1).await.unwrap();
     let id = store.put_part(at, &upload, slot(0), content(8, PART).into()).await.unwrap();
     fails!(store.head(at).await, NotFound, "nothing is there before completion");
-    let short = store.complete(at, &upload, &[(0, id.clone())], PART as u64 + 1).await;
+    let short =
+        store.complete(at, Completion { upload: &upload, parts: &[(0, id.clone())], size: PART as u64 + 1 }).await;
     assert!(short.is_err(), "parts that do not make up the size are no object");
     fails!(store.head(at).await, NotFound, "nothing is there after a refused completion");
     store.abort(at, &upload).await.unwrap();
@@ -130,7 +140,11 @@ async fn aborted(store: &dyn Store, at: &Location) {
     assert!(!store.probe(at, &upload).await.unwrap());
     let late = store.put_part(at, &upload, slot(0), content(8, PART).into()).await;
     fails!(late, NoSuchUpload, "a part after abort");
-    fails!(store.complete(at, &upload, &[(0, id)], PART as u64).await, NoSuchUpload, "completion after abort");
+    fails!(
+        store.complete(at, Completion { upload: &upload, parts: &[(0, id)], size: PART as u64 }).await,
+        NoSuchUpload,
+        "completion after abort"
+    );
     fails!(store.head(at).await, NotFound, "nothing was ever there");
 
     let next = store.begin(at, PART as u64).await.unwrap();

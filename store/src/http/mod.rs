@@ -22,7 +22,7 @@ use reqwest::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Pin;
 use crate::location::Location;
-use crate::read_only::ReadOnly;
+use crate::read_only::Readable;
 use crate::store::{Entry, Meta};
 
 pub(crate) mod body;
@@ -101,7 +101,7 @@ impl Web {
 }
 
 #[async_trait]
-impl ReadOnly for Web {
+impl Readable for Web {
     fn name(&self) -> &'static str {
         "http"
     }

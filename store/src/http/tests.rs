@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::client::Timeouts;
 use super::*;
+use crate::read_only::ReadOnly;
 use crate::{Store, conformance};
 use shardfuse_testkit::servers::{self, Body, Files, Marks, Quirks};
 
@@ -18,7 +19,7 @@ async fn served(quirks: Quirks) -> (servers::Web, Arc<dyn Store>, Location, Vec<
     let server = servers::Web::start(examples(), quirks).await;
     let at = format!("{}/tiny-llama/model.safetensors", server.url()).parse().unwrap();
     let bytes = server.files.get("tiny-llama/model.safetensors").unwrap().bytes;
-    (server, Arc::new(Web::default()), at, bytes)
+    (server, Arc::new(ReadOnly(Web::default())), at, bytes)
 }
 
 fn fails<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &str) -> Error {
@@ -42,7 +43,7 @@ async fn conforms_whatever_marks_its_versions() {
             }
             let server = servers::Web::start(files, Quirks { marks, no_head, ..Quirks::default() }).await;
             let root: Location = format!("{}/some%20folder", server.url()).parse().unwrap();
-            conformance::run_read_only(Arc::new(Web::default()), root).await;
+            conformance::run_read_only(Arc::new(ReadOnly(Web::default())), root).await;
         }
     }
 }
@@ -107,7 +108,7 @@ async fn bodies_that_end_early_are_told_apart() {
     let (server, _, at, bytes) = served(Quirks::default()).await;
     let timeouts = Timeouts { window: Duration::from_millis(200), ..Timeouts::default() };
     let store = Web { client: Client { timeouts, ..Client::default() }, tokens: Vec::new() };
-    let meta = Store::head(&store, &at).await.unwrap();
+    let meta = store.head(&at).await.unwrap();
     for (body, kind, says) in [
         (Body::Cut(100), ErrorKind::Transient, "broke after"),
         (Body::Ends(100), ErrorKind::ShortRead, "ends after 100 of 5000 bytes"),
@@ -115,10 +116,10 @@ async fn bodies_that_end_early_are_told_apart() {
         (Body::Stalls(0), ErrorKind::Transient, "0 bytes came in 0.2 s"),
     ] {
         server.set(|quirks| quirks.body = body);
-        fails(Store::read(&store, &at, 7, vec![0; 5000], Some(&meta.pin)).await, kind, says);
+        fails(store.read(&at, 7, vec![0; 5000], Some(&meta.pin)).await, kind, says);
     }
     server.set(|quirks| quirks.body = Body::Whole);
-    assert_eq!(Store::read(&store, &at, 7, vec![0; 5000], Some(&meta.pin)).await.unwrap(), bytes[7..5007]);
+    assert_eq!(store.read(&at, 7, vec![0; 5000], Some(&meta.pin)).await.unwrap(), bytes[7..5007]);
 }
 
 #[tokio::test]
@@ -165,24 +166,24 @@ async fn a_token_goes_to_its_prefix_and_over_no_redirect_to_another_origin() {
     let root: Location = server.url().parse().unwrap();
     let below = |name: &str| root.join(name).unwrap();
     let bare = Web::default();
-    fails(Store::head(&bare, &at).await, ErrorKind::Permission, "401");
+    fails(bare.head(&at).await, ErrorKind::Permission, "401");
     let store = Web::new(vec![(root.clone(), Some(Token::new("hunter2", "test").unwrap()))]);
-    assert_eq!(Store::read(&store, &at, 0, vec![0; 9], None).await.unwrap(), bytes[..9]);
+    assert_eq!(store.read(&at, 0, vec![0; 9], None).await.unwrap(), bytes[..9]);
     let here = below("here/model.safetensors");
-    assert_eq!(Store::read(&store, &here, 0, vec![0; 9], None).await.unwrap(), bytes[..9], "within the origin it goes");
+    assert_eq!(store.read(&here, 0, vec![0; 9], None).await.unwrap(), bytes[..9], "within the origin it goes");
     let away = below("away/tiny-llama/model.safetensors");
-    let meta = Store::head(&store, &away).await.unwrap();
-    assert_eq!(Store::read(&store, &away, 5, vec![0; 9], Some(&meta.pin)).await.unwrap(), bytes[5..14]);
+    let meta = store.head(&away).await.unwrap();
+    assert_eq!(store.read(&away, 5, vec![0; 9], Some(&meta.pin)).await.unwrap(), bytes[5..14]);
     assert_eq!(other.server.seen().len(), 2);
     assert_eq!(other.server.tokens(), [""; 0], "the other host sees no token");
 
     // Back again: what has left stays without it.
     other.set(|quirks| quirks.redirects = vec![("/".to_owned(), format!("{}/", server.url()))]);
-    fails(Store::head(&store, &away).await, ErrorKind::Permission, "401");
+    fails(store.head(&away).await, ErrorKind::Permission, "401");
 
     // Nor does it go to what lies beside its prefix.
     let store = Web::new(vec![(below("secret"), Some(Token::new("hunter2", "test").unwrap()))]);
-    fails(Store::head(&store, &at).await, ErrorKind::Permission, "401");
+    fails(store.head(&at).await, ErrorKind::Permission, "401");
 }
 
 #[tokio::test]
@@ -192,9 +193,9 @@ async fn the_nearest_token_counts() {
     let near = root.join("tiny-llama").unwrap();
     let token = |text: &str| Some(Token::new(text, "test").unwrap());
     let store = Web::new(vec![(root.clone(), token("far")), (near.clone(), token("near"))]);
-    Store::head(&store, &near.join("config.json").unwrap()).await.unwrap();
+    store.head(&near.join("config.json").unwrap()).await.unwrap();
     let store = Web::new(vec![(root, token("near")), (near.clone(), None)]);
-    fails(Store::head(&store, &near.join("config.json").unwrap()).await, ErrorKind::Permission, "401");
+    fails(store.head(&near.join("config.json").unwrap()).await, ErrorKind::Permission, "401");
 }
 
 #[tokio::test]
@@ -248,7 +249,7 @@ async fn redirected(target: &str, named: &[&str]) -> (servers::Web, Arc<dyn Stor
     server.set(|quirks| quirks.redirects = vec![("/".to_owned(), target.to_owned())]);
     let named: Vec<&str> = std::iter::once(server.url()).chain(named.iter().copied()).collect();
     let reach = reach::tests::reach(&named, |_| false);
-    (server, Arc::new(Web::default().within(reach)), at)
+    (server, Arc::new(ReadOnly(Web::default().within(reach))), at)
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use crate::http::span::{self, Span};
 use crate::http::{body, past_end};
 use crate::id::Pin;
 use crate::location::Location;
-use crate::read_only::ReadOnly;
+use crate::read_only::Readable;
 use crate::store::{Entry, Meta};
 
 mod api;
@@ -41,7 +41,7 @@ use place::Place;
 use version::Version;
 
 #[async_trait]
-impl ReadOnly for Hub {
+impl Readable for Hub {
     fn name(&self) -> &'static str {
         "the hub"
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::http::Token;
 use crate::http::reach::Reach;
+use crate::read_only::ReadOnly;
 use crate::{Store, conformance};
 use shardfuse_testkit::servers::{self, Files};
 
@@ -15,7 +16,7 @@ fn model() -> Files {
 
 fn store(hub: &servers::Hub, token: Option<&str>) -> Arc<dyn Store> {
     let token = token.map(|token| Token::new(token, "test").unwrap());
-    Arc::new(Hub::new(hub.url(), token).unwrap())
+    Arc::new(ReadOnly(Hub::new(hub.url(), token).unwrap()))
 }
 
 fn at(text: &str) -> Location {
@@ -188,16 +189,16 @@ async fn the_hub_may_send_a_fleet_to_named_hosts_of_files_only() {
     let hub = servers::Hub::start().await;
     hub.commit("org/model", "main", &model());
     let weights = at("hf://org/model/model.safetensors");
-    let fleet = |named: &[&str]| Hub::new(hub.url(), None).unwrap().within(Reach::named(named.iter().copied()));
+    let fleet =
+        |named: &[&str]| ReadOnly(Hub::new(hub.url(), None).unwrap().within(Reach::named(named.iter().copied())));
     // Small files come from the hub itself, and weights from a host that its redirect names.
     let narrow = fleet(&[hub.url()]);
-    Store::get(&narrow, &at("hf://org/model/config.json"), 1 << 20).await.unwrap();
-    let error =
-        fails(Store::read(&narrow, &weights, 0, vec![0; 9], None).await, ErrorKind::NotAllowed, hub.blobs.url());
+    narrow.get(&at("hf://org/model/config.json"), 1 << 20).await.unwrap();
+    let error = fails(narrow.read(&weights, 0, vec![0; 9], None).await, ErrorKind::NotAllowed, hub.blobs.url());
     assert!(!error.chain().contains("Signature"), "{}", error.chain());
     assert!(hub.blobs.server.seen().is_empty());
     let wide = fleet(&[hub.url(), hub.blobs.url()]);
-    Store::read(&wide, &weights, 0, vec![0; 9], None).await.unwrap();
+    wide.read(&weights, 0, vec![0; 9], None).await.unwrap();
     // The hub itself must be named too, where its address is not a public one.
-    fails(Store::head(&fleet(&[]), &weights).await, ErrorKind::NotAllowed, "which is not https");
+    fails(fleet(&[]).head(&weights).await, ErrorKind::NotAllowed, "which is not https");
 }

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::place::Place;
-use crate::store::{Entry, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Meta, PartSlot, Store};
 
 mod aside;
 mod create;
@@ -247,13 +247,8 @@ impl Store for Local {
         upload::may_be_part(part, length, id)
     }
 
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
+    async fn complete(&self, at: &Location, what: Completion<'_>) -> Result<Option<Pin>> {
+        let Completion { upload, parts, size } = what;
         upload::check_parts(at, parts, size)?;
         let upload = upload.clone();
         let made = self.upload(at, move |at| upload::complete(at, &upload, size)).await?;

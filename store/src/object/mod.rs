@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::{Location, Scheme};
-use crate::store::{Entry, Limits, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Limits, Meta, PartSlot, Store};
 
 mod bucket;
 mod condition;
@@ -132,14 +132,8 @@ impl Store for Bucket {
         Err(Error::new(ErrorKind::Unsupported, at, "a part of an upload cannot be read back from object storage"))
     }
 
-    async fn complete(
-        &self,
-        at: &Location,
-        upload: &UploadId,
-        parts: &[(u32, PartId)],
-        size: u64,
-    ) -> Result<Option<Pin>> {
-        upload::complete(self, at, upload, parts, size).await
+    async fn complete(&self, at: &Location, what: Completion<'_>) -> Result<Option<Pin>> {
+        upload::complete(self, at, what).await
     }
 
     async fn abort(&self, at: &Location, upload: &UploadId) -> Result<()> {

@@ -10,7 +10,7 @@ use super::{in_progress, marker, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::PartSlot;
+use crate::store::{Completion, PartSlot};
 use crate::token::token;
 
 /// The parts that an object can have, on every store.
@@ -86,13 +86,8 @@ pub(super) async fn put_part(
     }
 }
 
-pub(super) async fn complete(
-    bucket: &Bucket,
-    at: &Location,
-    upload: &UploadId,
-    parts: &[(u32, PartId)],
-    size: u64,
-) -> Result<Option<Pin>> {
+pub(super) async fn complete(bucket: &Bucket, at: &Location, what: Completion<'_>) -> Result<Option<Pin>> {
+    let Completion { upload, parts, size } = what;
     let path = bucket.object(at)?;
     let ids = ids::parts(at, parts, size)?;
     let Some(written) = Upload::parse(upload) else { return Err(gone(at, upload)) };

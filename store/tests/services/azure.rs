@@ -1,6 +1,6 @@
 //! Azure Blob Storage, as Azurite speaks it.
 
-use shardfuse_store::{ErrorKind, Location, PartId, PartSlot, conformance};
+use shardfuse_store::{Completion, ErrorKind, Location, PartId, PartSlot, conformance};
 
 use crate::place::{azure, content, fresh, s3, stores, told};
 
@@ -51,10 +51,10 @@ async fn a_commit_that_was_not_tidied_up_is_recognised() {
     let id = upload.as_str().split_once('.').unwrap().1;
     let mark = dir.join(&format!(".shardfuse/upload/weights.{id}")).unwrap();
     let (text, _) = store.get(&mark, 100).await.unwrap();
-    store.complete(&at, &upload, &parts, 100_000).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &parts, size: 100_000 }).await.unwrap();
     store.put(&mark, text).await.unwrap();
     assert!(store.probe(&at, &upload).await.unwrap());
-    store.complete(&at, &upload, &parts, 100_000).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &parts, size: 100_000 }).await.unwrap();
     assert!(!store.probe(&at, &upload).await.unwrap());
     assert!(store.get(&at, 1 << 20).await.unwrap().0 == bytes);
     store.delete_tree(&dir).await.unwrap();

@@ -1,6 +1,6 @@
 //! SeaweedFS behind a proxy that spoils requests: what retries, resumed reads and repeated completions are for.
 
-use shardfuse_store::{ErrorKind, Location, PartSlot, Stores, conformance};
+use shardfuse_store::{Completion, ErrorKind, Location, PartSlot, Stores, conformance};
 
 use crate::place::{content, fresh, s3_at, told};
 use crate::proxy::{Fault, Proxy};
@@ -63,7 +63,7 @@ async fn a_completion_whose_reply_is_lost_is_recognised() {
         parts.push((number, store.put_part(&at, &upload, slot, piece.to_vec().into()).await.unwrap()));
     }
     proxy.spoil("POST", "uploadId", 1, Fault::LostReply);
-    store.complete(&at, &upload, &parts, whole.len() as u64).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &parts, size: whole.len() as u64 }).await.unwrap();
     assert!(proxy.is_spent());
     assert!(store.get(&at, 1 << 30).await.unwrap().0 == whole);
     store.delete_tree(&root).await.unwrap();

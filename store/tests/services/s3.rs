@@ -1,6 +1,6 @@
 //! S3, as SeaweedFS speaks it.
 
-use shardfuse_store::{ErrorKind, Location, PartId, PartSlot, Store, UploadId, conformance};
+use shardfuse_store::{Completion, ErrorKind, Location, PartId, PartSlot, Store, UploadId, conformance};
 
 use crate::place::{content, fresh, s3, s3_with, stores, told};
 
@@ -108,7 +108,8 @@ async fn a_lost_upload_is_not_taken_for_an_older_object() {
     let upload = store.begin(&at, PART as u64).await.unwrap();
     let parts = one_part(&*store, &at, &upload, content(2, PART)).await;
     store.abort(&at, &upload).await.unwrap();
-    let error = store.complete(&at, &upload, &parts, PART as u64).await.unwrap_err();
+    let error =
+        store.complete(&at, Completion { upload: &upload, parts: &parts, size: PART as u64 }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSuchUpload, "{}", error.chain());
     store.delete_tree(&dir).await.unwrap();
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use shardfuse_store::{ErrorKind, Location, PartSlot, Stores, conformance};
+use shardfuse_store::{Completion, ErrorKind, Location, PartSlot, Stores, conformance};
 
 use crate::place::{content, fresh, stores, told};
 
@@ -64,7 +64,7 @@ async fn versitygw_is_not_believed_that_a_dropped_upload_was_completed() {
         let slot = PartSlot { number: 0, offset: 0 };
         let part = store.put_part(&at, &upload, slot, content(2, PART).into()).await.unwrap();
         store.abort(&at, &upload).await.unwrap();
-        let answer = store.complete(&at, &upload, &[(0, part)], PART as u64).await;
+        let answer = store.complete(&at, Completion { upload: &upload, parts: &[(0, part)], size: PART as u64 }).await;
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::NoSuchUpload, "older object: {}", older.is_some());
     }
     store.delete_tree(&dir).await.unwrap();

@@ -16,7 +16,7 @@ async fn another_process_goes_on_with_an_upload() {
     let first = Local::new().put_part(&at, &upload, SLOT, "01234".into()).await.unwrap();
     let second = Local::new().put_part(&at, &upload, PartSlot { number: 1, offset: 5 }, "56789".into()).await.unwrap();
     let parts = [(0, PartId::new(first.as_str())), (1, second)];
-    Local::new().complete(&at, &upload, &parts, 10).await.unwrap();
+    Local::new().complete(&at, Completion { upload: &upload, parts: &parts, size: 10 }).await.unwrap();
     assert_eq!(&Local::new().get(&at, 10).await.unwrap().0[..], b"0123456789");
 }
 
@@ -46,7 +46,7 @@ async fn parts_must_fit_and_must_make_up_the_file() {
     let b = store.put_part(&at, &upload, PartSlot { number: 1, offset: 5 }, "56789".into()).await.unwrap();
     let (a, b) = ((0, a), (1, b));
     for parts in [vec![], vec![a.clone()], vec![b.clone()], vec![b.clone(), a.clone()], vec![a.clone(), a.clone()]] {
-        let refused = store.complete(&at, &upload, &parts, 10).await.unwrap_err();
+        let refused = store.complete(&at, Completion { upload: &upload, parts: &parts, size: 10 }).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidPart, "{parts:?}");
     }
     let second = PartSlot { number: 1, offset: 5 };
@@ -56,9 +56,10 @@ async fn parts_must_fit_and_must_make_up_the_file() {
         assert!(!store.may_be_part(second, 5, &strange), "{strange}");
     }
     let strange = (1, PartId::new("18446744073709551615+5"));
-    let refused = store.complete(&at, &upload, &[a.clone(), strange], 10).await.unwrap_err();
+    let refused =
+        store.complete(&at, Completion { upload: &upload, parts: &[a.clone(), strange], size: 10 }).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidPart);
-    store.complete(&at, &upload, &[a, b], 10).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &[a, b], size: 10 }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +74,7 @@ async fn completing_waits_for_a_writer_and_a_later_one_is_stale() {
     writer.lock_shared().unwrap();
     let completing = tokio::spawn({
         let (store, at, upload) = (store.clone(), at.clone(), upload.clone());
-        async move { store.complete(&at, &upload, &[(0, part)], 5).await }
+        async move { store.complete(&at, Completion { upload: &upload, parts: &[(0, part)], size: 5 }).await }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!completing.is_finished());
@@ -95,7 +96,7 @@ async fn the_length_is_reserved_at_once_and_empty_files_work() {
     assert_eq!(meta.len(), 8 << 20);
     assert!(meta.blocks() * 512 >= 8 << 20, "{} blocks", meta.blocks());
     let upload = store.begin(&at, 0).await.unwrap();
-    store.complete(&at, &upload, &[], 0).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &[], size: 0 }).await.unwrap();
     assert_eq!(store.head(&at).await.unwrap().size, 0);
     assert!(!dir.path().join(".shardfuse").exists(), "the hidden folders go with the last upload");
 }
@@ -130,7 +131,10 @@ async fn an_upload_that_lost_its_length_is_gone() {
         assert_eq!(put.kind(), ErrorKind::NoSuchUpload, "{put}");
         assert!(put.to_string().contains(&format!("has {length} bytes, not 10")), "{put}");
         // The older file has the length: the caller is told that nothing is known of what is there.
-        assert_eq!(store.complete(&at, &upload, &[(0, part)], 10).await.unwrap(), None);
+        assert_eq!(
+            store.complete(&at, Completion { upload: &upload, parts: &[(0, part)], size: 10 }).await.unwrap(),
+            None
+        );
         assert_eq!(&store.get(&at, 99).await.unwrap().0[..], b"older bits");
         store.abort(&at, &upload).await.unwrap();
     }
@@ -147,7 +151,7 @@ async fn an_upload_of_an_earlier_version_goes_on() {
     let (store, upload) = (Local::new(), UploadId::new("0123456789abcdef"));
     assert!(store.probe(&at, &upload).await.unwrap());
     let part = store.put_part(&at, &upload, SLOT, "56789".into()).await.unwrap();
-    store.complete(&at, &upload, &[(0, part)], 5).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &[(0, part)], size: 5 }).await.unwrap();
     for id in ["0123456789abcdef-05", "0123456789abcdef-", "0123456789abcdef-5-5", "-5", "0123456789abcdef-+5"] {
         assert!(!store.probe(&at, &UploadId::new(id)).await.unwrap(), "{id}");
     }

@@ -36,7 +36,7 @@ async fn shows_before_the_work() {
     let half = vec![7; usize::try_from(free / 2).unwrap()];
     let part = PartSlot { number: 0, offset: 0 };
     let id = store.put_part(&at, &upload, part, half.into()).await.expect("what is reserved can be written");
-    store.complete(&at, &upload, &[(0, id)], free / 2).await.unwrap();
+    store.complete(&at, Completion { upload: &upload, parts: &[(0, id)], size: free / 2 }).await.unwrap();
     store.delete_tree(&root.join("out").unwrap()).await.unwrap();
     assert_eq!(store.list(&root).await.unwrap(), []);
 }
