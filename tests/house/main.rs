@@ -9,8 +9,6 @@
 //! `mod.rs` needs that file and all that it needs ([`resolve::Reexport`]). A file below a folder therefore imports what it
 //! shares with its neighbours from the files that define it.
 //!
-//! `known-cycles.txt` lists the files that are still in one. The list may only shrink.
-//!
 //! `SHARDFUSE_CYCLES=coordinator cargo test --test house -- --nocapture` prints the cycles of the crates whose root's path
 //! begins with `coordinator`, with a line of code for each dependency in them.
 
@@ -27,11 +25,8 @@ use cycles::Dependency;
 use resolve::Reexport;
 use tree::Crate;
 
-/// The files that are still in a cycle, one a line.
-const KNOWN: &str = "tests/house/known-cycles.txt";
-
 #[test]
-fn no_file_is_in_a_cycle_but_those_that_are_listed() {
+fn no_file_is_in_a_cycle() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |file: &Path| read(&top.join(file));
     let chosen = std::env::var("SHARDFUSE_CYCLES").ok();
@@ -49,12 +44,7 @@ fn no_file_is_in_a_cycle_but_those_that_are_listed() {
             }
         }
     }
-    let known: BTreeSet<PathBuf> =
-        read(Path::new(KNOWN)).expect("the list is there").lines().map(PathBuf::from).collect();
-    let new: Vec<_> = found.iter().filter(|(file, _)| !known.contains(*file)).collect();
-    assert!(new.is_empty(), "files in a cycle (SHARDFUSE_CYCLES, see the top of tests/house/main.rs): {new:#?}");
-    let gone: Vec<_> = known.iter().filter(|file| !found.contains_key(*file)).collect();
-    assert!(gone.is_empty(), "no longer in a cycle, so take them out of {KNOWN}: {gone:#?}");
+    assert!(found.is_empty(), "files in a cycle (SHARDFUSE_CYCLES, see the top of tests/house/main.rs): {found:#?}");
 }
 
 fn print(root: &Path, reexport: Reexport, cycles: &[BTreeSet<PathBuf>], dependencies: &BTreeSet<Dependency>) {

@@ -1,5 +1,6 @@
 //! Why a task could not be done, and whether trying again can help.
 
+use shardfuse_merge::recipe::op::NoNorm;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1;
 use shardfuse_store::{self as store, ErrorKind};
@@ -36,6 +37,13 @@ impl Failure {
     /// A failure of this process.
     pub fn local(message: impl Into<String>) -> Self {
         Failure { retry: v1::ErrorKind::WorkerLocal, error: Error::new(Kind::Internal, message) }
+    }
+}
+
+impl From<NoNorm> for Failure {
+    fn from(NoNorm { tensor, output, norm }: NoNorm) -> Self {
+        let what = format!("the norm of output {output} is {norm}, so {tensor} cannot be applied");
+        Failure::permanent(Kind::NonFinite, what)
     }
 }
 

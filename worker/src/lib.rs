@@ -8,7 +8,9 @@ mod failure;
 mod pipeline;
 mod session;
 pub mod spot;
+mod work;
 
 pub use failure::Failure;
-pub use pipeline::{Pipeline, Usage};
+pub use pipeline::Pipeline;
 pub use session::{Options, run, serve};
+pub use work::Usage;

@@ -168,6 +168,16 @@ pub enum Job {
     Reduce(Reduce),
 }
 
+impl Job {
+    /// The values of statistics that it brings.
+    pub fn statistics(&self) -> &[StatisticValue] {
+        match self {
+            Job::Fill(fill) => &fill.statistics,
+            Job::Reduce(reduce) => &reduce.statistics,
+        }
+    }
+}
+
 /// A self-contained assignment: a worker needs no plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {

@@ -12,7 +12,8 @@ use shardfuse_merge::recipe::reference::{self, InMemory};
 use shardfuse_merge::recipe::{self, Add, Along, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Scale};
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::tensor::float;
-use shardfuse_worker::device::cuda::{Done, Gain, Gpu, Program, Right, Sink, Step, Tiling, Way};
+use shardfuse_worker::device::Slice;
+use shardfuse_worker::device::cuda::{Done, Gain, Gpu, Program, Right, Step, Tiling, Way};
 
 /// What is done to a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,8 +259,8 @@ impl Job {
         let program =
             Program { tiling: self.tiling.clone(), rows, from: self.from, to: self.to, steps: steps.collect() };
         let len = (last - first) * cols * float::width(self.to);
-        let sink = Sink { out: vec![0; len], target: 0..len, skip: 0 };
-        gpu.submit(self.raw.slice(first * width..last * width), program, sink)
+        let slice = Slice { part: vec![0; len], target: 0..len, skip: 0 };
+        gpu.submit(self.raw.slice(first * width..last * width), program, slice)
     }
 
     /// Fuses some rows and waits.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardfuse_merge::Kind;
 use tracing::info;
 
-use super::CPU_CLASS;
+use super::class::CPU_CLASS;
 use super::cuda::{self, Limits};
 use crate::Failure;
 

@@ -1,11 +1,12 @@
 //! Devices that fuse: the CPU, whose arithmetic is that of `shardfuse_merge::recipe::arithmetic` bit by bit, and NVIDIA GPUs.
 
 mod choice;
+mod class;
 pub mod cpu;
 pub mod cuda;
+mod slice;
 
 pub use choice::{Choice, Device};
+pub use class::CPU_CLASS;
 pub use cuda::Limits;
-
-/// The class of a CPU.
-pub const CPU_CLASS: &str = "cpu";
+pub use slice::Slice;

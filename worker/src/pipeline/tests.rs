@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use half::bf16;
 use shardfuse_merge::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::task::StatisticValue;
+use shardfuse_merge::plan::task::{Fill, Reduce, StatisticValue};
 use shardfuse_merge::recipe::{
     Add, Delta, Dense, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Placed, Recipe, SetRows, Step, sources,
 };
@@ -12,8 +12,10 @@ use shardfuse_merge::statistic::{self, Statistic, StatisticId};
 
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 use shardfuse_store::fault::{Fault, Faulty, Operation};
-use shardfuse_store::{ErrorKind, Local, Store};
+use shardfuse_store::{ErrorKind, Local, Location, Store, UploadId};
 
+use super::flow::Budget;
+use super::read::range_width;
 use super::*;
 
 const HEADER: u64 = 40;
@@ -193,7 +195,7 @@ async fn budget_and_part_size_change_no_bit() {
         Recipe::Copy(_) => unreachable!("it is fused"),
     };
     let loading = |memory: u64| Budget::new(memory / 8).bytes();
-    let by_ranges = |memory| operands::range_width(&delta, 1024, loading(memory)).is_some();
+    let by_ranges = |memory| range_width(&delta, 1024, loading(memory)).is_some();
     assert!(!by_ranges(1 << 30) && by_ranges(256 << 10));
     let whole = b.make(1 << 30, 1 << 20).await;
     for (memory, part_size) in [(1 << 30, 1 << 10), (1 << 30, 1 << 16), (256 << 10, 1 << 20), (256 << 10, 1 << 14)] {
@@ -265,7 +267,7 @@ async fn the_meter_of_an_attempt_counts_what_is_read_fused_and_put() {
 }
 
 #[tokio::test]
-async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
+async fn neighbours_are_read_together() {
     let mut b = Bench::new();
     for i in 0..20 {
         b.copy(&format!("norm.{i}"), &[50]);
@@ -273,15 +275,20 @@ async fn neighbours_are_read_together_and_a_factor_once_for_all_parts() {
         b.source("skipped", Dtype::BF16, &[30]);
     }
     let store = Arc::new(Faulty::new(Arc::new(Local::new())));
-    let stores = Arc::new(Stores::all(store.clone()));
-    let pipeline = Pipeline::new(stores.clone(), 1 << 30, 2, Device::Cpu).unwrap();
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 2, Device::Cpu).unwrap();
     let (send, _done) = mpsc::channel(1000);
     let assignment = b.assignment(&*store, 1 << 20).await;
     let before = store.calls(Operation::Read);
     pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap();
     assert_eq!(store.calls(Operation::Read) - before, 2, "the header and all twenty tensors");
+}
 
+#[tokio::test]
+async fn a_factor_is_read_once_for_all_parts() {
     let mut b = Bench::new();
+    let store = Arc::new(Faulty::new(Arc::new(Local::new())));
+    let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), 1 << 30, 2, Device::Cpu).unwrap();
+    let (send, _done) = mpsc::channel(1000);
     b.fuse("w", &[256, 64], |b| vec![b.add("w", (256, 64, 4), false)]);
     let assignment = b.assignment(&*store, 8 << 10).await;
     let before = store.calls(Operation::Read);

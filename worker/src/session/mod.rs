@@ -43,22 +43,18 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::transport::Channel;
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
-use crate::pipeline::{Done, Usage};
+use crate::work::{Done, Gate, Meter, Usage, Work};
 use crate::{Failure, Pipeline};
 
 mod attempt;
-mod gate;
 mod ledger;
 mod link;
-mod meter;
 #[cfg(test)]
 mod tests;
 
 use attempt::Attempt;
-pub use gate::Gate;
 use ledger::{Action, Event, Ledger};
 use link::{Retry, Said};
-pub use meter::Meter;
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -78,26 +74,6 @@ pub struct Options {
     pub memory: u64,
     /// Tasks at a time.
     pub slots: u32,
-}
-
-/// What does the work. The pipeline does; tests put a scripted one in its place.
-pub(crate) trait Work: Clone + Send + Sync + 'static {
-    /// The class whose bits its arithmetic has.
-    fn device_class(&self) -> String;
-    /// Waits until nothing can be done here any more.
-    fn lost(&self) -> impl Future<Output = Failure> + Send {
-        std::future::pending()
-    }
-    /// What heartbeats tell of it.
-    fn usage(&self) -> Usage;
-    /// Does an assignment; sends each piece as it is finished, begins none while the gate is closed, and counts what it does.
-    fn run(
-        &self,
-        assignment: Assignment,
-        done: mpsc::Sender<Done>,
-        gate: Gate,
-        meter: Meter,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// Serves one session over a channel until the coordinator stops it. Returns the coordinator's reason.

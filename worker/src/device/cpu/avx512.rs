@@ -12,7 +12,7 @@ use shardfuse_merge::Dtype;
 use shardfuse_merge::tensor::float;
 
 use super::pack::{Line, PANEL};
-use super::{Set, Strip, compiled_for};
+use super::set::{Set, Strip, compiled_for};
 
 pub(super) const SET: Set = Set { name: "avx512", rows: 8, strip, decode, encode, shared: SHARED };
 

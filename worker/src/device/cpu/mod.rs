@@ -24,6 +24,7 @@ use shardfuse_merge::recipe::arithmetic::Arithmetic;
 
 mod pack;
 mod scalar;
+mod set;
 mod sweep;
 
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +38,7 @@ mod neon;
 mod tests;
 
 pub use pack::Packed;
+use set::Set;
 
 /// The kernels of one instruction set that this CPU can run.
 ///
@@ -44,99 +46,6 @@ pub use pack::Packed;
 /// makes calling it safe.
 #[derive(Clone, Copy)]
 pub struct Kernels(&'static Set);
-
-/// The functions of one instruction set.
-///
-/// They are `unsafe` to call for one reason: the CPU must have what the set needs. A `Set` leaves this module only inside
-/// a [`Kernels`], after that was asked.
-struct Set {
-    name: &'static str,
-    /// Rows of W that `strip` takes at most.
-    rows: usize,
-    strip: unsafe fn(Strip<'_>),
-    decode: unsafe fn(Dtype, &[u8], &mut [f32]),
-    encode: unsafe fn(Dtype, &[f32], &mut [u8]) -> Option<usize>,
-    shared: Shared,
-}
-
-/// The functions that are the definition's own loops, compiled for a set.
-struct Shared {
-    row_squares: unsafe fn(&[f32]) -> f64,
-    add_column_squares: unsafe fn(&mut [f64], &[f32]),
-    scale_row: unsafe fn(&mut [f32], f32),
-    scale_columns: unsafe fn(&mut [f32], usize, &[f32]),
-    add_scaled: unsafe fn(&mut [f32], &[f32], f32),
-    add_product: unsafe fn(&mut [f32], &[f32], &[f32], f32),
-    all_finite: unsafe fn(&[f32]) -> bool,
-    all_zero: unsafe fn(&[f32]) -> bool,
-}
-
-/// One step of a low-rank update: a few rows of W against a run of whole panels.
-struct Strip<'a> {
-    /// The rows, `stride` apart; each is written in its first `panels.len() / rank * 16` elements.
-    w: &'a mut [f32],
-    stride: usize,
-    /// As many rows of the left factor, `rank` long; one at least.
-    left: &'a [f32],
-    /// Whole panels: panel `p`, step `k` at `p * rank + k`.
-    panels: &'a [pack::Line],
-    /// At least 1.
-    rank: usize,
-    scale: f32,
-}
-
-/// Compiles the definition's loops for a set of target features, as a constant `SHARED`.
-macro_rules! compiled_for {
-    ($($features:literal)?) => {
-        pub(super) const SHARED: super::Shared = {
-            use shardfuse_merge::recipe::{arithmetic, op::norm};
-            use shardfuse_merge::statistic::column_squares;
-            $(#[target_feature(enable = $features)])?
-            fn row_squares(row: &[f32]) -> f64 {
-                norm::row_squares(row)
-            }
-            $(#[target_feature(enable = $features)])?
-            fn add_column_squares(acc: &mut [f64], tile: &[f32]) {
-                column_squares::add_column_squares(acc, tile);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn scale_row(row: &mut [f32], gain: f32) {
-                arithmetic::scale_row(row, gain);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn scale_columns(tile: &mut [f32], cols: usize, gains: &[f32]) {
-                arithmetic::scale_columns(tile, cols, gains);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn add_scaled(w: &mut [f32], delta: &[f32], scale: f32) {
-                arithmetic::add_scaled(w, delta, scale);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn add_product(w: &mut [f32], a: &[f32], b: &[f32], scale: f32) {
-                arithmetic::add_product(w, a, b, scale);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn all_finite(values: &[f32]) -> bool {
-                arithmetic::all_finite(values)
-            }
-            $(#[target_feature(enable = $features)])?
-            fn all_zero(values: &[f32]) -> bool {
-                arithmetic::all_zero(values)
-            }
-            super::Shared {
-                row_squares,
-                add_column_squares,
-                scale_row,
-                scale_columns,
-                add_scaled,
-                add_product,
-                all_finite,
-                all_zero,
-            }
-        };
-    };
-}
-use compiled_for;
 
 impl Kernels {
     /// The fastest set that this CPU can run.

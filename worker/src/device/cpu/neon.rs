@@ -8,7 +8,7 @@ use shardfuse_merge::Dtype;
 use shardfuse_merge::tensor::float;
 
 use super::pack::{Line, PANEL};
-use super::{Set, Strip, compiled_for};
+use super::set::{Set, Strip, compiled_for};
 
 pub(super) const SET: Set = Set { name: "neon", rows: 6, strip, decode, encode, shared: SHARED };
 

@@ -4,7 +4,7 @@ use shardfuse_merge::recipe::arithmetic;
 use shardfuse_merge::tensor::float;
 
 use super::pack::PANEL;
-use super::{Set, Strip, compiled_for};
+use super::set::{Set, Strip, compiled_for};
 
 pub(super) const SET: Set =
     Set { name: "scalar", rows: 1, strip, decode: float::decode, encode: float::encode, shared: SHARED };

@@ -7,7 +7,7 @@
 use shardfuse_merge::recipe::arithmetic;
 
 use super::pack::{Line, PANEL, Packed};
-use super::{Set, Strip};
+use super::set::{Set, Strip};
 
 /// What a block of the right factor may take, in bytes: half of the smallest second-level cache that is common.
 const BLOCK_BYTES: usize = 128 << 10;

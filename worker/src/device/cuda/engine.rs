@@ -12,11 +12,12 @@ use shardfuse_merge::DtypeExt;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::card::Card;
-use super::job::{Done, Gain, Program, Sink, Wrong};
+use super::job::{Done, Gain, Program, Wrong};
 use super::ring::{Ring, Slot, Took};
 use super::tiling::Tile;
 use super::trouble::Trouble;
 use crate::Failure;
+use crate::device::Slice;
 
 /// A job on its way to the device.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Order {
     /// What is done to them.
     pub program: Program,
     /// Where the result goes.
-    pub sink: Sink,
+    pub slice: Slice,
     /// Who waits for it.
     pub reply: oneshot::Sender<Done>,
 }
@@ -103,7 +104,7 @@ struct Ticket {
 
 #[derive(Debug)]
 struct Finish {
-    sink: Sink,
+    slice: Slice,
     tiles_left: usize,
     reply: Option<oneshot::Sender<Done>>,
 }
@@ -172,9 +173,9 @@ fn feed(
 ) {
     // A slot whose work was not queued is used for the next tile.
     let mut spare = None;
-    while let Some(Order { raw, program, sink, reply }) = orders.blocking_recv() {
+    while let Some(Order { raw, program, slice, reply }) = orders.blocking_recv() {
         let tiles = program.tiling.tiles(&program.rows);
-        let finish = Finish { sink, tiles_left: tiles.len(), reply: Some(reply) };
+        let finish = Finish { slice, tiles_left: tiles.len(), reply: Some(reply) };
         let ticket = Arc::new(Ticket { program, finish: Mutex::new(finish), state: Arc::clone(state) });
         for tile in tiles {
             let Some(mut slot) = spare.take().or_else(|| free.recv().ok()) else { return };
@@ -286,17 +287,17 @@ fn deliver(slot: &Slot, ticket: &Ticket, tile: &Tile) {
     let mut guard = ticket.finish();
     let finish = &mut *guard;
     // Bytes `first..` of the wanted rows; the target takes `skip..skip + its length`.
-    let wanted = finish.sink.skip..finish.sink.skip + finish.sink.target.len();
+    let wanted = finish.slice.skip..finish.slice.skip + finish.slice.target.len();
     let (start, end) = (first.max(wanted.start), (first + bytes.len()).min(wanted.end));
     if start < end {
-        let target = finish.sink.target.start + (start - wanted.start);
-        finish.sink.out[target..target + (end - start)].copy_from_slice(&bytes[start - first..end - first]);
+        let target = finish.slice.target.start + (start - wanted.start);
+        finish.slice.part[target..target + (end - start)].copy_from_slice(&bytes[start - first..end - first]);
     }
     finish.tiles_left -= 1;
     if finish.tiles_left == 0
         && let Some(reply) = finish.reply.take()
     {
-        let out = std::mem::take(&mut finish.sink.out);
+        let out = std::mem::take(&mut finish.slice.part);
         drop(guard);
         let _ = reply.send(Ok(out));
     }

@@ -53,17 +53,6 @@ pub enum Gain {
     Columns(Arc<Vec<f32>>),
 }
 
-/// Where the result goes.
-#[derive(Debug)]
-pub struct Sink {
-    /// The part.
-    pub out: Vec<u8>,
-    /// The bytes of it that are this tensor's.
-    pub target: Range<usize>,
-    /// Bytes of the wanted rows that lie before the target.
-    pub skip: usize,
-}
-
 /// Why there is no result.
 #[derive(Debug)]
 pub enum Wrong {

@@ -8,7 +8,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use tracing::debug;
 
-use super::Gpu;
+use super::gpu::Gpu;
 
 /// How often NVML is asked. A card takes its own sample of the utilisation up to once a second.
 const EVERY: Duration = Duration::from_secs(5);

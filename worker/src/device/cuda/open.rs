@@ -13,10 +13,11 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::card::{self, Card};
 use super::engine::{self, Stages, State};
+use super::gpu::{Gpu, Held};
 use super::right::Rights;
 use super::ring::{Ring, SLOT_BYTES};
 use super::trouble::Trouble;
-use super::{Gpu, Held, probe, selftest};
+use super::{probe, selftest};
 
 /// The oldest architecture that the kernels are compiled for: Volta. Pascal has no independent threads and its support
 /// ends with CUDA 12.

@@ -11,10 +11,11 @@ use shardfuse_merge::recipe::reference::{self, InMemory};
 use shardfuse_merge::recipe::{self, Add, Delta, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand};
 use shardfuse_merge::tensor::float;
 
-use super::Gpu;
-use super::job::{Gain, Program, Sink, Step, Wrong};
+use super::gpu::Gpu;
+use super::job::{Gain, Program, Step, Wrong};
 use super::right::Right;
 use super::tiling::Way;
+use crate::device::Slice;
 
 const ROWS: usize = 67;
 const COLS: usize = 21;
@@ -67,8 +68,8 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
         to: dtype,
         steps: vec![step(0.25, None), step(SCALE, gain)],
     };
-    let sink = Sink { target: 0..raw.len(), out: vec![0; raw.len()], skip: 0 };
-    let answer = gpu.submit(raw.into(), program, sink);
+    let slice = Slice { part: vec![0; raw.len()], target: 0..raw.len(), skip: 0 };
+    let answer = gpu.submit(raw.into(), program, slice);
     match futures::executor::block_on(gpu.answer(answer)) {
         Ok(out) if out == expected => Ok(()),
         Ok(_) => Err(format!("a known fusion in {dtype} comes out with wrong bits")),

@@ -18,7 +18,7 @@ const WINDOW: Duration = Duration::from_millis(100);
 
 /// Turns for one direction. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Flow {
+pub struct Turns {
     turns: Arc<Semaphore>,
     state: Arc<Mutex<State>>,
 }
@@ -38,7 +38,7 @@ struct State {
 }
 
 /// A part in the queue, also where it is given up.
-struct Queued<'a>(&'a Flow);
+struct Queued<'a>(&'a Turns);
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
@@ -50,16 +50,16 @@ impl Drop for Queued<'_> {
 #[derive(Debug)]
 pub struct Turn {
     permit: Option<OwnedSemaphorePermit>,
-    flow: Flow,
+    flow: Turns,
     bytes: u64,
 }
 
-impl Flow {
+impl Turns {
     /// Few at a time, to begin with.
     pub fn new() -> Self {
         let state =
             State { climb: Climb::new(), surplus: 0, began: None, bytes: 0, finished: 0, waiting: 0, waited: false };
-        Flow { turns: Arc::new(Semaphore::new(LEAST)), state: Arc::new(Mutex::new(state)) }
+        Turns { turns: Arc::new(Semaphore::new(LEAST)), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Waits for a turn; they come in the order of asking.
@@ -136,7 +136,7 @@ mod tests {
 
     /// A link that carries `rate` bytes a second in all, shared evenly; each transfer also waits `latency`.
     async fn transfers(count: usize, bytes: u64, rate: f64, latency: Duration) -> (Vec<Duration>, usize) {
-        let flow = Flow::new();
+        let flow = Turns::new();
         let sharing = Arc::new(Mutex::new(0usize));
         let began = Instant::now();
         let one = |_| {
@@ -181,7 +181,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_is_given_up_is_free_again() {
-        let flow = Flow::new();
+        let flow = Turns::new();
         for _ in 0..100 {
             drop(flow.turn().await);
         }

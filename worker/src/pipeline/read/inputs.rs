@@ -11,26 +11,14 @@ use shardfuse_merge::Kind;
 use shardfuse_merge::inventory::{Object, ObjectId};
 use shardfuse_store::{Location, Pin, Stores};
 
-use super::Shared;
 use super::coalesce::{MOST, coalesce};
+use super::version::Version;
 use crate::Failure;
-use crate::session::Meter;
+use crate::pipeline::shared::Shared;
+use crate::work::Meter;
 
 /// Reads of one list of ranges that run at a time.
 pub const AT_A_TIME: usize = 4;
-
-/// An object and the version of it that is read: what tells apart the caches' entries.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Version {
-    url: Arc<str>,
-    pin: Pin,
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.url)
-    }
-}
 
 #[derive(Debug)]
 struct Input {
@@ -95,7 +83,7 @@ impl Inputs {
     }
 
     /// Reads a whole small object of ours and holds it against its BLAKE3 digest.
-    pub async fn read_fact(&self, url: &str, length: u64, digest: &str) -> Result<Vec<u8>, Failure> {
+    pub async fn read_checked(&self, url: &str, length: u64, digest: &str) -> Result<Vec<u8>, Failure> {
         let bytes = self.read_own(url, 0..length).await?;
         if blake3::hash(&bytes).to_hex().as_str() == digest {
             return Ok(bytes);

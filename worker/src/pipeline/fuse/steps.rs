@@ -6,25 +6,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use shardfuse_merge::Kind;
-use shardfuse_merge::recipe::op::{NoNorm, Tile};
+use bytes::Bytes;
+use shardfuse_merge::Dtype;
+use shardfuse_merge::recipe::op::Tile;
 use shardfuse_merge::recipe::{Input, Need, Op, Step, Value};
 
-use super::Shared;
-use super::inputs::Inputs;
-use super::operands::{self, Ready};
-use super::statistics::Statistics;
-use super::threads::Threads;
+use super::tile::rows_of_a_tile;
 use crate::Failure;
 use crate::device::cpu::{Kernels, Packed};
+use crate::pipeline::read::{self, Reader, RightFactor};
+use crate::pipeline::threads::Threads;
 
-/// fp32 bytes of a tile: small enough for the second-level cache.
-const TILE: u64 = 1 << 20;
-
-/// Whole rows of a tile, one at least.
-pub fn rows_of_a_tile(cols: u64) -> usize {
-    (TILE / 4 / cols.max(1)).max(1) as usize
-}
+/// Factors by name, and whether what was read of them is all zero.
+pub type Seen = Vec<(String, bool)>;
 
 /// A run of rows of a tensor.
 #[derive(Debug, Clone)]
@@ -43,7 +37,7 @@ enum Loaded {
     /// Something for each column.
     Columns(Arc<Vec<f32>>),
     /// A right factor.
-    Right(Arc<Ready>),
+    Right(Arc<RightFactor>),
     /// A right factor that is read by ranges of columns.
     Ranges,
     /// Rows of the extent by their number, and where each lies among the values.
@@ -65,8 +59,8 @@ struct Prepared {
 pub struct Steps {
     steps: Vec<Prepared>,
     extent: Extent,
-    /// Factors by name, and whether what was read of them is all zero.
-    pub seen: Vec<(String, bool)>,
+    /// What was seen of the factors.
+    pub seen: Seen,
 }
 
 /// Bytes of memory that steps hold for `rows` rows of `cols` columns, about, with `loading` bytes for loading factors.
@@ -74,10 +68,10 @@ pub fn held(steps: &[Step], rows: u64, cols: u64, loading: u64) -> u64 {
     let mut by_ranges = false;
     let mut all = 0u64;
     for step in steps {
-        let whole = step.op.delta().is_none_or(|d| operands::range_width(d, cols, loading).is_none());
+        let whole = step.op.delta().is_none_or(|d| read::range_width(d, cols, loading).is_none());
         by_ranges |= !whole;
         for input in step.op.inputs() {
-            all = all.saturating_add(operands::held(&input, rows, cols, whole));
+            all = all.saturating_add(read::held(&input, rows, cols, whole));
         }
     }
     if !by_ranges {
@@ -88,24 +82,8 @@ pub fn held(steps: &[Step], rows: u64, cols: u64, loading: u64) -> u64 {
     all + rows * cols * 4 * if original { 4 } else { 1 }
 }
 
-/// Loads what the steps need, all at the same time.
-pub async fn load(
-    shared: &Shared,
-    inputs: &Inputs,
-    steps: &[Step],
-    extent: Extent,
-    statistics: &Statistics,
-) -> Result<Steps, Failure> {
-    let loader = Loader { shared, inputs, statistics, extent: &extent };
-    let loaded = futures::future::try_join_all(steps.iter().map(|step| loader.step(step))).await?;
-    let seen = loaded.iter().flat_map(|step| step.seen(&shared.kernels)).collect();
-    Ok(Steps { steps: loaded, extent, seen })
-}
-
 struct Loader<'a> {
-    shared: &'a Shared,
-    inputs: &'a Inputs,
-    statistics: &'a Statistics,
+    reader: Reader<'a>,
     extent: &'a Extent,
 }
 
@@ -113,8 +91,8 @@ impl Loader<'_> {
     async fn step(&self, step: &Step) -> Result<Prepared, Failure> {
         let delta_inputs = step.op.delta().map(|d| d.inputs()).unwrap_or_default();
         let own_inputs = step.op.own_inputs();
-        let loading = self.shared.loading.bytes();
-        let width = step.op.delta().and_then(|d| operands::range_width(d, self.extent.cols, loading));
+        let loading = self.reader.shared.loading.bytes();
+        let width = step.op.delta().and_then(|d| read::range_width(d, self.extent.cols, loading));
         let load = async |input: Input<'_>| {
             let loaded = self.input(&input, width.is_some()).await;
             loaded.map_err(|f| f.at(format_args!("adapter {}, {}", step.adapter + 1, input.operand.source.name)))
@@ -126,31 +104,29 @@ impl Loader<'_> {
     }
 
     async fn input(&self, input: &Input<'_>, by_ranges: bool) -> Result<Loaded, Failure> {
-        let (shared, inputs, operand) = (self.shared, self.inputs, input.operand);
+        let (reader, operand) = (self.reader, input.operand);
         let rows = self.extent.rows.clone();
         Ok(match input.need {
             Need::SameRows | Need::Same | Need::PerRow => {
-                Loaded::Rows(operands::rows(shared, inputs, operand, rows).await?, operand.view.cols as usize)
+                Loaded::Rows(reader.rows(operand, rows).await?, operand.view.cols as usize)
             }
             Need::SameColumns if by_ranges => Loaded::Ranges,
-            Need::SameColumns => Loaded::Right(operands::right(shared, inputs, operand).await?),
+            Need::SameColumns => Loaded::Right(reader.right(operand).await?),
             Need::Rows(list) => {
                 let within = || (0u64..).zip(list).filter(|(_, row)| rows.contains(row));
                 let from: Vec<u64> = within().map(|(i, _)| i).collect();
-                let values = operands::listed(shared, inputs, operand, &from).await?;
+                let values = reader.listed(operand, &from).await?;
                 Loaded::Listed(within().enumerate().map(|(at, (_, row))| (*row, at)).collect(), values)
             }
-            Need::PerColumn => {
-                Loaded::Columns(Arc::new(operands::rows(shared, inputs, operand, 0..operand.view.rows).await?))
-            }
-            Need::Derived(id) => Loaded::Columns(self.statistics.derive(shared, inputs, id, operand).await?),
+            Need::PerColumn => Loaded::Columns(Arc::new(reader.rows(operand, 0..operand.view.rows).await?)),
+            Need::Derived(id) => Loaded::Columns(reader.derive(id, operand).await?),
         })
     }
 }
 
 impl Prepared {
     /// Factors of the delta by name, and whether what was read of them is all zero.
-    fn seen(&self, kernels: &Kernels) -> Vec<(String, bool)> {
+    fn seen(&self, kernels: &Kernels) -> Seen {
         let inputs = self.op.delta().map(|d| d.inputs()).unwrap_or_default();
         let zero = |(input, loaded): (&Input<'_>, &Loaded)| {
             let zero = match (input.need, loaded) {
@@ -184,6 +160,14 @@ impl Loaded {
 }
 
 impl Steps {
+    /// Loads what the steps need, all at the same time.
+    pub async fn load(reader: Reader<'_>, steps: &[Step], extent: Extent) -> Result<Steps, Failure> {
+        let loader = Loader { reader, extent: &extent };
+        let loaded = futures::future::try_join_all(steps.iter().map(|step| loader.step(step))).await?;
+        let seen = loaded.iter().flat_map(|step| step.seen(&reader.shared.kernels)).collect();
+        Ok(Steps { steps: loaded, extent, seen })
+    }
+
     /// Whether every right factor is in memory, so that tiles can be computed without reading.
     pub fn in_memory(&self) -> bool {
         self.steps.iter().all(|step| step.width.is_none())
@@ -207,34 +191,58 @@ impl Steps {
             let mut values = self.values(&step.delta, &rows)?;
             values.append(&mut self.values(&step.own, &rows)?);
             let mut tile = Tile { first, cols, w };
-            step.op.apply(kernels, &mut tile, start.as_deref(), &values).map_err(no_norm)?;
+            step.op.apply(kernels, &mut tile, start.as_deref(), &values)?;
         }
         Ok(())
     }
 
-    /// As [`Self::apply`] for all rows of the extent at once, with right factors read by ranges of columns.
-    pub async fn apply_by_ranges(
+    /// Applies every step to all rows of the extent at once. They start from `raw`.
+    pub async fn apply_to_all(
         self: &Arc<Self>,
-        shared: &Shared,
-        inputs: &Inputs,
-        mut w: Vec<f32>,
+        reader: Reader<'_>,
+        from: Dtype,
+        raw: Bytes,
     ) -> Result<Vec<f32>, Failure> {
+        let kernels = reader.shared.kernels;
+        let length = ((self.extent.rows.end - self.extent.rows.start) * self.extent.cols) as usize;
+        let decode = move |_: &Threads| {
+            let mut w = vec![0.0f32; length];
+            kernels.decode(from, &raw, &mut w);
+            Ok(w)
+        };
+        let mut w = reader.shared.compute(decode).await?;
+        if !self.in_memory() {
+            return self.apply_by_ranges(reader, w).await;
+        }
+        let steps = Arc::clone(self);
+        let apply = move |threads: &Threads| {
+            let (first, cols) = (steps.extent.rows.start, steps.extent.cols);
+            let height = rows_of_a_tile(cols);
+            let tiles = w.chunks_mut(height * cols as usize).enumerate().collect();
+            threads.each(tiles, || (), |(), (i, w)| steps.apply(&kernels, first + (i * height) as u64, w))?;
+            Ok(w)
+        };
+        reader.shared.compute(apply).await
+    }
+
+    /// Applies every step to all rows of the extent, with right factors read by ranges of columns.
+    async fn apply_by_ranges(self: &Arc<Self>, reader: Reader<'_>, mut w: Vec<f32>) -> Result<Vec<f32>, Failure> {
         let start = self.wants_original().then(|| w.clone());
         for (i, step) in self.steps.iter().enumerate() {
             let original = match start.as_ref().filter(|_| step.op.wants_original()) {
-                Some(start) => Some(self.add_by_ranges(shared, inputs, i, start.clone()).await?),
+                Some(start) => Some(self.add_by_ranges(reader, i, start.clone()).await?),
                 None => None,
             };
-            w = self.add_by_ranges(shared, inputs, i, w).await?;
-            let (steps, kernels) = (Arc::clone(self), shared.kernels);
+            w = self.add_by_ranges(reader, i, w).await?;
+            let (steps, kernels) = (Arc::clone(self), reader.shared.kernels);
             let finish = move |_: &Threads| {
                 let (step, rows) = (&steps.steps[i], &steps.extent.rows);
                 let own = steps.values(&step.own, rows)?;
                 let mut tile = Tile { first: rows.start, cols: steps.extent.cols as usize, w: &mut w };
-                step.op.finish(&kernels, &mut tile, original.as_deref(), &own).map_err(no_norm)?;
+                step.op.finish(&kernels, &mut tile, original.as_deref(), &own)?;
                 Ok(w)
             };
-            w = shared.compute(finish).await?;
+            w = reader.shared.compute(finish).await?;
         }
         Ok(w)
     }
@@ -242,8 +250,7 @@ impl Steps {
     /// Adds the delta of step `i`, one range of columns after another.
     async fn add_by_ranges(
         self: &Arc<Self>,
-        shared: &Shared,
-        inputs: &Inputs,
+        reader: Reader<'_>,
         i: usize,
         mut w: Vec<f32>,
     ) -> Result<Vec<f32>, Failure> {
@@ -255,18 +262,18 @@ impl Steps {
             let (rights, share) = match self.steps[i].width {
                 None => (Vec::new(), None),
                 Some(_) => {
-                    let (rights, share) = operands::right_ranges(shared, inputs, delta, columns.clone()).await?;
+                    let (rights, share) = reader.right_ranges(delta, columns.clone()).await?;
                     (rights, Some(share))
                 }
             };
-            let (steps, kernels) = (Arc::clone(self), shared.kernels);
+            let (steps, kernels) = (Arc::clone(self), reader.shared.kernels);
             let add = move |threads: &Threads| {
                 let _share = share;
                 let columns = columns.start as usize..columns.end as usize;
                 steps.add_columns(threads, &kernels, i, &rights, columns, &mut w)?;
                 Ok(w)
             };
-            w = shared.compute(add).await?;
+            w = reader.shared.compute(add).await?;
         }
         Ok(w)
     }
@@ -277,7 +284,7 @@ impl Steps {
         threads: &Threads,
         kernels: &Kernels,
         i: usize,
-        rights: &[Ready],
+        rights: &[RightFactor],
         columns: Range<usize>,
         w: &mut [f32],
     ) -> Result<(), Failure> {
@@ -307,9 +314,4 @@ impl Steps {
 
 fn missing() -> Failure {
     Failure::local("a range of a right factor was not read")
-}
-
-/// An output whose norm cannot be divided by.
-pub fn no_norm(NoNorm { tensor, output, norm }: NoNorm) -> Failure {
-    Failure::permanent(Kind::NonFinite, format!("the norm of output {output} is {norm}, so {tensor} cannot be applied"))
 }

@@ -1,60 +1,66 @@
-//! A part's rows of one tensor, fused on a GPU: what the device needs is read, brought there, and the answer awaited.
+//! The path on a GPU: what the device needs is read, brought there, and the answer awaited.
 
-use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
 use shardfuse_merge::DtypeExt;
+use shardfuse_merge::recipe::op::NoNorm;
 use shardfuse_merge::recipe::{Fuse, LowRank, Norm, Op, Operand, Placed, Step};
 use shardfuse_merge::tensor::{Order, View, matrix};
-use tracing::info;
 
-use super::inputs::Inputs;
-use super::statistics::Statistics;
-use super::threads::Threads;
-use super::{Shared, operands};
+use super::blame::Blame;
+use super::fallbacks::Fallbacks;
+use super::steps::Seen;
 use crate::Failure;
-use crate::device::Device;
-use crate::device::cuda::{self, Gain, Gpu, Key, Program, Sink, Tiling, Way, Wrong};
+use crate::device::Slice;
+use crate::device::cuda::{self, Gain, Gpu, Key, Program, Tiling, Way, Wrong};
+use crate::pipeline::part_plan::Rows;
+use crate::pipeline::read::Reader;
+use crate::pipeline::threads::Threads;
 
 /// Bytes of fp32 that are read, checked and uploaded at a time of a factor that is too large to be held on the host.
 const CHUNK: u64 = 16 << 20;
 
-/// Reasons for a fallback that were told already.
-#[derive(Debug, Default)]
-pub struct Said(Mutex<HashSet<String>>);
-
 /// A GPU, and how it tiles a tensor.
-type Path = (Arc<Gpu>, Tiling);
+#[derive(Debug, Clone)]
+pub struct Path {
+    gpu: Arc<Gpu>,
+    tiling: Tiling,
+}
+
+impl Path {
+    /// Rows of the left factor that it takes: those of whole tiles.
+    pub fn covered(&self, rows: &Range<u64>) -> u64 {
+        let cover = self.tiling.cover(rows);
+        cover.end - cover.start
+    }
+}
 
 /// How a GPU fuses a tensor; `None` where the host does.
-pub fn path(shared: &Shared, t: &Placed, fuse: &Fuse) -> Option<Path> {
-    let Device::Cuda(gpu) = &shared.device else { return None };
-    let (rows, cols) = matrix(&t.shape);
-    match Way::of(fuse, t.dtype, rows, cols) {
-        Way::Device(tiling) => Some((Arc::clone(gpu), tiling)),
+pub fn path(gpu: &Arc<Gpu>, fallbacks: &Fallbacks, placed: &Placed, fuse: &Fuse) -> Option<Path> {
+    let (rows, cols) = matrix(&placed.shape);
+    match Way::of(fuse, placed.dtype, rows, cols) {
+        Way::Device(tiling) => Some(Path { gpu: Arc::clone(gpu), tiling }),
         Way::Host => None,
         Way::NoPath(why) => {
-            let mut said = shared.said.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if said.insert(why.clone()) {
-                info!(tensor = %t.name, %why, "fused on the CPU, as all tensors like it: the GPU has no path for this");
-            }
+            fallbacks.log(&placed.name, &why);
             None
         }
     }
 }
 
 /// What a GPU needs for rows of a tensor, on the host.
+#[derive(Debug)]
 pub struct Loaded {
     path: Path,
-    rows: Range<u64>,
-    steps: Vec<Ready>,
+    steps: Vec<LoadedStep>,
 }
 
 /// A step's share of it.
-struct Ready {
+#[derive(Debug)]
+struct LoadedStep {
     left: Vec<f32>,
     zero: bool,
     gain: Option<Gain>,
@@ -62,6 +68,7 @@ struct Ready {
 }
 
 /// A right factor on its way to the device.
+#[derive(Debug)]
 enum Factor {
     /// It is there.
     There(Arc<cuda::Right>),
@@ -71,24 +78,15 @@ enum Factor {
     Large,
 }
 
-/// Loads what the steps need for `rows`, all at the same time.
-pub async fn load(
-    shared: &Shared,
-    inputs: &Inputs,
-    statistics: &Statistics,
-    path: Path,
-    fuse: &Fuse,
-    rows: Range<u64>,
-) -> Result<Loaded, Failure> {
-    let loader = Loader { shared, inputs, statistics, gpu: &path.0, cover: path.1.cover(&rows), rows: &rows };
-    let steps = try_join_all(fuse.steps.iter().map(|step| loader.step(step))).await?;
-    Ok(Loaded { path, rows, steps })
+/// Loads what the steps need for the rows, all at the same time.
+pub async fn load(reader: Reader<'_>, path: &Path, rows: &Rows<'_>) -> Result<Loaded, Failure> {
+    let loader = Loader { reader, gpu: &path.gpu, cover: path.tiling.cover(&rows.rows), rows: &rows.rows };
+    let steps = try_join_all(rows.fuse.steps.iter().map(|step| loader.step(step))).await?;
+    Ok(Loaded { path: path.clone(), steps })
 }
 
 struct Loader<'a> {
-    shared: &'a Shared,
-    inputs: &'a Inputs,
-    statistics: &'a Statistics,
+    reader: Reader<'a>,
     gpu: &'a Gpu,
     rows: &'a Range<u64>,
     /// The rows of whole tiles.
@@ -96,32 +94,31 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    async fn step(&self, step: &Step) -> Result<Ready, Failure> {
-        let (shared, inputs) = (self.shared, self.inputs);
+    async fn step(&self, step: &Step) -> Result<LoadedStep, Failure> {
+        let reader = self.reader;
         let place = |name: &str| format!("adapter {}, {name}", step.adapter + 1);
         let delta = delta_of(step)?;
         let left = async {
-            let left = operands::rows(shared, inputs, &delta.left, self.cover.clone()).await;
+            let left = reader.rows(&delta.left, self.cover.clone()).await;
             left.map_err(|f| f.at(place(&delta.left.source.name)))
         };
         let right = async {
-            let right = fetch(shared, inputs, self.gpu, delta).await;
+            let right = fetch(reader, self.gpu, delta).await;
             right.map_err(|f| f.at(place(&delta.right.source.name)))
         };
         let gain = async {
             let Op::Dora(dora) = &step.op else { return Ok(None) };
             let gain = match dora.norm {
-                Norm::Rows => operands::rows(shared, inputs, &dora.magnitude, self.rows.clone())
+                Norm::Rows => reader
+                    .rows(&dora.magnitude, self.rows.clone())
                     .await
                     .map(|magnitudes| Gain::Rows { magnitudes, of_original: step.op.wants_original() }),
-                Norm::Columns(id) => {
-                    self.statistics.derive(shared, inputs, id, &dora.magnitude).await.map(Gain::Columns)
-                }
+                Norm::Columns(id) => reader.derive(id, &dora.magnitude).await.map(Gain::Columns),
             };
             gain.map(Some).map_err(|f| f.at(place(&dora.magnitude.source.name)))
         };
         let (left, right, gain) = futures::try_join!(left, right, gain)?;
-        Ok(Ready { zero: shared.kernels.all_zero(&left), left, gain, right })
+        Ok(LoadedStep { zero: reader.shared.kernels.all_zero(&left), left, gain, right })
     }
 }
 
@@ -130,63 +127,75 @@ fn delta_of(step: &Step) -> Result<&LowRank, Failure> {
         .ok_or_else(|| Failure::local("a step without a plain low-rank delta was sent to the device"))
 }
 
-/// Fuses the rows, whose weights are `raw`. Returns the part, or what went wrong.
-#[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the list")]
+/// Computes rows, which start from `raw`, into a slice of the part. Returns the part.
 pub async fn fuse(
-    shared: &Shared,
-    inputs: &Inputs,
+    reader: Reader<'_>,
     placed: &Placed,
-    fuse: &Fuse,
+    rows: &Rows<'_>,
     loaded: Loaded,
     raw: Bytes,
-    sink: Sink,
-    seen: &mut Vec<(String, bool)>,
-) -> Result<Vec<u8>, Wrong> {
-    let Loaded { path: (gpu, tiling), rows, steps: ready } = loaded;
+    slice: Slice,
+) -> Result<(Vec<u8>, Seen), Failure> {
+    let Loaded { path: Path { gpu, tiling }, steps: loaded } = loaded;
+    let mut seen = Seen::new();
     // From here to the hand-over only the device is waited for, by one part at a time.
     let bringing = gpu.bring().await;
-    let mut steps = Vec::with_capacity(ready.len());
-    for (step, Ready { left, zero, gain, right }) in fuse.steps.iter().zip(ready) {
-        let delta = delta_of(step).map_err(Wrong::Failed)?;
+    let mut steps = Vec::with_capacity(loaded.len());
+    for (step, LoadedStep { left, zero, gain, right }) in rows.fuse.steps.iter().zip(loaded) {
+        let delta = delta_of(step)?;
         seen.push((delta.left.source.name.clone(), zero));
-        let right = bring(shared, inputs, &gpu, delta, right).await.map_err(Wrong::Failed)?;
+        let right = bring(reader, &gpu, delta, right).await?;
         seen.push((delta.right.source.name.clone(), right.zero()));
         steps.push(cuda::Step { left, right, rank: delta.rank(), scale: delta.scale, gain });
     }
-    let program = Program { tiling, rows, from: fuse.start.dtype, to: placed.dtype, steps };
-    let answer = gpu.submit(raw, program, sink);
+    let (from, to) = (rows.fuse.start.dtype, placed.dtype);
+    let answer = gpu.submit(raw, Program { tiling, rows: rows.rows.clone(), from, to, steps }, slice);
     drop(bringing);
-    gpu.answer(answer).await
+    let part = gpu.answer(answer).await.map_err(|wrong| failure(placed, rows.fuse, wrong))?;
+    Ok((part, seen))
 }
 
-fn key(inputs: &Inputs, delta: &LowRank) -> Result<Key, Failure> {
+/// What the device found, as a failure of the tensor.
+fn failure(placed: &Placed, fuse: &Fuse, wrong: Wrong) -> Failure {
+    let blame = Blame::new(placed, fuse);
+    match wrong {
+        Wrong::NonFinite { row, col, value } => blame.bad_value(row, col, value),
+        Wrong::Norm { step, row, norm } => {
+            let inputs = fuse.steps[step].op.own_inputs();
+            let tensor = inputs.first().map_or(String::new(), |input| input.operand.source.name.clone());
+            blame.name(NoNorm { tensor, output: row, norm: f64::from(norm) }.into())
+        }
+        Wrong::Failed(failure) => failure,
+    }
+}
+
+fn key(reader: Reader<'_>, delta: &LowRank) -> Result<Key, Failure> {
     let source = &delta.right.source;
-    let (url, pin) = inputs.identity(source.object)?;
+    let (url, pin) = reader.inputs.identity(source.object)?;
     Ok((url, pin, source.offset + delta.right.view.offset * source.dtype.bytes().unwrap_or(0)))
 }
 
 /// Reads a right factor unless the device has it.
-async fn fetch(shared: &Shared, inputs: &Inputs, gpu: &Gpu, delta: &LowRank) -> Result<Factor, Failure> {
-    if let Some(right) = gpu.right(&key(inputs, delta)?) {
+async fn fetch(reader: Reader<'_>, gpu: &Gpu, delta: &LowRank) -> Result<Factor, Failure> {
+    if let Some(right) = gpu.right(&key(reader, delta)?) {
         return Ok(Factor::There(right));
     }
     // A part's share of the budget holds such a factor.
-    if 4 * delta.right.view.elements() > shared.loading.bytes() {
+    if 4 * delta.right.view.elements() > reader.shared.loading.bytes() {
         return Ok(Factor::Large);
     }
     let view = stored(delta);
-    Ok(Factor::Here(lines_of(shared, inputs, delta, 0..view.rows).await?))
+    Ok(Factor::Here(lines_of(reader, delta, 0..view.rows).await?))
 }
 
 /// Puts a right factor on the device unless it is there.
 async fn bring(
-    shared: &Shared,
-    inputs: &Inputs,
+    reader: Reader<'_>,
     gpu: &Arc<Gpu>,
     delta: &LowRank,
     factor: Factor,
 ) -> Result<Arc<cuda::Right>, Failure> {
-    let key = key(inputs, delta)?;
+    let key = key(reader, delta)?;
     let mut whole = match factor {
         Factor::There(right) => return Ok(right),
         Factor::Here(values) => Some(values),
@@ -196,21 +205,21 @@ async fn bring(
         // Another part brought it meanwhile.
         return Ok(right);
     }
-    let mut buffer = room(shared, gpu, delta.right.view.elements() * 4).await?;
+    let mut buffer = room(reader, gpu, delta.right.view.elements() * 4).await?;
     let mut zero = true;
     let View { rows: lines, cols: width, .. } = stored(delta);
     let step = if whole.is_some() { lines } else { (CHUNK / (4 * width)).clamp(1, lines) };
     for start in (0..lines).step_by(step as usize) {
         let values = match whole.take() {
             Some(values) => values,
-            None => lines_of(shared, inputs, delta, start..(start + step).min(lines)).await?,
+            None => lines_of(reader, delta, start..(start + step).min(lines)).await?,
         };
-        let (gpu, kernels) = (Arc::clone(gpu), shared.kernels);
+        let (gpu, kernels) = (Arc::clone(gpu), reader.shared.kernels);
         let put = move |_: &Threads| {
             gpu.put(&buffer, start * width, &values)?;
             Ok((buffer, kernels.all_zero(&values)))
         };
-        let (back, all_zero) = shared.compute(put).await?;
+        let (back, all_zero) = reader.shared.compute(put).await?;
         buffer = back;
         zero &= all_zero;
     }
@@ -218,12 +227,12 @@ async fn bring(
 }
 
 /// Memory on the device for a factor. Allocating and freeing wait for the device, so a compute thread does both.
-async fn room(shared: &Shared, gpu: &Arc<Gpu>, bytes: u64) -> Result<cuda::Buffer, Failure> {
+async fn room(reader: Reader<'_>, gpu: &Arc<Gpu>, bytes: u64) -> Result<cuda::Buffer, Failure> {
     loop {
         // Taken before the look, so that no end of a job is missed in between.
         let ended = gpu.ended();
         let device = Arc::clone(gpu);
-        match shared.compute(move |_| device.room(bytes)).await? {
+        match reader.shared.compute(move |_| device.room(bytes)).await? {
             Some(buffer) => return Ok(buffer),
             None => ended.await,
         }
@@ -240,7 +249,7 @@ fn is_transposed(delta: &LowRank) -> bool {
 }
 
 /// Lines of a right factor as it is stored, in fp32.
-async fn lines_of(shared: &Shared, inputs: &Inputs, delta: &LowRank, lines: Range<u64>) -> Result<Vec<f32>, Failure> {
+async fn lines_of(reader: Reader<'_>, delta: &LowRank, lines: Range<u64>) -> Result<Vec<f32>, Failure> {
     let as_stored = Operand { view: stored(delta), ..delta.right.clone() };
-    operands::rows(shared, inputs, &as_stored, lines).await
+    reader.rows(&as_stored, lines).await
 }

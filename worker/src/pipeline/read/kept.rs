@@ -1,0 +1,26 @@
+//! What a worker keeps for neighbouring parts: packed right factors, and what statistics made of an operand.
+
+use shardfuse_merge::tensor::View;
+
+use super::cache::Cache;
+use super::version::Version;
+use crate::device::cpu::Packed;
+
+/// A right factor as the kernels take it.
+#[derive(Debug)]
+pub struct RightFactor {
+    /// The values.
+    pub packed: Packed,
+    /// Whether all of them are zero.
+    pub zero: bool,
+}
+
+/// A right factor in its object: where the tensor begins, the view of it, and what its rows are multiplied with.
+pub type FactorKey = (Version, u64, View, Option<(Version, u64)>);
+/// Packed right factors.
+pub type Factors = Cache<FactorKey, RightFactor>;
+
+/// The digest of a statistic's value, and the operand that it is applied to: its object and where it begins.
+pub type DerivedKey = (String, Version, u64);
+/// Derived values for each column.
+pub type Derived = Cache<DerivedKey, Vec<f32>>;

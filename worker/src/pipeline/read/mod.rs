@@ -1,0 +1,19 @@
+//! Reading: pinned ranges of an assignment's inputs, operands in fp32, and what is kept of them for the next part.
+
+mod cache;
+mod coalesce;
+mod inputs;
+mod kept;
+mod memory;
+mod operands;
+mod reader;
+mod statistics;
+mod values;
+mod version;
+
+pub use coalesce::{GAP, MOST, coalesce};
+pub use inputs::Inputs;
+pub use kept::{Derived, Factors, RightFactor};
+pub use memory::{held, range_width};
+pub use reader::Reader;
+pub use values::Statistics;
