@@ -20,7 +20,7 @@ use shardfuse_merge::output::manifest::ManifestFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, PartId, PartSlot, Pin, Store, UploadId};
 
-use super::settle::{CONCURRENT, settle};
+use super::settle::{CONCURRENT, Expected, settle};
 use crate::failure::{io, join, location};
 use crate::journal::{Record, Writer};
 use crate::opened::Opened;
@@ -135,7 +135,9 @@ impl<'a> Publication<'a> {
         size: u64,
         hash: blake3::Hash,
     ) -> Result<ManifestFile> {
-        match settle(self.store, &file.at, &file.upload, parts, (size, hash)).await? {
+        // Only this process puts the parts of these files.
+        let expected = Expected { size, hash, read_back: false };
+        match settle(self.store, &file.at, &file.upload, parts, expected).await? {
             None => Ok(ManifestFile { name: file.name.clone(), size, blake3: hash.to_hex().to_string() }),
             Some(why) => Err(self.lost(file, &why).await),
         }
