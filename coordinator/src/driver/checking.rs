@@ -11,6 +11,7 @@ use shardfuse_proto::v1::{self, from_worker, piece_done, to_worker};
 use tracing::{debug, info, warn};
 
 use super::actor::Driver;
+use super::counted::Finished;
 use super::findings::Lost;
 use super::input::Input;
 use super::parts::is_part;
@@ -110,6 +111,7 @@ impl Driver {
                 self.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
             }
             Action::Ack { worker, check, epoch } => {
+                Finished::Check.count();
                 let attempt = self.attempt(self.task_of(check), epoch);
                 let piece = self.checks.part(check).map_or(0, |part| part.piece.0);
                 self.send(worker, to_worker::Message::Ack(v1::Ack { attempt, piece }));
