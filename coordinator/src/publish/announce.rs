@@ -21,7 +21,7 @@ use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, PartId, PartSlot, Pin, Store, UploadId};
 
 use super::settle::{CONCURRENT, Expected, settle};
-use crate::failure::{io, join, location};
+use crate::failure::{input, io, join, location};
 use crate::journal::{Record, Writer};
 use crate::opened::Opened;
 
@@ -112,7 +112,7 @@ impl<'a> Publication<'a> {
         // One part at least, also of an empty file.
         while parts.is_empty() || offset < object.size {
             let length = PART.min(object.size - offset);
-            let bytes = source.read(&from, offset, vec![0; length as usize], Some(&pin)).await.map_err(io)?;
+            let bytes = source.read(&from, offset, vec![0; length as usize], Some(&pin)).await.map_err(input)?;
             hasher.update(&bytes);
             let slot = PartSlot { number: parts.len() as u32, offset };
             parts.push((slot.number, self.part(file, slot, bytes.into()).await?));
