@@ -56,7 +56,12 @@ pub async fn run(
 ) -> Result<Outcome> {
     let Machine { stores, budget, devices } = machine;
     let part_size = submission.spec.part_size;
-    let options = hub::Options { alone: true, single_coordinator: true, ..hub::Options::default() };
+    let options = hub::Options {
+        alone: true,
+        workers: u32::try_from(devices.len()).ok(),
+        single_coordinator: true,
+        ..hub::Options::default()
+    };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
     let followed = hub.follow(submission).await?;
     tokio::spawn(cancel_on_signal(hub.clone(), followed.id));

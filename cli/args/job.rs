@@ -33,6 +33,9 @@ pub struct Job {
     /// The number of this pod in the Job; 0 coordinates
     #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
     pub index: u32,
+    /// How many pods the Job has, index 0 included. If it is 1, --verify-parts is refused
+    #[arg(long, value_name = "N", env = "SHARDFUSE_WORKERS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: Option<u32>,
     #[command(flatten)]
     pub spec: Spec,
     /// Where index 0 listens for the others. An address beyond this machine needs the --tls flags, or --insecure

@@ -11,12 +11,13 @@
 //! A SIGTERM that meets a merge while it is published lets the publication end, if the grace is long enough. A merge that
 //! failed is not told to the others: they wait for index 0 until the Job ends them, and end with 4.
 
+mod named;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use shardfuse_coordinator::hub::{self, Farewell, Stage, Submission, View};
 use shardfuse_coordinator::service::WorkService;
-use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Allow, Stores};
 use shardfuse_worker::device::{CPU_CLASS, Device};
@@ -25,50 +26,150 @@ use shardfuse_worker::{Options, Pipeline};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
 
+use self::named::named_by;
 use super::{print_summary, worker};
-use crate::args::{self, Access, Format, Global, Job};
+use crate::args::{self, Format, Global, Job};
 use crate::http::Http;
 use crate::net::{self, Health, Services, Target};
 use crate::report::internal;
 use crate::settings::{self, Settings, machine};
 use crate::summary::Summary;
 use crate::text::Text;
-use crate::{local, place, progress, signal};
+use crate::{local, progress, signal};
 
 /// Runs one pod.
 pub async fn run(args: Job, global: &Global) -> Result<()> {
-    let working = &args.working;
-    let notice: Option<Notice> = working.spot_notice.as_deref().map(str::parse).transpose()?;
+    let notice: Option<Notice> = args.working.spot_notice.as_deref().map(str::parse).transpose()?;
     let terminated = Terminated::listen(notice);
-    let grace = working.grace.0;
-    let settings = Settings::of_pod(args.spec.clone(), &working.machine.resources, args.device)?;
-    let allow = named_by(&settings.spec, &working.access)?;
-    let stores = Arc::new(working.machine.limited(working.access.stores.open()?.only(&allow)));
-    let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
-    let http = Http::bind(&working.http).await?;
-    let health = Health::listen(working.health.as_deref()).await?;
-    // A pod that has several GPUs takes the first: Kubernetes gives each pod as many as it asks for.
-    let devices = machine::open(settings.device, &working.machine, settings.budget)?;
-    let device = devices.into_iter().next().unwrap_or(Device::Cpu);
-    if working.http.http.is_some() {
-        Device::observe(std::slice::from_ref(&device));
+    let pod = Pod::open(args, terminated).await?;
+    info!(index = pod.args.index, "a pod of a merge");
+    match pod.args.index {
+        0 => pod.coordinate(global).await,
+        _ => pod.work().await,
     }
-    let share = settings.budget.share(1, settings.spec.part_size, working.slots);
-    let options = Options {
-        worker_id: worker::random(),
-        name: working.name.clone().unwrap_or_else(|| format!("index-{}", args.index)),
-        memory: share.memory,
-        slots: share.slots,
-    };
-    let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), share.memory, share.threads, device)
-        .map_err(|f| f.error)?;
-    info!(index = args.index, "a pod of a merge");
-    match args.index {
-        0 => coordinate(args, settings, stores, allow, (pipeline, options), terminated, http, &health, global).await,
-        _ => {
-            http.serve(None);
-            work(target, pipeline, options, grace, terminated, &health).await
+}
+
+/// A pod with everything opened that it needs.
+struct Pod {
+    args: Job,
+    settings: Settings,
+    stores: Arc<Stores>,
+    allow: Allow,
+    /// Where index 0 listens.
+    target: Target,
+    pipeline: Pipeline,
+    /// Of this pod's worker.
+    worker: Options,
+    terminated: Terminated,
+    http: Http,
+    health: Health,
+}
+
+impl Pod {
+    async fn open(args: Job, terminated: Terminated) -> Result<Pod> {
+        let working = &args.working;
+        let settings = Settings::of_pod(args.spec.clone(), &working.machine.resources, args.device)?;
+        let allow = named_by(&settings.spec, &working.access)?;
+        let stores = Arc::new(working.machine.limited(working.access.stores.open()?.only(&allow)));
+        let target = Target::new(&args.connect.coordinator, &args.connect.way)?;
+        let http = Http::bind(&working.http).await?;
+        let health = Health::listen(working.health.as_deref()).await?;
+        // A pod with several GPUs uses the first: Kubernetes gives each pod as many as it asks for.
+        let devices = machine::open(settings.device, &working.machine, settings.budget)?;
+        let device = devices.into_iter().next().unwrap_or(Device::Cpu);
+        if working.http.http.is_some() {
+            Device::observe(std::slice::from_ref(&device));
         }
+        let share = settings.budget.share(1, settings.spec.part_size, working.slots);
+        let worker = Options {
+            worker_id: worker::random(),
+            name: working.name.clone().unwrap_or_else(|| format!("index-{}", args.index)),
+            memory: share.memory,
+            slots: share.slots,
+        };
+        let pipeline = Pipeline::limited(Arc::clone(&stores), allow.clone(), share.memory, share.threads, device)
+            .map_err(|f| f.error)?;
+        Ok(Pod { args, settings, stores, allow, target, pipeline, worker, terminated, http, health })
+    }
+
+    /// Index 0: coordinates, and works too.
+    async fn coordinate(self, global: &Global) -> Result<()> {
+        let Pod { args, settings, stores, allow, target: _, pipeline, worker, mut terminated, http, health } = self;
+        let grace = args.working.grace.0;
+        let flags = args::Listen { listen: args.listen, tls: args.connect.way.tls };
+        let (listener, security) = net::listen(&flags).await?;
+        let options = hub::Options {
+            allow,
+            grace,
+            workers: args.workers,
+            single_coordinator: args.single_coordinator,
+            ..hub::Options::default()
+        };
+        let hub = hub::start(stores, None, options).await?;
+        let services = Services::new()?.with(WorkService::new(hub.clone()).into_server());
+        let (close, closed) = oneshot::channel::<()>();
+        let serving = tokio::spawn(net::serve(listener, services, security, async {
+            let _ = closed.await;
+        }));
+        let on_cpu = pipeline.device_class() == CPU_CLASS;
+        let worker = tokio::spawn(shardfuse_worker::run(local::serve(hub.clone()).await?, pipeline, worker));
+        http.serve(Some(hub.clone()));
+        health.ready(true).await;
+
+        let submission = Submission {
+            device: Some(if on_cpu { hub::Device::Cpu } else { hub::Device::Cuda }),
+            verify_parts: Some(args.verify_parts),
+            ..settings::submission(settings.spec, args.replace)
+        };
+        let merge = hub.submit(submission).await?.0.id;
+        let views = hub.get(merge).await?.ok_or_else(|| internal("the merge is not known to its own hub"))?;
+        let view = tokio::select! {
+            view = follow(views.clone(), global) => view?,
+            // What had been begun may still end well: the last word is the view's.
+            () = terminated.wait() => {
+                eprintln!("stopping; what is finished stays");
+                health.ready(false).await;
+                stopped(&hub, views, grace).await
+            }
+            ended = worker => return Err(match ended {
+                Ok(Ok(reason)) => internal(format!("this pod's own worker was told to leave: {reason}")),
+                Ok(Err(error)) => error,
+                Err(e) => internal(format!("this pod's own worker ended: {e}")),
+            }),
+        };
+        let farewell = match view.stage {
+            Stage::Done => Farewell::Leave("the merge is published".into()),
+            _ => Farewell::ComeBack,
+        };
+        hub.stop(farewell).await;
+        let _ = close.send(());
+        let _ = serving.await;
+        outcome(&view, global)
+    }
+
+    /// Every other index: works until index 0 says that the merge is published.
+    async fn work(self) -> Result<()> {
+        let Pod { args, target, pipeline, worker, terminated, http, health, .. } = self;
+        http.serve(None);
+        let grace = args.working.grace.0;
+        let target = Arc::new(target);
+        let connect = move || {
+            let (target, health) = (Arc::clone(&target), health.clone());
+            // The name is resolved anew: index 0 may be another pod by now.
+            async move { health.connect(&target).await }
+        };
+        let mut asked = terminated.clone();
+        let shutdown = async move {
+            asked.wait().await;
+            grace
+        };
+        let reason = shardfuse_worker::serve(connect, pipeline, worker, shutdown).await?;
+        if terminated.is_set() {
+            return Err(Error::new(Kind::Interrupted, "interrupted before the merge was published")
+                .hint("started again, the merge goes on where it stopped"));
+        }
+        info!(reason, "told to leave");
+        Ok(())
     }
 }
 
@@ -99,64 +200,6 @@ impl Terminated {
             std::future::pending::<()>().await;
         }
     }
-}
-
-#[allow(clippy::too_many_arguments, reason = "called once, with what the command line means")]
-async fn coordinate(
-    args: Job,
-    settings: Settings,
-    stores: Arc<Stores>,
-    allow: Allow,
-    (pipeline, worker): (Pipeline, Options),
-    mut terminated: Terminated,
-    http: Http,
-    health: &Health,
-    global: &Global,
-) -> Result<()> {
-    let grace = args.working.grace.0;
-    let flags = args::Listen { listen: args.listen, tls: args.connect.way.tls };
-    let (listener, security) = net::listen(&flags).await?;
-    let options = hub::Options { allow, grace, single_coordinator: args.single_coordinator, ..hub::Options::default() };
-    let hub = hub::start(stores, None, options).await?;
-    let services = Services::new()?.with(WorkService::new(hub.clone()).into_server());
-    let (close, closed) = oneshot::channel::<()>();
-    let serving = tokio::spawn(net::serve(listener, services, security, async {
-        let _ = closed.await;
-    }));
-    let on_cpu = pipeline.device_class() == CPU_CLASS;
-    let worker = tokio::spawn(shardfuse_worker::run(local::serve(hub.clone()).await?, pipeline, worker));
-    http.serve(Some(hub.clone()));
-    health.ready(true).await;
-
-    let submission = Submission {
-        device: Some(if on_cpu { hub::Device::Cpu } else { hub::Device::Cuda }),
-        verify_parts: Some(args.verify_parts),
-        ..settings::submission(settings.spec, args.replace)
-    };
-    let merge = hub.submit(submission).await?.0.id;
-    let views = hub.get(merge).await?.ok_or_else(|| internal("the merge is not known to its own hub"))?;
-    let view = tokio::select! {
-        view = follow(views.clone(), global) => view?,
-        // What had been begun may still end well: the last word is the view's.
-        () = terminated.wait() => {
-            eprintln!("stopping; what is finished stays");
-            health.ready(false).await;
-            stopped(&hub, views, grace).await
-        }
-        ended = worker => return Err(match ended {
-            Ok(Ok(reason)) => internal(format!("this pod's own worker was told to leave: {reason}")),
-            Ok(Err(error)) => error,
-            Err(e) => internal(format!("this pod's own worker ended: {e}")),
-        }),
-    };
-    let farewell = match view.stage {
-        Stage::Done => Farewell::Leave("the merge is published".into()),
-        _ => Farewell::ComeBack,
-    };
-    hub.stop(farewell).await;
-    let _ = close.send(());
-    let _ = serving.await;
-    outcome(&view, global)
 }
 
 /// Shows progress until the merge has ended.
@@ -200,84 +243,5 @@ fn outcome(view: &View, global: &Global) -> Result<()> {
         (Stage::Failed, None) => Err(internal("the merge failed without a reason")),
         _ => Err(Error::new(Kind::Interrupted, format!("interrupted before {} was published", view.spec.output))
             .hint("started again, the merge goes on where it stopped")),
-    }
-}
-
-async fn work(
-    target: Target,
-    pipeline: Pipeline,
-    options: Options,
-    grace: Duration,
-    terminated: Terminated,
-    health: &Health,
-) -> Result<()> {
-    let (target, health) = (Arc::new(target), health.clone());
-    let connect = move || {
-        let (target, health) = (Arc::clone(&target), health.clone());
-        // The name is resolved anew: index 0 may be another pod by now.
-        async move { health.connect(&target).await }
-    };
-    let mut asked = terminated.clone();
-    let shutdown = async move {
-        asked.wait().await;
-        grace
-    };
-    let reason = shardfuse_worker::serve(connect, pipeline, options, shutdown).await?;
-    if terminated.is_set() {
-        return Err(Error::new(Kind::Interrupted, "interrupted before the merge was published")
-            .hint("started again, the merge goes on where it stopped"));
-    }
-    info!(reason, "told to leave");
-    Ok(())
-}
-
-/// A pod reads and writes what its own spec names, and nothing else; with `--allow`, only if that lies below these prefixes
-/// too. A snapshot in a hub cache consists of links to the cache's `blobs/` folder, so that folder belongs to it.
-fn named_by(spec: &MergeSpec, access: &Access) -> Result<Allow> {
-    let narrower = if access.allow.is_empty() { Allow::everything() } else { access.allowed()? };
-    let mut places = Vec::new();
-    for (purpose, url) in spec.places() {
-        let at = place::parse(url)?;
-        narrower.check(&at).map_err(|e| {
-            Error::new(Kind::NotAllowed, e.chain())
-                .at(purpose.as_str())
-                .hint("name it with --allow, or leave --allow out")
-        })?;
-        places.extend(at.hub_cache_blobs().filter(|blobs| narrower.check(blobs).is_ok()));
-        places.push(at);
-    }
-    Ok(Allow::prefixes(places))
-}
-
-#[cfg(test)]
-mod tests {
-    use shardfuse_merge::spec::LoraSpec;
-
-    use super::*;
-
-    #[test]
-    fn a_pod_may_do_what_its_spec_names() {
-        let spec = MergeSpec::of("s3://models/base", [LoraSpec::new("s3://adapters/a")], "file:///out/merged");
-        let allow = named_by(&spec, &Access::default()).unwrap();
-        let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
-        assert!(check("s3://models/base/config.json") && check("s3://adapters/a/x") && check("file:///out/merged/y"));
-        assert!(!check("s3://models/other") && !check("s3://adapters/b") && !check("file:///out/else"));
-        let base = "file:///cache/hub/models--org--name/snapshots/0123abcd".to_owned();
-        let allow = named_by(&MergeSpec { base, ..spec }, &Access::default()).unwrap();
-        let check = |text: &str| allow.check(&text.parse().unwrap()).is_ok();
-        assert!(check("/cache/hub/models--org--name/blobs/b1") && !check("/cache/hub/models--org--other/blobs/b1"));
-    }
-
-    #[test]
-    fn a_pod_with_prefixes_refuses_a_spec_that_names_more() {
-        let spec = MergeSpec::of("s3://models/base", [LoraSpec::new("s3://adapters/a")], "s3://models/out");
-        let allow = |prefixes: &[&str]| Access {
-            allow: prefixes.iter().map(|p| (*p).to_owned()).collect(),
-            ..Access::default()
-        };
-        assert!(named_by(&spec, &allow(&["s3://models", "s3://adapters"])).is_ok());
-        let error = named_by(&spec, &allow(&["s3://models"])).unwrap_err();
-        assert_eq!(error.kind(), Kind::NotAllowed);
-        assert!(error.message().starts_with("lora: s3://adapters/a"), "{error}");
     }
 }

@@ -43,6 +43,7 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
     ("shardfuse_sessions_lost_total", Unit::Count, "Sessions with the coordinator that broke or could not be opened"),
     ("shardfuse_merges_ended_total", Unit::Count, "Merges that ended, by outcome"),
     ("shardfuse_bytes_merged_total", Unit::Bytes, "Bytes of parts whose receipts were accepted"),
+    ("shardfuse_pieces_total", Unit::Count, "Parts, blocks of statistics and checks that workers finished, by kind"),
     ("shardfuse_assignments_total", Unit::Count, "Attempts that were sent to workers"),
     ("shardfuse_attempts_failed_total", Unit::Count, "Attempts that workers gave up, by kind"),
     ("shardfuse_retries_total", Unit::Count, "Attempts made again, by what ended the one before"),

@@ -14,6 +14,21 @@ pub fn io(e: store::Error) -> Error {
     }
 }
 
+/// A store error met while reading an input of a merge that runs, as a failure of the merge. Its hint is the worker's for the
+/// same error: the state stays, so the merge continues once the input is back.
+pub fn input(e: store::Error) -> Error {
+    let error = io(e);
+    match (error.kind(), error.advice()) {
+        (Kind::MissingFile, None) => {
+            error.hint("put it back and run the same command again: it goes on where it stopped")
+        }
+        (Kind::InputChanged, None) => {
+            error.hint("put it back as it was and run the same command again, or begin anew with --restart")
+        }
+        _ => error,
+    }
+}
+
 /// A location that a plan or spec names; those are absolute.
 pub fn location(url: &str) -> Result<Location> {
     url.parse().map_err(io)

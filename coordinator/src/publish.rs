@@ -42,7 +42,7 @@ mod settle;
 pub use settle::hash_file;
 
 use announce::Publication;
-use settle::{CONCURRENT, find, settle};
+use settle::{CONCURRENT, Expected, find, settle};
 
 /// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
@@ -71,20 +71,30 @@ pub async fn is_published(store: &dyn Store, at: &Location, size: u64) -> Result
     Ok(find(store, at).await?.is_some_and(|meta| meta.size == size))
 }
 
+/// How a merge is published.
+pub struct Publishing<'a> {
+    /// The class of the devices that computed it.
+    pub device_class: &'a DeviceClass,
+    /// What the manifest says beside the files.
+    pub notes: Vec<String>,
+    /// Whether parts were verified. Then the files must hold the bytes that were verified, see [`complete_one`].
+    pub verified: bool,
+}
+
 /// Publishes a merge of which every piece is journaled.
 pub async fn publish(
     opened: &Opened,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
     journal: &mut Writer,
-    device_class: &DeviceClass,
-    notes: Vec<String>,
+    how: Publishing<'_>,
 ) -> Result<Manifest> {
     let store = opened.stores.open(&opened.output);
     let store = &*store;
     opened.hold().await?;
     let mut publication = Publication::new(opened, store, journal);
     let made_by = format!("shardfuse {}", env!("CARGO_PKG_VERSION"));
-    let published = make_visible(&mut publication, pieces, |files| Manifest {
+    let Publishing { device_class, notes, verified } = how;
+    let published = make_visible(&mut publication, pieces, verified, |files| Manifest {
         format: FORMAT,
         made_by,
         plan: opened.digest.clone(),
@@ -117,13 +127,14 @@ pub async fn publish(
 async fn make_visible(
     publication: &mut Publication<'_>,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
+    verified: bool,
     manifest: impl FnOnce(Vec<ManifestFile>) -> Manifest,
 ) -> Result<Manifest> {
     let opened = publication.opened;
     if opened.replaces {
         older::take_away(publication).await?;
     }
-    let mut files = complete_all(opened, publication.store, pieces, publication.journal).await?;
+    let mut files = complete_all(publication, pieces, verified).await?;
     let output = &opened.plan.output;
     let index = output.index.as_ref().map(|(name, text)| (name.as_str(), SmallFile::Text(text.clone())));
     let sidecars = output.sidecars.iter().map(|(name, file)| (name.as_str(), file.clone()));
@@ -162,17 +173,17 @@ async fn tidy(opened: &Opened, store: &dyn Store, seal: Option<&Claim>) -> Resul
 
 /// Completes every weight file. Files whose parts the store does not take are journaled as dropped (`parts_lost`).
 async fn complete_all(
-    opened: &Opened,
-    store: &dyn Store,
+    publication: &mut Publication<'_>,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
-    journal: &mut Writer,
+    verified: bool,
 ) -> Result<Vec<ManifestFile>> {
+    let (opened, store) = (publication.opened, publication.store);
     let mut parts = Vec::new();
     for file in 0..opened.plan.output.files.len() as u32 {
         parts.push(parts_of(opened, file, pieces)?);
     }
     let completed: Vec<Result<Completed>> = stream::iter((0u32..).zip(parts))
-        .map(|(file, parts)| async move { complete_one(opened, store, file, &parts).await })
+        .map(|(file, parts)| async move { complete_one(opened, store, file, &parts, verified).await })
         .buffered(CONCURRENT)
         .boxed()
         .collect()
@@ -186,7 +197,7 @@ async fn complete_all(
                 opened.hold().await?;
                 let at = join(&opened.output, &opened.plan.output.files[file as usize].name)?;
                 warn!(file = %at, %why, "the store makes no file of its parts, which are made again");
-                journal.append(Record::Dropped { file }).await?;
+                publication.journal.append(Record::Dropped { file }).await?;
                 store.abort(&at, &opened.uploads[file as usize]).await.map_err(io)?;
                 lost.get_or_insert(format!("the parts of {at} must be made again: {why}"));
             }
@@ -208,14 +219,28 @@ enum Completed {
     Dropped(String),
 }
 
-async fn complete_one(opened: &Opened, store: &dyn Store, number: u32, parts: &[&PieceRecord]) -> Result<Completed> {
+/// Completes a weight file of the parts whose receipts were accepted.
+///
+/// A worker that lost its lease may still put a part that another worker has put and had accepted. The bytes are the same,
+/// unless the late worker's memory flips bits. Where an id names the bytes of a part, a completion from the accepted ids then
+/// fails, and the file is made again. On a file system an id names only the place of a part, so nothing shows it: a file whose
+/// parts were verified is read once it is complete and its upload takes no more parts.
+async fn complete_one(
+    opened: &Opened,
+    store: &dyn Store,
+    number: u32,
+    parts: &[&PieceRecord],
+    verified: bool,
+) -> Result<Completed> {
     let file = &opened.plan.output.files[number as usize];
     let at = join(&opened.output, &file.name)?;
     let cvs: Vec<[u8; 32]> = parts.iter().map(|p| *p.chaining.as_bytes()).collect();
     let hash = blake3::Hash::from_bytes(digest::combine(&cvs));
     let ids: Vec<(u32, PartId)> = parts.iter().map(|p| (p.piece, PartId::new(&p.store_id))).collect();
     opened.hold().await?;
-    Ok(match settle(store, &at, &opened.uploads[number as usize], &ids, (file.size, hash)).await? {
+    let read_back = verified && at.scheme().has_part_ids_of_places();
+    let expected = Expected { size: file.size, hash, read_back };
+    Ok(match settle(store, &at, &opened.uploads[number as usize], &ids, expected).await? {
         None => Completed::Whole(ManifestFile {
             name: file.name.clone(),
             size: file.size,

@@ -109,6 +109,7 @@ def job(where, spec):
     template = spec["template"]["spec"]
     args = template["containers"][0]["args"]
     need(where, args[0] == "job", "does not run `shardfuse job`")
+    need(where, f"--workers={spec['completions']}" in args, "--workers and completions differ")
 
 
 def jobs(document):

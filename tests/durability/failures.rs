@@ -94,6 +94,22 @@ fn an_input_that_goes_away_during_the_run_and_comes_back_lets_the_merge_go_on() 
     }
 }
 
+/// The last inputs that a merge reads are the sidecars, which publication copies.
+#[test]
+fn an_input_that_goes_away_during_publication_gets_the_same_hint() {
+    for (kind, expected) in [(ErrorKind::NotFound, Kind::MissingFile), (ErrorKind::Changed, Kind::InputChanged)] {
+        let here = runtime();
+        let place = here.block_on(Place::bucket());
+        let store = Interrupted::of(place.store.clone(), "complete", 1, What::LoseInputs(kind));
+        let e = life(merge(store, place.spec(), plain()), std::future::pending()).unwrap().unwrap_err();
+        assert_eq!(e.kind(), expected, "{e}");
+        assert!(e.message().contains("tokenizer.json"), "{e}");
+        assert!(e.advice().is_some_and(|h| h.contains("put it back")), "{:?}", e.advice());
+        let end = life(merge(place.store.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap();
+        assert!(matches!(end, End::Published { new: 0, kept, .. } if kept > 0), "{end:?}");
+    }
+}
+
 /// What S3 says when a zombie's later put of the same part got another ETag. The merge goes on by itself.
 #[test]
 fn parts_that_the_store_does_not_take_are_made_again() {

@@ -308,6 +308,18 @@ fn a_job_takes_what_a_worker_takes_and_a_prefix_narrows_it() {
 }
 
 #[test]
+fn a_job_with_one_worker_is_refused_a_second_computation_and_touches_nothing() {
+    let models = Models::new();
+    let mut refused = job(&models.at("base"), &models.at("adapter"), &models.at("out"));
+    let (code, kind, text) = fail(refused.args(["--verify-parts", "0.5", "--workers", "1"]));
+    assert_eq!((code, kind.as_str()), (2, "usage"), "{text}");
+    assert!(text.contains("--verify-parts 0.5 needs at least 2 workers, and this merge has 1"), "{text}");
+    assert!(text.contains("leave --verify-parts out"), "the hint: {text}");
+    assert!(!models.at("out").exists());
+    succeed(job(&models.at("base"), &models.at("adapter"), &models.at("out")).args(["--workers", "1"]));
+}
+
+#[test]
 fn a_job_is_refused_an_output_that_is_its_base() {
     let models = Models::new();
     symlink("base", models.at("link")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, CheckId, Checks, Digest, MOST_FAILURES, Verdict};
+use super::{Action, CheckId, Checks, Digest, MOST_FAILURES, Undecidable, Verdict};
 use crate::schedule::{Epoch, WorkerId};
 
 impl Checks {
@@ -25,7 +25,7 @@ impl Checks {
         let Some(right) = right else {
             if votes.len() > 2 {
                 let had = votes.clone();
-                self.end(Verdict::Undecided { check: id, had, why: "no two of them agree".into() }, out);
+                self.end(Verdict::Undecided { check: id, had, why: Undecidable::Disagreement }, out);
             } else {
                 self.open.insert(id);
             }
@@ -82,7 +82,8 @@ impl Checks {
     pub(super) fn look_for_somebody(&mut self, out: &mut Vec<Action>) {
         let too_often = self.open.iter().copied().find(|id| self.checks[id.0 as usize].failures >= MOST_FAILURES);
         if let Some(id) = too_often {
-            return self.give_up(id, format!("it failed {MOST_FAILURES} times"), out);
+            let last_failure = self.last_failure(id);
+            return self.give_up(id, Undecidable::Failures { times: MOST_FAILURES, last_failure }, out);
         }
         let may = |id: &CheckId| {
             let check = &self.checks[id.0 as usize];
@@ -93,16 +94,19 @@ impl Checks {
             return;
         };
         let since = *self.lonely.get_or_insert(self.now);
-        if self.now.saturating_sub(since) >= self.patience {
-            self.give_up(id, "no other worker of the class is there to compute it".into(), out);
+        if self.now.saturating_sub(since) >= self.timeout {
+            let connected = self.seats.values().filter(|seat| seat.here).count();
+            let last_failure = self.last_failure(id);
+            self.give_up(id, Undecidable::NoOtherWorker { connected, last_failure }, out);
         }
     }
 
-    fn give_up(&mut self, check: CheckId, mut why: String, out: &mut Vec<Action>) {
-        let (had, last) = (self.checks[check.0 as usize].votes.clone(), &self.checks[check.0 as usize].last_failure);
-        if !last.is_empty() {
-            why += &format!("; the last failure: {last}");
-        }
+    fn last_failure(&self, check: CheckId) -> String {
+        self.checks[check.0 as usize].last_failure.clone()
+    }
+
+    fn give_up(&mut self, check: CheckId, why: Undecidable, out: &mut Vec<Action>) {
+        let had = self.checks[check.0 as usize].votes.clone();
         self.end(Verdict::Undecided { check, had, why }, out);
     }
 

@@ -15,7 +15,8 @@
 //! - If two of three agree, the third is **odd**. It gets nothing more, and its digests no longer count. The parts that it made
 //!   are lost, checked or not, except those that another worker agreed with.
 //! - If all three digests differ, the merge fails and names all three.
-//! - If no worker may check a part, the machine waits. After a time the merge fails and names the workers that computed it.
+//! - If no worker may check a part, the machine waits. After a timeout the merge fails. The error names the workers that computed
+//!   the part, and says how many workers are connected.
 //! - A check that takes longer than ten leases goes to another worker, and so does one whose worker was lost or failed.
 
 mod decide;
@@ -177,10 +178,31 @@ pub enum Verdict {
     Undecided {
         /// Which part.
         check: CheckId,
-        /// Who had it, with what came out for each; nobody where the journal names none.
+        /// The workers that computed it, and the digest of each; `None` if the journal names no worker.
         had: Vec<(Option<WorkerId>, Digest)>,
-        /// What stands in the way, for people.
-        why: String,
+        /// Why.
+        why: Undecidable,
+    },
+}
+
+/// Why nobody can say which digest of a part is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undecidable {
+    /// No two of three workers agree.
+    Disagreement,
+    /// No worker may compute it that has not computed it already.
+    NoOtherWorker {
+        /// How many workers of the class are connected.
+        connected: usize,
+        /// The last failure of a worker that tried, for people; empty if none failed.
+        last_failure: String,
+    },
+    /// Computing it failed too often.
+    Failures {
+        /// How often.
+        times: u32,
+        /// The last failure, for people.
+        last_failure: String,
     },
 }
 
@@ -254,8 +276,8 @@ impl Check {
 #[derive(Debug, Clone)]
 pub struct Checks {
     lease: Duration,
-    /// How long a check waits for somebody who may do it.
-    patience: Duration,
+    /// How long a check waits for a worker that may compute it.
+    timeout: Duration,
     first_epoch: Epoch,
     now: Duration,
     seats: BTreeMap<WorkerId, Seat>,
@@ -273,10 +295,10 @@ pub struct Checks {
 
 impl Checks {
     /// Nothing is checked before [`Self::begin`]. A worker that is not heard of for `lease` is lost.
-    pub fn new(lease: Duration, patience: Duration, first_epoch: Epoch) -> Self {
+    pub fn new(lease: Duration, timeout: Duration, first_epoch: Epoch) -> Self {
         Self {
             lease,
-            patience,
+            timeout,
             first_epoch,
             now: Duration::ZERO,
             seats: BTreeMap::new(),

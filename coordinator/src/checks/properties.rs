@@ -6,7 +6,7 @@ use proptest::test_runner::Config;
 use super::*;
 
 const LEASE: Duration = Duration::from_secs(30);
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn right(part: usize) -> Digest {
     [u8::try_from(part).expect("a few"); 32]
@@ -40,7 +40,7 @@ impl World {
         };
         let parts = (0..parts).map(part).collect();
         World {
-            checks: Checks::new(LEASE, PATIENCE, Epoch(1)),
+            checks: Checks::new(LEASE, TIMEOUT, Epoch(1)),
             now: Duration::ZERO,
             faulty: faulty.map(WorkerId),
             parts,
@@ -161,8 +161,8 @@ proptest! {
                 4 => world.step(Event::Joined { worker, slots: 2 })?,
                 // Everybody forgets what it runs.
                 5 => world.minds.clear(),
-                // Less than the patience in all: with nobody there for longer, no decision is right.
-                6 if world.now + Duration::from_secs(7) < PATIENCE => world.now += Duration::from_secs(7),
+                // Less than the timeout in all: with nobody there for longer, no decision is right.
+                6 if world.now + Duration::from_secs(7) < TIMEOUT => world.now += Duration::from_secs(7),
                 6 => {}
                 7 => world.step(Event::Tick)?,
                 _ => world.beat(worker)?,
@@ -186,7 +186,7 @@ proptest! {
 }
 
 fn begin(workers: &[u64], makers: &[u64]) -> Checks {
-    let mut checks = Checks::new(LEASE, PATIENCE, Epoch(1));
+    let mut checks = Checks::new(LEASE, TIMEOUT, Epoch(1));
     for worker in workers {
         checks.step(Duration::ZERO, Event::Joined { worker: WorkerId(*worker), slots: 8 });
     }
@@ -232,7 +232,12 @@ fn undecided(actions: &[Action]) -> Option<Vec<u64>> {
 fn a_worker_alone_verifies_nothing_and_the_merge_fails_after_a_while() {
     let mut checks = begin(&[1], &[1]);
     assert_eq!(undecided(&wait(&mut checks, &[1], 60)), None);
-    assert_eq!(undecided(&wait(&mut checks, &[1], 61)), Some(vec![1]));
+    let ended = wait(&mut checks, &[1], 61);
+    assert_eq!(undecided(&ended), Some(vec![1]));
+    let nobody = |action: &Action| {
+        matches!(action, Action::End(Verdict::Undecided { why: Undecidable::NoOtherWorker { connected: 1, .. }, .. }))
+    };
+    assert!(ended.iter().any(nobody), "{ended:?}");
 }
 
 #[test]

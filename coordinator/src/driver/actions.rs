@@ -6,6 +6,7 @@ use shardfuse_proto::{convert, trace};
 use tracing::{Span, debug, info, warn};
 
 use super::actor::Driver;
+use super::counted::Finished;
 use super::setup::Notice;
 use crate::checks;
 use crate::events::MergeEvent;
@@ -87,6 +88,9 @@ impl Driver {
         };
         if self.is_part(task.0) {
             metrics::counter!("shardfuse_bytes_merged_total").increment(record.length);
+            Finished::Part.count();
+        } else {
+            Finished::Block.count();
         }
         self.persister.put(Item { record, sums });
     }

@@ -11,10 +11,12 @@ use shardfuse_proto::v1::{self, from_worker, piece_done, to_worker};
 use tracing::{debug, info, warn};
 
 use super::actor::Driver;
+use super::counted::Finished;
 use super::findings::Lost;
 use super::input::Input;
 use super::parts::is_part;
 use super::setup::Notice;
+use super::unverified::unverified;
 use crate::checks::{Action, CheckId, Digest, Event, Part, Verdict};
 use crate::schedule::{Epoch, Piece, TaskId, WorkerId};
 
@@ -109,6 +111,7 @@ impl Driver {
                 self.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
             }
             Action::Ack { worker, check, epoch } => {
+                Finished::Check.count();
                 let attempt = self.attempt(self.task_of(check), epoch);
                 let piece = self.checks.part(check).map_or(0, |part| part.piece.0);
                 self.send(worker, to_worker::Message::Ack(v1::Ack { attempt, piece }));
@@ -162,16 +165,8 @@ impl Driver {
                 ))
             }
             Verdict::Undecided { check, had, why } => {
-                let who = |(worker, digest): &(Option<WorkerId>, Digest)| {
-                    let digest = &blake3::Hash::from_bytes(*digest).to_hex()[..16];
-                    worker.map_or_else(|| format!("{digest} (journal)"), |w| format!("{digest} (worker {w})"))
-                };
-                let had: Vec<String> = had.iter().map(who).collect();
-                let message = format!("{} is {}: {why}", self.name_of(check), had.join(", "));
-                Err(Error::new(Kind::Unverified, message).hint(
-                    "--verify-parts needs a second worker of the class, and a third where two differ: start one and run the \
-                     same command again, or leave the option out",
-                ))
+                let timeout = self.setup.no_worker_timeout;
+                Err(unverified(&self.name_of(check), &had, &why, timeout))
             }
         }
     }

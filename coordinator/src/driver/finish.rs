@@ -9,6 +9,7 @@ use super::findings::Lost;
 use super::parts::Parts;
 use super::setup::{Notice, Summary};
 use crate::journal::{Record, Writer};
+use crate::publish::Publishing;
 use crate::{clean, publish};
 
 impl Driver {
@@ -26,8 +27,12 @@ impl Driver {
         };
         let (e, journal, keep) = match (outcome, flushed) {
             (Ok(()), Ok(mut journal)) => {
-                let (class, notes) = (&self.setup.device_class, self.notes());
-                match publish::publish(&self.opened, &self.pieces, &mut journal, class, notes).await {
+                let how = Publishing {
+                    device_class: &self.setup.device_class,
+                    notes: self.notes(),
+                    verified: self.setup.verify_parts > 0.0,
+                };
+                match publish::publish(&self.opened, &self.pieces, &mut journal, how).await {
                     Ok(manifest) => {
                         let counters = self.schedule.counters();
                         let Parts { new, kept } = self.parts;

@@ -24,6 +24,7 @@ mod reports;
 mod setup;
 mod show;
 mod takeover;
+mod unverified;
 mod uploads;
 
 pub use actor::run;

@@ -37,10 +37,11 @@ pub struct Setup {
     pub limits: Limits,
     /// The share of the parts that other workers compute again before publication, from 0 to 1.
     pub verify_parts: f64,
-    /// There is one worker and no other will come: the merge ends when it cannot go on.
+    /// No worker joins from elsewhere: the merge ends when the workers of this process cannot continue.
     pub alone: bool,
-    /// How long a merge lives of which every worker was set aside with the same failure.
-    pub patience: Duration,
+    /// How long a merge may continue after all its workers were quarantined for the same failure, and how long a part waits for a
+    /// worker that may compute it again.
+    pub no_worker_timeout: Duration,
     /// How often it is checked that no other coordinator has taken the merge over.
     pub watch_every: Duration,
 }

@@ -205,7 +205,7 @@ impl Job {
             limits: self.options.limits,
             verify_parts: self.verify_parts,
             alone: self.options.alone,
-            patience: self.options.patience,
+            no_worker_timeout: self.options.no_worker_timeout,
             watch_every: self.options.watch_every,
         };
         let (merge, run, to) = (self.tell.merge.clone(), self.tell.run, self.tell.to.clone());

@@ -22,13 +22,16 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Limits of each merge's schedule.
     pub limits: Limits,
-    /// The share of the parts that other workers compute again before publication, of a merge that says nothing about it.
+    /// The share of the parts that other workers compute again before publication, of a merge that gives no share.
     pub verify_parts: f64,
-    /// One worker and one merge, nobody else will come: the merge ends when the worker cannot go on.
+    /// The hub serves one merge of this process, and no worker joins from elsewhere: the merge ends when its workers cannot
+    /// continue.
     pub alone: bool,
-    /// How long a merge may go on after all its workers were set aside for the same failure, and how long a part waits for a
-    /// worker that may compute it again.
-    pub patience: Duration,
+    /// How many workers will join, if that is known. One worker cannot verify parts, so the hub then refuses `verify_parts`.
+    pub workers: Option<u32>,
+    /// How long a merge may continue after all its workers were quarantined for the same failure, and how long a part waits for
+    /// a worker that may compute it again.
+    pub no_worker_timeout: Duration,
     /// How often a running merge checks that no other coordinator has taken it over.
     pub watch_every: Duration,
     /// How long a stop waits for what runs to be journaled.
@@ -50,7 +53,8 @@ impl Default for Options {
             limits: Limits::default(),
             verify_parts: 0.0,
             alone: false,
-            patience: Duration::from_secs(60),
+            workers: None,
+            no_worker_timeout: Duration::from_secs(60),
             watch_every: Duration::from_secs(10),
             grace: Duration::from_secs(20),
             allow: Allow::everything(),

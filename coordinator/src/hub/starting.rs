@@ -19,6 +19,9 @@ use super::worker::able_classes;
 use crate::device::Device;
 use crate::registry::{MAX_SPEC, MergeId, Outcome, Record};
 
+/// The worker that makes a part, and another one that computes it again.
+const LEAST_TO_VERIFY: u32 = 2;
+
 impl Hub {
     pub(super) fn submit(
         &mut self,
@@ -49,10 +52,11 @@ impl Hub {
     /// Queues a merge, unless it is done or on its way. Says whether it was known, and whether it was queued.
     pub(super) fn take_on(&mut self, submission: Submission) -> Result<(MergeId, bool, bool)> {
         self.refuse_if_stopping()?;
-        match self.options.alone {
-            true => refuse_unverifiable(&submission)?,
-            false => refuse_large(&submission.spec)?,
+        if !self.options.alone {
+            refuse_large(&submission.spec)?;
         }
+        let verify_parts = submission.verify_parts.unwrap_or(self.options.verify_parts);
+        refuse_unverifiable(verify_parts, self.options.workers)?;
         let id = MergeId::of(&submission.spec);
         let known = self.merges.get(&id);
         let as_it_is = known.is_some_and(|merge| match &merge.phase {
@@ -83,7 +87,7 @@ impl Hub {
         let device = submission.device.unwrap_or(self.options.device).to_string();
         let mut record = Record::new(submission.spec, &device, submission.priority, clock());
         (record.restart, record.force) = (submission.restart, submission.force);
-        record.verify_parts = submission.verify_parts.unwrap_or(self.options.verify_parts);
+        record.verify_parts = verify_parts;
         let arrival = self.next();
         match self.merges.get_mut(&id) {
             Some(merge) => {
@@ -184,16 +188,16 @@ impl Hub {
     }
 }
 
-/// A share of parts that nobody could compute again.
-fn refuse_unverifiable(submission: &Submission) -> Result<()> {
-    match submission.verify_parts {
-        Some(share) if share > 0.0 => Err(Error::new(
+/// Refuses to verify parts where it is known that no other worker joins to compute them.
+fn refuse_unverifiable(share: f64, workers: Option<u32>) -> Result<()> {
+    match workers {
+        Some(workers) if share > 0.0 && workers < LEAST_TO_VERIFY => Err(Error::new(
             Kind::Usage,
-            format!(
-                "a share of {share} of the parts is to be computed again on other workers, and there is one worker"
-            ),
+            format!("--verify-parts {share} needs at least {LEAST_TO_VERIFY} workers, and this merge has {workers}"),
         )
-        .hint("leave --verify-parts out, or merge on several machines: shardfuse job, or shardfuse coordinator")),
+        .hint(
+            "leave --verify-parts out, or give the merge more workers: a job with more pods, or shardfuse coordinator",
+        )),
         _ => Ok(()),
     }
 }

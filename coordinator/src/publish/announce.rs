@@ -20,8 +20,8 @@ use shardfuse_merge::output::manifest::ManifestFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, PartId, PartSlot, Pin, Store, UploadId};
 
-use super::settle::{CONCURRENT, settle};
-use crate::failure::{io, join, location};
+use super::settle::{CONCURRENT, Expected, settle};
+use crate::failure::{input, io, join, location};
 use crate::journal::{Record, Writer};
 use crate::opened::Opened;
 
@@ -112,7 +112,7 @@ impl<'a> Publication<'a> {
         // One part at least, also of an empty file.
         while parts.is_empty() || offset < object.size {
             let length = PART.min(object.size - offset);
-            let bytes = source.read(&from, offset, vec![0; length as usize], Some(&pin)).await.map_err(io)?;
+            let bytes = source.read(&from, offset, vec![0; length as usize], Some(&pin)).await.map_err(input)?;
             hasher.update(&bytes);
             let slot = PartSlot { number: parts.len() as u32, offset };
             parts.push((slot.number, self.part(file, slot, bytes.into()).await?));
@@ -135,7 +135,9 @@ impl<'a> Publication<'a> {
         size: u64,
         hash: blake3::Hash,
     ) -> Result<ManifestFile> {
-        match settle(self.store, &file.at, &file.upload, parts, (size, hash)).await? {
+        // Only this process puts the parts of these files.
+        let expected = Expected { size, hash, read_back: false };
+        match settle(self.store, &file.at, &file.upload, parts, expected).await? {
             None => Ok(ManifestFile { name: file.name.clone(), size, blake3: hash.to_hex().to_string() }),
             Some(why) => Err(self.lost(file, &why).await),
         }

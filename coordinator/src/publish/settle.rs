@@ -11,14 +11,21 @@ const CHUNK: (u64, usize) = (8 << 20, 4);
 /// Files that are completed at a time.
 pub(super) const CONCURRENT: usize = 4;
 
-/// Completes an upload to a file of this size and digest, and looks at what is in place then. Returns why it cannot be
-/// made of these parts, if so.
+/// What a file must be once it is completed.
+pub(super) struct Expected {
+    pub(super) size: u64,
+    pub(super) hash: blake3::Hash,
+    /// Whether to read the file and compare its digest, even if the store has said nothing suspicious.
+    pub(super) read_back: bool,
+}
+
+/// Completes an upload, and looks at what is in place then. Returns why the file cannot be made of these parts, if so.
 pub(super) async fn settle(
     store: &dyn Store,
     at: &Location,
     upload: &UploadId,
     ids: &[(u32, PartId)],
-    (size, hash): (u64, blake3::Hash),
+    Expected { size, hash, read_back }: Expected,
 ) -> Result<Option<String>> {
     let told = store.complete(at, Completion { upload, parts: ids, size }).await;
     if let Err(e) = &told
@@ -28,7 +35,7 @@ pub(super) async fn settle(
     }
     let after = find(store, at).await?;
     match (told, after) {
-        (Ok(Some(made)), Some(after)) if after.size == size && after.pin == made => {}
+        (Ok(Some(made)), Some(after)) if after.size == size && after.pin == made && !read_back => {}
         // The file may be there by a completion whose reply was lost, by a coordinator that was killed, or not by us at all.
         (told, Some(after)) if after.size == size => {
             if hash_file(store, at, size, Some(&after.pin)).await? != hash {

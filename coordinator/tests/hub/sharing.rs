@@ -123,7 +123,7 @@ async fn a_worker_that_is_set_aside_leaves_the_merge_to_the_others() {
 async fn a_failure_that_all_workers_have_in_common_ends_the_merge() {
     let fixture = Fixture::new();
     let limits = Limits { worker_strikes: 1, retry_delay: Duration::from_millis(10), ..Limits::default() };
-    let options = Options { limits, patience: Duration::from_millis(100), ..Options::default() };
+    let options = Options { limits, no_worker_timeout: Duration::from_millis(100), ..Options::default() };
     let hub = fixture.hub(options).await;
     let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
     wait_for(&hub, &merge.id, Stage::Running).await;

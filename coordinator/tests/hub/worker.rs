@@ -9,7 +9,7 @@ use shardfuse_coordinator::outbound::ToWorker;
 use shardfuse_coordinator::schedule::WorkerId;
 use shardfuse_proto::PROTOCOL_VERSION;
 use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
-use shardfuse_store::{Location, PartSlot, Stores, UploadId, digest};
+use shardfuse_store::{ErrorKind, Location, PartSlot, Stores, UploadId, digest};
 use tokio::sync::mpsc;
 
 use crate::fixture::PATIENCE;
@@ -132,6 +132,11 @@ impl Worker {
 
     /// Puts a part of an assignment, or only computes it if it is a check; the bytes depend on its place only.
     pub async fn put(&self, assign: &v1::Assign, part: u32) -> from_worker::Message {
+        self.try_put(assign, part).await.expect("the upload is there")
+    }
+
+    /// The same; `None` if the upload was completed or dropped meanwhile.
+    async fn try_put(&self, assign: &v1::Assign, part: u32) -> Option<from_worker::Message> {
         let Some(assign::Job::Fill(fill)) = &assign.job else { panic!("only parts are filled here") };
         let at: Location = fill.url.parse().unwrap();
         let offset = u64::from(part) * fill.part_size;
@@ -143,37 +148,44 @@ impl Worker {
         let upload = UploadId::new(&fill.upload);
         let store_id = match fill.check {
             true => String::new(),
-            false => {
-                let put = self.stores.open(&at).put_part(&at, &upload, slot, bytes.into()).await;
-                put.unwrap().as_str().to_owned()
-            }
+            false => match self.stores.open(&at).put_part(&at, &upload, slot, bytes.into()).await {
+                Err(e) if e.kind() == ErrorKind::NoSuchUpload => return None,
+                put => put.unwrap().as_str().to_owned(),
+            },
         };
         let receipt = v1::PartReceipt { store_id, length, chaining };
-        from_worker::Message::PieceDone(v1::PieceDone {
+        Some(from_worker::Message::PieceDone(v1::PieceDone {
             attempt: assign.attempt.clone(),
             piece: part,
             result: Some(piece_done::Result::Part(receipt)),
             ..Default::default()
-        })
+        }))
     }
 
-    /// Does an assignment to its end.
+    /// Does an assignment to its end. A worker that comes too late stops: its upload is gone, or the hub is.
     pub async fn work(&self, assign: &v1::Assign) {
         for part in parts(assign) {
-            let done = self.put(assign, part).await;
-            self.say(done).await;
+            let done = self.try_put(assign, part).await;
+            let ended = done.is_none();
+            let report = done.unwrap_or_else(|| self.failure(assign, v1::ErrorKind::Stale, "parts_lost"));
+            if !self.hub.said(self.id, self.session.number, report).await || ended {
+                return;
+            }
         }
     }
 
     pub async fn fail(&self, assign: &v1::Assign, kind: v1::ErrorKind, failure: &str) {
-        let failed = v1::TaskFailed {
+        self.say(self.failure(assign, kind, failure)).await;
+    }
+
+    fn failure(&self, assign: &v1::Assign, kind: v1::ErrorKind, failure: &str) -> from_worker::Message {
+        from_worker::Message::TaskFailed(v1::TaskFailed {
             attempt: assign.attempt.clone(),
             kind: kind.into(),
             failure: failure.to_owned(),
             message: format!("worker {} cannot", self.id),
             hint: "look".into(),
-        };
-        self.say(from_worker::Message::TaskFailed(failed)).await;
+        })
     }
 
     /// Does all that is assigned until the session ends; returns the worker with what it saw.

@@ -40,6 +40,12 @@ impl Scheme {
     pub fn is_read_only(self) -> bool {
         matches!(self, Self::Http | Self::Https | Self::Hub)
     }
+
+    /// Whether a part's id names only its place: other bytes that are put there later have the same id, and a completion does
+    /// not notice them. In other stores an id names the bytes.
+    pub fn has_part_ids_of_places(self) -> bool {
+        matches!(self, Self::File)
+    }
 }
 
 impl fmt::Display for Scheme {

@@ -34,7 +34,7 @@ pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> 
     // A coordinator that lost its place learns it soon.
     let watch_every = Duration::from_millis(200);
     let Options { restart, force, single_coordinator } = options;
-    let options = hub::Options { alone: true, watch_every, single_coordinator, ..Default::default() };
+    let options = hub::Options { alone: true, workers: Some(1), watch_every, single_coordinator, ..Default::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
     let submission = Submission { spec, restart, force, priority: 0, device: None, verify_parts: None };
     let end = hub.follow(submission).await?.ended;
