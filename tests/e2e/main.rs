@@ -18,6 +18,7 @@ mod resume;
 mod tool;
 mod unloadable;
 mod worker;
+mod wrappers;
 
 /// The binary that is tested.
 const BINARY: &str = env!("CARGO_BIN_EXE_shardfuse");

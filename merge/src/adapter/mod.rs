@@ -20,3 +20,4 @@ pub mod scale;
 pub mod suffix;
 mod target;
 mod unmatched;
+mod wrapper;

@@ -94,11 +94,17 @@ pub fn locate(module: &str, parameter: &str, saved: bool, base: &Names<'_>) -> O
         Some((_, rest)) if saved => vec![parameter, rest],
         _ => vec![parameter],
     };
-    candidates(module).into_iter().find_map(|module| {
-        forms
-            .iter()
-            .map(|p| if module.is_empty() { (*p).to_owned() } else { format!("{module}.{p}") })
-            .find(|name| base.has(name))
-            .map(|name| (name, module))
-    })
+    let paths = candidates(module);
+    let named = |find: &dyn Fn(&str) -> Option<String>| {
+        paths.iter().find_map(|module| {
+            forms.iter().find_map(|parameter| {
+                let name = if module.is_empty() { (*parameter).to_owned() } else { format!("{module}.{parameter}") };
+                let found = find(&name)?;
+                let ends = found.strip_suffix(parameter).map(|module| module.trim_end_matches('.'));
+                let module = ends.or_else(|| Some(found.rsplit_once('.')?.0)).unwrap_or_default().to_owned();
+                Some((found, module))
+            })
+        })
+    };
+    named(&|name| base.has(name).then(|| name.to_owned())).or_else(|| named(&|name| base.renamed(name)))
 }

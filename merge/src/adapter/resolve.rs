@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::edit::Resolved;
-use super::key::{Role, classify};
+use super::key::{Key, Role, classify};
 use super::module::{Module, Parts, locate};
 use super::replaced::Replaced;
 use super::target::missing_targets;
+use super::wrapper::Unwrap;
 use super::{extra, marked, rows, unmatched};
 use crate::base::names::Names;
 use crate::effort::Effort;
@@ -57,8 +58,10 @@ struct Sorted<'a> {
 fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved) -> Result<Sorted<'a>> {
     let row = adapter.config.kind.row();
     let mut sorted = Sorted::default();
-    for tensor in &adapter.tensors {
-        let key = classify(&tensor.name, row);
+    let keys: Vec<Key> = adapter.tensors.iter().map(|tensor| classify(&tensor.name, row)).collect();
+    let mut unwrap = Unwrap::of(keys.iter().map(|key| key.module.as_str()), base);
+    for (tensor, key) in adapter.tensors.iter().zip(keys) {
+        let key = Key { module: unwrap.path(key.module), ..key };
         let other = match key.role {
             Role::Ignored(why) => {
                 out.ignored.push((tensor.name.clone(), why.to_owned()));
@@ -92,6 +95,7 @@ fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved)
             ));
         }
     }
+    out.warnings.extend(unwrap.warning());
     Ok(sorted)
 }
 

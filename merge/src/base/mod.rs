@@ -3,6 +3,7 @@
 pub mod classes;
 pub mod conv1d;
 pub mod levels;
+pub mod modules;
 pub mod names;
 pub mod parameter;
 pub mod scheme;

@@ -1,6 +1,7 @@
 """Adapters with PEFT: a config, random weights that matter, saved as PEFT saves them; then disguises."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,20 @@ def renamed(old: str, new: str) -> Disguise:
         def change(tensors: oracle.State) -> oracle.State:
             out = {name.removesuffix(old) + new if name.endswith(old) else name: tensors[name] for name in tensors}
             assert out.keys() != tensors.keys(), f"no tensor ends in {old}"
+            return out
+
+        rewrite(folder, change)
+
+    return apply
+
+
+def under(pattern: str, replacement: str) -> Disguise:
+    """Other names for all tensors: what the pattern matches is replaced in each."""
+
+    def apply(folder: Path) -> None:
+        def change(tensors: oracle.State) -> oracle.State:
+            out = {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items()}
+            assert not out.keys() & tensors.keys(), f"{pattern} matches not every tensor"
             return out
 
         rewrite(folder, change)

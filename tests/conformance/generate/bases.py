@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import save_file
 from torch import nn
 
 import tensors
@@ -33,6 +34,9 @@ MINI = LLAMA | {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "n
 GPT2 = {"vocab_size": 96, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48}
 BERT = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
+VIT = BERT | {"image_size": 8, "patch_size": 4, "num_labels": 3}
+del VIT["vocab_size"]
+NEOX = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 CONVNEXT = {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2}
 WHISPER = {
     "vocab_size": 96, "num_mel_bins": 8, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
@@ -50,7 +54,7 @@ class Base:
     config: str
     options: dict
     dtype: str
-    form: str = "single"  # or "sharded", "bin", "odd"
+    form: str = "single"  # or "sharded", "bin", "odd", "modules"
 
 
 def _llama(dtype: str, form: str = "single", **more: object) -> Base:
@@ -71,6 +75,9 @@ BASES = {
     "qwen3moe-bf16": Base("Qwen3MoeForCausalLM", "Qwen3MoeConfig", MOE, "BF16"),
     "gpt2-f32": Base("GPT2LMHeadModel", "GPT2Config", GPT2 | {"bos_token_id": 1, "eos_token_id": 2}, "F32"),
     "bert-f32": Base("BertModel", "BertConfig", BERT | {"max_position_embeddings": 32}, "F32"),
+    "vit-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32"),
+    "vit-modules-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32", "modules"),
+    "neox-f32": Base("GPTNeoXForCausalLM", "GPTNeoXConfig", NEOX, "F32"),
     "resnet-f32": Base("ResNetModel", "ResNetConfig", RESNET, "F32"),
     "convnext-f32": Base("ConvNextModel", "ConvNextConfig", CONVNEXT, "F32"),
     "whisper-f16": Base("WhisperForConditionalGeneration", "WhisperConfig", WHISPER, "F16"),
@@ -104,6 +111,8 @@ def make(root: Path, known: dict[str, Base] = BASES, seed: str = "") -> None:
             _as_bin(folder, model)
         if base.form == "odd":
             _with_odd_tensors(folder)
+        if base.form == "modules":
+            _under_module_names(folder, model)
         if base.config == "LlamaConfig":
             sidecars(folder, base.options["vocab_size"])
 
@@ -123,6 +132,12 @@ def _as_bin(folder: Path, model: nn.Module) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["torch_dtype"] = config.pop("dtype")  # its name then
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _under_module_names(folder: Path, model: nn.Module) -> None:
+    """As a tool saves it that writes the state dict: transformers would rename the tensors."""
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
 
 
 def _with_odd_tensors(folder: Path) -> None:

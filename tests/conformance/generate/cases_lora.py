@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig
 
 from . import oracle
-from .adapters import Adapter, all_of, as_bin, configured, edit_config, minimal, renamed
+from .adapters import Adapter, all_of, as_bin, configured, edit_config, minimal, renamed, under
 from .merges import Merge
 
 ALL7 = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -109,4 +109,28 @@ ARCHITECTURES = [
           notes=["PEFT on plain linears under the checkpoint's names: transformers stacks the experts when it loads them"]),
 ]  # fmt: skip
 
-CASES = DTYPES + SCALES + TARGETS + FORMS + LAYERS + ARCHITECTURES
+OLD_VIT = all_of(
+    under(r"vit\.layers\.(\d+)\.attention\.", r"vit.encoder.layer.\1.attention.attention."),
+    renamed("q_proj.lora_A.weight", "query.lora_A.weight"), renamed("q_proj.lora_B.weight", "query.lora_B.weight"),
+    renamed("v_proj.lora_A.weight", "value.lora_A.weight"), renamed("v_proj.lora_B.weight", "value.lora_B.weight"),
+)  # fmt: skip
+NAMES = [
+    Merge("names-of-modules", "names", "transformers 5's module names over the names that it saves", "vit-f32",
+          [Adapter(lora(["q_proj", "v_proj", "o_proj", "fc1", "classifier"]))], oracle=oracle.saved),
+    Merge("names-of-the-checkpoint", "names", "an adapter from before transformers 5: the names of the files", "vit-f32",
+          [Adapter(lora(QV), disguise=OLD_VIT)], oracle=oracle.saved),
+    Merge("names-base-of-modules", "names", "the base has transformers 5's module names, the adapter older ones", "vit-modules-f32",
+          [Adapter(lora(QV), disguise=OLD_VIT)], oracle=oracle.in_modules),
+    Merge("names-head-neox", "names", "lm_head in transformers 5, embed_out in the files", "neox-f32",
+          [Adapter(lora(["query_key_value", "lm_head"]))], oracle=oracle.saved),
+    Merge("wrapper-compiled", "names", "_orig_mod of torch.compile before every key", "llama-f32",
+          [Adapter(lora(QV), disguise=under("^", "_orig_mod."))]),
+    Merge("wrapper-ddp", "names", "module of DistributedDataParallel before every key", "llama-f32",
+          [Adapter(lora(QV), disguise=under("^", "module."))]),
+    Merge("wrapper-peft", "names", "a PeftModel of a PeftModel", "llama-f32",
+          [Adapter(lora(QV), disguise=under("^", "base_model.model."))]),
+    Merge("wrapper-layers", "names", "FSDP and activation checkpointing around every layer", "llama-f32",
+          [Adapter(lora(QV), disguise=under(r"layers\.(\d+)\.", r"layers.\1._fsdp_wrapped_module._checkpoint_wrapped_module."))]),
+]  # fmt: skip
+
+CASES = DTYPES + SCALES + TARGETS + FORMS + LAYERS + ARCHITECTURES + NAMES

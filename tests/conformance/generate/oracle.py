@@ -1,6 +1,7 @@
 """What the merge must be: PEFT's own, run in fp32 on the upcast base."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,6 +66,24 @@ def load(base: Path, rows: int | None = None) -> nn.Module:
 def in_sequence(base: Path, adapters: Sequence[Path], rows: int | None = None) -> State:
     """One adapter after another, each loaded onto the merge so far."""
     model = load(base, rows)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return state_of(model)
+
+
+def saved(base: Path, adapters: Sequence[Path]) -> State:
+    """As `in_sequence`, under the names that transformers saves: those of its modules may be other ones."""
+    model = load(base)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return stored(Path(folder))
+
+
+def in_modules(base: Path, adapters: Sequence[Path]) -> State:
+    """As `saved`, for a base that is stored under the names of transformers' modules."""
+    model = load(base)
     for adapter in adapters:
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     return state_of(model)

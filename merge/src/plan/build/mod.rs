@@ -11,6 +11,7 @@ use crate::adapter::embeddings::{self, Shared};
 use crate::adapter::orientation::Orientation;
 use crate::adapter::resolve::resolve;
 use crate::base::conv1d::Conv1d;
+use crate::base::modules;
 use crate::base::names::Names;
 use crate::base::parameter::Parameter;
 use crate::base::scheme;
@@ -101,6 +102,7 @@ impl<'a> Builder<'a> {
             spec,
             inventory,
             conv1d: Conv1d::of(&base.config),
+            rules: modules::rules(&base.config),
             slots,
             tie,
             statistics: Vec::new(),
@@ -114,7 +116,7 @@ impl<'a> Builder<'a> {
     fn apply(&mut self, number: u16, usage: &Use, effort: &mut Effort) -> Result<()> {
         let adapter = &self.inventory.adapters[usage.index];
         let head = self.tie.shared().map(|(_, output)| output);
-        let names = Names::new(self.slots.all.iter().map(|slot| slot.name.as_str()), head);
+        let names = Names::new(self.slots.all.iter().map(|slot| slot.name.as_str()), head, &self.rules);
         let resolved = resolve(adapter, &names, effort)?;
         let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
         self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });

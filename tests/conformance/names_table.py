@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Writes the table of module names: how transformers renames a checkpoint's tensors for the modules of each class.
+
+    tests/conformance/setup.sh                                      # prints the Python to use
+    PYTHON tests/conformance/names_table.py merge/src/base/modules/table.json
+
+transformers 5 loads checkpoints under names that differ from those of its modules, and adapters carry the names of modules. The
+rules are in `transformers.conversion_mapping`; which of them apply, and below which prefixes, depends on the class and on the
+models inside it. So every class of the auto mappings is made once on the meta device, with two layers, and asked.
+
+The table has, for each class, the rules in their order. A rule has branches, each a regular expression and what replaces its
+match (`\\1` is the first group); the first branch that matches at the leftmost place counts. For a model inside the class a rule has
+`scope`: the key must begin with one of these prefixes, which stay. A `guarded` rule acts only if its first branch matches some key.
+Conversions of values (splits, concatenations, transposes, stacked experts) are not in it.
+"""
+
+import argparse
+import datetime
+import json
+import logging
+import signal
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.CRITICAL)
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from transformers import conversion_mapping, core_model_loading  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
+
+# Seconds that making one class may take.
+LIMIT = 60
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "depth", "num_experts",
+          "n_routed_experts", "num_local_experts", "encoder_num_layers", "decoder_num_layers", "num_encoder_layers", "num_decoder_layers")
+
+
+def classes() -> dict[str, str]:
+    """Every class of the auto mappings, with its model type."""
+    found = {}
+    for name in sorted(vars(modeling_auto)):
+        if name.endswith("_MAPPING_NAMES") and not name.startswith("CONFIG"):
+            for model_type, value in getattr(modeling_auto, name).items():
+                for cls in (value,) if isinstance(value, str) else value:
+                    found.setdefault(cls, model_type)
+    return found
+
+
+def shrink(config, depth: int = 0) -> None:
+    for name in LAYERS:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 2:
+            try:
+                setattr(config, name, 2 if "expert" not in name else 4)
+            except Exception:
+                pass
+    if depth < 3:
+        for name in getattr(config, "sub_configs", {}):
+            if (inner := getattr(config, name, None)) is not None:
+                shrink(inner, depth + 1)
+
+
+def make(cls, config_class):
+    config = config_class()
+    shrink(config)
+    try:
+        with torch.device("meta"):
+            return cls(config)
+    except Exception:
+        # Some configurations do not allow two layers.
+        with torch.device("meta"):
+            return cls(config_class())
+
+
+def pattern(source: str) -> str:
+    """The expression that transformers makes of a source pattern, without the group that it puts around it."""
+    compiled = core_model_loading.WeightRenaming(source, "").compiled_sources.pattern
+    return compiled[len("(?P<g0>") : -1]
+
+
+def rules(transforms) -> list[dict]:
+    out = []
+    for t in transforms:
+        if not isinstance(t, core_model_loading.WeightRenaming):
+            continue
+        rule = {}
+        if t.scope_prefix is not None:
+            scope = f"{t.scope_prefix}." if t.scope_prefix else ""
+            model = f"{t.base_model_prefix}." if t.base_model_prefix else ""
+            rule["scope"] = list(dict.fromkeys([model + scope, scope]))
+        grouped = isinstance(t, core_model_loading.GroupWeightRename)
+        if not grouped and type(t).__name__ not in ("WeightRenaming", "PrefixChange"):
+            continue
+        targets = t.target_patterns if grouped else [t.target_patterns[0]] * len(t.source_patterns)
+        branches = [[pattern(source), target] for source, target in zip(t.source_patterns, targets)]
+        # Longest first, as transformers tries them; a group's first one is its guard.
+        rule["branches"] = branches if grouped else sorted(branches, key=lambda branch: -len(branch[0]))
+        out.append({**rule, "guarded": True} if grouped else rule)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    args = parser.parse_args()
+    lists: list[list[dict]] = []
+    by_class: dict[str, int] = {}
+    failed = {}
+
+    def stop(*_):
+        raise TimeoutError(f"longer than {LIMIT} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    for name, model_type in sorted(classes().items()):
+        signal.alarm(LIMIT)
+        try:
+            cls = getattr(transformers, name)
+            config_class = getattr(cls, "config_class", None) or CONFIG_MAPPING[model_type]
+            found = rules(conversion_mapping.get_model_conversion_mapping(make(cls, config_class), add_legacy=False))
+        except BaseException as why:  # noqa: BLE001
+            if isinstance(why, KeyboardInterrupt):
+                raise
+            failed[name] = f"{type(why).__name__}: {' '.join(str(why).split())[:100]}"
+            continue
+        finally:
+            signal.alarm(0)
+        if found:
+            if found not in lists:
+                lists.append(found)
+            by_class[name] = lists.index(found)
+    table = {
+        "transformers": transformers.__version__,
+        "made": datetime.date.today().isoformat(),
+        "legacy": rules(conversion_mapping.get_checkpoint_conversion_mapping("legacy")),
+        "classes": by_class,
+        "rules": lists,
+    }
+    text = json.dumps(table, indent=None, separators=(",", ":"), ensure_ascii=False)
+    args.output.write_text(text.replace('"rules":[[', '"rules":[\n[').replace("]},[{", "]},\n[{").replace("}],[{", "}],\n[{") + "\n")
+    print(f"{len(by_class)} classes have rules, in {len(lists)} lists; {len(failed)} could not be made")
+    for name, why in failed.items():
+        print(f"  {name}: {why}")
+
+
+if __name__ == "__main__":
+    main()
