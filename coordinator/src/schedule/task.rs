@@ -144,14 +144,14 @@ impl Task {
     /// Takes out the live attempt `epoch`; the task waits when it was the only one.
     pub(super) fn end(&mut self, epoch: Epoch) -> Option<Attempt> {
         match std::mem::replace(&mut self.state, TaskState::Waiting) {
-            TaskState::Running { first, repeat: None } if first.epoch == epoch => Some(first),
-            TaskState::Running { first, repeat: Some(repeat) } if first.epoch == epoch => {
-                self.state = TaskState::Running { first: repeat, repeat: None };
-                Some(first)
-            }
-            TaskState::Running { first, repeat: Some(repeat) } if repeat.epoch == epoch => {
-                self.state = TaskState::Running { first, repeat: None };
-                Some(repeat)
+            TaskState::Running { first, repeat } => {
+                let is_it = |attempt: &Attempt| attempt.epoch == epoch;
+                let (ended, live): (Vec<_>, Vec<_>) = std::iter::once(first).chain(repeat).partition(is_it);
+                let mut live = live.into_iter();
+                if let Some(first) = live.next() {
+                    self.state = TaskState::Running { first, repeat: live.next() };
+                }
+                ended.into_iter().next()
             }
             other => {
                 self.state = other;
