@@ -11,8 +11,10 @@ pub enum MergeEvent {
     Assigned,
     /// An attempt was taken back.
     Revoked,
-    /// An attempt failed.
+    /// A worker reported that its attempt failed.
     Failed,
+    /// A worker's report of a piece counts: it is the first, and its attempt lives.
+    Accepted,
     /// All pieces of a task are there.
     Done,
     /// A worker left.
@@ -23,10 +25,11 @@ pub enum MergeEvent {
 
 impl MergeEvent {
     /// All of them.
-    pub const ALL: [MergeEvent; 6] = [
+    pub const ALL: [MergeEvent; 7] = [
         MergeEvent::Assigned,
         MergeEvent::Revoked,
         MergeEvent::Failed,
+        MergeEvent::Accepted,
         MergeEvent::Done,
         MergeEvent::Left,
         MergeEvent::Lost,
@@ -38,6 +41,7 @@ impl MergeEvent {
             MergeEvent::Assigned => "assigned",
             MergeEvent::Revoked => "revoked",
             MergeEvent::Failed => "failed",
+            MergeEvent::Accepted => "accepted",
             MergeEvent::Done => "done",
             MergeEvent::Left => "left",
             MergeEvent::Lost => "lost",

@@ -33,6 +33,8 @@ pub struct Facts {
     pub repeated: u64,
     /// Attempts after one that had ended.
     pub retried: u64,
+    /// Live attempts that their workers gave up.
+    pub failed: u64,
     /// Calls to the store that failed.
     pub store_errors: u64,
     /// Workers that hung while they had something to do.
@@ -43,7 +45,7 @@ pub struct Facts {
 
 impl Facts {
     /// The kinds that a campaign must have seen, each with its count.
-    pub fn kinds(&self) -> [(&'static str, u64); 16] {
+    pub fn kinds(&self) -> [(&'static str, u64); 17] {
         [
             ("crash of a coordinator", self.coordinator_crashes),
             ("crash of a worker", self.worker_crashes),
@@ -59,6 +61,7 @@ impl Facts {
             ("part put again", self.parts_again),
             ("attempt beside a slow one", self.repeated),
             ("attempt after a lost or failed one", self.retried),
+            ("attempt that its worker gave up", self.failed),
             ("call to the store that failed", self.store_errors),
             ("worker that hung with tasks", self.hangs),
         ]

@@ -54,8 +54,10 @@ enum What {
     SlowLine,
     /// A worker's parts arrive late.
     SlowParts,
-    /// Many of a host's calls to the store fail.
+    /// Many calls of a worker and the coordinator to the store fail.
     StoreErrors,
+    /// All calls of a worker to the store fail, so that it gives up what it does.
+    Outage,
     /// The store answers a worker no more until the merge is done, and the worker's heartbeats go on. Others must end it.
     Hang,
     /// A worker is told to leave.
@@ -223,6 +225,7 @@ impl Adversary {
                     self.fleet.bucket.set(host, Some(Weather { errors: 250, ..usual }));
                 }
             }
+            What::Outage => self.fleet.bucket.set(worker, Some(Weather { errors: 1000, ..usual })),
             What::Hang => {
                 self.fleet.bucket.set(worker, Some(Weather { hangs: true, ..usual }));
                 self.fleet.laws.facts().hangs +=
@@ -270,7 +273,7 @@ impl Adversary {
             },
             What::Stall => sim.release(worker, *coordinator),
             What::SlowLine => sim.set_link_latency(worker, *coordinator, Duration::from_millis(10)),
-            What::SlowParts | What::Hang => self.fleet.bucket.set(worker, None),
+            What::SlowParts | What::Outage | What::Hang => self.fleet.bucket.set(worker, None),
             What::StoreErrors => [worker, coordinator].iter().for_each(|host| self.fleet.bucket.set(host, None)),
             What::Drain | What::Stop => {}
             What::Rival => {
@@ -333,6 +336,8 @@ fn plan(rng: &mut Rng, hosts: &[String]) -> Fault {
         What::SlowParts,
         What::SlowParts,
         What::StoreErrors,
+        What::Outage,
+        What::Outage,
         What::Hang,
         What::Hang,
         What::Drain,

@@ -5,13 +5,16 @@
 //!   all of the older model, if there was one.
 //! - Weights come into their place once, and nothing that is published goes away.
 //! - Coordinators take their epochs one after the other, and write under their own tokens.
-//! - A coordinator has two live attempts at a task at the most, on two workers, under numbers that rise.
-//! - What its journal holds, a coordinator gives to nobody: neither its own, nor what it found.
-//! - What a coordinator journals, it has assigned before; of the one that finishes, no attempt lives in the end.
+//! - What a coordinator journals, it has accepted before; of the one that finishes, no attempt lives in the end.
+//! - The laws about attempts stand in [`attempts`].
 //! - In the end no state is left, and of uploads only those whose id was lost before it could be written down.
+
+mod attempts;
+pub mod planted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -22,6 +25,7 @@ use shardfuse_proto::v1::Failure;
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{Location, UploadId};
 
+use self::attempts::{Again, Attempt, Attempts, Piece};
 use crate::facts::Facts;
 use crate::model;
 
@@ -33,9 +37,6 @@ pub enum Done<'a> {
     Part { at: &'a Location, number: u32, stale: bool },
     Completed { at: &'a Location },
 }
-
-/// A task's piece.
-type Piece = (u64, u64);
 
 /// The laws of one run, and what they have seen.
 pub struct Laws {
@@ -55,22 +56,23 @@ struct Seen {
     completed: BTreeMap<Location, u32>,
     /// The tokens of the epochs, the first being that of epoch 1; of a seal as well.
     epochs: Vec<String>,
+    /// Every epoch with its token that was ever taken, also in a state that was discarded since. A coordinator of that state
+    /// may still write its own journal, which nobody reads.
+    taken: BTreeSet<(usize, String)>,
     /// The highest epoch of a coordinator.
     highest: u64,
     /// The token of that epoch.
     newest: String,
-    /// All journaled pieces.
-    journaled: BTreeSet<Piece>,
+    /// The pieces in the journal of each coordinator, by its token.
+    journaled: BTreeMap<String, BTreeSet<Piece>>,
     /// What each coordinator, by its token, knows to be journaled.
     known: BTreeMap<String, BTreeSet<Piece>>,
     begun: BTreeSet<String>,
     noted: BTreeSet<String>,
     /// Parts, by file and number, that were put.
     put: BTreeSet<(String, u32)>,
-    /// Live attempts by merge and task: number and worker.
-    live: BTreeMap<(String, u64), BTreeMap<u64, u64>>,
-    /// The last attempt's number by merge and task.
-    last: BTreeMap<(String, u64), u64>,
+    /// What each coordinator does with attempts, by the label of its merge.
+    attempts: BTreeMap<String, Attempts>,
     /// Workers that were cut off while they had live attempts.
     cut: BTreeSet<u64>,
 }
@@ -193,34 +195,46 @@ impl Laws {
     }
 
     /// A coordinator tells what happened.
-    pub fn event(&self, event: MergeEvent, fields: &Fields) {
+    pub fn event(&self, at: Duration, event: MergeEvent, fields: &Fields) {
         let number = |name: &str| fields.get(name).and_then(|v| v.parse::<u64>().ok());
         let mut seen = self.seen.lock().unwrap();
         // Every event has its merge, and all but `Done` a worker. Without them a law would see nothing.
         let Some(merge) = fields.get("merge") else {
             return seen.broken.push(format!("{event} tells no merge: {fields:?}"));
         };
+        let kind = fields.get("kind").map_or("", String::as_str);
+        let Seen { attempts, known, cut, broken, .. } = &mut *seen;
+        let attempts = attempts.entry(merge.clone()).or_default();
         match (event, number("worker"), number("task"), number("epoch")) {
             (MergeEvent::Assigned, Some(worker), Some(task), Some(epoch)) => {
                 let pieces: Vec<u64> = numbers(fields.get("pieces").map_or("", String::as_str));
-                let again = seen.assigned(merge, worker, task, epoch, &pieces);
+                let Some(known) = known.get(token_of(merge)) else {
+                    return broken.push(format!("a merge runs as {merge}, which took no epoch"));
+                };
+                let again = attempts.assigned(at, Attempt { worker, task, epoch }, &pieces, known, broken);
                 let mut facts = self.facts();
                 facts.assigned += 1;
                 facts.repeated += u64::from(again == Again::Beside);
                 facts.retried += u64::from(again == Again::After);
             }
-            (MergeEvent::Revoked | MergeEvent::Failed, Some(_), Some(task), Some(epoch)) => {
-                if let Some(attempts) = seen.live.get_mut(&(merge.clone(), task)) {
-                    attempts.remove(&epoch);
-                }
+            (MergeEvent::Accepted, Some(worker), Some(task), Some(epoch)) => match number("piece") {
+                Some(piece) => attempts.accepted(Attempt { worker, task, epoch }, piece, broken),
+                None => broken.push(format!("{event} does not tell the piece: {fields:?}")),
+            },
+            (MergeEvent::Revoked, Some(worker), Some(task), Some(epoch)) => {
+                attempts.revoked(Attempt { worker, task, epoch });
             }
-            (MergeEvent::Done, _, Some(task), _) => _ = seen.live.remove(&(merge.clone(), task)),
-            (MergeEvent::Left, Some(worker), ..) => {
-                let of_merge = seen.live.iter_mut().filter(|((m, _), _)| m == merge);
-                of_merge.for_each(|(_, attempts)| attempts.retain(|_, w| *w != worker));
+            (MergeEvent::Failed, Some(worker), Some(task), Some(epoch)) if !kind.is_empty() => {
+                let was_live = attempts.failed(at, Attempt { worker, task, epoch }, kind);
+                self.facts().failed += u64::from(was_live);
             }
-            (MergeEvent::Lost, Some(worker), ..) => self.facts().leases_cut += u64::from(seen.cut.remove(&worker)),
-            (event, ..) => seen.broken.push(format!("{event} does not tell all of it: {fields:?}")),
+            (MergeEvent::Done, _, Some(task), _) => attempts.done(task),
+            (MergeEvent::Left, Some(worker), ..) => attempts.left(worker),
+            (MergeEvent::Lost, Some(worker), ..) => {
+                attempts.lost(worker);
+                self.facts().leases_cut += u64::from(cut.remove(&worker));
+            }
+            (event, ..) => broken.push(format!("{event} does not tell all of it: {fields:?}")),
         }
     }
 
@@ -243,10 +257,8 @@ impl Laws {
             .map(|(at, times)| format!("{at} came into its place {times} times"))
             .collect();
         seen.broken.extend(not_once);
-        let lives = |((merge, _), attempts): &(&(String, u64), &BTreeMap<u64, u64>)| {
-            token_of(merge) == seen.newest && !attempts.is_empty()
-        };
-        let alive: Vec<u64> = seen.live.iter().filter(lives).map(|((_, task), _)| *task).collect();
+        let newest = seen.attempts.iter().filter(|(merge, _)| token_of(merge) == seen.newest);
+        let alive: Vec<u64> = newest.flat_map(|(_, attempts)| attempts.tasks()).collect();
         if !alive.is_empty() {
             seen.broken.push(format!("in the end attempts at the tasks {alive:?} live"));
         }
@@ -258,19 +270,9 @@ impl Laws {
     }
 }
 
-/// Whether a task was tried before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Again {
-    First,
-    /// An earlier attempt has ended.
-    After,
-    /// Another attempt lives.
-    Beside,
-}
-
 impl Seen {
     fn is_busy(&self, worker: u64) -> bool {
-        self.live.values().any(|attempts| attempts.values().any(|w| *w == worker))
+        self.attempts.values().any(|attempts| attempts.is_busy(worker))
     }
 
     fn state_written(&mut self, name: &str, bytes: &Bytes, in_vain: bool) {
@@ -287,8 +289,11 @@ impl Seen {
                 if number != self.epochs.len() + 1 {
                     self.broken.push(format!("epoch {number} was taken after epoch {}", self.epochs.len()));
                 }
-                self.known.insert(token.clone(), self.journaled.clone());
+                // It reads the journals of the epochs below its own. Those of a state that was discarded are not among them.
+                let below = self.epochs.iter().filter_map(|token| self.journaled.get(token));
+                self.known.insert(token.clone(), below.flatten().copied().collect());
                 self.epochs.push(token.clone());
+                self.taken.insert((number, token.clone()));
                 if taken["plan"] != "" {
                     if number as u64 > self.highest {
                         self.newest = token;
@@ -298,7 +303,7 @@ impl Seen {
             }
             (Some("journal"), Some(writer)) => {
                 let place = writer.split_once('-').and_then(|(n, token)| Some((n.parse::<usize>().ok()?, token)));
-                let took = |(n, token): &(usize, &str)| self.epochs.get(n.wrapping_sub(1)).is_some_and(|t| t == token);
+                let took = |(n, token): &(usize, &str)| self.taken.contains(&(*n, (*token).to_owned()));
                 let Some((_, token)) = place.filter(took) else {
                     return self.broken.push(format!("a journal is written under {writer}, which took no epoch"));
                 };
@@ -315,11 +320,12 @@ impl Seen {
         let known = self.known.entry(token.to_owned()).or_default();
         for piece in record["pieces"].as_array().into_iter().flatten() {
             let piece = (piece["task"].as_u64().unwrap_or(u64::MAX), piece["piece"].as_u64().unwrap_or(u64::MAX));
-            if !self.last.keys().any(|(merge, task)| token_of(merge) == token && *task == piece.0) {
-                self.broken.push(format!("task {} is journaled under {token}, and was never assigned", piece.0));
+            let of_token = self.attempts.iter().filter(|(merge, _)| token_of(merge) == token);
+            if !of_token.into_iter().any(|(_, attempts)| attempts.has_accepted(piece)) {
+                self.broken.push(format!("piece {piece:?} is journaled under {token}, and was never accepted"));
             }
             known.insert(piece);
-            self.journaled.insert(piece);
+            self.journaled.entry(token.to_owned()).or_default().insert(piece);
         }
         for upload in record["announced"]["uploads"].as_array().into_iter().flatten() {
             self.noted.insert(upload[2].as_str().unwrap_or_default().to_owned());
@@ -338,34 +344,6 @@ impl Seen {
         if number == Some(self.epochs.len()) {
             self.epochs.pop();
         }
-    }
-
-    fn assigned(&mut self, merge: &str, worker: u64, task: u64, epoch: u64, pieces: &[u64]) -> Again {
-        let key = (merge.to_owned(), task);
-        match self.known.get(token_of(merge)) {
-            Some(known) => {
-                let again: Vec<u64> = pieces.iter().copied().filter(|piece| known.contains(&(task, *piece))).collect();
-                if !again.is_empty() {
-                    self.broken.push(format!("pieces {again:?} of task {task} are journaled and given to {worker}"));
-                }
-            }
-            None => self.broken.push(format!("a merge runs as {merge}, which took no epoch")),
-        }
-        let last = self.last.insert(key.clone(), epoch);
-        if last.is_some_and(|last| last >= epoch) {
-            self.broken.push(format!("attempt {epoch} at task {task} comes after attempt {last:?}"));
-        }
-        let live = self.live.entry(key).or_default();
-        let again = match (live.is_empty(), last) {
-            (false, _) => Again::Beside,
-            (true, Some(_)) => Again::After,
-            (true, None) => Again::First,
-        };
-        if live.values().any(|w| *w == worker) || live.len() >= 2 {
-            self.broken.push(format!("attempt {epoch} at task {task} on {worker} comes beside {live:?}"));
-        }
-        live.insert(epoch, worker);
-        again
     }
 }
 

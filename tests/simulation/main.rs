@@ -60,6 +60,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
+    let missed = laws::planted::missed();
+    if !missed.is_empty() {
+        missed.iter().for_each(|fault| eprintln!("a planted fault, {fault}"));
+        return ExitCode::FAILURE;
+    }
     let Some(seed) = seed else {
         return if campaign.run() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     };

@@ -85,7 +85,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
         let host = scope.filter_map(|span| span.extensions().get::<Host>().map(|host| host.0.clone())).next();
         let host = host.unwrap_or_default();
         // Simulated, as all time here.
-        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = now.as_millis();
         let (target, Collect { message, fields }) = (event.metadata().target(), collect);
         let line = format!("{at} {host} {target} {message} {fields:?}\n");
         self.digest.lock().unwrap().update(line.as_bytes());
@@ -96,7 +97,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
             && let Some(name) = fields.get("event")
         {
             match events::MergeEvent::parse(name) {
-                Some(event) => self.laws.event(event, &fields),
+                Some(event) => self.laws.event(now, event, &fields),
                 None => self.laws.breaks(format!("there is no event {name}")),
             }
         }

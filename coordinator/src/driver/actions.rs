@@ -70,6 +70,15 @@ impl Driver {
 
     fn persist(&mut self, task: TaskId, piece: Piece, epoch: Epoch, receipt: Receipt) {
         let (worker, extra) = self.extra.take().unzip();
+        debug!(
+            event = %MergeEvent::Accepted,
+            merge = %self.setup.label,
+            worker = worker.map(|worker| worker.0),
+            %task,
+            %epoch,
+            piece = piece.0,
+            "accepted"
+        );
         let extra = extra.unwrap_or_default();
         let sums = match extra.result {
             Some(v1::piece_done::Result::Sums(sums)) => Some(sums),
