@@ -18,7 +18,7 @@ pub struct Overview {
     version: &'static str,
     uptime_seconds: f64,
     merges: Vec<Merge>,
-    workers: Vec<Worker>,
+    workers: Vec<WorkerRow>,
     /// Age in seconds, bytes read a second, bytes written a second; the oldest first.
     throughput: Vec<(f64, f64, f64)>,
     errors: Vec<Trouble>,
@@ -46,7 +46,7 @@ struct Merge {
 }
 
 #[derive(Debug, Serialize)]
-struct Worker {
+struct WorkerRow {
     name: String,
     device_class: DeviceClass,
     state: &'static str,
@@ -107,8 +107,8 @@ fn merge(view: View, samples: &Samples) -> Merge {
     }
 }
 
-fn worker(view: WorkerView) -> Worker {
-    Worker {
+fn worker(view: WorkerView) -> WorkerRow {
+    WorkerRow {
         state: view.state(),
         name: view.name,
         device_class: view.device_class,

@@ -226,7 +226,7 @@ async fn files_that_are_wrong_are_named() {
 }
 
 /// Long enough for any machine: this is when a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// What never happens within a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -241,7 +241,7 @@ async fn silent(port: u16, says: &[u8]) -> TcpStream {
 async fn is_dropped(mut stream: TcpStream) {
     let mut bytes = Vec::new();
     // Closed with or without a last word, or reset.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is dropped");
+    let _ = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("it is dropped");
 }
 
 /// A client with a request under way, and what keeps that.
@@ -283,7 +283,7 @@ async fn half_open_and_idle_connections_are_dropped_and_those_with_a_request_sta
             tokio::time::sleep(15 * soon).await;
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("an idle connection is dropped");
+    tokio::time::timeout(TIMEOUT, again).await.expect("an idle connection is dropped");
     // What was under way all the time still is, on its first connection.
     client.check(HealthCheckRequest::default()).await.unwrap();
     server.stop.send(()).unwrap();
@@ -299,7 +299,7 @@ async fn silent_connections_give_way_to_those_that_ask_something() {
     }
     let mut kept = Vec::new();
     for _ in 0..4 {
-        kept.push(tokio::time::timeout(PATIENCE, watching(server.port)).await.expect("it is let in"));
+        kept.push(tokio::time::timeout(TIMEOUT, watching(server.port)).await.expect("it is let in"));
     }
     // The oldest went first.
     for stream in crowd.drain(..4) {
@@ -328,7 +328,7 @@ async fn connections_with_requests_are_never_dropped_for_others() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, third).await.expect("it is let in");
+    tokio::time::timeout(TIMEOUT, third).await.expect("it is let in");
 }
 
 #[tokio::test]

@@ -43,13 +43,13 @@ impl Files {
     }
 
     /// Reads them. A certificate that has expired is refused; a key that others can read is warned of.
-    pub fn read(&self) -> Result<Loaded> {
+    pub fn read(&self) -> Result<Credentials> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
         let (ca, cert, key) = (read(&self.ca)?, read(&self.cert)?, read(&self.key)?);
         check_certificates(&self.ca, &ca, now)?;
         check_certificates(&self.cert, &cert, now)?;
         check_key(&self.key, &key)?;
-        Ok(Loaded { ca: Certificate::from_pem(ca), identity: Identity::from_pem(cert, key) })
+        Ok(Credentials { ca: Certificate::from_pem(ca), identity: Identity::from_pem(cert, key) })
     }
 
     /// Files that do not work together, such as a key of another certificate.
@@ -68,8 +68,8 @@ impl Files {
     }
 }
 
-/// What the files hold.
-pub struct Loaded {
+/// What the files hold: whom to trust, and who this process is.
+pub struct Credentials {
     /// Whom to believe.
     pub ca: Certificate,
     /// Who this process is.

@@ -14,9 +14,9 @@ use crate::clean::discard;
 use crate::device::other_class;
 use crate::failure::{io, location};
 use crate::journal::{self, History, Writer};
-use crate::opened::{Opened, Ready, Resumed};
+use crate::opened::{Opened, ReadyMerge, Resumed};
 use crate::places;
-use crate::state::{self, Claim, STATE, Standing, State, Taken, token};
+use crate::state::{self, Claim, OutputState, STATE, Standing, Taken, token};
 use crate::{announced, equal, publish};
 
 mod open;
@@ -42,7 +42,7 @@ pub struct Options {
 #[derive(Debug)]
 pub enum Admitted {
     /// The merge may run.
-    Ready(Box<Ready>),
+    Ready(Box<ReadyMerge>),
     /// The output is this very merge, finished.
     Finished(Box<Manifest>),
 }
@@ -62,7 +62,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &DeviceClass, 
         .hint("write to another store, or run one coordinator only and say so with --single-coordinator"));
     }
     let mut admission = Admission {
-        state: State::of(store, &output)?,
+        state: OutputState::of(store, &output)?,
         digest: plan.digest(),
         plan: Arc::new(plan),
         stores,
@@ -101,7 +101,7 @@ struct Admission<'a> {
     plan: Arc<Plan>,
     digest: String,
     output: Location,
-    state: State,
+    state: OutputState,
     device_class: &'a DeviceClass,
     options: Options,
 }
@@ -230,7 +230,7 @@ impl Admission<'_> {
     }
 
     /// Reads what earlier coordinators wrote down and opens the uploads that are missing.
-    async fn open(&self, claim: Claim, made_folder: bool) -> Result<Ready> {
+    async fn open(&self, claim: Claim, made_folder: bool) -> Result<ReadyMerge> {
         let tasks = tasks(&self.plan);
         let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
         announced::drop_all(&*self.state.store, &self.output, &history.announced).await?;
@@ -257,7 +257,7 @@ impl Admission<'_> {
             made_folder,
         };
         let resumed = Resumed { pieces: history.pieces, odd: history.odd, measured };
-        Ok(Ready { opened, resumed, journal })
+        Ok(ReadyMerge { opened, resumed, journal })
     }
 }
 

@@ -9,7 +9,7 @@ use shardfuse_store::{ErrorKind, Location, Stores, UploadId};
 use crate::failure::{io, join};
 use crate::journal::{self, Record, Writer};
 use crate::opened::Opened;
-use crate::state::{self, Standing, State, now};
+use crate::state::{self, OutputState, Standing, now};
 
 pub(crate) mod remove;
 
@@ -63,7 +63,7 @@ impl Leftovers {
 pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     let store = stores.open(output);
     state::links(&*store, output).await?;
-    let state = State::of(Arc::clone(&store), output)?;
+    let state = OutputState::of(Arc::clone(&store), output)?;
     let objects = store.list(&state.at).await.map_err(io)?;
     let mut found = Leftovers {
         state: !objects.is_empty(),
@@ -116,7 +116,7 @@ pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Le
         )));
     }
     let store = stores.open(output);
-    let state = State::of(Arc::clone(&store), output)?;
+    let state = OutputState::of(Arc::clone(&store), output)?;
     if found.state {
         discard(&state, output).await?;
     }

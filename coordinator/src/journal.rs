@@ -4,6 +4,8 @@
 //! that races a write. If it still does not fit, it was cut off by a crash: it counts as missing, and so does everything
 //! behind it in that coordinator's journal. That costs the parts that it named and nothing else.
 
+mod piece;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
@@ -14,39 +16,15 @@ use shardfuse_merge::plan::task::{Task, Work, tasks};
 use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use tracing::warn;
 
-use crate::state::{Claim, State, Taken, now};
+use crate::state::{Claim, OutputState, Taken, now};
+
+pub use piece::PieceRecord;
 
 /// Records that are read at a time: as many at first, and at the most.
 const AHEAD: (usize, usize) = (2, 64);
 
 /// The folder of the journals, below the state.
 pub(crate) const FOLDER: &str = "journal";
-
-/// A finished piece, as it is journaled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PieceRecord {
-    /// The task.
-    pub task: u32,
-    /// The part or block.
-    pub piece: u32,
-    /// The attempt.
-    pub epoch: u32,
-    /// The store's part id.
-    pub store_id: String,
-    /// The length in bytes.
-    pub length: u64,
-    /// BLAKE3 chaining value.
-    pub chaining: blake3::Hash,
-    /// Who made it. Older journals do not have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<u64>,
-    /// Factors whose values that were read are all zero.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub zero: Vec<String>,
-    /// The other factors.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub live: Vec<String>,
-}
 
 /// One journal object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +114,7 @@ pub struct History {
 
 impl History {
     /// Reads the journals of all epochs below one, oldest first. `plan` is the digest of the plan that they must be about.
-    pub async fn read(state: &State, plan: &str, tasks: &[Task], below: u64) -> Result<History> {
+    pub async fn read(state: &OutputState, plan: &str, tasks: &[Task], below: u64) -> Result<History> {
         let mut history = History::default();
         for epoch in 1..below {
             let Some(taken) = state.taken(epoch).await? else { break };
@@ -153,7 +131,7 @@ impl History {
     }
 
     /// What the journals of these epochs announce, whatever the plan: name, length and id of each upload.
-    pub(crate) async fn announced(state: &State, epochs: &[Taken]) -> Result<Vec<(String, u64, String)>> {
+    pub(crate) async fn announced(state: &OutputState, epochs: &[Taken]) -> Result<Vec<(String, u64, String)>> {
         let mut history = History::default();
         for (epoch, taken) in (1..).zip(epochs).filter(|(_, taken)| !taken.is_seal()) {
             history.read_one(state, &Claim { epoch, token: taken.token.clone() }, &[]).await?;
@@ -162,7 +140,7 @@ impl History {
     }
 
     /// Reads one journal until a record is missing, several records ahead.
-    async fn read_one(&mut self, state: &State, claim: &Claim, tasks: &[Task]) -> Result<()> {
+    async fn read_one(&mut self, state: &OutputState, claim: &Claim, tasks: &[Task]) -> Result<()> {
         let (mut ahead, most) = AHEAD;
         let mut first = 0u64;
         let mut opening = BTreeSet::new();
@@ -233,7 +211,7 @@ impl History {
 }
 
 /// The plan of a state and everything that was journaled there.
-pub(crate) async fn read(state: &State) -> Result<Option<(Plan, History)>> {
+pub(crate) async fn read(state: &OutputState) -> Result<Option<(Plan, History)>> {
     let Some(plan) = state.plan().await? else { return Ok(None) };
     let history = History::read(state, &plan.digest(), &tasks(&plan), u64::MAX).await?;
     Ok(Some((plan, history)))
@@ -242,14 +220,14 @@ pub(crate) async fn read(state: &State) -> Result<Option<(Plan, History)>> {
 /// Writes one coordinator's journal.
 #[derive(Debug)]
 pub struct Writer {
-    state: State,
+    state: OutputState,
     claim: Claim,
     seq: u64,
 }
 
 impl Writer {
     /// A journal under a fresh claim.
-    pub fn new(state: State, claim: Claim) -> Writer {
+    pub fn new(state: OutputState, claim: Claim) -> Writer {
         Writer { state, claim, seq: 0 }
     }
 

@@ -9,11 +9,11 @@ use shardfuse_merge::plan::task::{StatisticValue, Task};
 use shardfuse_store::{Location, Stores, UploadId};
 
 use crate::journal::{PieceRecord, Writer};
-use crate::state::{Claim, State};
+use crate::state::{Claim, OutputState};
 
 /// A merge that may run.
 #[derive(Debug)]
-pub struct Ready {
+pub struct ReadyMerge {
     /// Where it writes.
     pub opened: Opened,
     /// What earlier runs finished.
@@ -36,7 +36,7 @@ pub struct Opened {
     /// The output's folder.
     pub output: Location,
     /// The state below it.
-    pub state: State,
+    pub state: OutputState,
     /// The upload of each file.
     pub uploads: Vec<UploadId>,
     /// This coordinator's place.

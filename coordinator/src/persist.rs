@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::journal::{PieceRecord, Record, Writer};
-use crate::state::State;
+use crate::state::OutputState;
 
 #[cfg(test)]
 mod orders;
@@ -57,7 +57,7 @@ pub struct Persister {
 impl Persister {
     /// Starts writing. `tell` hears what is journaled, and must not block.
     pub fn start(
-        state: State,
+        state: OutputState,
         journal: Writer,
         plan: &Plan,
         tasks: &[Task],
@@ -177,7 +177,7 @@ async fn write(
 /// Blocks of measurements, folded once all are there.
 #[derive(Debug)]
 pub struct Measuring {
-    state: State,
+    state: OutputState,
     /// By task: the measurement.
     of_task: BTreeMap<u32, StatisticId>,
     /// By statistic: its kind, blocks in all, and columns.
@@ -188,7 +188,7 @@ pub struct Measuring {
 
 impl Measuring {
     /// The measurements of a plan.
-    pub fn new(state: State, plan: &Plan, tasks: &[Task]) -> Self {
+    pub fn new(state: OutputState, plan: &Plan, tasks: &[Task]) -> Self {
         let of_task = tasks.iter().enumerate().filter_map(|(i, t)| match t.work {
             Work::Reduce { id, .. } => Some((i as u32, id)),
             Work::Fill { .. } => None,

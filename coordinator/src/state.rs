@@ -96,17 +96,17 @@ pub enum Standing {
 
 /// The state folder of one output.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct OutputState {
     /// The output's store.
     pub store: Arc<dyn Store>,
     /// The state folder.
     pub at: Location,
 }
 
-impl State {
+impl OutputState {
     /// The state folder below an output.
-    pub fn of(store: Arc<dyn Store>, output: &Location) -> Result<State> {
-        Ok(State { store, at: join(output, STATE)? })
+    pub fn of(store: Arc<dyn Store>, output: &Location) -> Result<OutputState> {
+        Ok(OutputState { store, at: join(output, STATE)? })
     }
 
     /// A place below the state folder.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use shardfuse_coordinator::Options;
 use shardfuse_coordinator::journal::History;
-use shardfuse_coordinator::state::State;
+use shardfuse_coordinator::state::OutputState;
 use shardfuse_coordinator::tombstone;
 use shardfuse_merge::plan::task::{Task, Work, tasks};
 
@@ -15,7 +15,7 @@ use shardfuse_fleetkit::local::{End, life, merge, plain};
 
 /// What the journal says, as (file, part), and how many uploads it cannot know of.
 pub async fn journaled(place: &Place) -> (BTreeSet<(String, u32)>, usize) {
-    let state = State::of(place.store.clone(), &place.out()).unwrap();
+    let state = OutputState::of(place.store.clone(), &place.out()).unwrap();
     let Some(plan) = state.plan().await.unwrap() else { return (BTreeSet::new(), 0) };
     let tasks: Vec<Task> = tasks(&plan);
     let history = History::read(&state, &plan.digest(), &tasks, u64::MAX).await.unwrap();

@@ -30,7 +30,7 @@ const WRITES: u64 = 14;
 
 /// A merge ends this soon after the last fault: a lease, the silence until a line counts as broken, the longest rest of a
 /// task and the longest waits of a worker and of a store's retries together.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// So much later if a worker hangs: ten leases, until its tasks go to others, and a lease until that shows.
 const STILL: Duration = Duration::from_secs(330);
 
@@ -131,8 +131,8 @@ impl Adversary {
     }
 
     /// How long a merge may take once nothing is wrong that it may wait for.
-    pub fn patience(&self) -> Duration {
-        if self.somebody_hangs() { PATIENCE + STILL } else { PATIENCE }
+    pub fn timeout(&self) -> Duration {
+        if self.somebody_hangs() { TIMEOUT + STILL } else { TIMEOUT }
     }
 
     fn somebody_hangs(&self) -> bool {

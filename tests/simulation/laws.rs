@@ -61,7 +61,7 @@ struct Seen {
     taken: BTreeSet<(usize, String)>,
     /// The highest epoch of a coordinator.
     highest: u64,
-    /// The token of that epoch.
+    /// The token of the coordinator that took an epoch last.
     newest: String,
     /// The pieces in the journal of each coordinator, by its token.
     journaled: BTreeMap<String, BTreeSet<Piece>>,
@@ -295,9 +295,8 @@ impl Seen {
                 self.epochs.push(token.clone());
                 self.taken.insert((number, token.clone()));
                 if taken["plan"] != "" {
-                    if number as u64 > self.highest {
-                        self.newest = token;
-                    }
+                    // Also of a state that began anew, whose numbers begin with 1.
+                    self.newest = token;
                     self.highest = self.highest.max(self.epochs.len() as u64);
                 }
             }

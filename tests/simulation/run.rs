@@ -117,8 +117,8 @@ fn simulate(seed: u64, reference: BTreeMap<Location, Bytes>, shown: bool) -> Out
                 laws.end(bucket.memory());
                 break;
             }
-        } else if !adversary.is_at_work() && now >= adversary.quiet_since + adversary.patience() {
-            laws.breaks(format!("the merge has not ended {:?} after the last fault", adversary.patience()));
+        } else if !adversary.is_at_work() && now >= adversary.quiet_since + adversary.timeout() {
+            laws.breaks(format!("the merge has not ended {:?} after the last fault", adversary.timeout()));
         }
     }
     let (millis, calls) = (done_at.unwrap_or(sim.elapsed()).as_millis() as u64, bucket.calls());

@@ -12,7 +12,7 @@ use crate::failure::{io, join};
 use crate::journal::{History, Record, Writer};
 use crate::persist::Measuring;
 use crate::publish;
-use crate::state::State;
+use crate::state::OutputState;
 
 /// Uploads that are begun, probed or journaled at a time.
 const CONCURRENT: usize = 16;
@@ -37,7 +37,7 @@ impl Live {
 
 /// What is opened.
 pub(super) struct Opening<'a> {
-    pub(super) state: &'a State,
+    pub(super) state: &'a OutputState,
     pub(super) output: &'a Location,
     pub(super) plan: &'a Plan,
     pub(super) tasks: &'a [Task],

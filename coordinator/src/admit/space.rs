@@ -7,10 +7,10 @@ use shardfuse_store::{Location, UploadId};
 
 use crate::failure::{io, join};
 use crate::journal;
-use crate::state::State;
+use crate::state::OutputState;
 
 /// Fails with `no_space` if the output cannot hold what the plan writes. What a restart discards counts as free.
-pub(super) async fn check(state: &State, output: &Location, plan: &Plan, restart: bool) -> Result<()> {
+pub(super) async fn check(state: &OutputState, output: &Location, plan: &Plan, restart: bool) -> Result<()> {
     let Some(free) = state.store.space(output).await.map_err(io)? else { return Ok(()) };
     let carried = plan.output.sidecars.iter().map(|(_, file)| match file {
         SmallFile::Copy(id) => plan.objects[id.0 as usize].size,
@@ -28,7 +28,7 @@ pub(super) async fn check(state: &State, output: &Location, plan: &Plan, restart
 }
 
 /// The bytes that a merge's state holds: its objects, and its uploads at their full length.
-async fn occupied(state: &State, output: &Location) -> Result<u64> {
+async fn occupied(state: &OutputState, output: &Location) -> Result<u64> {
     let listed = state.store.list(&state.at).await.map_err(io)?;
     let mut bytes: u64 = listed.iter().map(|e| e.size).sum();
     // A plan or journal that this version cannot read names no uploads.

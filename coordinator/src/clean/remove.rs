@@ -19,7 +19,7 @@ use shardfuse_store::{EntryKind, ErrorKind, Location, Pin, Store, UploadId};
 use crate::announced;
 use crate::failure::{io, join};
 use crate::journal::{self, History};
-use crate::state::{Claim, State, Taken, links};
+use crate::state::{Claim, OutputState, Taken, links};
 use crate::tombstone;
 
 /// Objects that are looked at or removed at a time.
@@ -29,7 +29,7 @@ const BY_NAME: [&str; 3] = ["header", "measured", "upload"];
 
 /// Removes a state with its uploads, whoever made it. A coordinator that is still at work is told first, by an epoch above
 /// its own.
-pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
+pub(crate) async fn discard(state: &OutputState, output: &Location) -> Result<()> {
     links(&*state.store, output).await?;
     let Ok(epochs) = state.epochs().await else {
         // An epoch that this version cannot read is no reason to keep what is to go.
@@ -57,12 +57,12 @@ pub(crate) async fn discard(state: &State, output: &Location) -> Result<()> {
 }
 
 /// Removes the objects of the state that has this seal. Nothing is done if the seal is gone: then so is the state.
-pub(crate) async fn sealed(state: &State, seal: &Claim) -> Result<()> {
+pub(crate) async fn sealed(state: &OutputState, seal: &Claim) -> Result<()> {
     remove(state, Some(seal)).await
 }
 
 /// Removes the objects of a sealed state, or without a seal what lies there without a plan and epochs.
-async fn remove(state: &State, seal: Option<&Claim>) -> Result<()> {
+async fn remove(state: &OutputState, seal: Option<&Claim>) -> Result<()> {
     let listed = state.store.list(&state.at).await.map_err(io)?;
     let names = listed.iter().map(|entry| entry.name.as_str());
     let plan = match state.store.head(&state.place("plan")?).await {

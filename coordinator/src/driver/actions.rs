@@ -53,10 +53,10 @@ impl Driver {
                 metrics::counter!("shardfuse_workers_stalled_total").increment(1);
                 warn!(merge = %self.setup.label, %worker, "its tasks stood still while other workers went on; they go to others");
             }
-            Action::SetAside { worker, strikes, message } => {
-                warn!(merge = %self.setup.label, %worker, strikes, error = %message, "set aside after failures of its own");
-                let error = self.aside.set(worker, Error::new(Kind::Internal, message));
-                (self.notify)(Notice::SetAside { worker });
+            Action::Quarantine { worker, strikes, message } => {
+                warn!(merge = %self.setup.label, %worker, strikes, error = %message, "quarantined after failures of its own");
+                let error = self.quarantine.set(worker, Error::new(Kind::Internal, message));
+                (self.notify)(Notice::Quarantined { worker });
                 self.checks.step(self.started.elapsed(), checks::Event::Barred { worker });
                 if self.setup.alone && self.schedule.progress().workers == 0 {
                     return Some(Err(error));

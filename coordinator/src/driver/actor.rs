@@ -10,18 +10,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
 
-use super::aside::Aside;
 use super::findings::{Lost, Missed};
 use super::input::Input;
 use super::mailbox::{Inbox, Mailbox};
 use super::parts::Parts;
 use super::progress::Progress;
+use super::quarantine::Quarantine;
 use super::setup::{Notice, Setup, Summary};
 use super::takeover;
 use crate::checks::{self, Checks};
 use crate::events::MergeEvent;
 use crate::journal::PieceRecord;
-use crate::opened::{Opened, Ready};
+use crate::opened::{Opened, ReadyMerge};
 use crate::outbound::ToWorker;
 use crate::persist::Persister;
 use crate::schedule::{AbortReason, Epoch, Event, Piece, Receipt, Schedule, TaskId, TaskSpec, WorkerId};
@@ -33,7 +33,7 @@ const EPOCHS: u64 = 1000;
 
 /// Runs a merge to its end. `mailbox` is the sending half of `inputs`.
 pub async fn run(
-    ready: Ready,
+    ready: ReadyMerge,
     setup: Setup,
     mailbox: Mailbox,
     mut inputs: Inbox,
@@ -87,7 +87,7 @@ pub(super) struct Driver {
     pub(super) lost: Option<Lost>,
     /// The last failure of each task.
     pub(super) failures: HashMap<u32, Error>,
-    pub(super) aside: Aside,
+    pub(super) quarantine: Quarantine,
     pub(super) mailbox: Mailbox,
     /// The files whose uploads are looked for, with the puts that missed them.
     pub(super) looking: HashMap<u32, Vec<Missed>>,
@@ -95,7 +95,7 @@ pub(super) struct Driver {
 
 impl Driver {
     fn new(
-        ready: Ready,
+        ready: ReadyMerge,
         setup: Setup,
         mailbox: Mailbox,
         progress: watch::Sender<Progress>,
@@ -103,7 +103,7 @@ impl Driver {
     ) -> Result<Self> {
         let broken =
             |e: &dyn std::fmt::Display| Error::new(Kind::Internal, format!("the plan cannot be scheduled: {e}"));
-        let Ready { opened, resumed, journal } = ready;
+        let ReadyMerge { opened, resumed, journal } = ready;
         let specs = opened.tasks.iter().map(|t| TaskSpec {
             pieces: t.work.pieces().map(Piece).collect(),
             after: t.after.iter().map(|t| TaskId(*t)).collect(),
@@ -139,7 +139,7 @@ impl Driver {
             verified: None,
             lost: None,
             failures: HashMap::new(),
-            aside: Aside::new(setup.no_worker_timeout),
+            quarantine: Quarantine::new(setup.no_worker_timeout),
             mailbox,
             looking: HashMap::new(),
             setup,
@@ -163,7 +163,7 @@ impl Driver {
                 if end.is_some() {
                     return end;
                 }
-                if let Some(error) = self.aside.hopeless(now, self.sessions.keys())
+                if let Some(error) = self.quarantine.hopeless(now, self.sessions.keys())
                     && !self.checks.is_under_way()
                 {
                     return Some(Err(error));
@@ -225,7 +225,7 @@ impl Driver {
         if let Input::Joined { worker, slots, .. } | Input::Slots { worker, slots } = &mut input
             && self.odd.contains(&worker.0)
         {
-            (self.notify)(Notice::SetAside { worker: *worker });
+            (self.notify)(Notice::Quarantined { worker: *worker });
             *slots = 0;
         }
         input

@@ -119,7 +119,7 @@ impl Driver {
             Action::Odd { worker, check } => {
                 metrics::counter!("shardfuse_workers_odd_total").increment(1);
                 warn!(merge = %self.setup.label, %worker, part = self.name_of(check), "it computed different bytes than two other workers; nothing more goes to it");
-                (self.notify)(Notice::SetAside { worker });
+                (self.notify)(Notice::Quarantined { worker });
             }
             Action::End(verdict) => return Some(self.judge(verdict)),
         }

@@ -8,7 +8,6 @@
 
 mod actions;
 mod actor;
-mod aside;
 mod assignment;
 mod checking;
 pub mod counted;
@@ -19,6 +18,7 @@ mod layers;
 mod mailbox;
 mod parts;
 mod progress;
+mod quarantine;
 mod queue;
 mod reports;
 mod setup;

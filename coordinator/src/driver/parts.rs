@@ -39,18 +39,7 @@ mod tests {
         let task = |work| Task { work, bytes: 1, after: Vec::new(), affinity: 0 };
         let statistic = Work::Reduce { id: StatisticId(0), first: 0, end: 3 };
         let tasks = [task(statistic), task(Work::Fill { file: 0, first: 0, end: 2 })];
-        let piece = |task: u32, piece| PieceRecord {
-            task,
-            piece,
-            epoch: 1,
-            store_id: String::new(),
-            length: 1,
-            chaining: blake3::hash(b""),
-            worker: None,
-            zero: Vec::new(),
-            live: Vec::new(),
-        };
-        let pieces = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)].map(|(t, p)| ((t, p), piece(t, p)));
+        let pieces = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)].map(|(t, p)| ((t, p), PieceRecord::of_one_byte(t, p)));
         assert_eq!(Parts::found(&tasks, &pieces.into()), Parts { new: 0, kept: 2 });
     }
 }

@@ -37,7 +37,7 @@ impl Driver {
                     }
                     None => {
                         let message = format!("the receipt of piece {} of task {task} is malformed", done.piece);
-                        self.aside.failed(worker, Error::new(Kind::Internal, message.clone()));
+                        self.quarantine.failed(worker, Error::new(Kind::Internal, message.clone()));
                         Some(Event::TaskFailed { worker, task, epoch, kind: ErrorKind::WorkerLocal, message })
                     }
                 }
@@ -68,7 +68,7 @@ impl Driver {
             return None;
         }
         if kind == ErrorKind::WorkerLocal {
-            self.aside.failed(worker, error.clone());
+            self.quarantine.failed(worker, error.clone());
         }
         self.failures.insert(task.0, error);
         Some(Event::TaskFailed { worker, task, epoch, kind, message: failed.message })

@@ -11,7 +11,7 @@ use crate::schedule::{Limits, WorkerId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// A worker gets nothing more of this merge.
-    SetAside {
+    Quarantined {
         /// The worker.
         worker: WorkerId,
     },

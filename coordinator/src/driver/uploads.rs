@@ -55,7 +55,7 @@ impl Driver {
                 let name = name.clone();
                 Ok(waiting.into_iter().map(|missed| self.not_seen(&name, missed)).collect())
             }
-            // The store cannot be asked now; the tasks are tried again after a rest.
+            // The store cannot be asked now; the tasks are tried again after their backoff.
             Err(_) => Ok(waiting
                 .into_iter()
                 .map(|Missed { worker, task, epoch, error }| {
@@ -66,12 +66,12 @@ impl Driver {
         }
     }
 
-    /// A worker does not see what is there: it is set aside after a few of these.
+    /// A worker does not see what is there: it is quarantined after a few of these.
     fn not_seen(&mut self, name: &str, Missed { worker, task, epoch, error }: Missed) -> Event {
         let message = format!("worker {worker} does not see the upload of {name}, which is there: {}", error.message());
         let error = Error::new(Kind::Io, message.clone())
             .hint("every worker must reach the same output: mount the same file system, or use the same endpoint");
-        self.aside.failed(worker, error.clone());
+        self.quarantine.failed(worker, error.clone());
         self.failures.insert(task.0, error);
         Event::TaskFailed { worker, task, epoch, kind: ErrorKind::WorkerLocal, message }
     }

@@ -18,13 +18,13 @@ use super::merges::{Merge, Phase, Running};
 use super::options::Options;
 use super::report::{End, Halt, Report, What};
 use super::saving::Waiter;
-use super::share::Deal;
-use super::worker::{Closing, Worker};
+use super::share::Shares;
+use super::worker::{Closing, KnownWorker};
 use crate::driver::{Input, Notice};
 use crate::registry::{Ended, Found, MergeId, Outcome, Registry};
 use crate::schedule::WorkerId;
 
-/// How often slots are dealt and progress is shown.
+/// How often slots are shared and progress is shown.
 const TICK: Duration = Duration::from_millis(500);
 
 /// The hub.
@@ -32,11 +32,11 @@ pub(super) struct Hub {
     pub(super) stores: Arc<Stores>,
     pub(super) registry: Option<Registry>,
     pub(super) options: Options,
-    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) workers: BTreeMap<WorkerId, KnownWorker>,
     pub(super) merges: BTreeMap<MergeId, Merge>,
     /// The running merges by the name that attempts carry.
     pub(super) routes: HashMap<String, MergeId>,
-    pub(super) dealt: Deal,
+    pub(super) shares: Shares,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) tasks: JoinSet<()>,
     pub(super) stopping: Option<Stopping>,
@@ -61,7 +61,7 @@ impl Hub {
             workers: BTreeMap::new(),
             merges: BTreeMap::new(),
             routes: HashMap::new(),
-            dealt: Deal::new(),
+            shares: Shares::new(),
             reports,
             tasks: JoinSet::new(),
             stopping: None,
@@ -165,17 +165,17 @@ impl Hub {
                 }
                 // It may have run before and lost parts: that driver's reports and slots are no more.
                 let arrival = merge.arrival;
-                self.dealt.retain(|(of, _), _| *of != arrival);
+                self.shares.retain(|(of, _), _| *of != arrival);
                 self.unroute(&id);
                 self.routes.insert(label, id.clone());
                 self.introduce_all(&class, &mailbox);
-                self.deal();
+                self.share_slots();
             }
-            What::Notice(Notice::SetAside { worker }) => {
+            What::Notice(Notice::Quarantined { worker }) => {
                 if let Some(running) = merge.running_mut() {
                     running.barred.insert(worker);
                 }
-                self.deal();
+                self.share_slots();
             }
             What::Notice(Notice::Cut { worker, session }) => self.close(worker, session, Closing::Unread),
             What::Notice(Notice::Publishing) => {
@@ -183,12 +183,12 @@ impl Hub {
                     active.publishing = true;
                 }
                 self.unroute(&id);
-                self.deal();
+                self.share_slots();
             }
             What::Ended(end) => {
                 self.ended(&id, end);
                 self.start_queued();
-                self.deal();
+                self.share_slots();
             }
         }
         if let Some(merge) = self.merges.get(&id) {
@@ -287,7 +287,7 @@ impl Hub {
     fn tick(&mut self) {
         let now = Instant::now();
         self.forget_silent(now);
-        self.deal();
+        self.share_slots();
         self.note_waiting(now);
         for merge in self.merges.values_mut() {
             if let Some(running) = merge.running_mut() {

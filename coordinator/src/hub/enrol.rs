@@ -35,11 +35,11 @@ const MAC: usize = 32;
 
 /// What a coordinator makes its secrets with.
 #[derive(Clone)]
-pub struct Key([u8; 32]);
+pub struct SessionKey([u8; 32]);
 
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key")
+        f.write_str("SessionKey")
     }
 }
 
@@ -74,41 +74,41 @@ impl Enrolment {
     }
 }
 
-impl Key {
+impl SessionKey {
     /// A key that ends with the process.
     ///
     /// # Errors
     /// If the system has no randomness.
-    pub fn random() -> Result<Key> {
-        random().map(Key)
+    pub fn random() -> Result<SessionKey> {
+        random().map(SessionKey)
     }
 
     /// The key below a state; the first one to ask makes it.
     ///
     /// # Errors
     /// If it can be neither read nor written, or is no key.
-    pub async fn kept(stores: &Stores, state: &Location) -> Result<Key> {
+    pub async fn kept(stores: &Stores, state: &Location) -> Result<SessionKey> {
         let at = join(state, FILE)?;
         let store = stores.open(&at);
         match store.get(&at, 32).await {
-            Ok((bytes, _)) => return Key::read(&at, &bytes),
+            Ok((bytes, _)) => return SessionKey::read(&at, &bytes),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(io(e)),
         }
         let key = random()?;
         match store.create(&at, key.to_vec().into()).await {
-            Ok(()) => Ok(Key(key)),
+            Ok(()) => Ok(SessionKey(key)),
             // Another coordinator was faster.
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 let (bytes, _) = store.get(&at, 32).await.map_err(io)?;
-                Key::read(&at, &bytes)
+                SessionKey::read(&at, &bytes)
             }
             Err(e) => Err(io(e)),
         }
     }
 
-    fn read(at: &Location, bytes: &[u8]) -> Result<Key> {
-        <[u8; 32]>::try_from(bytes).map(Key).map_err(|_| {
+    fn read(at: &Location, bytes: &[u8]) -> Result<SessionKey> {
+        <[u8; 32]>::try_from(bytes).map(SessionKey).map_err(|_| {
             Error::new(Kind::Io, format!("{at} has {} bytes, a session key has 32", bytes.len()))
                 .hint("remove it: a new one is made, and workers that are connected register again")
         })
@@ -185,16 +185,16 @@ mod tests {
 
     #[test]
     fn a_secret_proves_a_registration_for_its_number_its_name_and_its_key_alone() {
-        let key = Key([7; 32]);
+        let key = SessionKey([7; 32]);
         for name in [None, Some("a")] {
             let first = key.enrol(hello(1, &[]), name).unwrap();
             let again = key.enrol(hello(1, &first.secret()), name).unwrap();
             assert_eq!((again.registration, again.secret()), (first.registration, first.secret()));
             let other_name = if name.is_some() { None } else { Some("") };
             for (key, number, name, why) in [
-                (Key([7; 32]), 2, name, "another number"),
-                (Key([8; 32]), 1, name, "another key"),
-                (Key([7; 32]), 1, other_name, "another name"),
+                (SessionKey([7; 32]), 2, name, "another number"),
+                (SessionKey([8; 32]), 1, name, "another key"),
+                (SessionKey([7; 32]), 1, other_name, "another name"),
             ] {
                 let taken = key.enrol(hello(number, &first.secret()), name).unwrap();
                 assert_ne!(taken.registration, first.registration, "{why}");
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_was_changed_cut_or_made_longer_proves_nothing() {
-        let key = Key([7; 32]);
+        let key = SessionKey([7; 32]);
         let first = key.enrol(hello(1, &[]), None).unwrap();
         let right = first.secret();
         for at in 0..right.len() {
@@ -222,12 +222,12 @@ mod tests {
     async fn the_key_of_a_state_is_made_once_and_survives() {
         let stores = Stores::all(Arc::new(Memory::new()));
         let state: Location = "s3://b/state".parse().unwrap();
-        let (a, b) = tokio::join!(Key::kept(&stores, &state), Key::kept(&stores, &state));
+        let (a, b) = tokio::join!(SessionKey::kept(&stores, &state), SessionKey::kept(&stores, &state));
         assert_eq!(a.unwrap().0, b.unwrap().0);
-        let other = Key::kept(&stores, &"s3://b/other".parse().unwrap()).await.unwrap();
-        assert_ne!(Key::kept(&stores, &state).await.unwrap().0, other.0);
+        let other = SessionKey::kept(&stores, &"s3://b/other".parse().unwrap()).await.unwrap();
+        assert_ne!(SessionKey::kept(&stores, &state).await.unwrap().0, other.0);
         let at = state.join(FILE).unwrap();
         stores.open(&at).put(&at, "short".into()).await.unwrap();
-        assert!(Key::kept(&stores, &state).await.unwrap_err().message().contains("has 5 bytes"));
+        assert!(SessionKey::kept(&stores, &state).await.unwrap_err().message().contains("has 5 bytes"));
     }
 }

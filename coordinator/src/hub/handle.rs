@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::actor::Hub;
 use super::census::Census;
 use super::command::{Command, Farewell, Followed, Follower, Session, Submission, stopped};
-use super::enrol::{Enrolment, Key};
+use super::enrol::{Enrolment, SessionKey};
 use super::options::Options;
 use super::view::{Cursor, Page, View, WorkerView};
 use crate::outbound::ToWorker;
@@ -27,22 +27,22 @@ const MAILBOX: usize = 1024;
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     heartbeat: Duration,
-    key: Arc<Key>,
+    key: Arc<SessionKey>,
     kept: Option<Arc<Location>>,
 }
 
 /// Starts a hub. With a registry it goes on with everything that has not ended there.
 pub async fn start(stores: Arc<Stores>, registry: Option<Registry>, options: Options) -> Result<Handle> {
     let (known, key) = match &registry {
-        Some(registry) => (registry.all().await?, Key::kept(registry.stores(), registry.state()).await?),
-        None => (Found::default(), Key::random()?),
+        Some(registry) => (registry.all().await?, SessionKey::kept(registry.stores(), registry.state()).await?),
+        None => (Found::default(), SessionKey::random()?),
     };
     let kept = registry.as_ref().map(|registry| Arc::new(registry.state().clone()));
     Ok(spawn(Hub::new(stores, registry, options, known), key, kept))
 }
 
 /// Runs a hub in a task of its own.
-pub(super) fn spawn(hub: Hub, key: Key, kept: Option<Arc<Location>>) -> Handle {
+pub(super) fn spawn(hub: Hub, key: SessionKey, kept: Option<Arc<Location>>) -> Handle {
     let (commands, receive) = mpsc::channel(MAILBOX);
     let heartbeat = hub.options.heartbeat;
     tokio::spawn(hub.run(receive));

@@ -19,11 +19,11 @@ use crate::device::{self, Device};
 use crate::driver::{self, Input, Progress, Setup};
 use crate::failure::{io, location};
 use crate::journal;
-use crate::opened::Ready;
+use crate::opened::ReadyMerge;
 use crate::places;
 use crate::planning::plan;
 use crate::registry::MergeId;
-use crate::state::State;
+use crate::state::OutputState;
 
 /// How often a merge runs if the store loses parts that it had taken.
 const ROUNDS: u32 = 3;
@@ -52,7 +52,7 @@ pub(super) struct Job {
 
 /// A merge that may be driven.
 struct Runnable {
-    ready: Box<Ready>,
+    ready: Box<ReadyMerge>,
     class: DeviceClass,
     progress: watch::Sender<Progress>,
 }
@@ -254,13 +254,13 @@ async fn halted(mut halt: watch::Receiver<Option<Halt>>) {
 
 /// Names a run in attempts. A claim's token is drawn anew for each, so no two runs have one name, also where a merge was
 /// discarded and begun anew: what a worker still has of an earlier run is not taken for this one's.
-fn label(id: &MergeId, ready: &Ready) -> String {
+fn label(id: &MergeId, ready: &ReadyMerge) -> String {
     format!("{id}-{}", ready.opened.claim.token)
 }
 
-fn state(stores: &Stores, spec: &MergeSpec) -> Result<State> {
+fn state(stores: &Stores, spec: &MergeSpec) -> Result<OutputState> {
     let output = location(&spec.output)?;
-    State::of(stores.open(&output), &output)
+    OutputState::of(stores.open(&output), &output)
 }
 
 /// Removes what an unfinished merge left, if it is this one.

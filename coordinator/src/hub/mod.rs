@@ -9,7 +9,7 @@
 //!                   |  hello, reports (by the attempt's merge)     |  submit, cancel, watch
 //!                   v                                              v
 //!   .-----------------------------------  hub  -----------------------------------.
-//!   |  sessions by worker, merges by id, slots dealt to merges (share), registry  |
+//!   |  sessions by worker, merges by id, slots shared by merges (share), registry |
 //!   '------------------------------------------------------------------------------'
 //!         |  joined, slots, beats, reports       ^  planned, running, ended
 //!         v                                      |
@@ -35,7 +35,6 @@ mod census;
 mod clock;
 mod command;
 mod counting;
-mod dealing;
 mod enrol;
 mod handle;
 mod lifecycle;
@@ -47,6 +46,7 @@ mod report;
 mod saving;
 mod sessions;
 pub mod share;
+mod slots;
 mod starting;
 mod telling;
 mod view;

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::actor::Hub;
 use super::command::Session;
 use super::enrol::Enrolment;
-use super::worker::{Closing, Open, Worker};
+use super::worker::{Closing, KnownWorker, Open};
 use crate::driver::Input;
 use crate::outbound::ToWorker;
 use crate::schedule::{Effort, Epoch, TaskId, WorkerId};
@@ -48,7 +48,7 @@ impl Hub {
         info!(worker = %id, name = hello.name, %class, slots = hello.slots, "a worker joined");
         let before = self.workers.insert(
             id,
-            Worker {
+            KnownWorker {
                 name: hello.name,
                 class,
                 slots: hello.slots,
@@ -68,7 +68,7 @@ impl Hub {
         }
         self.introduce(id);
         self.start_queued();
-        self.deal();
+        self.share_slots();
         Ok(Session { number, closed })
     }
 
@@ -97,12 +97,12 @@ impl Hub {
                 info!(worker = %id, "a worker drains");
                 worker.draining = true;
                 self.tell_drivers(id, || Input::Said { worker: id, message: message.clone() });
-                self.deal();
+                self.share_slots();
             }
             from_worker::Message::Hello(_) => debug!(worker = %id, "a second hello in a session is ignored"),
         }
         if !was_able {
-            self.deal();
+            self.share_slots();
         }
     }
 
@@ -136,7 +136,7 @@ impl Hub {
         if self.is_current(id, session) {
             info!(worker = %id, "a worker left");
             self.forget(id);
-            self.deal();
+            self.share_slots();
         }
     }
 
@@ -159,7 +159,7 @@ impl Hub {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.session = None;
         }
-        self.deal();
+        self.share_slots();
     }
 
     fn is_current(&self, id: WorkerId, session: u64) -> bool {
@@ -170,7 +170,7 @@ impl Hub {
     /// Workers without a session that were not heard of for two leases: every schedule has given them up.
     pub(super) fn forget_silent(&mut self, now: Instant) {
         let long = self.options.limits.lease.saturating_mul(2);
-        let gone = |w: &Worker| w.session.is_none() && now.saturating_duration_since(w.heard) >= long;
+        let gone = |w: &KnownWorker| w.session.is_none() && now.saturating_duration_since(w.heard) >= long;
         let ids: Vec<WorkerId> = self.workers.iter().filter(|(_, w)| gone(w)).map(|(id, _)| *id).collect();
         for id in ids {
             info!(worker = %id, "a worker did not come back");
@@ -184,6 +184,6 @@ impl Hub {
             // What a worker that leaves had in excess is replaced by its leave.
             let _ = mailbox.send(Input::Left { worker: id });
         }
-        self.dealt.retain(|(_, worker), _| *worker != id);
+        self.shares.retain(|(_, worker), _| *worker != id);
     }
 }

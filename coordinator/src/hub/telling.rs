@@ -17,7 +17,7 @@ impl Hub {
         let (session, outbound) = (*number, outbound.clone());
         let mut overrun = false;
         for (arrival, mailbox) in self.mailboxes(&worker.class) {
-            let slots = self.dealt.get(&(arrival, id)).copied().unwrap_or(0);
+            let slots = self.shares.get(&(arrival, id)).copied().unwrap_or(0);
             let input = Input::Joined { worker: id, session, slots, outbound: outbound.clone() };
             overrun |= mailbox.send(input) == Err(Refused::Overrun);
         }

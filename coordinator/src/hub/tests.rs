@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::actor::Hub;
 use super::command::Session;
-use super::enrol::Key;
+use super::enrol::SessionKey;
 use super::handle::{Handle, spawn};
 use super::merges::{Active, Merge, Phase, Running};
 use super::options::Options;
@@ -46,7 +46,7 @@ impl Scene {
         let stores = Arc::new(Stores::all(Arc::new(Memory::new())));
         let mut hub = Hub::new(stores, None, Options::default(), Found::default());
         let (blocked, served) = (running(&mut hub, BLOCKED), running(&mut hub, SERVED));
-        Scene { hub: spawn(hub, Key::random().unwrap(), None), blocked, served }
+        Scene { hub: spawn(hub, SessionKey::random().unwrap(), None), blocked, served }
     }
 
     async fn join(&self, id: u64, secret: Vec<u8>) -> Worker {

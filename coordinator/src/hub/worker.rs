@@ -14,7 +14,7 @@ use crate::outbound::ToWorker;
 use crate::schedule::WorkerId;
 
 /// A worker as the hub holds it.
-pub(super) struct Worker {
+pub(super) struct KnownWorker {
     pub(super) name: String,
     pub(super) class: DeviceClass,
     pub(super) slots: u32,
@@ -49,7 +49,7 @@ pub(super) enum Closing {
     Overrun,
 }
 
-impl Worker {
+impl KnownWorker {
     /// Whether it can take tasks.
     pub(super) fn is_able(&self, now: Instant, lease: Duration) -> bool {
         self.is_present(now, lease) && !self.draining
@@ -85,7 +85,7 @@ impl Worker {
 
 /// The device classes of which a worker could take a task now.
 pub(super) fn able_classes(
-    workers: &BTreeMap<WorkerId, Worker>,
+    workers: &BTreeMap<WorkerId, KnownWorker>,
     now: Instant,
     lease: Duration,
 ) -> BTreeSet<&DeviceClass> {

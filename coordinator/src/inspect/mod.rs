@@ -50,9 +50,9 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
         };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
-    let twins =
+    let embeddings_to_compare =
         embeddings::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
-    if let Some((input, output)) = twins {
+    if let Some((input, output)) = embeddings_to_compare {
         base.head_is_embedding = Some(equal::same(stores, &objects.list, &input, &output).await?);
     }
     let tokenizer = match &spec.tokenizer {

@@ -15,17 +15,8 @@ fn tasks() -> Vec<Task> {
 
 fn piece(task: u32, piece: u32) -> PieceRecord {
     let chaining = blake3::hash(&[task as u8, piece as u8]);
-    PieceRecord {
-        task,
-        piece,
-        epoch: 1,
-        store_id: format!("{task}.{piece}"),
-        length: 1,
-        chaining,
-        worker: Some(7),
-        zero: vec![],
-        live: vec![],
-    }
+    let store_id = format!("{task}.{piece}");
+    PieceRecord { store_id, chaining, worker: Some(7), ..PieceRecord::of_one_byte(task, piece) }
 }
 
 fn opened(uploads: &[(u32, &str)]) -> Record {
@@ -38,14 +29,14 @@ fn opened(uploads: &[(u32, &str)]) -> Record {
 
 struct Bench {
     _dir: tempfile::TempDir,
-    state: State,
+    state: OutputState,
 }
 
 impl Bench {
     fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let output = shardfuse_store::Location::at_path(&dir.path().join("out")).unwrap();
-        Bench { state: State::of(Arc::new(Local::new()), &output).unwrap(), _dir: dir }
+        Bench { state: OutputState::of(Arc::new(Local::new()), &output).unwrap(), _dir: dir }
     }
 
     async fn writer(&self) -> Writer {
@@ -193,7 +184,7 @@ async fn a_long_journal_is_read_whole_and_in_order() {
 async fn a_torn_read_of_a_record_is_not_taken_for_the_journals_end() {
     let memory = Arc::new(Memory::new());
     let output = "s3://bucket/out".parse().unwrap();
-    let state = State::of(memory.clone(), &output).unwrap();
+    let state = OutputState::of(memory.clone(), &output).unwrap();
     let mut writer = Writer::new(state.clone(), state.take_epoch(PLAN, 0).await.unwrap());
     writer.append(opened(&[(0, "a")])).await.unwrap();
     writer.append(Record::Pieces(vec![piece(0, 0)])).await.unwrap();

@@ -47,18 +47,7 @@ impl Runtime for Turns {
 }
 
 fn item(piece: u32) -> Item {
-    let record = PieceRecord {
-        task: 0,
-        piece,
-        epoch: 1,
-        store_id: String::new(),
-        length: 1,
-        chaining: blake3::hash(b""),
-        worker: None,
-        zero: Vec::new(),
-        live: Vec::new(),
-    };
-    Item { record, sums: None }
+    Item { record: PieceRecord::of_one_byte(0, piece), sums: None }
 }
 
 /// What a case is about.

@@ -71,7 +71,7 @@ pub enum Action {
         worker: WorkerId,
     },
     /// A worker failed too often by its own fault, and gets nothing more of this merge.
-    SetAside {
+    Quarantine {
         /// Who.
         worker: WorkerId,
         /// How many such errors it had without finishing a task.

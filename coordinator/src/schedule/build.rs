@@ -10,7 +10,7 @@ use super::machine::Schedule;
 use super::pace::Pace;
 use super::pieces::{PieceState, Pieces};
 use super::progress::{Counters, Progress};
-use super::ready::Ready;
+use super::ready::ReadyTasks;
 use super::receipt::Receipt;
 use super::task::{Task, TaskSpec, TaskState};
 use super::worker::Workers;
@@ -45,8 +45,8 @@ impl Schedule {
             now: Duration::ZERO,
             tasks: built,
             workers: Workers::default(),
-            ready: Ready::default(),
-            resting: BTreeSet::new(),
+            ready: ReadyTasks::default(),
+            in_backoff: BTreeSet::new(),
             running: BTreeSet::new(),
             ticked: Duration::ZERO,
             pace: Pace::default(),

@@ -42,12 +42,12 @@ impl Schedule {
         let limit = self.limits.worker_strikes;
         let strikes = self.workers.update(worker, |worker| {
             worker.strikes += 1;
-            let over = !worker.set_aside && worker.strikes >= limit;
-            worker.set_aside |= over;
+            let over = !worker.quarantined && worker.strikes >= limit;
+            worker.quarantined |= over;
             over.then_some(worker.strikes)
         });
         if let Some(Some(strikes)) = strikes {
-            out.push(Action::SetAside { worker, strikes, message: message.to_owned() });
+            out.push(Action::Quarantine { worker, strikes, message: message.to_owned() });
         }
     }
 
@@ -85,7 +85,7 @@ impl Schedule {
             let message = if failed { task.last_failure.clone() } else { why.message(worker) };
             self.abort(AbortReason::Exhausted { task: id, failures, attempts, message }, out);
         } else if let End::Failed { .. } = why {
-            self.resting.insert((self.now.saturating_add(self.limits.rest(attempts)), id));
+            self.in_backoff.insert((self.now.saturating_add(self.limits.backoff(attempts)), id));
         } else {
             // Time enough has passed, or the fault was not the task's.
             self.ready.insert(id, task.affinity);

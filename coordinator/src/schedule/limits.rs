@@ -14,11 +14,11 @@ pub struct Limits {
     /// How many attempts at one task may be begun, however they end. It bounds what is counted against nobody: workers that
     /// leave, their own errors, and stale attempts.
     pub attempt_cap: u32,
-    /// How many errors of its own set a worker aside, when it finishes no task in between.
+    /// How many errors of its own quarantine a worker, if it finishes no task in between.
     pub worker_strikes: u32,
     /// How many times slower than the typical finished attempt one has to be until it is repeated elsewhere.
     pub slow_factor: u32,
-    /// How long a task rests after its first attempt failed. Doubles with each attempt, up to one lease. Without it an error
+    /// The backoff of a task after its first attempt failed. Doubles with each attempt, up to one lease. Without it an error
     /// that returns at once would use up all attempts before its cause could pass.
     pub retry_delay: Duration,
     /// For how many leases an attempt may show no progress while other workers do, before it goes to one of them.
@@ -56,12 +56,12 @@ impl Limits {
     }
 
     /// How long an attempt may show no progress while other workers do.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn stall_timeout(&self) -> Duration {
         self.lease.saturating_mul(self.still_leases)
     }
 
-    /// How long a task rests after its `begun`th attempt failed.
-    pub(super) fn rest(&self, begun: u32) -> Duration {
+    /// The backoff of a task whose `begun`th attempt failed.
+    pub(super) fn backoff(&self, begun: u32) -> Duration {
         let doublings = begun.saturating_sub(1).min(16);
         self.retry_delay.saturating_mul(1 << doublings).min(self.lease)
     }

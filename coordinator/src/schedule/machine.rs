@@ -9,7 +9,7 @@ use super::id::{Epoch, Piece, TaskId, WorkerId};
 use super::limits::Limits;
 use super::pace::Pace;
 use super::progress::{Counters, Progress};
-use super::ready::Ready;
+use super::ready::ReadyTasks;
 use super::receipt::Receipt;
 use super::task::Task;
 use super::worker::Workers;
@@ -24,9 +24,9 @@ pub struct Schedule {
     pub(super) now: Duration,
     pub(super) tasks: Vec<Task>,
     pub(super) workers: Workers,
-    pub(super) ready: Ready,
+    pub(super) ready: ReadyTasks,
     /// Tasks that wait for the delay after a failed attempt, by the time at which it is over.
-    pub(super) resting: BTreeSet<(Duration, TaskId)>,
+    pub(super) in_backoff: BTreeSet<(Duration, TaskId)>,
     /// Tasks with live attempts: never more than the fleet has slots.
     pub(super) running: BTreeSet<TaskId>,
     /// When [`Event::Tick`] last came.
@@ -86,9 +86,9 @@ impl Schedule {
         Progress { workers: self.workers.able(), ..self.progress }
     }
 
-    /// How many slots could be in use: tasks that run, that could start now, or that rest after a failure.
+    /// How many slots could be in use: tasks that run, that could start now, or that are in backoff after a failure.
     pub fn demand(&self) -> u32 {
-        let open = self.running.len() + self.ready.len() + self.resting.len();
+        let open = self.running.len() + self.ready.len() + self.in_backoff.len();
         u32::try_from(open).unwrap_or(u32::MAX)
     }
 

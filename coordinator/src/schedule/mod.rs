@@ -13,7 +13,7 @@
 //!   |   blocked             |           | one attempt  | accepted |          | persisted |      |
 //!   |      | last `after`   |           |   |    ^     |          +----------+           +------+
 //!   |      v is done        |           |   v    |     |
-//!   |   ready <--- resting  | <-------- | two attempts |   An attempt ends with its task's last piece, by its worker's
+//!   |   ready <--- backoff  | <-------- | two attempts |   An attempt ends with its task's last piece, by its worker's
 //!   |         delay is over | its last  | (the second  |   error, by its lease, or with its worker. A task that would
 //!   +-----------------------+ attempt   |  repeats a   |   wait again when its attempts are used up ends the merge.
 //!                             ended     |  slow one)   |
@@ -25,7 +25,7 @@
 //!  WORKER
 //!                                Draining
 //!   unknown ----------> ready --------------> draining      Who joins is ready, wherever it comes from.
-//!           WorkerJoined |  ^                  |    ^       Besides, a worker can be set aside, for good: it gets
+//!           WorkerJoined |  ^                  |    ^       Besides, a worker can be quarantined, for good: it gets
 //!            nothing for |  | Heartbeat        |    |       nothing new, but may finish what it runs. And how many
 //!               a lease  v  |                  v    |       slots it has changes at any time (Slots): it is shared
 //!                        lost                   lost        with other merges.
@@ -43,7 +43,7 @@
 //! - the first receipt of a piece from a live attempt is accepted, persisted once, and never changes;
 //! - nothing that an ended attempt reports is accepted;
 //! - a piece is acknowledged only once it is persisted, and then to everybody who reported it;
-//! - work goes only to a worker that is there, neither draining, set aside nor on the bench, and has a free slot;
+//! - work goes only to a worker that is there, neither draining, quarantined nor on the bench, and has a free slot;
 //! - an attempt that stands still while others could do its work ends, and nothing is held against its task;
 //! - no task starts before every task in its `after` is done;
 //! - the merge is published at most once, and only when every piece is persisted.

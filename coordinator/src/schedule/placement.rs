@@ -47,10 +47,10 @@ impl Schedule {
 
     /// Makes ready what has rested long enough.
     fn wake(&mut self) {
-        while let Some(&(until, task)) = self.resting.first()
+        while let Some(&(until, task)) = self.in_backoff.first()
             && until <= self.now
         {
-            self.resting.pop_first();
+            self.in_backoff.pop_first();
             self.ready.insert(task, self.tasks[task.0 as usize].affinity);
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::id::TaskId;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ready {
+pub(super) struct ReadyTasks {
     by_affinity: BTreeMap<u64, BTreeSet<TaskId>>,
     /// How many tasks are in there.
     count: usize,
@@ -18,7 +18,7 @@ pub(super) struct Ready {
     busy: BTreeSet<(TaskId, u64)>,
 }
 
-impl Ready {
+impl ReadyTasks {
     pub(super) fn is_empty(&self) -> bool {
         self.by_affinity.is_empty()
     }

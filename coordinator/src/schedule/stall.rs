@@ -49,7 +49,7 @@ impl Schedule {
         let passed = self.now.saturating_sub(self.ticked).min(self.limits.lease);
         self.ticked = self.now;
         self.unbench();
-        let (now, lease, patience) = (self.now, self.limits.lease, self.limits.patience());
+        let (now, lease, timeout) = (self.now, self.limits.lease, self.limits.stall_timeout());
         let witnesses = self.workers.witnesses(now, lease);
         let mut over = Vec::new();
         for &id in &self.running {
@@ -57,7 +57,7 @@ impl Schedule {
                 if witnesses.iter().any(|witness| *witness != attempt.worker) {
                     attempt.still = attempt.still.saturating_add(passed);
                 }
-                if attempt.still >= patience {
+                if attempt.still >= timeout {
                     over.push((id, attempt.epoch, attempt.worker));
                 }
             }
@@ -72,7 +72,7 @@ impl Schedule {
             self.workers.update(worker, |worker| {
                 worker.stalls += 1;
                 let doublings = (worker.stalls - 1).min(DOUBLINGS);
-                worker.benched = Some(now.saturating_add(patience.saturating_mul(1 << doublings)));
+                worker.benched = Some(now.saturating_add(timeout.saturating_mul(1 << doublings)));
             });
             out.push(Action::Stalled { worker });
         }

@@ -41,7 +41,7 @@ pub(super) struct Attempt {
 
 #[derive(Debug, Clone)]
 pub(super) enum TaskState {
-    /// No live attempt: blocked by its `after`, resting, or ready.
+    /// No live attempt: blocked by its `after`, in backoff, or ready.
     Waiting,
     Running {
         first: Attempt,

@@ -14,12 +14,12 @@ pub(super) enum Presence {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Worker {
+pub(super) struct ScheduledWorker {
     pub(super) presence: Presence,
     pub(super) slots: u32,
     pub(super) draining: bool,
     /// Kept when the worker joins again: a machine with a full disk must not clear its record by restarting.
-    pub(super) set_aside: bool,
+    pub(super) quarantined: bool,
     /// Errors of its own since it last finished a task.
     pub(super) strikes: u32,
     /// When it was last heard of.
@@ -35,13 +35,13 @@ pub(super) struct Worker {
     pub(super) last: Option<(TaskId, u64)>,
 }
 
-impl Worker {
+impl ScheduledWorker {
     fn new(now: Duration) -> Self {
         Self {
             presence: Presence::Left,
             slots: 0,
             draining: false,
-            set_aside: false,
+            quarantined: false,
             strikes: 0,
             seen: now,
             moved: None,
@@ -58,7 +58,7 @@ impl Worker {
 
     /// Whether it could get tasks, if it had slots for this merge.
     fn is_willing(&self) -> bool {
-        self.is_here() && !self.draining && !self.set_aside && self.benched.is_none()
+        self.is_here() && !self.draining && !self.quarantined && self.benched.is_none()
     }
 
     fn is_able(&self) -> bool {
@@ -73,25 +73,25 @@ impl Worker {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Workers {
-    all: BTreeMap<WorkerId, Worker>,
+    all: BTreeMap<WorkerId, ScheduledWorker>,
     /// Those that can take a task, the least loaded first.
     free: BTreeSet<(usize, WorkerId)>,
     able: usize,
 }
 
 impl Workers {
-    pub(super) fn get(&self, id: WorkerId) -> Option<&Worker> {
+    pub(super) fn get(&self, id: WorkerId) -> Option<&ScheduledWorker> {
         self.all.get(&id)
     }
 
     /// The worker under `id`, made anew when it is unknown, changed by `change`.
-    pub(super) fn enter(&mut self, id: WorkerId, now: Duration, change: impl FnOnce(&mut Worker)) {
-        self.all.entry(id).or_insert_with(|| Worker::new(now));
+    pub(super) fn enter(&mut self, id: WorkerId, now: Duration, change: impl FnOnce(&mut ScheduledWorker)) {
+        self.all.entry(id).or_insert_with(|| ScheduledWorker::new(now));
         self.update(id, change);
     }
 
     /// The only way to change a worker, so that the set of free ones follows.
-    pub(super) fn update<T>(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+    pub(super) fn update<T>(&mut self, id: WorkerId, change: impl FnOnce(&mut ScheduledWorker) -> T) -> Option<T> {
         let worker = self.all.get_mut(&id)?;
         if let Some(load) = worker.load() {
             self.free.remove(&(load, id));
@@ -136,15 +136,15 @@ impl Workers {
         self.all.iter().filter(|(_, worker)| worker.benched.is_some_and(&which)).map(|(id, _)| *id).collect()
     }
 
-    /// Whether anybody could get tasks, if the slots were dealt that way.
+    /// Whether anybody could get tasks, if it had slots.
     pub(super) fn somebody_is_willing(&self) -> bool {
-        self.all.values().any(Worker::is_willing)
+        self.all.values().any(ScheduledWorker::is_willing)
     }
 
     /// Two workers, if there are as many, that show that work is possible: they went on within a lease, or do nothing here
     /// and could.
     pub(super) fn witnesses(&self, now: Duration, lease: Duration) -> Vec<WorkerId> {
-        let shows = |worker: &Worker| {
+        let shows = |worker: &ScheduledWorker| {
             let moves = worker.is_here() && worker.moved.is_some_and(|moved| now < moved.saturating_add(lease));
             moves || worker.is_willing() && worker.running.is_empty()
         };

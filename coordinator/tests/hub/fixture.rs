@@ -12,7 +12,7 @@ use shardfuse_store::{Location, Stores};
 use tempfile::TempDir;
 
 /// Long enough for any machine: a test waits for a condition, and this is when it gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// Parts of 1 KiB: a small model has many.
 const PART: u64 = 1024;
 const HIDDEN: usize = 32;
@@ -64,7 +64,7 @@ impl Fixture {
 /// Waits until a merge is as `wanted` says.
 pub async fn wait(hub: &Handle, id: &MergeId, wanted: impl Fn(&View) -> bool) -> View {
     let mut view = hub.get(id.clone()).await.unwrap().expect("the merge is known");
-    let seen = tokio::time::timeout(PATIENCE, view.wait_for(|v| wanted(v))).await;
+    let seen = tokio::time::timeout(TIMEOUT, view.wait_for(|v| wanted(v))).await;
     match seen {
         Ok(seen) => seen.expect("the hub is there").clone(),
         Err(_) => panic!("in vain: {:?}", hub.get(id.clone()).await.unwrap().map(|v| v.borrow().clone())),
@@ -77,7 +77,7 @@ pub async fn wait_for(hub: &Handle, id: &MergeId, stage: Stage) -> View {
 
 /// Waits until a condition holds.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -55,7 +55,7 @@ async fn an_ill_formed_receipt_is_refused_when_it_arrives_and_costs_its_worker_a
         let from_worker::Message::PieceDone(done) = &mut message else { panic!("it is a receipt") };
         forge(done);
         forger.say(message).await;
-        // It is set aside: what it had goes to the next forger, so that each one has something to forge.
+        // It is quarantined: what it had goes to the next forger, so that each one has something to forge.
         until(what, async || {
             let view = hub.get(merge.id.clone()).await.unwrap().unwrap().borrow().clone();
             assert_eq!((view.progress.parts_new, view.stage), (0, Stage::Running), "{what}: {view:?}");

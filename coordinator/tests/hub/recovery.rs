@@ -8,7 +8,7 @@ use shardfuse_coordinator::schedule::Limits;
 use shardfuse_merge::Kind;
 use shardfuse_proto::v1::{self, from_worker};
 
-use crate::fixture::{Fixture, PATIENCE, until, wait, wait_for};
+use crate::fixture::{Fixture, TIMEOUT, until, wait, wait_for};
 use crate::worker::{Worker, hello, parts};
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn a_worker_that_connects_again_replaces_its_session_and_keeps_its_attempt
     let done = old.put(&assign, parts(&assign)[0]).await;
 
     let mut new = old.again(1).await;
-    tokio::time::timeout(PATIENCE, old.session.closed.changed()).await.unwrap().unwrap_err();
+    tokio::time::timeout(TIMEOUT, old.session.closed.changed()).await.unwrap().unwrap_err();
     old.say(done.clone()).await;
     let beat = v1::Heartbeat { running: assign.attempt.iter().cloned().collect(), ..Default::default() };
     new.say(from_worker::Message::Heartbeat(beat)).await;
@@ -49,7 +49,7 @@ async fn a_worker_that_reads_nothing_is_cut_off_and_others_do_its_tasks() {
     let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
     wait_for(&hub, &merge.id, Stage::Running).await;
     let mut deaf = Worker::with_room(&hub, &fixture.stores, hello(1, "cpu", 8), 2).await;
-    let cut = tokio::time::timeout(PATIENCE, deaf.session.closed.changed()).await;
+    let cut = tokio::time::timeout(TIMEOUT, deaf.session.closed.changed()).await;
     cut.expect("the session is closed").unwrap_err();
     deaf.take();
     assert_eq!(deaf.held.len(), 2, "what its queue held was given to it");
@@ -147,8 +147,8 @@ async fn a_hub_that_stops_journals_what_was_reported_and_sends_nobody_away() {
     wait_for(&hub, &merge.id, Stage::Running).await;
     let mut worker = Worker::join(&hub, &fixture.stores, 1, 1).await;
     let kept = some_parts(&mut worker).await;
-    tokio::time::timeout(PATIENCE, hub.stop(Farewell::ComeBack)).await.unwrap();
-    tokio::time::timeout(PATIENCE, worker.session.closed.changed()).await.unwrap().unwrap_err();
+    tokio::time::timeout(TIMEOUT, hub.stop(Farewell::ComeBack)).await.unwrap();
+    tokio::time::timeout(TIMEOUT, worker.session.closed.changed()).await.unwrap().unwrap_err();
     worker.take();
     assert!(!worker.stopped, "the worker is to come back");
     let refused = hub.submit(fixture.submission("other")).await.unwrap_err();
@@ -206,7 +206,7 @@ async fn uploads_that_vanish_are_begun_anew_by_the_hub_itself() {
 
 /// A worker that has not mounted the output: that is no reason to begin anew.
 #[tokio::test]
-async fn a_worker_that_alone_does_not_see_an_upload_is_set_aside() {
+async fn a_worker_that_alone_does_not_see_an_upload_is_quarantined() {
     let fixture = Fixture::new();
     let limits = Limits { worker_strikes: 2, ..Limits::default() };
     let hub = fixture.hub(Options { limits, ..Options::default() }).await;

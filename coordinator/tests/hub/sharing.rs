@@ -102,7 +102,7 @@ async fn a_merge_without_workers_gives_its_place_to_one_that_has_some() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_set_aside_leaves_the_merge_to_the_others() {
+async fn a_worker_that_is_quarantined_leaves_the_merge_to_the_others() {
     let fixture = Fixture::new();
     let limits = Limits { worker_strikes: 1, retry_delay: Duration::from_millis(10), ..Limits::default() };
     let hub = fixture.hub(Options { limits, ..Options::default() }).await;
@@ -115,7 +115,7 @@ async fn a_worker_that_is_set_aside_leaves_the_merge_to_the_others() {
     let serving = tokio::spawn(Worker::join(&hub, &fixture.stores, 2, 2).await.serve());
     assert_eq!(wait_for(&hub, &merge.id, Stage::Done).await.stage, Stage::Done);
     bad.take();
-    assert!(bad.held.is_empty(), "nothing more for a worker that was set aside");
+    assert!(bad.held.is_empty(), "nothing more for a worker that was quarantined");
     serving.abort();
 }
 

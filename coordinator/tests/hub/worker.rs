@@ -12,7 +12,7 @@ use shardfuse_proto::v1::{self, assign, from_worker, piece_done, to_worker};
 use shardfuse_store::{ErrorKind, Location, PartSlot, Stores, UploadId, digest};
 use tokio::sync::mpsc;
 
-use crate::fixture::PATIENCE;
+use crate::fixture::TIMEOUT;
 
 /// A worker with an open session.
 pub struct Worker {
@@ -113,7 +113,7 @@ impl Worker {
                 self.note(message);
             }
         };
-        let ended = tokio::time::timeout(PATIENCE, waiting).await;
+        let ended = tokio::time::timeout(TIMEOUT, waiting).await;
         assert!(ended.is_ok(), "in vain: {what}; {} held, {} acked", self.held.len(), self.acked.len());
     }
 

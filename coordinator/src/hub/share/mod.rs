@@ -1,18 +1,18 @@
-//! Who works on what: the slots of the workers, dealt to the merges.
+//! Shares the workers' slots between the merges.
 //!
-//! A pure function of the workers, the merges, and how the slots were dealt before. A worker serves one device class, so
-//! each class is dealt by itself:
+//! A pure function of the workers, the merges, and the shares before. A worker serves one device class, so the slots of each
+//! class are shared separately:
 //!
-//! 1. *How many* slots a merge gets: higher priorities first; within one priority evenly, to one slot, but nobody more
-//!    than it could use now. What nobody could use is dealt evenly to the first priority: it may find use for it before
-//!    the slots are dealt again, and repeats of slow attempts live on it.
-//! 2. *Which*: a merge keeps what it had as far as it still has a claim; what it gains comes from workers that are whole
-//!    first, since a worker that serves one merge reads that merge's factors once.
-//! 3. A worker that a merge may not use (it was set aside there) can leave claims unmet: free slots then go to whoever has
-//!    demand left, claim or not.
+//! 1. *How many* slots a merge gets: higher priorities come first. Merges of one priority get equal shares, to within one slot,
+//!    but none gets more than it could use now. Slots that no merge could use go to the first priority in equal shares: it may
+//!    find use for them before the slots are shared again, and second attempts at slow tasks run on them.
+//! 2. *Which* slots: a merge keeps the slots that it had, up to its claim. More slots come first from workers that serve no
+//!    merge yet, since a worker that serves one merge reads that merge's factors once.
+//! 3. If a merge may not use a worker (it was quarantined there), its claim can stay unmet. The free slots then go to merges
+//!    with demand left, even beyond their claims.
 //!
-//! Slots that a merge loses are not taken from what runs: it finishes. Until then a worker can run more than its slots,
-//! which its memory budget bounds.
+//! A merge that loses slots finishes what runs on them. Until then a worker can run more tasks than it has slots; its memory
+//! budget bounds them.
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::schedule::WorkerId;
 use shardfuse_merge::DeviceClass;
 
-/// A worker, as far as dealing goes.
+/// A worker with the slots that are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker {
+pub struct WorkerSlots {
     /// Its number.
     pub id: WorkerId,
     /// The class whose bits it computes.
@@ -36,9 +36,9 @@ pub struct Worker {
     pub able: bool,
 }
 
-/// A running merge, as far as dealing goes.
+/// A running merge with what it could use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merge {
+pub struct MergeDemand {
     /// Its number; of two merges the one that arrived first has the lower.
     pub arrival: u64,
     /// The class that it needs.
@@ -47,30 +47,30 @@ pub struct Merge {
     pub priority: i32,
     /// Slots that it could use now.
     pub demand: u32,
-    /// Workers that get nothing of it: they were set aside for it, or let its tasks stand still.
+    /// Workers that get nothing of it: they were quarantined for it, or let its tasks stand still.
     pub barred: BTreeSet<WorkerId>,
 }
 
 /// Slots by merge and worker; what is not there is zero.
-pub type Deal = BTreeMap<(u64, WorkerId), u32>;
+pub type Shares = BTreeMap<(u64, WorkerId), u32>;
 
-/// Deals the slots.
-pub fn share(workers: &[Worker], merges: &[Merge], before: &Deal) -> Deal {
+/// Shares the slots.
+pub fn share(workers: &[WorkerSlots], merges: &[MergeDemand], before: &Shares) -> Shares {
     let classes: BTreeSet<&DeviceClass> = merges.iter().map(|m| &m.class).collect();
-    let mut deal = Deal::new();
+    let mut shares = Shares::new();
     for class in classes {
-        let mut merges: Vec<&Merge> = merges.iter().filter(|m| &m.class == class).collect();
+        let mut merges: Vec<&MergeDemand> = merges.iter().filter(|m| &m.class == class).collect();
         merges.sort_by_key(|m| (Reverse(m.priority), m.arrival));
         let pool = workers.iter().filter(|w| w.able && w.slots > 0 && &w.class == class);
-        Table::new(pool, &merges).deal(before, &mut deal);
+        Pool::new(pool, &merges).assign(before, &mut shares);
     }
-    deal
+    shares
 }
 
-/// One class while it is dealt.
-struct Table<'a> {
+/// One device class while its slots are shared.
+struct Pool<'a> {
     /// By priority, then arrival.
-    merges: &'a [&'a Merge],
+    merges: &'a [&'a MergeDemand],
     slots: BTreeMap<WorkerId, u32>,
     free: BTreeMap<WorkerId, u32>,
     /// What each merge is still to get.
@@ -78,24 +78,24 @@ struct Table<'a> {
     got: Vec<u64>,
 }
 
-impl<'a> Table<'a> {
-    fn new(pool: impl Iterator<Item = &'a Worker>, merges: &'a [&'a Merge]) -> Self {
+impl<'a> Pool<'a> {
+    fn new(pool: impl Iterator<Item = &'a WorkerSlots>, merges: &'a [&'a MergeDemand]) -> Self {
         let slots: BTreeMap<WorkerId, u32> = pool.map(|w| (w.id, w.slots)).collect();
         let total = slots.values().map(|s| u64::from(*s)).sum();
-        Table { claims: claims(merges, total), got: vec![0; merges.len()], free: slots.clone(), slots, merges }
+        Pool { claims: claims(merges, total), got: vec![0; merges.len()], free: slots.clone(), slots, merges }
     }
 
-    fn deal(mut self, before: &Deal, deal: &mut Deal) {
+    fn assign(mut self, before: &Shares, shares: &mut Shares) {
         for (m, merge) in self.merges.iter().enumerate() {
             let range = (merge.arrival, WorkerId(0))..=(merge.arrival, WorkerId(u64::MAX));
             let mut had: Vec<(WorkerId, u32)> = before.range(range).map(|((_, w), n)| (*w, *n)).collect();
             had.sort_by_key(|(w, n)| (self.slots.get(w) != Some(n), *w));
             for (worker, n) in had {
-                self.give(m, worker, n, deal);
+                self.give(m, worker, n, shares);
             }
         }
         for (m, merge) in self.merges.iter().enumerate() {
-            let mine = |w: WorkerId| deal.contains_key(&(merge.arrival, w));
+            let mine = |w: WorkerId| shares.contains_key(&(merge.arrival, w));
             let mut open: Vec<(WorkerId, u32)> = self.free.iter().map(|(w, n)| (*w, *n)).collect();
             open.sort_by_key(|(w, n)| (Reverse(*n), *w));
             let (whole, split): (Vec<_>, Vec<_>) = open.into_iter().partition(|(w, n)| self.slots[w] == *n);
@@ -103,19 +103,19 @@ impl<'a> Table<'a> {
             split.sort_unstable();
             for &(worker, n) in whole.iter().filter(|(_, n)| *n > 0) {
                 if u64::from(n) <= self.claims[m] {
-                    self.give(m, worker, n, deal);
+                    self.give(m, worker, n, shares);
                 }
             }
             let rest = split.into_iter().map(|(_, n, w)| (w, n.0));
             for (worker, n) in rest.chain(whole.into_iter().rev()) {
-                self.give(m, worker, n, deal);
+                self.give(m, worker, n, shares);
             }
         }
-        self.leftovers(deal);
+        self.leftovers(shares);
     }
 
     /// Gives up to `n` slots of a worker to a merge that still has a claim.
-    fn give(&mut self, m: usize, worker: WorkerId, n: u32, deal: &mut Deal) {
+    fn give(&mut self, m: usize, worker: WorkerId, n: u32, shares: &mut Shares) {
         let merge = self.merges[m];
         let Some(free) = self.free.get_mut(&worker) else { return };
         let claim = u32::try_from(self.claims[m]).unwrap_or(u32::MAX);
@@ -126,22 +126,22 @@ impl<'a> Table<'a> {
         *free -= n;
         self.claims[m] -= u64::from(n);
         self.got[m] += u64::from(n);
-        *deal.entry((merge.arrival, worker)).or_default() += n;
+        *shares.entry((merge.arrival, worker)).or_default() += n;
     }
 
-    fn leftovers(&mut self, deal: &mut Deal) {
+    fn leftovers(&mut self, shares: &mut Shares) {
         let open: Vec<(WorkerId, u32)> = self.free.iter().filter(|(_, n)| **n > 0).map(|(w, n)| (*w, *n)).collect();
         for (worker, n) in open {
             for m in 0..self.merges.len() {
                 self.claims[m] = u64::from(self.merges[m].demand).saturating_sub(self.got[m]);
-                self.give(m, worker, n, deal);
+                self.give(m, worker, n, shares);
             }
         }
     }
 }
 
 /// How many slots each merge has a claim to.
-fn claims(merges: &[&Merge], total: u64) -> Vec<u64> {
+fn claims(merges: &[&MergeDemand], total: u64) -> Vec<u64> {
     let mut claims = Vec::with_capacity(merges.len());
     let mut left = total;
     for group in merges.chunk_by(|a, b| a.priority == b.priority) {

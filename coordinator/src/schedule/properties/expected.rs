@@ -17,7 +17,7 @@ impl Model {
                     here: true,
                     left: false,
                     draining: false,
-                    aside: known.is_some_and(|seat| seat.aside),
+                    quarantined: known.is_some_and(|seat| seat.quarantined),
                     strikes: known.map_or(0, |seat| seat.strikes),
                     seen: now,
                     last: known.filter(|seat| seat.here).and_then(|seat| seat.last),
@@ -186,9 +186,9 @@ impl Model {
             ErrorKind::WorkerLocal => {
                 let seat = self.seats.get_mut(&worker).expect("it has a live attempt");
                 seat.strikes += 1;
-                if seat.strikes >= self.limits.worker_strikes && !seat.aside {
-                    seat.aside = true;
-                    out.push(Action::SetAside { worker, strikes: seat.strikes, message });
+                if seat.strikes >= self.limits.worker_strikes && !seat.quarantined {
+                    seat.quarantined = true;
+                    out.push(Action::Quarantine { worker, strikes: seat.strikes, message });
                 }
                 self.end(task, epoch, false, true, out);
             }
@@ -222,7 +222,7 @@ impl Model {
 
     fn stall(&mut self, out: &mut Vec<Action>) {
         let Limits { lease, still_leases, .. } = self.limits;
-        let patience = lease * still_leases;
+        let timeout = lease * still_leases;
         let passed = (self.now - self.ticked).min(lease);
         self.ticked = self.now;
         let now = self.now;
@@ -245,7 +245,7 @@ impl Model {
                 if witnesses.iter().any(|other| *other != live.worker) {
                     live.still += passed;
                 }
-                if live.still >= patience {
+                if live.still >= timeout {
                     over.push((*task, live.epoch, live.worker));
                 }
             }
@@ -261,7 +261,7 @@ impl Model {
         for worker in idlers {
             let seat = self.seats.get_mut(&worker).expect("it had a live attempt");
             seat.stalls += 1;
-            seat.benched = Some(now + patience * 2_u32.pow((seat.stalls - 1).min(6)));
+            seat.benched = Some(now + timeout * 2_u32.pow((seat.stalls - 1).min(6)));
             out.push(Action::Stalled { worker });
         }
     }
@@ -274,8 +274,8 @@ impl Model {
         }
     }
 
-    /// Ends an attempt; the task rests if it failed (`rests`), and the merge ends if the limits say so.
-    fn end(&mut self, task: TaskId, epoch: Epoch, counts: bool, rests: bool, out: &mut Vec<Action>) {
+    /// Ends an attempt; the task is in backoff if it failed (`backs_off`), and the merge ends if the limits say so.
+    fn end(&mut self, task: TaskId, epoch: Epoch, counts: bool, backs_off: bool, out: &mut Vec<Action>) {
         if self.ended {
             return;
         }
@@ -290,9 +290,10 @@ impl Model {
         }
         if failures >= self.limits.max_attempts || attempts >= self.limits.attempt_cap {
             self.abort(AbortReason::Exhausted { task, failures, attempts, message: String::new() }, out);
-        } else if rests {
-            let rest = (0..attempts - 1).fold(self.limits.retry_delay, |rest, _| (rest * 2).min(self.limits.lease));
-            self.rests.insert(task, self.now + rest.min(self.limits.lease));
+        } else if backs_off {
+            let backoff =
+                (0..attempts - 1).fold(self.limits.retry_delay, |backoff, _| (backoff * 2).min(self.limits.lease));
+            self.backoffs.insert(task, self.now + backoff.min(self.limits.lease));
         }
     }
 

@@ -121,7 +121,7 @@ struct Seen {
     cancelled: u32,
     permanent: u32,
     exhausted: u32,
-    set_aside: u32,
+    quarantined: u32,
     counted: [u32; 9],
 }
 
@@ -134,7 +134,7 @@ impl Seen {
             Some(Outcome::Aborted(AbortReason::Permanent { .. })) => self.permanent += 1,
             Some(Outcome::Aborted(AbortReason::Exhausted { .. })) => self.exhausted += 1,
         }
-        self.set_aside += u32::from(world.model.somebody_is_set_aside());
+        self.quarantined += u32::from(world.model.somebody_is_quarantined());
         let Counters {
             accepted,
             duplicates,
@@ -154,7 +154,7 @@ impl Seen {
     }
 
     fn all_more_than(&self, least: u32) -> bool {
-        let ends = [self.published, self.unfinished, self.cancelled, self.permanent, self.exhausted, self.set_aside];
+        let ends = [self.published, self.unfinished, self.cancelled, self.permanent, self.exhausted, self.quarantined];
         ends.iter().chain(&self.counted).all(|&count| count > least)
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Seat {
     pub(super) here: bool,
     pub(super) left: bool,
     pub(super) draining: bool,
-    pub(super) aside: bool,
+    pub(super) quarantined: bool,
     pub(super) strikes: u32,
     pub(super) seen: Duration,
     pub(super) last: Option<TaskId>,
@@ -42,7 +42,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) fn is_willing(&self) -> bool {
-        self.here && !self.draining && !self.aside && self.benched.is_none()
+        self.here && !self.draining && !self.quarantined && self.benched.is_none()
     }
 
     pub(super) fn is_able(&self) -> bool {
@@ -64,7 +64,7 @@ pub(super) struct Model {
     pub(super) closers: BTreeMap<TaskId, (WorkerId, Epoch)>,
     pub(super) begun: BTreeMap<TaskId, u32>,
     pub(super) failures: BTreeMap<TaskId, u32>,
-    pub(super) rests: BTreeMap<TaskId, Duration>,
+    pub(super) backoffs: BTreeMap<TaskId, Duration>,
     /// How long a piece took in each attempt that finished its task.
     pub(super) paces: Vec<Duration>,
     pub(super) ended: bool,
@@ -92,7 +92,7 @@ impl Model {
             closers: BTreeMap::new(),
             begun: BTreeMap::new(),
             failures: BTreeMap::new(),
-            rests: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
             paces: Vec::new(),
             ended: false,
             expired: 0,
@@ -110,8 +110,8 @@ impl Model {
         self.seats.get(&worker).is_some_and(|seat| !seat.left)
     }
 
-    pub(super) fn somebody_is_set_aside(&self) -> bool {
-        self.seats.values().any(|seat| seat.aside)
+    pub(super) fn somebody_is_quarantined(&self) -> bool {
+        self.seats.values().any(|seat| seat.quarantined)
     }
 
     /// Takes in a step of the schedule, and says what is wrong with it.

@@ -45,7 +45,7 @@ impl Model {
         };
         prop_assert!(seat.here && !seat.left, "work for worker {}, which is not there", worker);
         prop_assert!(!seat.draining, "work for worker {}, which is draining", worker);
-        prop_assert!(!seat.aside, "work for worker {}, which is set aside", worker);
+        prop_assert!(!seat.quarantined, "work for worker {}, which is quarantined", worker);
         prop_assert!(seat.benched.is_none(), "work for worker {}, which is on the bench", worker);
         prop_assert!(self.has_room(worker), "work for worker {}, which has no free slot", worker);
         Ok(())
@@ -68,7 +68,7 @@ impl Model {
     /// A first attempt, or a retry: the one that follows the worker's last, or the first of an affinity nobody is at.
     fn check_choice(&self, worker: WorkerId, task: TaskId) -> Check {
         let ready = self.ready();
-        prop_assert!(ready.contains(&task), "task {} is resting", task);
+        prop_assert!(ready.contains(&task), "task {} is in backoff", task);
         let in_use: BTreeSet<u64> =
             self.live.iter().filter(|(_, live)| !live.is_empty()).map(|(task, _)| self.affinity(*task)).collect();
         let last = self.seats[&worker].last;
@@ -124,7 +124,7 @@ impl Model {
         let live = Live { worker, epoch, started, deadline, given, open, effort, still };
         self.live.entry(task).or_default().push(live);
         *self.begun.entry(task).or_default() += 1;
-        self.rests.remove(&task);
+        self.backoffs.remove(&task);
         self.seats.get_mut(&worker).expect("it was checked").last = Some(task);
     }
 
@@ -137,9 +137,9 @@ impl Model {
     fn ready(&self) -> Vec<TaskId> {
         let all = (0..).map(TaskId).take(self.specs.len());
         all.filter(|id| {
-            let rested = self.rests.get(id).is_none_or(|until| *until <= self.now);
+            let backoff_is_over = self.backoffs.get(id).is_none_or(|until| *until <= self.now);
             let free = self.specs[id.0 as usize].after.iter().all(|before| self.is_done(*before));
-            rested && free && self.live_at(*id).is_empty() && !self.missing(*id).is_empty()
+            backoff_is_over && free && self.live_at(*id).is_empty() && !self.missing(*id).is_empty()
         })
         .collect()
     }

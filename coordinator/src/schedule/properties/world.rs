@@ -122,7 +122,7 @@ impl World {
         fleet.push(fresh);
         self.deaf.clear();
         self.send(Event::WorkerJoined { worker: fresh, slots })?;
-        // One lease until the silent are lost, one of rest at most, and a round for each piece, done once or in vain.
+        // One lease until the silent are lost, one of backoff at most, and a round for each piece, done once or in vain.
         let rounds = 2 * self.model.lease().as_secs() + 2 * self.schedule.progress().pieces_total + 10;
         for _ in 0..rounds {
             if self.schedule.outcome().is_some() {
@@ -224,7 +224,7 @@ impl World {
             | Action::TaskDone { .. }
             | Action::WorkerLost { .. }
             | Action::Stalled { .. }
-            | Action::SetAside { .. }
+            | Action::Quarantine { .. }
             | Action::Publish
             | Action::Abort { .. } => {}
         }

@@ -3,17 +3,17 @@
 use super::*;
 use crate::schedule::{AbortReason, Outcome};
 
-/// (worker, strikes, message) of every worker that was set aside.
-fn set_aside(actions: &[Action]) -> Vec<(u64, u32, &str)> {
-    let aside = |action| match action {
-        &Action::SetAside { worker, strikes, ref message } => Some((worker.0, strikes, message.as_str())),
+/// (worker, strikes, message) of every worker that was quarantined.
+fn quarantined(actions: &[Action]) -> Vec<(u64, u32, &str)> {
+    let named = |action| match action {
+        &Action::Quarantine { worker, strikes, ref message } => Some((worker.0, strikes, message.as_str())),
         _ => None,
     };
-    actions.iter().filter_map(aside).collect()
+    actions.iter().filter_map(named).collect()
 }
 
-/// Lets a task's rest pass while the workers live on.
-fn rest(bench: &mut Bench, workers: &[u64]) -> Vec<Action> {
+/// Lets the backoff of a task pass while the workers live on.
+fn wait_for_backoff(bench: &mut Bench, workers: &[u64]) -> Vec<Action> {
     bench.pass(LEASE);
     let mut actions: Vec<Action> = workers.iter().flat_map(|&worker| bench.beat(worker, &[])).collect();
     actions.extend(bench.tick());
@@ -64,7 +64,7 @@ fn transient_errors_end_the_merge_at_the_limit_and_name_the_last() {
     let mut bench = Bench::limited(tasks(1, 1), Limits { max_attempts: 2, ..Limits::default() });
     bench.join(1, 1);
     bench.fail(1, 0, 1, ErrorKind::Transient, "first");
-    rest(&mut bench, &[1]);
+    wait_for_backoff(&mut bench, &[1]);
     let actions = bench.fail(1, 0, 2, ErrorKind::Transient, "second");
     let reason = AbortReason::Exhausted { task: TaskId(0), failures: 2, attempts: 2, message: "second".to_owned() };
     assert_eq!(actions, [Action::Abort { reason }]);
@@ -90,11 +90,11 @@ fn stale_attempts_and_workers_that_leave_count_only_for_the_cap() {
     let mut bench = Bench::limited(tasks(1, 1), limits);
     bench.join(1, 1);
     bench.fail(1, 0, 1, ErrorKind::Stale, "no such upload");
-    rest(&mut bench, &[1]);
+    wait_for_backoff(&mut bench, &[1]);
     bench.leave(1);
     bench.join(2, 1);
     bench.fail(2, 0, 3, ErrorKind::Stale, "no such upload");
-    assert_eq!(assigned(&rest(&mut bench, &[2])), [(2, 0, 4, vec![0])]);
+    assert_eq!(assigned(&wait_for_backoff(&mut bench, &[2])), [(2, 0, 4, vec![0])]);
     bench.leave(2);
     let Some(Outcome::Aborted(reason)) = bench.schedule.outcome() else { panic!("the cap was reached") };
     let text = "task 0 is not finished after 4 attempts, of which 0 count as failed; the last: worker 2 left";
@@ -109,7 +109,7 @@ fn a_workers_own_errors_set_it_aside_and_leave_the_task_alone() {
     let actions = bench.fail(1, 0, 1, ErrorKind::WorkerLocal, "out of memory");
     assert_eq!(given(&actions), [(1, 1)]);
     let actions = bench.fail(1, 1, 1, ErrorKind::WorkerLocal, "still out of memory");
-    assert_eq!(set_aside(&actions), [(1, 2, "still out of memory")]);
+    assert_eq!(quarantined(&actions), [(1, 2, "still out of memory")]);
     assert!(assigned(&actions).is_empty());
     assert_eq!(bench.schedule.progress().workers, 0);
     assert!(assigned(&bench.join(1, 1)).is_empty(), "joining again clears nothing");
@@ -117,7 +117,7 @@ fn a_workers_own_errors_set_it_aside_and_leave_the_task_alone() {
 }
 
 #[test]
-fn a_worker_set_aside_may_finish_what_it_runs() {
+fn a_quarantined_worker_may_finish_what_it_runs() {
     let limits = Limits { worker_strikes: 1, ..Limits::default() };
     let mut bench = Bench::limited(tasks(2, 1), limits);
     bench.join(1, 2);
@@ -131,18 +131,18 @@ fn a_finished_task_clears_its_workers_strikes() {
     let mut bench = Bench::limited(tasks(9, 1), limits);
     bench.join(1, 1);
     for task in [0, 2, 4] {
-        assert!(set_aside(&bench.fail(1, task, 1, ErrorKind::WorkerLocal, "out of memory")).is_empty());
+        assert!(quarantined(&bench.fail(1, task, 1, ErrorKind::WorkerLocal, "out of memory")).is_empty());
         bench.finish(1, task + 1, 1, 0);
     }
 }
 
 #[test]
-fn with_every_worker_set_aside_the_merge_waits_for_another() {
+fn with_every_worker_quarantined_the_merge_waits_for_another() {
     let limits = Limits { worker_strikes: 1, ..Limits::default() };
     let mut bench = Bench::limited(tasks(1, 1), limits);
     bench.join(1, 1);
     bench.fail(1, 0, 1, ErrorKind::WorkerLocal, "disk full");
-    assert!(assigned(&rest(&mut bench, &[1])).is_empty());
+    assert!(assigned(&wait_for_backoff(&mut bench, &[1])).is_empty());
     assert_eq!(bench.schedule.outcome(), None);
     assert_eq!(assigned(&bench.join(2, 1)), [(2, 0, 2, vec![0])]);
 }
@@ -184,11 +184,11 @@ fn retries_are_counted_by_what_ended_the_attempt_before() {
     let mut bench = Bench::new(tasks(1, 1));
     bench.join(1, 1);
     bench.fail(1, 0, 1, ErrorKind::Transient, "reset");
-    assert_eq!(retried(&bench), [], "it rests, and is not made again yet");
-    rest(&mut bench, &[1]);
+    assert_eq!(retried(&bench), [], "it is in backoff, and is not assigned again yet");
+    wait_for_backoff(&mut bench, &[1]);
     assert_eq!(retried(&bench), [("transient", 1)]);
     bench.fail(1, 0, 2, ErrorKind::WorkerLocal, "no memory");
-    rest(&mut bench, &[1]);
+    wait_for_backoff(&mut bench, &[1]);
     bench.leave(1);
     bench.join(2, 1);
     bench.pass(LEASE);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Seconds after which an attempt that stands still is given to somebody else.
-const PATIENCE: u32 = 300;
+const STALL_TIMEOUT: u32 = 300;
 
 impl Bench {
     /// Passes so many seconds, with a tick each. The idler tells of its attempts and does nothing; the others in `moving`
@@ -36,7 +36,7 @@ fn a_worker_that_took_everything_and_only_beats_loses_it_to_one_that_is_idle() {
     let mut bench = Bench::new(tasks(2, 1));
     bench.join(1, 1024);
     bench.join(2, 1);
-    assert!(bench.idle(PATIENCE - 1, &[(0, 1), (1, 1)], &[(2, (9, 9))]).is_empty());
+    assert!(bench.idle(STALL_TIMEOUT - 1, &[(0, 1), (1, 1)], &[(2, (9, 9))]).is_empty());
     let actions = bench.idle(1, &[(0, 1), (1, 1)], &[(2, (9, 9))]);
     assert_eq!(revoked(&actions), [(1, 0, 1), (1, 1, 1)]);
     assert_eq!(benched(&actions), [1]);
@@ -52,7 +52,7 @@ fn a_stall_is_no_failure_of_the_task() {
     let mut bench = Bench::limited(tasks(1, 1), limits);
     bench.join(1, 1);
     bench.join(2, 1);
-    let actions = bench.idle(PATIENCE, &[(0, 1)], &[(2, (9, 9))]);
+    let actions = bench.idle(STALL_TIMEOUT, &[(0, 1)], &[(2, (9, 9))]);
     assert_eq!(assigned(&actions), [(2, 0, 2, vec![0])], "one counted failure would have ended the merge");
     assert_eq!(bench.schedule.counters().expired, 0);
 }
@@ -68,11 +68,11 @@ fn progress_of_any_counter_and_a_finished_piece_begin_the_time_anew() {
         let mut bench = Bench::new(tasks(1, 2));
         bench.join(1, 1);
         bench.join(2, 1);
-        assert!(bench.idle(PATIENCE - 1, &[(0, 1)], &[(2, (9, 9))]).is_empty());
+        assert!(bench.idle(STALL_TIMEOUT - 1, &[(0, 1)], &[(2, (9, 9))]).is_empty());
         bench.step(Event::Heartbeat { worker: WorkerId(1), running: vec![(TaskId(0), Epoch(1), effort)] });
-        assert!(bench.idle(PATIENCE - 1, &[(0, 1)], &[(2, (9, 9))]).is_empty(), "{effort:?}");
+        assert!(bench.idle(STALL_TIMEOUT - 1, &[(0, 1)], &[(2, (9, 9))]).is_empty(), "{effort:?}");
         bench.report(1, 0, 1, 0);
-        assert!(bench.idle(PATIENCE - 1, &[(0, 1)], &[(2, (9, 9))]).is_empty(), "{effort:?}");
+        assert!(bench.idle(STALL_TIMEOUT - 1, &[(0, 1)], &[(2, (9, 9))]).is_empty(), "{effort:?}");
         // Neither the same counters nor smaller ones, nor the same piece, are progress.
         bench.step(Event::Heartbeat { worker: WorkerId(1), running: vec![(TaskId(0), Epoch(1), effort)] });
         bench.beat(1, &[(0, 1)]);
@@ -86,7 +86,7 @@ fn one_task_that_stands_still_goes_while_the_workers_others_move() {
     let mut bench = Bench::new(tasks(2, 1));
     bench.join(1, 2);
     bench.join(2, 1);
-    for _ in 1..PATIENCE {
+    for _ in 1..STALL_TIMEOUT {
         bench.pass(SECOND);
         bench.beat(2, &[]);
         bench.beat(1, &[(1, 1)]);
@@ -111,19 +111,19 @@ fn nothing_stalls_while_nobody_else_could_do_it() {
     // Alone.
     let mut bench = Bench::new(tasks(1, 1));
     bench.join(1, 1);
-    assert!(bench.idle(PATIENCE * 3, &[(0, 1)], &[]).is_empty());
+    assert!(bench.idle(STALL_TIMEOUT * 3, &[(0, 1)], &[]).is_empty());
     // With another one whose attempt stands still as well: the store may be away.
     let mut bench = Bench::new(tasks(2, 1));
     bench.join(1, 1);
     bench.join(2, 1);
-    for _ in 0..PATIENCE * 3 {
+    for _ in 0..STALL_TIMEOUT * 3 {
         bench.pass(SECOND);
         bench.beat(1, &[(0, 1)]);
         bench.beat(2, &[(1, 1)]);
         assert!(bench.tick().is_empty());
     }
     // From now on the other one moves, and the time begins.
-    assert!(bench.idle(PATIENCE - 1, &[(0, 1)], &[(2, (1, 1))]).is_empty());
+    assert!(bench.idle(STALL_TIMEOUT - 1, &[(0, 1)], &[(2, (1, 1))]).is_empty());
     assert_eq!(revoked(&bench.idle(1, &[(0, 1)], &[(2, (1, 1))])), [(1, 0, 1)]);
 }
 
@@ -143,8 +143,8 @@ fn the_bench_lasts_twice_as_long_each_time_until_a_task_is_done() {
     bench.join(2, 1);
     assert_eq!(given(&bench.join(1, 1)), [(1, 1)]);
     let mut epoch = 1;
-    for bench_lasts in [PATIENCE, 2 * PATIENCE] {
-        let actions = bench.idle(PATIENCE, &[(1, epoch)], &[(2, (0, 1))]);
+    for bench_lasts in [STALL_TIMEOUT, 2 * STALL_TIMEOUT] {
+        let actions = bench.idle(STALL_TIMEOUT, &[(1, epoch)], &[(2, (0, 1))]);
         assert_eq!(benched(&actions), [1]);
         // To join again does not help.
         bench.leave(1);
@@ -154,8 +154,8 @@ fn the_bench_lasts_twice_as_long_each_time_until_a_task_is_done() {
         epoch += 1;
     }
     bench.finish(1, 1, epoch, 0);
-    bench.idle(PATIENCE, &[(2, 1)], &[(2, (0, 1))]);
-    assert_eq!(given(&bench.idle(PATIENCE - 1, &[], &[(2, (0, 1))])), []);
+    bench.idle(STALL_TIMEOUT, &[(2, 1)], &[(2, (0, 1))]);
+    assert_eq!(given(&bench.idle(STALL_TIMEOUT - 1, &[], &[(2, (0, 1))])), []);
     assert_eq!(given(&bench.idle(1, &[], &[(2, (0, 1))])), [(1, 3)]);
 }
 
@@ -164,7 +164,7 @@ fn the_bench_is_left_when_nobody_else_is_there() {
     let mut bench = Bench::new(tasks(2, 1));
     bench.join(1, 1);
     bench.join(2, 1);
-    let actions = bench.idle(PATIENCE, &[(0, 1)], &[(2, (1, 1))]);
+    let actions = bench.idle(STALL_TIMEOUT, &[(0, 1)], &[(2, (1, 1))]);
     assert_eq!(benched(&actions), [1]);
     bench.leave(2);
     assert_eq!(given(&bench.idle(1, &[], &[])), [(1, 1)]);

@@ -1,4 +1,4 @@
-//! Slots, dealt when something changed, and told to the schedules.
+//! Shares the slots when something has changed, and sends the result to the schedules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::schedule::WorkerId;
 const SAID_AFTER: Duration = Duration::from_secs(2);
 
 impl Hub {
-    /// Deals the slots, and tells each driver what has changed for it.
-    pub(super) fn deal(&mut self) {
+    /// Shares the slots between the merges, and sends each driver its changes.
+    pub(super) fn share_slots(&mut self) {
         let (now, lease) = (Instant::now(), self.options.limits.lease);
-        let workers: Vec<share::Worker> = self
+        let workers: Vec<share::WorkerSlots> = self
             .workers
             .iter()
-            .map(|(id, w)| share::Worker {
+            .map(|(id, w)| share::WorkerSlots {
                 id: *id,
                 class: w.class.clone(),
                 slots: w.slots,
@@ -37,7 +37,7 @@ impl Hub {
             let Some(running) = merge.running() else { continue };
             mailboxes.insert(merge.arrival, running.mailbox.clone());
             let progress = running.progress.borrow();
-            merges.push(share::Merge {
+            merges.push(share::MergeDemand {
                 arrival: merge.arrival,
                 class: running.class.clone(),
                 priority: merge.record.priority,
@@ -45,12 +45,12 @@ impl Hub {
                 barred: running.barred.union(&progress.benched).copied().collect(),
             });
         }
-        let dealt = share::share(&workers, &merges, &self.dealt);
-        let before = std::mem::replace(&mut self.dealt, dealt);
-        let all: BTreeSet<(u64, WorkerId)> = before.keys().chain(self.dealt.keys()).copied().collect();
-        let changed = all.into_iter().filter(|key| before.get(key) != self.dealt.get(key));
+        let shares = share::share(&workers, &merges, &self.shares);
+        let before = std::mem::replace(&mut self.shares, shares);
+        let all: BTreeSet<(u64, WorkerId)> = before.keys().chain(self.shares.keys()).copied().collect();
+        let changed = all.into_iter().filter(|key| before.get(key) != self.shares.get(key));
         for (arrival, worker) in changed {
-            let slots = self.dealt.get(&(arrival, worker)).copied().unwrap_or(0);
+            let slots = self.shares.get(&(arrival, worker)).copied().unwrap_or(0);
             if let Some(mailbox) = mailboxes.get(&arrival) {
                 // A driver that has ended needs no slots. Slots alone never exceed what may wait.
                 let _ = mailbox.send(Input::Slots { worker, slots });

@@ -1,0 +1,47 @@
+//! What the journal keeps of a finished piece.
+
+use serde::{Deserialize, Serialize};
+
+/// A finished piece, as it is journaled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceRecord {
+    /// The task.
+    pub task: u32,
+    /// The part or block.
+    pub piece: u32,
+    /// The attempt.
+    pub epoch: u32,
+    /// The store's part id.
+    pub store_id: String,
+    /// The length in bytes.
+    pub length: u64,
+    /// BLAKE3 chaining value.
+    pub chaining: blake3::Hash,
+    /// Who made it. Older journals do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u64>,
+    /// Factors whose values that were read are all zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zero: Vec<String>,
+    /// The other factors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<String>,
+}
+
+#[cfg(test)]
+impl PieceRecord {
+    /// A piece of one byte, for tests.
+    pub(crate) fn of_one_byte(task: u32, piece: u32) -> PieceRecord {
+        PieceRecord {
+            task,
+            piece,
+            epoch: 1,
+            store_id: String::new(),
+            length: 1,
+            chaining: blake3::hash(b""),
+            worker: None,
+            zero: Vec::new(),
+            live: Vec::new(),
+        }
+    }
+}
