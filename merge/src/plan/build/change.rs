@@ -40,7 +40,11 @@ impl Builder<'_> {
         if source.dtype != slot.dtype {
             expect_values(&source)?;
         }
-        check_replacement(slot, &source, self.tie.is_side(&slot.name))?;
+        let dropped = check_replacement(slot, &source, number, self.tie.is_side(&slot.name))?;
+        if dropped > 0 {
+            let (name, rows, kept) = (&slot.name, slot.dims[0], slot.dims[0] - dropped);
+            self.report.warn(format!("adapter {}: {name} has {kept} rows and the base {rows}: the last {dropped} rows of the base are dropped as padding", number + 1));
+        }
         if let Some(twin) = twin {
             if twin.shape != source.shape || twin.dtype != source.dtype {
                 let ((a, x), (b, y)) = ((&source.name, &source.shape), (&twin.name, &twin.shape));
@@ -182,13 +186,15 @@ fn mismatch(source: &Source, slot: &Slot) -> Error {
     )
 }
 
-/// Holds a replacement's shape against the parameter's: only an embedding may grow, and none may shrink.
-fn check_replacement(slot: &Slot, source: &Source, is_side: bool) -> Result<()> {
+/// How many rows of a padded base a replacement drops, once its shape fits. An embedding may have more rows than before.
+/// It may have fewer than the base, whose vocabulary is padded, and not fewer than an earlier adapter.
+fn check_replacement(slot: &Slot, source: &Source, number: u16, is_side: bool) -> Result<u64> {
     let embedding = is_side || slot.name.contains("embed") || slot.name.ends_with("lm_head.weight");
     let fits = source.shape.len() == slot.dims.len() && source.shape.get(1..) == slot.dims.get(1..);
-    let grows = embedding && fits && source.shape.first() >= slot.dims.first();
-    if source.shape == slot.dims || grows {
-        return Ok(());
+    let (now, before) = (source.shape.first().copied().unwrap_or(1), slot.dims.first().copied().unwrap_or(1));
+    let cuts_padding = is_side && slot.changed_by.iter().all(|adapter| *adapter == number);
+    if source.shape == slot.dims || (embedding && fits && (now >= before || cuts_padding)) {
+        return Ok(before.saturating_sub(now));
     }
     let who = match slot.start_adapter {
         Some(a) => format!("adapter {} made it {:?}", a + 1, slot.dims),
@@ -198,10 +204,12 @@ fn check_replacement(slot: &Slot, source: &Source, is_side: bool) -> Result<()> 
         Kind::ShapeMismatch,
         format!("{} has shape {:?} and replaces {}, but {who}", source.name, source.shape, slot.name),
     );
-    Err(if embedding && fits {
+    Err(if !(embedding && fits) {
+        error
+    } else if !slot.changed_by.is_empty() {
         error.hint("a later adapter cannot shrink the vocabulary: merge the adapters whose tokenizer has more tokens last, or use adapters of one vocabulary")
     } else {
-        error
+        error.hint("fewer rows than the base are taken for the input and output embedding of a model whose embeddings are known")
     })
 }
 

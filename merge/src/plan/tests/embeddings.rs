@@ -145,3 +145,44 @@ fn a_grown_embedding_that_the_configuration_does_not_know_is_refused() {
     assert_eq!(kind, Kind::Unsupported);
     assert!(text.contains("odd.") && text.contains("vocab_size"), "{text}");
 }
+
+/// An untied model with 10 rows in both embeddings.
+fn padded() -> Case {
+    let base: [(&str, &[u64]); 2] = [(E, &[10, 6]), (HEAD, &[10, 6])];
+    Case::new(json!({"model_type": LLAMA, "tie_word_embeddings": false, "vocab_size": 10}), &base)
+}
+
+const SAVED_E: &str = "base_model.model.model.embed_tokens.modules_to_save.weight";
+const SAVED_HEAD: &str = "base_model.model.lm_head.modules_to_save.weight";
+
+#[test]
+fn an_adapter_cuts_the_padding_of_the_base_from_both_embeddings() {
+    let cut = padded().adapter(json!({}), &[(SAVED_E, &[7, 6]), (SAVED_HEAD, &[7, 6])]);
+    assert_eq!(config_of(&cut)["vocab_size"], 7);
+    let warnings = cut.plan().unwrap().1.warnings;
+    for name in [E, HEAD] {
+        assert!(warnings.iter().any(|w| w.contains(name) && w.contains("the last 3 rows")), "{name}: {warnings:?}");
+    }
+    let resized = "base_model.model.model.embed_tokens.base_layer.weight";
+    let tied = tied(false).adapter(json!({}), &[(resized, &[7, 6])]);
+    assert_eq!(config_of(&tied)["vocab_size"], 7, "the output embedding of a tied model goes with it");
+}
+
+#[test]
+fn padding_that_only_one_embedding_loses_is_refused() {
+    for (one, other) in [(SAVED_E, HEAD), (SAVED_HEAD, E)] {
+        let (kind, text) = padded().adapter(json!({}), &[(one, &[7, 6])]).refusal();
+        assert_eq!(kind, Kind::ShapeMismatch);
+        assert!(text.contains(other) && text.contains('7') && text.contains("10"), "{text}");
+    }
+}
+
+#[test]
+fn an_adapter_that_cuts_what_an_earlier_one_changed_is_refused() {
+    let smaller: [(&str, &[u64]); 2] = [(SAVED_E, &[7, 6]), (SAVED_HEAD, &[7, 6])];
+    for earlier in [vec![(SAVED_E, &[10u64, 6][..]), (SAVED_HEAD, &[10, 6])], PAIR.to_vec()] {
+        let (kind, text) = padded().adapter(json!({}), &earlier).adapter(json!({}), &smaller).refusal();
+        assert_eq!(kind, Kind::ShapeMismatch);
+        assert!(text.contains("[7, 6]") && text.contains("[10, 6]"), "{text}");
+    }
+}
