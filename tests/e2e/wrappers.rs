@@ -40,7 +40,7 @@ fn a_wrapped_adapter_merges_as_the_bare_one_and_the_plan_names_the_wrapper() {
         assert_same(&bare, &out);
         let plan = succeed(
             command()
-                .args(["plan", "--json", "--base"])
+                .args(["plan", "--format", "json", "--base"])
                 .arg(&base)
                 .arg("--lora")
                 .arg(&adapter)
@@ -60,6 +60,6 @@ fn a_wrapper_around_another_model_is_refused_with_its_keys() {
     let adapter = lora(&dir.path().join("a"), &model, 4, "a");
     rename(&adapter, |name| format!("_orig_mod.{}", name.replace("q_proj", "query")));
     let (code, kind, text) = fail(&mut merge(&base, &[adapter.to_str().unwrap()], &dir.path().join("out")));
-    assert_eq!((code, kind.as_str()), (2, "unmatched_keys"));
+    assert_eq!((code, kind.as_str()), (3, "unmatched_keys"));
     assert!(text.contains("_orig_mod.base_model.model.model.layers.0.self_attn.query.lora_A.weight"), "{text}");
 }
