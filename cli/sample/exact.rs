@@ -7,9 +7,9 @@ use std::sync::Arc;
 use shardfuse_merge::Result;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::recipe::op::ExactRows;
-use shardfuse_merge::recipe::{Delta, Input, Need, Operand, Step, exact};
+use shardfuse_merge::recipe::{Delta, Input, Need, Operand, Start, Step, exact};
 use shardfuse_merge::statistic::StatisticId;
-use shardfuse_merge::tensor::{View, matrix};
+use shardfuse_merge::tensor::View;
 
 use super::reader::Reader;
 
@@ -29,9 +29,9 @@ impl<'a> Exact<'a> {
     }
 
     /// Rows (ascending) of `start + steps`, one after another.
-    pub async fn rows(&mut self, start: &Source, steps: &[Step], rows: &[u64]) -> Result<Vec<f64>> {
-        let (_, cols) = matrix(&start.shape);
-        let start = wide(&self.reader.rows(start, View::of(&start.shape), rows).await?);
+    pub async fn rows(&mut self, start: &Start, steps: &[Step], rows: &[u64]) -> Result<Vec<f64>> {
+        let (_, cols) = start.matrix();
+        let start = wide(&self.reader.start(start, rows).await?);
         let mut w = start.clone();
         for step in steps {
             let mut original = step.op.wants_original().then(|| start.clone());
@@ -124,7 +124,7 @@ impl<'a> Exact<'a> {
         }
         let magnitudes = self.vector(&magnitude.source).await?;
         let statistic = self.reader.plan.statistics[id.0 as usize].clone();
-        let (rows, cols) = matrix(&statistic.start.shape);
+        let (rows, cols) = statistic.start.matrix();
         let mut sums = vec![0.0; cols as usize];
         for batch in blocks(rows, cols) {
             let batch: Vec<u64> = batch.collect();

@@ -6,10 +6,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_coordinator::failure;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::recipe::Placed;
+use shardfuse_merge::recipe::{Placed, Span, Start};
 use shardfuse_merge::tensor::View;
-use shardfuse_merge::tensor::float::decode;
-use shardfuse_merge::{DtypeExt, Result};
+use shardfuse_merge::tensor::float::{Float, decode};
+use shardfuse_merge::{Dtype, DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Stores};
 
 /// Reads of one batch that run at a time.
@@ -28,8 +28,32 @@ impl Reader<'_> {
     pub async fn raw_rows(&self, source: &Source, rows: &[u64], cols: u64) -> Result<Vec<Vec<u8>>> {
         let object = &self.plan.objects[source.object.0 as usize];
         let at: Location = failure::location(&object.url)?;
-        let row_bytes = cols * source.dtype.bitsize() as u64 / 8;
+        let row_bytes = row_bytes(&source.name, source.dtype, cols)?;
         self.rows_at(&at, source.offset, row_bytes, rows, Some(&Pin::new(&object.pin))).await
+    }
+
+    /// Rows (ascending) of what a recipe starts from, one after another.
+    pub async fn start(&self, start: &Start, rows: &[u64]) -> Result<Vec<f32>> {
+        let (_, cols) = start.matrix();
+        let mut all = Vec::with_capacity(rows.len() * cols as usize);
+        for (first, count) in runs(rows) {
+            let rows = first..first + count;
+            let reads: Vec<_> = start.ranges(rows.clone()).into_iter().map(|span| self.span(span)).collect();
+            let read: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await?;
+            let bytes: Vec<&[u8]> = read.iter().map(Vec::as_slice).collect();
+            let mut values = vec![0.0; (count * cols) as usize];
+            start.decode(rows, &bytes, &|float, bytes, out| decode(float.dtype(), bytes, out), &mut values);
+            all.append(&mut values);
+        }
+        Ok(all)
+    }
+
+    async fn span(&self, Span { object, bytes }: Span) -> Result<Vec<u8>> {
+        let object = &self.plan.objects[object.0 as usize];
+        let at = failure::location(&object.url)?;
+        let buf = vec![0; (bytes.end - bytes.start) as usize];
+        let read = self.stores.open(&at).read(&at, bytes.start, buf, Some(&Pin::new(&object.pin))).await;
+        read.map_err(failure::io)
     }
 
     /// Rows (ascending) of a view, one after another.
@@ -61,7 +85,11 @@ impl Reader<'_> {
         let object = &self.plan.objects[source.object.0 as usize];
         let at = failure::location(&object.url)?;
         let (store, pin) = (self.stores.open(&at), Pin::new(&object.pin));
-        let size = source.dtype.bytes().unwrap_or(0);
+        let float = Float::of(source.dtype).ok_or_else(|| {
+            let (name, dtype) = (&source.name, source.dtype.name());
+            Error::new(Kind::Internal, format!("{name} has the dtype {dtype}, expected F32, F16 or BF16"))
+        })?;
+        let size = float.bytes();
         let read = |range: Range<u64>| {
             let (at, store, pin) = (&at, &store, &pin);
             async move {
@@ -74,7 +102,7 @@ impl Reader<'_> {
             let reads: Vec<_> = view.ranges().into_iter().map(&read).collect();
             let blocks: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(failure::io)?;
             let raw = blocks.concat();
-            let mut values = vec![0.0; raw.len() / size.max(1) as usize];
+            let mut values = vec![0.0; raw.len() / size as usize];
             decode(source.dtype, &raw, &mut values);
             all.push(view.gather(values));
         }
@@ -83,7 +111,7 @@ impl Reader<'_> {
 
     /// The stored bytes of rows (ascending) of a tensor of the output.
     pub async fn output_rows(&self, at: &Location, tensor: &Placed, rows: &[u64], cols: u64) -> Result<Vec<Vec<u8>>> {
-        let row_bytes = cols * tensor.dtype.bytes().unwrap_or(0);
+        let row_bytes = row_bytes(&tensor.name, tensor.dtype, cols)?;
         self.rows_at(at, tensor.offset, row_bytes, rows, None).await
     }
 
@@ -111,6 +139,22 @@ impl Reader<'_> {
     }
 }
 
+/// Bytes of a row.
+///
+/// # Errors
+/// `unsupported` if rows begin within a byte.
+fn row_bytes(name: &str, dtype: Dtype, cols: u64) -> Result<u64> {
+    let bits = cols * dtype.bitsize() as u64;
+    match bits.is_multiple_of(8) {
+        true => Ok(bits / 8),
+        false => {
+            let text =
+                format!("a row of {name} ({}) has {bits} bits, rows of whole bytes can be sampled", dtype.name());
+            Err(Error::new(Kind::Unsupported, text).hint("verify without --sample compares the digests of whole files"))
+        }
+    }
+}
+
 /// Runs of consecutive rows: the first and how many.
 fn runs(rows: &[u64]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
@@ -125,11 +169,19 @@ fn runs(rows: &[u64]) -> Vec<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::runs;
+    use super::*;
 
     #[test]
     fn consecutive_rows_are_one_read() {
         assert_eq!(runs(&[0, 1, 2, 5, 7, 8]), [(0, 3), (5, 1), (7, 2)]);
         assert!(runs(&[]).is_empty());
+    }
+
+    #[test]
+    fn rows_that_begin_within_a_byte_are_refused() {
+        assert_eq!(row_bytes("w", Dtype::BF16, 3).unwrap(), 6);
+        assert_eq!(row_bytes("w", Dtype::F4, 4).unwrap(), 2);
+        let refused = row_bytes("w", Dtype::F4, 3).unwrap_err();
+        assert_eq!(refused.message(), "a row of w (F4) has 12 bits, rows of whole bytes can be sampled");
     }
 }

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::task::{StatisticValue, Task, Work};
 use shardfuse_merge::statistic::{Kind as StatisticKind, StatisticId};
-use shardfuse_merge::tensor::matrix;
+
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -194,7 +194,7 @@ impl Measuring {
             Work::Fill { .. } => None,
         });
         let sizes = plan.statistics.iter().map(|m| {
-            let (rows, cols) = matrix(&m.start.shape);
+            let (rows, cols) = m.start.matrix();
             (m.kind, rows.div_ceil(m.kind.block_rows()) as u32, cols)
         });
         Measuring { of_task: of_task.collect(), sizes: sizes.collect(), stored: HashMap::new(), state }

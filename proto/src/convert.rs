@@ -54,8 +54,8 @@ impl TryFrom<v1::Tensor> for Placed {
         let shape = shape(t.shape, dtype, &t.name)?;
         let recipe: Recipe = bytes::read(&t.recipe).map_err(|e| Malformed(format!("tensor {}: {e}", t.name)))?;
         let bits = shape.iter().product::<u64>() * dtype.bitsize() as u64;
-        let start = &recipe.start().shape;
-        if bits != t.length.saturating_mul(8) || *start != shape {
+        let start = recipe.dims();
+        if bits != t.length.saturating_mul(8) || *start != *shape {
             return Err(Malformed(format!(
                 "tensor {} of shape {shape:?} has {} bytes and starts from shape {start:?}",
                 t.name, t.length

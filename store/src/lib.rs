@@ -31,6 +31,8 @@ pub mod counted;
 pub mod decorator;
 pub mod digest;
 pub mod error;
+#[cfg(test)]
+mod fails;
 pub mod fault;
 pub mod http;
 pub mod hub;

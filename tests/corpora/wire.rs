@@ -8,7 +8,7 @@ use shardfuse_merge::inventory::{Object, ObjectId, Source};
 use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
 use shardfuse_merge::recipe::{
     Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Norm, Op, Operand, Placed, Recipe, Scale,
-    SetRows, Step,
+    SetRows, Start, Step,
 };
 use shardfuse_merge::statistic::{Kind, Statistic, StatisticId};
 use shardfuse_proto::v1;
@@ -55,7 +55,8 @@ fn fill() -> Assignment {
         step(Op::Scale(Scale { gains: vector("l", 6), along: Along::Columns })),
     ];
     let start = source("w", 0, &[4, 6]);
-    let fuse = Fuse { start: start.clone(), start_adapter: Some(1), steps, keep_non_finite: false };
+    let fuse =
+        Fuse { start: Start::plain(start.clone()).unwrap(), start_adapter: Some(1), steps, keep_non_finite: false };
     let tensors =
         vec![tensor("w", 64, Dtype::F32, Recipe::Fuse(fuse)), tensor("copy", 160, Dtype::BF16, Recipe::Copy(start))];
     Assignment {
@@ -81,7 +82,7 @@ fn fill() -> Assignment {
 fn reduce() -> Assignment {
     let statistic = Statistic {
         tensor: "w".into(),
-        start: source("w", 0, &[4, 6]),
+        start: Start::plain(source("w", 0, &[4, 6])).unwrap(),
         steps: vec![step(Op::Add(Add(delta())))],
         needs: Vec::new(),
         kind: Kind::ColumnSquares,

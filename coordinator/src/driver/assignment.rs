@@ -45,7 +45,7 @@ impl Driver {
             Work::Reduce { id, .. } => {
                 let statistic = plan.statistics[id.0 as usize].clone();
                 let statistics = self.statistics(task, statistic.needs.clone())?;
-                let read = std::iter::once(&statistic.start).chain(sources(&statistic.steps));
+                let read = statistic.start.tensors().iter().chain(sources(&statistic.steps));
                 (
                     objects_of(plan, read),
                     Job::Reduce(Reduce { blocks: pieces, statistics, statistic: statistic.clone() }),

@@ -1,7 +1,7 @@
 //! What workers say, as events of the schedule.
 
 use shardfuse_merge::plan::task::Work;
-use shardfuse_merge::tensor::matrix;
+
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{PartId, PartSlot};
@@ -97,7 +97,7 @@ impl Driver {
                 })
             }
             (Work::Reduce { id, .. }, v1::piece_done::Result::Sums(sums)) => {
-                let (_, cols) = matrix(&self.opened.plan.statistics.get(id.0 as usize)?.start.shape);
+                let (_, cols) = self.opened.plan.statistics.get(id.0 as usize)?.start.matrix();
                 let (sums, rest) = (sums.as_chunks::<8>().0, sums.len() % 8);
                 // A sum of squares is a number that is not below zero, or what is wrong with the weights.
                 let formed = rest == 0 && sums.len() as u64 == cols;

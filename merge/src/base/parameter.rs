@@ -1,7 +1,6 @@
 //! Parameters: what a model has, apart from how a checkpoint stores it.
 
-use super::scheme::claim::Scheme;
-use crate::inventory::Source;
+use super::scheme::stored::Stored;
 
 /// A parameter of a model.
 #[derive(Debug, Clone)]
@@ -14,13 +13,4 @@ pub struct Parameter {
     pub stored: Stored,
     /// The number of the weight file that holds it.
     pub shard: usize,
-}
-
-/// How a parameter is stored.
-#[derive(Debug, Clone)]
-pub struct Stored {
-    /// What knows the layout.
-    pub scheme: &'static dyn Scheme,
-    /// The tensors, in the scheme's order; at least one.
-    pub tensors: Vec<Source>,
 }

@@ -8,7 +8,6 @@ use crate::limits::{MAX_BITS, MAX_DIMS, MAX_FACTORS, MAX_NAME, MAX_OBJECT, MAX_R
 use crate::output::{Output, OutputFile};
 use crate::recipe::{self, Delta, Recipe, Step, bytes};
 use crate::statistic::Statistic;
-use crate::tensor::matrix;
 
 /// What one report or one tensor's description may take of a message, in bytes.
 const MAX_SAID: u64 = 12 << 20;
@@ -30,7 +29,7 @@ pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output, part
         at_most("the header", &file.name, file.header_length().saturating_sub(8), header::MAX_HEADER, "bytes")?;
         for tensor in &file.tensors {
             check_shape(&tensor.name, &tensor.shape, tensor.dtype.bitsize() as u64)?;
-            check_source(tensor.recipe.start())?;
+            tensor.recipe.starts().iter().try_for_each(check_source)?;
             if let Recipe::Fuse(fuse) = &tensor.recipe {
                 check_steps(&tensor.name, &fuse.steps)?;
             }
@@ -76,9 +75,9 @@ fn check_steps(tensor: &str, steps: &[Step]) -> Result<()> {
 }
 
 fn check_statistic(statistic: &Statistic) -> Result<()> {
-    check_source(&statistic.start)?;
+    statistic.start.tensors().iter().try_for_each(check_source)?;
     check_steps(&statistic.tensor, &statistic.steps)?;
-    let (_, cols) = matrix(&statistic.start.shape);
+    let (_, cols) = statistic.start.matrix();
     at_most("a row", &statistic.tensor, statistic.kind.bytes(cols), MAX_SAID, "bytes in a report of its statistic")
 }
 

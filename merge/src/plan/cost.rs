@@ -45,7 +45,7 @@ pub fn cost(plan: &Plan) -> Cost {
     }
     cost.unbounded_memory += cost.read + cost.write;
     for s in &plan.statistics {
-        cost.read += s.start.bytes() + recipe::sources(&s.steps).map(|s| s.bytes()).sum::<u64>();
+        cost.read += s.start.tensors().iter().chain(recipe::sources(&s.steps)).map(|s| s.bytes()).sum::<u64>();
     }
     cost
 }

@@ -7,7 +7,6 @@ use crate::inventory::Object;
 use crate::inventory::Source;
 use crate::recipe::{Placed, Recipe};
 use crate::statistic::{Statistic, StatisticId};
-use crate::tensor::matrix;
 
 /// Parts that one task holds at the most.
 const RUN: u32 = 4;
@@ -66,10 +65,10 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
     for (s, statistic) in plan.statistics.iter().enumerate() {
         let after: Vec<u32> =
             statistic.needs.iter().flat_map(|id| of_statistic[id.0 as usize].iter().copied()).collect();
-        let (rows, cols) = matrix(&statistic.start.shape);
+        let (rows, _) = statistic.start.matrix();
         let block_rows = statistic.kind.block_rows();
         let blocks = rows.div_ceil(block_rows) as u32;
-        let row_bytes = cols * statistic.start.dtype.bitsize() as u64 / 8;
+        let row_bytes = statistic.start.bytes_of(0..rows.min(1));
         let run = (REDUCE_BYTES / (row_bytes * block_rows).max(1)).clamp(1, u64::from(blocks)) as u32;
         let mut numbers = Vec::new();
         for first in (0..blocks).step_by(run as usize) {

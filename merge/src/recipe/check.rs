@@ -5,10 +5,12 @@ use std::collections::HashSet;
 
 use super::operand::{Input, Need, Operand};
 use super::{Fuse, Step};
+use crate::base::scheme::stored::Start;
 use crate::inventory::Source;
 use crate::limits::MAX_RANK;
 use crate::statistic::id::StatisticId;
-use crate::tensor::{DtypeExt, View, matrix};
+use crate::tensor::float::Float;
+use crate::tensor::{DtypeExt, View};
 
 /// What a check needs to know of its surroundings.
 pub trait Surroundings {
@@ -33,9 +35,14 @@ pub fn fuse(fuse: &Fuse, around: &impl Surroundings) -> Result<(), String> {
 ///
 /// # Errors
 /// As [`fuse`].
-pub fn steps(start: &Source, steps: &[Step], around: &impl Surroundings) -> Result<(), String> {
-    values(start, around)?;
-    let shape = matrix(&start.shape);
+pub fn steps(start: &Start, steps: &[Step], around: &impl Surroundings) -> Result<(), String> {
+    for tensor in start.tensors() {
+        around.holds(tensor)?;
+    }
+    let shape = start.matrix();
+    if shape.0 == 0 || shape.1 == 0 {
+        return Err(format!("{} of shape {:?} is computed with", start.name(), start.dims()));
+    }
     for step in steps {
         for input in step.op.inputs() {
             check_input(&input, shape, around)?;
@@ -120,7 +127,7 @@ fn disjoint(view: View) -> bool {
 fn values(source: &Source, around: &impl Surroundings) -> Result<(), String> {
     // First of all: it bounds the shape, so that no product of sizes overflows.
     around.holds(source)?;
-    if !source.dtype.fusable() || source.elements() == 0 {
+    if Float::of(source.dtype).is_none() || source.elements() == 0 {
         return Err(format!(
             "{} of dtype {} and shape {:?} is computed with",
             source.name,

@@ -40,6 +40,8 @@ pub use op::{Add, Along, Dora, DoraNorm, Norm, Op, Scale, SetRows};
 pub use operand::{Input, Need, Operand, Value};
 pub use step::{Step, sources, statistics};
 
+pub use crate::base::scheme::stored::{Span, Start};
+
 use crate::inventory::Source;
 use crate::statistic::id::StatisticId;
 use crate::tensor::Dtype;
@@ -48,7 +50,7 @@ use crate::tensor::Dtype;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fuse {
     /// The weight that the steps start from.
-    pub start: Source,
+    pub start: Start,
     /// The adapter that brought the start, where it is a replacement.
     pub start_adapter: Option<u16>,
     /// The steps, in order.
@@ -71,7 +73,7 @@ impl Recipe {
     pub fn sources(&self) -> Vec<&Source> {
         match self {
             Recipe::Copy(source) => vec![source],
-            Recipe::Fuse(fuse) => std::iter::once(&fuse.start).chain(sources(&fuse.steps)).collect(),
+            Recipe::Fuse(fuse) => fuse.start.tensors().iter().chain(sources(&fuse.steps)).collect(),
         }
     }
 
@@ -83,11 +85,19 @@ impl Recipe {
         })
     }
 
-    /// The tensor that it starts from.
-    pub fn start(&self) -> &Source {
+    /// The stored tensors that it starts from.
+    pub fn starts(&self) -> &[Source] {
         match self {
-            Recipe::Copy(source) => source,
-            Recipe::Fuse(fuse) => &fuse.start,
+            Recipe::Copy(source) => std::slice::from_ref(source),
+            Recipe::Fuse(fuse) => fuse.start.tensors(),
+        }
+    }
+
+    /// The shape of what it starts from.
+    pub fn dims(&self) -> &[u64] {
+        match self {
+            Recipe::Copy(source) => &source.shape,
+            Recipe::Fuse(fuse) => fuse.start.dims(),
         }
     }
 }

@@ -6,14 +6,17 @@ use super::arithmetic::{Arithmetic, Plain, PlainRight};
 use super::op::{NoNorm, Tile};
 use super::operand::{Input, Need, Operand, Value};
 use super::{Fuse, Step};
+use crate::base::scheme::stored::Start;
 use crate::inventory::Source;
 use crate::statistic::{Statistic, StatisticId, numbers};
-use crate::tensor::{View, matrix};
+use crate::tensor::View;
 
 /// Where the reference takes its inputs from.
 pub trait Tensors {
     /// All elements of a stored tensor, in fp32.
     fn values(&self, source: &Source) -> Vec<f32>;
+    /// All elements of the parameter that a recipe starts from, in fp32.
+    fn start(&self, start: &Start) -> Vec<f32>;
     /// A statistic of the plan.
     fn statistic(&self, id: StatisticId) -> &Statistic;
 }
@@ -21,7 +24,7 @@ pub trait Tensors {
 /// Tensors by their names, for tests of all kinds.
 #[derive(Debug, Clone, Default)]
 pub struct InMemory {
-    /// All elements of each stored tensor, by its name.
+    /// All elements of each stored tensor, by its name, and of each start.
     pub values: HashMap<String, Vec<f32>>,
     /// The statistics, by their number.
     pub statistics: Vec<Statistic>,
@@ -30,6 +33,10 @@ pub struct InMemory {
 impl Tensors for InMemory {
     fn values(&self, source: &Source) -> Vec<f32> {
         self.values[&source.name].clone()
+    }
+
+    fn start(&self, start: &Start) -> Vec<f32> {
+        self.values[start.name()].clone()
     }
 
     fn statistic(&self, id: StatisticId) -> &Statistic {
@@ -57,7 +64,7 @@ pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
 /// As [`fuse`].
 pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoNorm> {
     let w = run(&statistic.start, &statistic.steps, tensors)?;
-    let (_, cols) = matrix(&statistic.start.shape);
+    let (_, cols) = statistic.start.matrix();
     let states: Vec<Vec<u8>> = w
         .chunks((statistic.kind.block_rows() * cols) as usize)
         .map(|block| statistic.kind.accumulate(&Plain, cols, block))
@@ -65,9 +72,9 @@ pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8
     Ok(statistic.kind.fold(cols, states.iter().map(Vec::as_slice)))
 }
 
-fn run(start: &Source, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
-    let (_, cols) = matrix(&start.shape);
-    let start = gathered(View::of(&start.shape), &tensors.values(start));
+fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+    let (_, cols) = start.matrix();
+    let start = tensors.start(start);
     let mut w = start.clone();
     for step in steps {
         let inputs = step.op.inputs();

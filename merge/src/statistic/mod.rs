@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use id::StatisticId;
 pub use kind::{Kind, numbers, to_bytes};
 
-use crate::inventory::Source;
+use crate::base::scheme::stored::Start;
 use crate::recipe::step::Step;
 
 /// A reduction over `start + steps`.
@@ -22,7 +22,7 @@ pub struct Statistic {
     /// The output parameter that waits for it.
     pub tensor: String,
     /// The weight that the steps start from.
-    pub start: Source,
+    pub start: Start,
     /// The steps behind which it is taken.
     pub steps: Vec<Step>,
     /// Statistics that the steps themselves wait for.

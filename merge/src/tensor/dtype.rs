@@ -14,8 +14,6 @@ pub trait DtypeExt: Sized {
     fn parse(name: &str) -> Result<Self>;
     /// The name in a model's `config.json` (`bfloat16`), for the dtypes a model can be written in.
     fn config_name(self) -> Option<&'static str>;
-    /// Whether deltas can be added to it: F32, F16 or BF16.
-    fn fusable(self) -> bool;
     /// Whether it counts towards a checkpoint's main float dtype.
     fn floating(self) -> bool;
 }
@@ -43,10 +41,6 @@ impl DtypeExt for Dtype {
             Dtype::BF16 => Some("bfloat16"),
             _ => None,
         }
-    }
-
-    fn fusable(self) -> bool {
-        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16)
     }
 
     fn floating(self) -> bool {

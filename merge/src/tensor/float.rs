@@ -8,6 +8,46 @@ use half::f16;
 
 use crate::Dtype;
 
+/// A dtype that is computed with. Everything else is copied or belongs to a scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Float {
+    /// fp32.
+    F32,
+    /// fp16.
+    F16,
+    /// bf16.
+    BF16,
+}
+
+impl Float {
+    /// The float of a dtype, if it is one.
+    pub fn of(dtype: Dtype) -> Option<Float> {
+        match dtype {
+            Dtype::F32 => Some(Float::F32),
+            Dtype::F16 => Some(Float::F16),
+            Dtype::BF16 => Some(Float::BF16),
+            _ => None,
+        }
+    }
+
+    /// Its dtype.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Float::F32 => Dtype::F32,
+            Float::F16 => Dtype::F16,
+            Float::BF16 => Dtype::BF16,
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Float::F32 => 4,
+            Float::F16 | Float::BF16 => 2,
+        }
+    }
+}
+
 const BF16_EXPONENT: u16 = 0x7F80;
 const F16_EXPONENT: u16 = 0x7C00;
 
@@ -46,7 +86,7 @@ pub fn f32_to_f16(value: f32) -> u16 {
 /// Bytes an element of a dtype that deltas can be added to.
 ///
 /// # Panics
-/// If `dtype` is not F32, F16 or BF16: what is not fusable is copied or refused by the plan and never decoded.
+/// If `dtype` is not F32, F16 or BF16: what is no [`Float`] is copied or refused by the plan and never decoded.
 #[inline(always)]
 pub fn width(dtype: Dtype) -> usize {
     match dtype {

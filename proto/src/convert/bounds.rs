@@ -11,7 +11,7 @@ use shardfuse_merge::recipe::check::{self, Surroundings};
 use shardfuse_merge::recipe::{Placed, Recipe};
 use shardfuse_merge::spec::MAX_PARTS;
 use shardfuse_merge::statistic::StatisticId;
-use shardfuse_merge::tensor::matrix;
+use shardfuse_merge::tensor::float::Float;
 
 use super::malformed::{Malformed, Result};
 
@@ -103,7 +103,7 @@ fn check_tensor(t: &Placed, around: &Around) -> Result<()> {
             }
         }
         Recipe::Fuse(fuse) => {
-            if !t.dtype.fusable() {
+            if Float::of(t.dtype).is_none() {
                 return refuse(format!("tensor {} is written as {}", t.name, t.dtype.name()));
             }
             check::fuse(fuse, around).map_err(Malformed)
@@ -116,7 +116,7 @@ fn check_reduce(reduce: &Reduce, objects: Objects) -> Result<()> {
     text("a tensor's name", &statistic.tensor, MAX_NAME)?;
     let around = Around { objects, statistics: check_values(&reduce.statistics)? };
     check::steps(&statistic.start, &statistic.steps, &around).map_err(Malformed)?;
-    let (rows, _) = matrix(&statistic.start.shape);
+    let (rows, _) = statistic.start.matrix();
     let blocks = rows.div_ceil(statistic.kind.block_rows());
     let sorted = reduce.blocks.windows(2).all(|w| w[0] < w[1]);
     if reduce.blocks.last().is_none_or(|b| u64::from(*b) >= blocks) || !sorted {

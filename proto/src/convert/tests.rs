@@ -1,6 +1,6 @@
 use shardfuse_merge::inventory::{ObjectId, Source};
 use shardfuse_merge::recipe::{
-    Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Norm, Op, Operand, Scale, SetRows, Step,
+    Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Norm, Op, Operand, Scale, SetRows, Start, Step,
 };
 use shardfuse_merge::statistic::{Kind, Statistic};
 
@@ -8,6 +8,17 @@ use super::*;
 
 fn source(name: &str, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(3), offset: 8, dtype: Dtype::BF16, shape: shape.into() }
+}
+
+fn plain(tensor: Source) -> Start {
+    Start::plain(tensor).unwrap()
+}
+
+/// The start of [`fused`] with another tensor.
+fn with(start: &Start, by: impl FnOnce(&mut Source)) -> Start {
+    let mut tensor = start.tensors()[0].clone();
+    by(&mut tensor);
+    plain(tensor)
 }
 
 fn low_rank() -> LowRank {
@@ -39,7 +50,7 @@ fn steps() -> Vec<Step> {
 }
 
 fn fused() -> Fuse {
-    Fuse { start: source("w", &[4, 6]), start_adapter: Some(1), steps: steps(), keep_non_finite: true }
+    Fuse { start: plain(source("w", &[4, 6])), start_adapter: Some(1), steps: steps(), keep_non_finite: true }
 }
 
 fn placed(recipe: Recipe) -> Placed {
@@ -75,7 +86,7 @@ fn an_assignment_survives_the_wire() {
 
 fn reduced() -> Statistic {
     let steps = vec![Step { adapter: 0, op: Op::Add(Add(delta())) }];
-    let (tensor, start) = ("w".into(), source("w", &[4, 6]));
+    let (tensor, start) = ("w".into(), plain(source("w", &[4, 6])));
     Statistic { tensor, start, steps, needs: Vec::new(), kind: Kind::ColumnSquares }
 }
 
@@ -110,6 +121,22 @@ fn change(a: &mut v1::Assign, change: impl FnOnce(&mut Fuse)) {
     let mut fuse = fused();
     change(&mut fuse);
     fill(a).tensors[0].recipe = bytes::write(&Recipe::Fuse(fuse));
+}
+
+fn change_start(a: &mut v1::Assign, by: impl FnOnce(&mut Source)) {
+    change(a, |fuse| fuse.start = with(&fuse.start, by));
+}
+
+/// A recipe as another process may write it, which does not check what it starts from.
+fn unchecked(scheme: &str, tensors: &[Source]) -> Vec<u8> {
+    let Fuse { start_adapter, steps, keep_non_finite, .. } = fused();
+    // The number of the variant, then the fields in order.
+    bytes::write(&(1u32, (scheme, tensors), start_adapter, steps, keep_non_finite))
+}
+
+#[test]
+fn an_unchecked_recipe_is_written_as_a_checked_one() {
+    assert_eq!(unchecked("plain", &[source("w", &[4, 6])]), bytes::write(&Recipe::Fuse(fused())));
 }
 
 fn change_op(a: &mut v1::Assign, i: usize, by: impl FnOnce(&mut Op)) {
@@ -203,17 +230,30 @@ fn what_is_out_of_bounds_is_refused() {
             let t = &mut fill(a).tensors[0];
             (t.length, t.shape) = (0, vec![0, u64::MAX, u64::MAX]);
             let shape = t.shape.clone();
-            change(a, |f| f.start.shape = shape);
+            change_start(a, |s| s.shape = shape);
         }),
         ("a length that is not the shape's", |a| fill(a).tensors[0].length = 95),
         ("no recipe", |a| fill(a).tensors[0].recipe.clear()),
         ("a recipe of another version", |a| fill(a).tensors[0].recipe[0] = 9),
         ("a recipe that is cut off", |a| fill(a).tensors[0].recipe.truncate(20)),
         ("a recipe with something behind it", |a| fill(a).tensors[0].recipe.push(0)),
-        ("a start of another shape", |a| change(a, |f| f.start.shape = vec![6, 4])),
-        ("a start outside its object", |a| change(a, |f| f.start.offset = 990)),
-        ("a start at no place", |a| change(a, |f| f.start.offset = u64::MAX)),
-        ("a start that is no float", |a| change(a, |f| f.start.dtype = Dtype::I8)),
+        ("a start of another shape", |a| change_start(a, |s| s.shape = vec![6, 4])),
+        ("a start outside its object", |a| change_start(a, |s| s.offset = 990)),
+        ("a start at no place", |a| change_start(a, |s| s.offset = u64::MAX)),
+        ("a start that is no float", |a| {
+            let tensor = Source { dtype: Dtype::I8, ..source("w", &[4, 6]) };
+            fill(a).tensors[0].recipe = unchecked("plain", &[tensor]);
+        }),
+        ("a start of no tensor", |a| fill(a).tensors[0].recipe = unchecked("plain", &[])),
+        ("a start of two tensors", |a| {
+            fill(a).tensors[0].recipe = unchecked("plain", &[source("w", &[4, 6]), source("v", &[4, 6])]);
+        }),
+        ("a start without a layout", |a| {
+            fill(a).tensors[0].recipe = unchecked("opaque", &[source("w", &[4, 6])]);
+        }),
+        ("a start of a scheme that nobody knows", |a| {
+            fill(a).tensors[0].recipe = unchecked("nf4", &[source("w", &[4, 6])]);
+        }),
         ("a dtype that nobody knows", |a| fill(a).tensors[0].dtype = "F31".into()),
         ("an output that is no float", |a| fill(a).tensors[0].dtype = "I32".into()),
         ("a copy of other length", |a| fill(a).tensors[0].recipe = bytes::write(&Recipe::Copy(source("w", &[4, 6])))),
@@ -265,8 +305,8 @@ fn what_is_out_of_bounds_is_refused() {
         ("a block behind the end", |a| wire_reduce(a).blocks = vec![1]),
         ("a block twice", |a| wire_reduce(a).blocks = vec![0, 0]),
         ("no statistic", |a| wire_reduce(a).statistic.clear()),
-        ("a start without values", |a| change_statistic(a, |s| s.start.shape = vec![0, 6])),
-        ("a start outside its object", |a| change_statistic(a, |s| s.start.offset = 990)),
+        ("a start without values", |a| change_statistic(a, |s| s.start = with(&s.start, |s| s.shape = vec![0, 6]))),
+        ("a start outside its object", |a| change_statistic(a, |s| s.start = with(&s.start, |s| s.offset = 990))),
     ];
     for (what, spoil) in breaks {
         let mut wire = v1::Assign::from(&reduce());

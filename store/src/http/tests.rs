@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::client::Timeouts;
 use super::*;
+use crate::fails::fails;
 use crate::read_only::ReadOnly;
 use crate::{Store, conformance};
 use shardfuse_testkit::servers::{self, Body, Files, Marks, Quirks};
@@ -20,13 +21,6 @@ async fn served(quirks: Quirks) -> (servers::Web, Arc<dyn Store>, Location, Vec<
     let at = format!("{}/tiny-llama/model.safetensors", server.url()).parse().unwrap();
     let bytes = server.files.get("tiny-llama/model.safetensors").unwrap().bytes;
     (server, Arc::new(ReadOnly(Web::default())), at, bytes)
-}
-
-fn fails<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &str) -> Error {
-    let error = result.unwrap_err();
-    assert_eq!(error.kind(), kind, "{}", error.chain());
-    assert!(error.chain().contains(says), "{:?} is not in {}", says, error.chain());
-    error
 }
 
 #[tokio::test]

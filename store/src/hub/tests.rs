@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::fails::fails;
 use crate::http::Token;
 use crate::http::reach::Reach;
 use crate::read_only::ReadOnly;
@@ -21,13 +22,6 @@ fn store(hub: &servers::Hub, token: Option<&str>) -> Arc<dyn Store> {
 
 fn at(text: &str) -> Location {
     text.parse().unwrap()
-}
-
-fn fails<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &str) -> Error {
-    let error = result.unwrap_err();
-    assert_eq!(error.kind(), kind, "{}", error.chain());
-    assert!(error.chain().contains(says), "{:?} is not in {}", says, error.chain());
-    error
 }
 
 #[tokio::test]

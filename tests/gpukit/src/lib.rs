@@ -9,7 +9,7 @@ use bytes::Bytes;
 use shardfuse_merge::Dtype;
 use shardfuse_merge::inventory::{ObjectId, Source};
 use shardfuse_merge::recipe::reference::{self, InMemory};
-use shardfuse_merge::recipe::{self, Add, Along, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Scale};
+use shardfuse_merge::recipe::{self, Add, Along, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Scale, Start};
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::tensor::float;
 use shardfuse_worker::device::Slice;
@@ -179,8 +179,11 @@ impl Job {
             let Some(recipe::Step { op: Op::Dora(dora), .. }) = fuse.steps.pop() else {
                 panic!("the last step is DoRA")
             };
-            let gains =
-                Operand::vector(Source { name: "m".into(), shape: vec![self.shape.cols as u64], ..fuse.start.clone() });
+            let gains = Operand::vector(Source {
+                name: "m".into(),
+                shape: vec![self.shape.cols as u64],
+                ..fuse.start.tensors()[0].clone()
+            });
             let ops = [Op::Add(Add(dora.delta)), Op::Scale(Scale { gains, along: Along::Columns })];
             fuse.steps.extend(ops.map(|op| recipe::Step { adapter: 0, op }));
         }
@@ -288,5 +291,10 @@ fn recipe(kind: Kind, dtype: Dtype, shape: Shape) -> Fuse {
         ops.push(Op::Dora(Dora { delta: delta(), magnitude: Operand::vector(source("m", vec![outputs])), norm, of }));
     }
     let steps = ops.into_iter().map(|op| recipe::Step { adapter: 0, op }).collect();
-    Fuse { start: source("w", vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
+    Fuse {
+        start: Start::plain(source("w", vec![rows, cols])).expect("a float"),
+        start_adapter: None,
+        steps,
+        keep_non_finite: false,
+    }
 }

@@ -29,10 +29,10 @@ pub fn holds(bytes: &[u8]) -> bool {
                 if let Recipe::Copy(source) = &tensor.recipe {
                     assert_eq!(source.bytes(), tensor.length);
                 }
-                inside(tensor.recipe.start());
+                tensor.recipe.starts().iter().for_each(inside);
             }
         }
-        Job::Reduce(reduce) => inside(&reduce.statistic.start),
+        Job::Reduce(reduce) => reduce.statistic.start.tensors().iter().for_each(inside),
     }
     let again = Assignment::try_from(v1::Assign::from(&assignment)).expect("what is sent can be read");
     assert_eq!(again, assignment);

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use shardfuse_merge::plan::task::Reduce;
-use shardfuse_merge::tensor::matrix;
-use shardfuse_merge::{DtypeExt, Kind};
+use shardfuse_merge::recipe::Span;
+use shardfuse_merge::{Dtype, Kind};
 use shardfuse_proto::v1;
 
 use super::fuse::{Extent, Steps, held};
@@ -19,30 +19,35 @@ struct Block<'a> {
     reduce: &'a Reduce,
     rows: Range<u64>,
     cols: u64,
-    /// Bytes of a row as it is stored.
-    row: u64,
+    /// The bytes of the rows as they are stored.
+    stored: Span,
+    /// The dtype of their values.
+    from: Dtype,
 }
 
 impl<'a> Block<'a> {
     fn new(reduce: &'a Reduce, block: u32) -> Result<Self, Failure> {
         let (start, kind) = (&reduce.statistic.start, reduce.statistic.kind);
-        let (height, cols) = matrix(&start.shape);
+        let (height, cols) = start.matrix();
         let first = u64::from(block) * kind.block_rows();
         if first >= height {
-            return Err(Failure::local(format!("block {block} lies behind the {height} rows of {}", start.name)));
+            return Err(Failure::local(format!("block {block} lies behind the {height} rows of {}", start.name())));
         }
-        let size = start.dtype.bytes().ok_or_else(|| {
-            let what = format!("statistic of {}: nothing is computed with {}", start.name, start.dtype.name());
-            Failure::permanent(Kind::Internal, what)
-        })?;
         let rows = first..(first + kind.block_rows()).min(height);
-        Ok(Block { reduce, rows, cols, row: cols.saturating_mul(size) })
+        let spans = start.ranges(rows.clone());
+        let ([stored], Some((_, float))) = (spans.as_slice(), start.as_plain()) else {
+            let what = format!("a statistic of {}, which is not stored as plain values", start.name());
+            return Err(Failure::permanent(Kind::Internal, what));
+        };
+        Ok(Block { reduce, rows, cols, stored: stored.clone(), from: float.dtype() })
     }
 
     /// Bytes of memory that it takes: as it is stored, in fp32, for the steps, and the state.
     fn need(&self, shared: &Shared) -> u64 {
         let (statistic, rows) = (&self.reduce.statistic, self.rows.end - self.rows.start);
-        rows.saturating_mul(self.row.saturating_add(self.cols.saturating_mul(4)))
+        let stored = self.stored.bytes.end - self.stored.bytes.start;
+        stored
+            .saturating_add(rows.saturating_mul(self.cols.saturating_mul(4)))
             .saturating_add(held(&statistic.steps, rows, self.cols, shared.loading.bytes()))
             .saturating_add(statistic.kind.bytes(self.cols))
     }
@@ -61,16 +66,15 @@ pub async fn make(reader: Reader<'_>, reduce: &Reduce, block: u32, gate: &Gate) 
 
 /// The state of a block.
 async fn state(reader: Reader<'_>, block: Block<'_>) -> Result<Vec<u8>, Failure> {
-    let (shared, Block { reduce, rows, cols, row }) = (reader.shared, block);
-    let (start, kind) = (&reduce.statistic.start, reduce.statistic.kind);
+    let (shared, Block { reduce, rows, cols, stored, from }) = (reader.shared, block);
+    let kind = reduce.statistic.kind;
     let turn = shared.reads.turn().await;
-    let stored = start.offset + rows.start * row..start.offset + rows.end * row;
     let (raw, steps) = futures::try_join!(
-        reader.inputs.lend(shared, start.object, stored),
+        reader.inputs.lend(shared, stored.object, stored.bytes),
         Steps::load(reader, &reduce.statistic.steps, Extent { rows, cols })
     )?;
     turn.moved(raw.len() as u64);
-    let w = Arc::new(steps).apply_to_all(reader, start.dtype, raw).await?;
+    let w = Arc::new(steps).apply_to_all(reader, from, raw).await?;
     let kernels = shared.kernels;
     // The rows are reduced in order.
     shared.compute(move |_| Ok(kind.accumulate(&kernels, cols, &w))).await

@@ -79,6 +79,8 @@ pub struct Rows<'a> {
     pub rows: Range<u64>,
     /// Columns of the tensor.
     pub cols: u64,
+    /// The dtype of the values that they start from.
+    pub from: Dtype,
     /// Bytes of the first row that lie before the part.
     pub skip: usize,
 }
@@ -164,9 +166,9 @@ impl<'a> Start<'a> {
                 let row = (cols * size_of(placed, placed.dtype)?).max(1);
                 let rows = within.start / row..within.end.div_ceil(row).min(height);
                 let skip = (within.start - rows.start * row) as usize;
-                let from_row = cols * size_of(placed, fuse.start.dtype)?;
-                let range = fuse.start.offset + rows.start * from_row..fuse.start.offset + rows.end * from_row;
-                (Read { object: fuse.start.object, range }, Some(Rows { fuse, rows, cols, skip }))
+                let from = dtype_of(placed, fuse)?;
+                let read = one_read(placed, fuse, rows.clone())?;
+                (read, Some(Rows { fuse, rows, cols, from, skip }))
             }
         };
         if read.range.is_empty() {
@@ -184,6 +186,25 @@ fn size_of(placed: &Placed, dtype: Dtype) -> Result<u64, Failure> {
         let what = format!("tensor {} is to be computed with values of {}", placed.name, dtype.name());
         Failure::permanent(Kind::Internal, what)
     })
+}
+
+/// The dtype of the values that a tensor starts from.
+fn dtype_of(placed: &Placed, fuse: &Fuse) -> Result<Dtype, Failure> {
+    fuse.start.as_plain().map(|(_, float)| float.dtype()).ok_or_else(|| {
+        let what =
+            format!("tensor {} starts from {}, which is not stored as plain values", placed.name, fuse.start.name());
+        Failure::permanent(Kind::Internal, what)
+    })
+}
+
+/// The bytes that rows start from.
+fn one_read(placed: &Placed, fuse: &Fuse, rows: Range<u64>) -> Result<Read, Failure> {
+    let spans = fuse.start.ranges(rows);
+    let [span] = spans.as_slice() else {
+        let what = format!("tensor {} starts from {} ranges of its inputs, 1 is read", placed.name, spans.len());
+        return Err(Failure::permanent(Kind::Internal, what));
+    };
+    Ok(Read { object: span.object, range: span.bytes.clone() })
 }
 
 /// The range of an input that the whole part is, if it is one.
@@ -215,6 +236,7 @@ fn reads(starts: &[Start<'_>]) -> Vec<Read> {
 #[cfg(test)]
 mod tests {
     use shardfuse_merge::inventory::Source;
+    use shardfuse_merge::recipe;
 
     use super::*;
 
@@ -225,6 +247,7 @@ mod tests {
     }
 
     fn fused(start: Source) -> Recipe {
+        let start = recipe::Start::plain(start).unwrap();
         Recipe::Fuse(Fuse { start, start_adapter: None, steps: Vec::new(), keep_non_finite: false })
     }
 
@@ -233,7 +256,7 @@ mod tests {
         let mut at = HEADER;
         let mut tensors = Vec::new();
         for (i, recipe) in recipes.into_iter().enumerate() {
-            let (shape, from) = (recipe.start().shape.clone(), recipe.start().dtype);
+            let (shape, from) = (recipe.dims().to_vec(), recipe.starts()[0].dtype);
             let dtype = if matches!(recipe, Recipe::Copy(_)) { from } else { to };
             let length = shape.iter().product::<u64>() * dtype.bytes().unwrap();
             tensors.push(Placed { name: format!("t{i}"), dtype, shape, offset: at, length, recipe });

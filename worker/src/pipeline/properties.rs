@@ -2,13 +2,12 @@
 //! definition is as near to the exact result as fp32 allows.
 
 use proptest::prelude::*;
-use shardfuse_merge::inventory::Source;
 use shardfuse_merge::plan::task::{Reduce, StatisticValue};
 use shardfuse_merge::recipe::op::ExactRows;
 use shardfuse_merge::recipe::reference::{self, InMemory, Tensors};
 use shardfuse_merge::recipe::{
     Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Need, Norm, Op, Operand, Recipe, Scale, SetRows,
-    Step, exact, sources,
+    Start, Step, exact, sources,
 };
 use shardfuse_merge::statistic::{self, Statistic, StatisticId, numbers};
 use shardfuse_merge::tensor::{View, float};
@@ -137,7 +136,7 @@ impl Case {
 
     fn fuse(&mut self, from: Dtype, actions: &[Action]) -> Fuse {
         let (rows, cols) = self.shape;
-        let start = self.bench.source("start", from, &[rows, cols]);
+        let start = Start::plain(self.bench.source("start", from, &[rows, cols])).unwrap();
         let mut steps: Vec<Step> = Vec::new();
         for (adapter, action) in actions.iter().enumerate() {
             let op = match action {
@@ -181,7 +180,7 @@ impl Case {
 
     /// Every tensor that a recipe reads, decoded.
     fn tensors(&self, fuse: &Fuse) -> InMemory {
-        let all = std::iter::once(&fuse.start).chain(sources(&fuse.steps));
+        let all = fuse.start.tensors().iter().chain(sources(&fuse.steps));
         let values = all.map(|source| {
             let raw = &self.bench.data[source.offset as usize..][..source.bytes() as usize];
             let mut values = vec![0.0; source.elements() as usize];
@@ -222,7 +221,7 @@ async fn reduce(case: &Case, memory: u64) -> Vec<(StatisticValue, Vec<u8>)> {
 }
 
 /// A recipe in f64, from operands in memory.
-fn exactly(start: &Source, steps: &[Step], cols: usize, tensors: &InMemory) -> Vec<f64> {
+fn exactly(start: &Start, steps: &[Step], cols: usize, tensors: &InMemory) -> Vec<f64> {
     let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(*v)).collect() };
     let matrix = |operand: &Operand| -> Vec<f64> {
         let (view, stored) = (operand.view, tensors.values(&operand.source));
@@ -234,7 +233,7 @@ fn exactly(start: &Source, steps: &[Step], cols: usize, tensors: &InMemory) -> V
             .map(|(i, j)| f64::from(at(i, j)) * gain(i))
             .collect()
     };
-    let start_values = wide(&tensors.values(start));
+    let start_values = wide(&tensors.start(start));
     let rows: Vec<u64> = (0..(start_values.len() / cols) as u64).collect();
     let mut w = start_values.clone();
     for step in steps {

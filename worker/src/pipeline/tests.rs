@@ -6,7 +6,7 @@ use half::bf16;
 use shardfuse_merge::inventory::{Object, ObjectId, Source};
 use shardfuse_merge::plan::task::{Fill, Reduce, StatisticValue};
 use shardfuse_merge::recipe::{
-    Add, Delta, Dense, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Placed, Recipe, SetRows, Step, sources,
+    Add, Delta, Dense, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Placed, Recipe, SetRows, Start, Step, sources,
 };
 use shardfuse_merge::statistic::{self, Statistic, StatisticId};
 
@@ -69,7 +69,7 @@ impl Bench {
     }
 
     pub fn place(&mut self, name: &str, dtype: Dtype, recipe: Recipe) {
-        let shape = recipe.start().shape.clone();
+        let shape = recipe.dims().to_vec();
         let length = shape.iter().product::<u64>() * dtype.bytes().unwrap();
         self.tensors.push(Placed { name: name.into(), dtype, shape, offset: self.at, length, recipe });
         self.at += length;
@@ -78,6 +78,7 @@ impl Bench {
     fn fuse(&mut self, name: &str, shape: &[u64], ops: impl FnOnce(&mut Self) -> Vec<Op>) {
         let start = self.source(name, Dtype::BF16, shape);
         let steps = ops(self).into_iter().enumerate().map(|(i, op)| Step { adapter: i as u16, op }).collect();
+        let start = Start::plain(start).unwrap();
         let fuse = Fuse { start, start_adapter: None, steps, keep_non_finite: false };
         self.place(name, Dtype::BF16, Recipe::Fuse(fuse));
     }
@@ -333,11 +334,12 @@ async fn what_no_budget_holds_is_refused_before_it_is_allocated() {
     let store = Local::new();
     let mut assignment = b.assignment(&store, 1 << 20).await;
     // A row of 64 TiB, as a hostile coordinator may claim.
-    let start = Source { shape: vec![1, 1 << 45], ..b.tensors[0].recipe.start().clone() };
+    let start = Source { shape: vec![1, 1 << 45], ..b.tensors[0].recipe.starts()[0].clone() };
     let Job::Fill(fill) = &mut assignment.job else { unreachable!("it fills") };
     fill.size = 1 << 50;
     fill.tensors[0].length = 1 << 46;
     fill.tensors[0].shape = start.shape.clone();
+    let start = Start::plain(start).unwrap();
     fill.tensors[0].recipe =
         Recipe::Fuse(Fuse { start, start_adapter: None, steps: Vec::new(), keep_non_finite: false });
     let pipeline = Pipeline::new(Arc::new(Stores::new()), 1 << 30, 1, Device::Cpu).unwrap();
@@ -372,7 +374,7 @@ async fn a_held_attempt_begins_no_part() {
 #[tokio::test]
 async fn measured_sums_are_the_same_by_ranges() {
     let mut b = Bench::new();
-    let start = b.source("w", Dtype::BF16, &[1500, 1024]);
+    let start = Start::plain(b.source("w", Dtype::BF16, &[1500, 1024])).unwrap();
     let delta = b.low_rank("w", (1500, 1024, 32), false);
     let steps = vec![Step { adapter: 0, op: Op::Add(Add(delta)) }];
     let kind = statistic::Kind::ColumnSquares;

@@ -5,25 +5,52 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use crate::inventory::Source;
+use crate::tensor::float::Float;
 
 /// A way to store parameters.
 pub trait Scheme: Debug + Sync {
-    /// The name for people.
+    /// The name, for people and in recipes.
     fn name(&self) -> &'static str;
 
     /// The parameter of which the tensor at this place is the first, if it is one of this scheme.
     fn claim(&self, at: usize, tensors: &Tensors<'_>) -> Option<Claim>;
 
-    /// The bytes that hold rows of the parameter, for each of its tensors, from the tensor's first byte on. `None` if it
-    /// holds no values.
-    fn rows(&self, tensors: &[Source], rows: Range<u64>) -> Option<Vec<Range<u64>>>;
-
-    /// Turns the bytes of [`Self::rows`] into fp32. False if it holds no values; `out` is as it was then.
-    fn decode(&self, tensors: &[Source], bytes: &[&[u8]], out: &mut [f32]) -> bool;
-
-    /// Whether values can be computed with.
-    fn has_values(&self) -> bool;
+    /// Its layout. `None` if nothing is computed with what it stores.
+    fn layout(&self) -> Option<&'static dyn Layout>;
 }
+
+/// Where the values of a parameter are among the bytes of its tensors, and how they become fp32.
+///
+/// All methods but [`Layout::dims`] take tensors and rows that it has approved.
+pub trait Layout: Debug + Sync {
+    /// The shape of the parameter that these tensors store.
+    ///
+    /// # Errors
+    /// If they store none. The tensors may come from another process.
+    fn dims(&self, tensors: &[Source]) -> Result<Vec<u64>, String>;
+
+    /// The bytes that hold rows of the parameter: ranges within its tensors. Ranges of earlier rows come first within a
+    /// tensor.
+    fn ranges(&self, tensors: &[Source], rows: Range<u64>) -> Vec<Stretch>;
+
+    /// Turns the bytes of [`Layout::ranges`], in that order, into fp32, row-major.
+    fn decode(&self, tensors: &[Source], rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]);
+
+    /// The float that the values are, row after row in a single tensor; `None` if they are anything else.
+    fn plain(&self, tensors: &[Source]) -> Option<Float>;
+}
+
+/// A range of the bytes of one of a parameter's tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// The tensor's place among them.
+    pub tensor: usize,
+    /// The bytes, from the tensor's first one on.
+    pub bytes: Range<u64>,
+}
+
+/// Decodes floats, as [`crate::tensor::float::decode`] does. A faster one must give the same bits.
+pub type Floats<'a> = &'a (dyn Fn(Float, &[u8], &mut [f32]) + 'a);
 
 /// The stored tensors of a checkpoint, in the order of its files.
 #[derive(Debug)]

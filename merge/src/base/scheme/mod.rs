@@ -1,18 +1,21 @@
 //! Schemes: how parameters are stored. One file for each, and the table of them.
 //!
 //! A scheme answers where the rows of a parameter are stored and how those bytes become fp32. Nobody else knows its
-//! layout. What no other scheme claims is opaque: its bytes may be copied, and nothing is computed with them.
+//! layout. A recipe starts from a stored parameter ([`stored::Start`]). What no other scheme claims is opaque: its bytes may be copied, and nothing is computed with them.
 
 pub mod claim;
 mod opaque;
 mod plain;
+pub mod stored;
+mod table;
 
-use super::parameter::{Parameter, Stored};
+use std::collections::HashMap;
+
+use super::parameter::Parameter;
 use crate::inventory::{Shard, Source};
-use claim::{Scheme, Tensors};
-
-/// The schemes, in the order in which they are asked. The last one claims every tensor.
-static SCHEMES: [&dyn Scheme; 2] = [&plain::Plain, &opaque::Opaque];
+use claim::Tensors;
+use stored::Stored;
+use table::SCHEMES;
 
 /// The parameters of a checkpoint, in the order of their first tensors.
 pub fn parameters(shards: &[Shard]) -> Vec<Parameter> {
@@ -35,9 +38,17 @@ pub fn parameters(shards: &[Shard]) -> Vec<Parameter> {
     found.into_iter().map(|(_, parameter)| parameter).collect()
 }
 
+/// How a tensor by itself is stored.
+pub fn alone(tensor: &Source) -> Stored {
+    let tensors = Tensors { all: vec![tensor], by_name: HashMap::from([(tensor.name.as_str(), 0)]) };
+    let claims = |scheme: &&dyn claim::Scheme| scheme.claim(0, &tensors).is_some();
+    let [.., last] = SCHEMES;
+    Stored { scheme: SCHEMES.into_iter().find(claims).unwrap_or(last), tensors: vec![tensor.clone()] }
+}
+
 /// Whether a tensor by itself holds values to compute with.
 pub fn has_values(tensor: &Source) -> bool {
-    plain::holds(tensor)
+    alone(tensor).has_values()
 }
 
 #[cfg(test)]
@@ -61,7 +72,7 @@ mod tests {
         ];
         let found: Vec<_> = parameters(&shards)
             .into_iter()
-            .map(|p| (p.name, p.shard, p.stored.scheme.name(), p.stored.scheme.has_values()))
+            .map(|p| (p.name, p.shard, p.stored.scheme.name(), p.stored.has_values()))
             .collect();
         let expected = [
             ("codes", 0, "opaque", false),

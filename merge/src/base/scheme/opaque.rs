@@ -1,9 +1,6 @@
 //! Any tensor: bytes that may be copied and are never computed with, such as masks, counters and codes.
 
-use std::ops::Range;
-
-use super::claim::{Claim, Scheme, Tensors};
-use crate::inventory::Source;
+use super::claim::{Claim, Layout, Scheme, Tensors};
 
 /// The scheme.
 #[derive(Debug)]
@@ -19,15 +16,7 @@ impl Scheme for Opaque {
         Some(Claim { name: tensor.name.clone(), dims: tensor.shape.clone(), tensors: vec![at] })
     }
 
-    fn rows(&self, _: &[Source], _: Range<u64>) -> Option<Vec<Range<u64>>> {
+    fn layout(&self) -> Option<&'static dyn Layout> {
         None
-    }
-
-    fn decode(&self, _: &[Source], _: &[&[u8]], _: &mut [f32]) -> bool {
-        false
-    }
-
-    fn has_values(&self) -> bool {
-        false
     }
 }

@@ -2,25 +2,14 @@
 
 use std::ops::Range;
 
-use super::claim::{Claim, Scheme, Tensors};
+use super::claim::{Claim, Floats, Layout, Scheme, Stretch, Tensors};
 use crate::inventory::Source;
-use crate::tensor::DtypeExt;
-use crate::tensor::float::decode;
+use crate::tensor::float::Float;
+use crate::tensor::{DtypeExt, matrix};
 
-/// The scheme.
+/// The scheme, and its layout.
 #[derive(Debug)]
 pub struct Plain;
-
-/// Whether a tensor is of this scheme.
-pub(super) fn holds(tensor: &Source) -> bool {
-    tensor.dtype.fusable()
-}
-
-/// The bytes of one row of a tensor.
-fn row_bytes(tensor: &Source) -> u64 {
-    let cols: u64 = tensor.shape.iter().skip(1).product();
-    cols * tensor.dtype.bitsize() as u64 / 8
-}
 
 impl Scheme for Plain {
     fn name(&self) -> &'static str {
@@ -29,45 +18,42 @@ impl Scheme for Plain {
 
     fn claim(&self, at: usize, tensors: &Tensors<'_>) -> Option<Claim> {
         let tensor = tensors.at(at);
-        holds(tensor).then(|| Claim { name: tensor.name.clone(), dims: tensor.shape.clone(), tensors: vec![at] })
+        let dims = self.dims(std::slice::from_ref(tensor)).ok()?;
+        Some(Claim { name: tensor.name.clone(), dims, tensors: vec![at] })
     }
 
-    fn rows(&self, tensors: &[Source], rows: Range<u64>) -> Option<Vec<Range<u64>>> {
-        let range = |tensor| {
-            let row = row_bytes(tensor);
-            rows.start * row..rows.end * row
-        };
-        Some(tensors.iter().map(range).collect())
-    }
-
-    fn decode(&self, tensors: &[Source], bytes: &[&[u8]], out: &mut [f32]) -> bool {
-        for (tensor, bytes) in tensors.iter().zip(bytes) {
-            decode(tensor.dtype, bytes, out);
-        }
-        true
-    }
-
-    fn has_values(&self) -> bool {
-        true
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(&Plain)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::ObjectId;
-    use crate::tensor::Dtype;
+impl Layout for Plain {
+    fn dims(&self, tensors: &[Source]) -> Result<Vec<u64>, String> {
+        let [tensor] = tensors else { return Err(format!("{} tensors are one parameter, expected 1", tensors.len())) };
+        match Float::of(tensor.dtype) {
+            Some(_) => Ok(tensor.shape.clone()),
+            None => Err(format!("{} has the dtype {}, expected F32, F16 or BF16", tensor.name, tensor.dtype.name())),
+        }
+    }
 
-    #[test]
-    fn rows_are_found_and_decoded() {
-        let shape = vec![4, 1, 2];
-        let tensor = Source { name: "t".into(), object: ObjectId(0), offset: 64, dtype: Dtype::BF16, shape };
-        let tensors = [tensor];
-        let found = Plain.rows(&tensors, 1..3).unwrap();
-        assert_eq!((found.len(), &found[0]), (1, &(4..12)));
-        let bytes = [0x80, 0x3f, 0x00, 0xc0];
-        let mut out = [0.0; 2];
-        assert!(Plain.decode(&tensors, &[&bytes], &mut out));
-        assert_eq!(out, [1.0, -2.0]);
+    fn ranges(&self, tensors: &[Source], rows: Range<u64>) -> Vec<Stretch> {
+        let of = |(tensor, source): (usize, &Source)| {
+            let (_, cols) = matrix(&source.shape);
+            let row = cols * Float::of(source.dtype)?.bytes();
+            Some(Stretch { tensor, bytes: rows.start * row..rows.end * row })
+        };
+        tensors.iter().enumerate().filter_map(of).collect()
+    }
+
+    fn decode(&self, tensors: &[Source], _: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
+        for (tensor, bytes) in tensors.iter().zip(bytes) {
+            if let Some(float) = Float::of(tensor.dtype) {
+                floats(float, bytes, out);
+            }
+        }
+    }
+
+    fn plain(&self, tensors: &[Source]) -> Option<Float> {
+        tensors.first().and_then(|tensor| Float::of(tensor.dtype))
     }
 }

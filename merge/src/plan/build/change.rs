@@ -6,6 +6,7 @@ use super::slot::Slot;
 use crate::adapter::delta::Delta;
 use crate::adapter::edit::{Change, Dimension, Edit};
 use crate::adapter::module::expect_values;
+use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Equal, Source};
 use crate::recipe::{Along, DoraNorm, Norm, statistics};
@@ -65,7 +66,7 @@ impl Builder<'_> {
         }
         self.report.replaced.push((slot.name.clone(), number, slot.dims.clone(), source.shape.clone()));
         slot.dims = source.shape.clone();
-        slot.start = source;
+        slot.stored = scheme::alone(&source);
         slot.start_adapter = Some(number);
         slot.steps.clear();
         self.token_rows.forget(&slot.name);
@@ -140,8 +141,8 @@ impl Builder<'_> {
             prefix.push(laid.number, op::add(delta.clone()));
             let id = StatisticId(self.statistics.len() as u32);
             self.statistics.push(Statistic {
+                start: prefix.start()?,
                 tensor: prefix.name,
-                start: prefix.start,
                 steps: prefix.steps,
                 needs,
                 kind: statistic::Kind::ColumnSquares,
@@ -159,13 +160,13 @@ impl Builder<'_> {
 fn expect_computable(slot: &Slot, change: &Change) -> Result<()> {
     let whole =
         matches!(change, Change::Replace { source, .. } if source.dtype == slot.dtype && !slot.dtype.floating());
-    if !whole && !slot.has_values {
+    if !whole && !slot.stored.has_values() {
         return Err(Error::new(
             Kind::Unsupported,
             format!(
                 "the adapter changes {}, whose dtype {} holds codes or is not supported, expected F32, F16 or BF16",
                 slot.name,
-                slot.start.dtype.name()
+                slot.stored.tensors[0].dtype.name()
             ),
         ));
     }

@@ -212,7 +212,7 @@ impl<'a> Builder<'a> {
         self.report.tensors_changed = changed as u64;
         self.report.tensors_copied = (self.slots.all.len() - changed) as u64;
         let contents = Contents {
-            tensors: self.slots.all.iter().map(Slot::tensor).collect(),
+            tensors: self.slots.all.iter().map(Slot::tensor).collect::<Result<_>>()?,
             vocabulary,
             untied: self.tie.untied,
             in_force,
@@ -250,15 +250,14 @@ fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Opti
         return Err(Error::new(Kind::Unsupported, format!("{name} is stored as {scheme}, which is not merged yet")));
     };
     let dtype = spec.output_dtype(stored.dtype, main);
-    if dtype != stored.dtype && !parameter.stored.scheme.has_values() {
+    if dtype != stored.dtype && !parameter.stored.has_values() {
         let (from, to) = (stored.dtype.name(), dtype.name());
         return Err(Error::new(
             Kind::Unsupported,
             format!("tensor {name} is {from}, which cannot be converted to {to}"),
         ));
     }
-    let stored = stored.clone();
-    Ok(Slot::of(parameter, stored, dtype))
+    Ok(Slot::of(parameter, dtype))
 }
 
 /// The float dtype that most of the base's bytes have.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use crate::base::parameter::Parameter;
+use crate::base::scheme::stored::{Start, Stored};
 use crate::base::vocabulary::Changed;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::Source;
 use crate::output::Tensor;
 use crate::recipe::{Fuse, Op, Recipe, Step};
 use crate::tensor::Dtype;
@@ -17,14 +17,12 @@ pub(super) struct Slot {
     pub(super) name: String,
     /// The output dtype.
     pub(super) dtype: Dtype,
-    /// Whether it holds values to compute with.
-    pub(super) has_values: bool,
     /// The shape in the base; `None` if the base does not store it.
     pub(super) before: Option<Vec<u64>>,
     /// The shape that stands.
     pub(super) dims: Vec<u64>,
     /// What the steps start from.
-    pub(super) start: Source,
+    pub(super) stored: Stored,
     /// The adapter that replaced the start.
     pub(super) start_adapter: Option<u16>,
     /// The steps so far.
@@ -36,15 +34,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A parameter that nothing has changed yet. `stored` is its tensor.
-    pub(super) fn of(parameter: Parameter, stored: Source, dtype: Dtype) -> Slot {
+    /// A parameter that nothing has changed yet.
+    pub(super) fn of(parameter: Parameter, dtype: Dtype) -> Slot {
         Slot {
             name: parameter.name,
             dtype,
-            has_values: parameter.stored.scheme.has_values(),
             before: Some(parameter.dims.clone()),
             dims: parameter.dims,
-            start: stored,
+            stored: parameter.stored,
             start_adapter: None,
             steps: Vec::new(),
             shard: Some(parameter.shard),
@@ -68,24 +65,39 @@ impl Slot {
         self.steps.push(Step { adapter, op });
     }
 
+    /// What its steps start from.
+    ///
+    /// # Errors
+    /// `internal` if it holds no values: an edit of such a parameter is refused before.
+    pub(super) fn start(&self) -> Result<Start> {
+        self.stored.start().map_err(|e| Error::new(Kind::Internal, format!("{}: {e}", self.name)))
+    }
+
     /// The recipe that makes it.
-    fn recipe(&self) -> Recipe {
+    fn recipe(&self) -> Result<Recipe> {
         // What holds no values, such as a counter of batches, is replaced byte by byte.
-        if self.steps.is_empty() && self.dtype == self.start.dtype && (!self.touched() || !self.has_values) {
-            return Recipe::Copy(self.start.clone());
+        if let [one] = self.stored.tensors.as_slice()
+            && self.steps.is_empty()
+            && self.dtype == one.dtype
+            && (!self.touched() || !self.stored.has_values())
+        {
+            return Ok(Recipe::Copy(one.clone()));
         }
-        Recipe::Fuse(Fuse {
-            start: self.start.clone(),
+        Ok(Recipe::Fuse(Fuse {
+            start: self.start()?,
             start_adapter: self.start_adapter,
             steps: self.steps.clone(),
             keep_non_finite: !self.touched(),
-        })
+        }))
     }
 
     /// The output tensor.
-    pub(super) fn tensor(&self) -> Tensor {
+    ///
+    /// # Errors
+    /// As [`Slot::start`].
+    pub(super) fn tensor(&self) -> Result<Tensor> {
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
-        Tensor { name, dtype, dims, shard: self.shard, recipe: self.recipe() }
+        Ok(Tensor { name, dtype, dims, shard: self.shard, recipe: self.recipe()? })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use shardfuse_merge::Dtype;
 use shardfuse_merge::inventory::{ObjectId, Source};
 use shardfuse_merge::recipe::reference::{self, InMemory};
-use shardfuse_merge::recipe::{self, Add, Delta, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand};
+use shardfuse_merge::recipe::{self, Add, Delta, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Start};
 use shardfuse_merge::tensor::float;
 
 use super::gpu::Gpu;
@@ -44,7 +44,7 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     // The values as they are stored.
     let mut start = vec![0.0; values.len()];
     float::decode(dtype, &raw, &mut start);
-    let recipe = recipe(dtype, of_original);
+    let recipe = recipe(dtype, of_original)?;
     let tensors = [("w", start), ("left", left.clone()), ("right", right.clone()), ("m", magnitudes.clone())];
     let values = tensors.into_iter().map(|(name, values)| (name.to_owned(), values)).collect();
     let known = InMemory { values, statistics: Vec::new() };
@@ -79,7 +79,7 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
 }
 
 /// Two steps, so that a norm of the start differs from one of the weight that stands.
-fn recipe(dtype: Dtype, of_original: Option<bool>) -> Fuse {
+fn recipe(dtype: Dtype, of_original: Option<bool>) -> Result<Fuse, String> {
     let source =
         |name: &str, dtype, shape: Vec<u64>| Source { object: ObjectId(0), name: name.into(), dtype, shape, offset: 0 };
     let (rows, cols, rank) = (ROWS as u64, COLS as u64, RANK as u64);
@@ -98,5 +98,6 @@ fn recipe(dtype: Dtype, of_original: Option<bool>) -> Fuse {
         }),
     };
     let steps = [Op::Add(Add(delta(0.25))), second].into_iter().map(|op| recipe::Step { adapter: 0, op }).collect();
-    Fuse { start: source("w", dtype, vec![rows, cols]), start_adapter: None, steps, keep_non_finite: false }
+    let start = Start::plain(source("w", dtype, vec![rows, cols]))?;
+    Ok(Fuse { start, start_adapter: None, steps, keep_non_finite: false })
 }

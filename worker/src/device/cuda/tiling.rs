@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use shardfuse_merge::Dtype;
 use shardfuse_merge::recipe::{Delta, Dora, Fuse, LowRank, Need, Norm, Op, Operand, Step};
+use shardfuse_merge::tensor::float::Float;
 
 /// Elements of a tile at the most: 16 MiB in fp32.
 pub(super) const TILE: u64 = 1 << 22;
@@ -106,10 +107,11 @@ fn beside(op: &Op, cols: u64) -> Result<(u64, u64, u64), String> {
 
 impl Tiling {
     fn new(fuse: &Fuse, to: Dtype, rows: u64, cols: u64) -> Result<Tiling, String> {
-        for dtype in [fuse.start.dtype, to] {
-            if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-                return Err(format!("the dtype {dtype}"));
-            }
+        if fuse.start.as_plain().is_none() {
+            return Err("a weight that is not stored as plain values".to_owned());
+        }
+        if Float::of(to).is_none() {
+            return Err(format!("the dtype {to}"));
         }
         if fuse.keep_non_finite {
             return Err("a conversion that keeps infinities".to_owned());
@@ -185,7 +187,7 @@ impl Tiling {
 mod tests {
     use proptest::prelude::*;
     use shardfuse_merge::inventory::{ObjectId, Source};
-    use shardfuse_merge::recipe::{Add, DoraNorm, SetRows};
+    use shardfuse_merge::recipe::{Add, DoraNorm, SetRows, Start};
     use shardfuse_merge::statistic::StatisticId;
 
     use super::*;
@@ -205,7 +207,7 @@ mod tests {
 
     fn fuse(ops: Vec<Op>) -> Fuse {
         let steps = ops.into_iter().map(|op| Step { adapter: 0, op }).collect();
-        Fuse { start: source(vec![1]), start_adapter: None, steps, keep_non_finite: false }
+        Fuse { start: Start::plain(source(vec![1])).unwrap(), start_adapter: None, steps, keep_non_finite: false }
     }
 
     fn dora(rank: u64, norm: Norm) -> Op {

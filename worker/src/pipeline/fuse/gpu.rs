@@ -148,7 +148,7 @@ pub async fn fuse(
         seen.push((delta.right.source.name.clone(), right.zero()));
         steps.push(cuda::Step { left, right, rank: delta.rank(), scale: delta.scale, gain });
     }
-    let (from, to) = (rows.fuse.start.dtype, placed.dtype);
+    let (from, to) = (rows.from, placed.dtype);
     let answer = gpu.submit(raw, Program { tiling, rows: rows.rows.clone(), from, to, steps }, slice);
     drop(bringing);
     let part = gpu.answer(answer).await.map_err(|wrong| failure(placed, rows.fuse, wrong))?;

@@ -36,7 +36,7 @@ pub async fn fuse(
     let tiles = Tiles {
         kernels: reader.shared.kernels,
         blame: blame.clone(),
-        from: rows.fuse.start.dtype,
+        from: rows.from,
         to: placed.dtype,
         cols: rows.cols as usize,
         keep_non_finite: rows.fuse.keep_non_finite,
