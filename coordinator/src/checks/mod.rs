@@ -47,7 +47,7 @@ pub struct Part {
     pub task: TaskId,
     /// Its number.
     pub piece: Piece,
-    /// Who made it, if that was journaled.
+    /// The worker that made it, if that was journaled.
     pub maker: Option<WorkerId>,
     /// What its receipt says.
     pub digest: Digest,
@@ -56,14 +56,14 @@ pub struct Part {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A worker is there and runs so many checks at a time.
+    /// A worker is connected, and runs `slots` checks at a time.
     Joined {
         /// Who.
         worker: WorkerId,
         /// How many.
         slots: u32,
     },
-    /// It runs so many from now on.
+    /// From now on it runs `slots` checks at a time.
     Slots {
         /// Who.
         worker: WorkerId,
@@ -75,7 +75,7 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
     },
-    /// It gets nothing of this merge any more.
+    /// It gets nothing more of this merge.
     Barred {
         /// Who.
         worker: WorkerId,
@@ -171,7 +171,7 @@ pub enum Verdict {
     Lost {
         /// By task and piece.
         parts: BTreeSet<(TaskId, Piece)>,
-        /// Who was odd.
+        /// The odd workers.
         odd: BTreeSet<WorkerId>,
     },
     /// It cannot be decided.
@@ -235,7 +235,7 @@ struct Check {
     part: Part,
     /// The journal's digest first, then those of the workers that checked.
     votes: Vec<(Option<WorkerId>, Digest)>,
-    /// Who gave it up, or took too long.
+    /// The workers that gave it up, or took too long.
     gave_up: BTreeSet<WorkerId>,
     live: Option<Live>,
     tries: u32,
