@@ -54,7 +54,7 @@ async fn status(State(shown): State<Arc<Shown>>) -> Response {
 async fn grid(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Response {
     let Some(id) = MergeId::parse(&id) else { return StatusCode::NOT_FOUND.into_response() };
     match shown.hub.layers(id).await {
-        // A merge that has just ended has none any more; that is no mistake of whoever asks.
+        // A merge that has just ended has none any more; that is no mistake of the caller.
         Ok(grid) => Json(grid).into_response(),
         Err(e) => (StatusCode::SERVICE_UNAVAILABLE, e.to_string()).into_response(),
     }

@@ -69,7 +69,7 @@ pub struct Pair {
     pub key: String,
 }
 
-/// Who signs.
+/// The authority that signs.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pair: Pair,

@@ -37,7 +37,7 @@ const MAX_STREAMS: u32 = 128;
 /// Where a peer's role comes from.
 #[derive(Debug, Clone)]
 pub enum Security {
-    /// No TLS: whoever reaches the port may do everything.
+    /// No TLS: anyone who reaches the port may do everything.
     Trusted,
     /// Mutual TLS: the role is in the client's certificate.
     FromCertificate(Files),
@@ -118,7 +118,7 @@ impl Services {
 }
 
 /// Serves until `shutdown` ends. Health then says NOT_SERVING, no connection is accepted any more, and running requests
-/// have a few seconds to end: whoever owns streams that would go on ends them itself.
+/// have a few seconds to end. The owner of a stream that would last longer ends it.
 pub async fn serve(
     listener: TcpListener,
     services: Services,

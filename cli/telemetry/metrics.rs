@@ -17,7 +17,7 @@ pub fn recorder() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
-/// What each metric is, for whoever reads `/metrics`. The gauges of merges and workers bring their own.
+/// What each metric is, as `/metrics` describes it. The gauges of merges and workers bring their own.
 fn describe() {
     describe_gauge!("shardfuse_build_info", "Which version runs");
     for (name, unit, help) in COUNTERS {

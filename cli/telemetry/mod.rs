@@ -32,7 +32,7 @@ pub struct Telemetry {
 /// `SHARDFUSE_LOG` says what is logged, by tracing's directives; warnings are the default.
 pub fn start(format: Format) -> Telemetry {
     let wanted = EnvFilter::try_from_env("SHARDFUSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    // Colours are for a terminal; a file or a pipe gets plain text, and so does whoever sets NO_COLOR.
+    // Colours are for a terminal; a file or a pipe gets plain text, and so does a terminal if NO_COLOR is set.
     let colours = std::io::stderr().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines = match format {

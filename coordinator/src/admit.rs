@@ -153,13 +153,13 @@ impl Admission<'_> {
                 return Ok(None);
             }
             if !foreign.is_empty() {
-                // Whoever looked before the plan was there may have taken the first note for a leftover.
+                // A coordinator that looked before the plan was there may have taken the first note for a leftover.
                 self.note_replaces().await?;
             }
         }
         let past = epochs.len() as u64;
         let claim = state.take_epoch(&self.digest, past).await?;
-        // Whoever removes a state seals it first, by an epoch, and removes the plan next. So if the plan is there now and
+        // A coordinator that removes a state seals it first, by an epoch, and removes the plan next. So if the plan is there now and
         // no epoch before this one is a seal, the state stays for as long as the claim holds.
         if state.plan().await?.is_none_or(|p| p.digest() != self.digest) {
             return Ok(None);
@@ -196,7 +196,7 @@ impl Admission<'_> {
         }
     }
 
-    /// Never the same bytes twice: whoever removes an earlier state late takes nothing of this one.
+    /// Never the same bytes twice: a coordinator that removes an earlier state late removes nothing of this one.
     async fn note_replaces(&self) -> Result<()> {
         self.state.put(REPLACES, Bytes::from(format!("{}\n", token()))).await
     }

@@ -39,7 +39,7 @@ pub struct Leftovers {
     pub objects: (u64, u64),
     /// Uploads that are there.
     pub uploads: Vec<Upload>,
-    /// Files of which an upload may be there whose id was never written down.
+    /// Files that may have an upload whose id was never written down.
     pub unknown: Vec<String>,
     /// Why the journal cannot be read, where that is so: then its uploads stay unknown.
     pub unreadable: Option<String>,

@@ -30,8 +30,7 @@ pub(crate) const FOLDER: &str = "journal";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
-    /// Uploads of these files are about to begin: if no `Opened` follows, an upload may be there of which nobody knows
-    /// the id.
+    /// Uploads of these files are about to begin: if no `Opened` follows, there may be an upload with an unknown id.
     Opening {
         /// Files, by their number in the plan.
         files: Vec<u32>,

@@ -22,8 +22,7 @@ mod orders;
 
 /// Pieces in one journal object, at the most: about 300 kB, and more only by the names of factors.
 const BATCH: usize = 1024;
-/// How long receipts gather for one object: so many times what the last object took to write, and never longer than the
-/// second. So a fast disk journals at once, and a slow store gets a few objects a second and not one for each part.
+/// How long receipts gather for one object: this multiple of the time that the last object took to write, up to a limit. So a fast disk journals at once, and a slow store gets a few objects a second and not one for each part.
 const GATHER: (u32, Duration) = (4, Duration::from_millis(500));
 /// Sums that are read at a time.
 const CONCURRENT: usize = 16;

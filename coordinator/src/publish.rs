@@ -81,7 +81,7 @@ pub struct Publishing<'a> {
     pub verified: bool,
 }
 
-/// Publishes a merge of which every piece is journaled.
+/// Publishes a merge whose pieces are all journaled.
 pub async fn publish(
     opened: &Opened,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,

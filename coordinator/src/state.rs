@@ -9,8 +9,8 @@
 //! journal/<n>-<token>/<seq>       the records of one coordinator, read by GET until one is missing
 //! ```
 //!
-//! **Who counts.** No lock and no heartbeat: a coordinator takes the number above all that are there, and whoever finds
-//! a higher one stops. A number alone does not say who took it (the state may have been discarded and begun anew), so
+//! **Which coordinator counts.** No lock and no heartbeat: a coordinator takes the number above all that are there, and stops
+//! if it finds a higher one. A number alone does not say which one took it (the state may have been discarded and begun anew), so
 //! each coordinator draws a token, which its epoch object holds and its journal's name carries. What a coordinator that
 //! lost its place still appends lands in a journal of its own: the next one reads it if it comes in time, since the
 //! parts are there and their bytes are determined, and nobody reads it otherwise.
@@ -55,7 +55,7 @@ pub async fn links(store: &dyn Store, output: &Location) -> Result<Vec<String>> 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     format: u32,
-    /// Who took it.
+    /// The coordinator that took it.
     pub token: String,
     /// The digest of the plan that it is about; empty if it only keeps others away while the state is removed.
     pub plan: String,
@@ -224,7 +224,7 @@ impl OutputState {
 
     /// Takes the next epoch above `past`, for a plan of this digest.
     ///
-    /// Of any number of coordinators each gets its own: creation decides, and whoever comes second goes one further.
+    /// Each of several coordinators gets its own: creation decides, and a coordinator that comes second tries the next number.
     pub async fn take_epoch(&self, plan: &str, past: u64) -> Result<Claim> {
         let taken = Taken { format: FORMAT, token: token(), plan: plan.to_owned(), at: now() };
         let mut epoch = past + 1;
@@ -235,7 +235,7 @@ impl OutputState {
     }
 
     /// Closes the state for good, in one step with the question whether a claim holds, and returns the seal; `None` if the
-    /// claim does not hold. Afterwards no coordinator goes on with the state, and whoever comes removes it.
+    /// claim does not hold. Afterwards no coordinator continues with the state, and the next one removes it.
     pub async fn seal(&self, claim: &Claim) -> Result<Option<Claim>> {
         if self.standing(claim).await? != Standing::Holds {
             return Ok(None);

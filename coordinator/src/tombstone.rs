@@ -25,7 +25,7 @@ pub fn render(claim: &Claim, file: &str) -> Bytes {
     .into()
 }
 
-/// Whether these are the bytes of a tombstone, whoever put it there.
+/// Whether these are the bytes of a tombstone, of any coordinator.
 pub fn is_tombstone(bytes: &[u8]) -> bool {
     bytes.starts_with(BEGIN.as_bytes())
 }

@@ -19,258 +19,29 @@
 //!   the part, and says how many workers are connected.
 //! - A check that takes longer than ten leases goes to another worker, and so does one whose worker was lost or failed.
 
+mod action;
 mod decide;
+mod event;
+mod part;
 #[cfg(test)]
 mod properties;
+mod seat;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::schedule::{Epoch, Piece, TaskId, WorkerId};
 
+pub use action::{Action, Undecidable, Verdict};
+pub use event::Event;
+pub use part::{CheckId, Digest, Part};
+
+use seat::{Check, Live, Seat};
+
 /// How often one check may fail before the merge does.
 const MOST_FAILURES: u32 = 20;
 /// Leases that a check may last.
 const LONGEST: u32 = 10;
-
-/// Numbers a check, from 0 in the order of tasks and pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckId(pub u32);
-
-/// BLAKE3 of a part, as its receipt has it.
-pub type Digest = [u8; 32];
-
-/// A journaled part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    /// Its task.
-    pub task: TaskId,
-    /// Its number.
-    pub piece: Piece,
-    /// Who made it, if that was journaled.
-    pub maker: Option<WorkerId>,
-    /// What its receipt says.
-    pub digest: Digest,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A worker is there and runs so many checks at a time.
-    Joined {
-        /// Who.
-        worker: WorkerId,
-        /// How many.
-        slots: u32,
-    },
-    /// It runs so many from now on.
-    Slots {
-        /// Who.
-        worker: WorkerId,
-        /// How many.
-        slots: u32,
-    },
-    /// It gets nothing new.
-    Draining {
-        /// Who.
-        worker: WorkerId,
-    },
-    /// It gets nothing of this merge any more.
-    Barred {
-        /// Who.
-        worker: WorkerId,
-    },
-    /// It is gone.
-    Left {
-        /// Who.
-        worker: WorkerId,
-    },
-    /// It lives and runs these.
-    Heartbeat {
-        /// Who.
-        worker: WorkerId,
-        /// Which.
-        running: Vec<(CheckId, Epoch)>,
-    },
-    /// It computed a part.
-    Made {
-        /// Who.
-        worker: WorkerId,
-        /// Which.
-        check: CheckId,
-        /// In which attempt.
-        epoch: Epoch,
-        /// What came out.
-        digest: Digest,
-    },
-    /// It gave a check up.
-    Failed {
-        /// Who.
-        worker: WorkerId,
-        /// Which.
-        check: CheckId,
-        /// In which attempt.
-        epoch: Epoch,
-        /// Why, for people.
-        message: String,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Have a part computed.
-    Assign {
-        /// By whom.
-        worker: WorkerId,
-        /// Which.
-        check: CheckId,
-        /// Under which number.
-        epoch: Epoch,
-    },
-    /// Tell a worker to stop.
-    Revoke {
-        /// Whom.
-        worker: WorkerId,
-        /// Which.
-        check: CheckId,
-        /// Which attempt.
-        epoch: Epoch,
-    },
-    /// Tell a worker that its report was taken.
-    Ack {
-        /// Whom.
-        worker: WorkerId,
-        /// Which.
-        check: CheckId,
-        /// Which attempt.
-        epoch: Epoch,
-    },
-    /// A worker was alone with what it computed.
-    Odd {
-        /// Who.
-        worker: WorkerId,
-        /// On which part.
-        check: CheckId,
-    },
-    /// It is over.
-    End(Verdict),
-}
-
-/// How it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every part that was chosen has the same digest from two workers, and nothing is lost.
-    Sound {
-        /// How many were chosen.
-        checked: usize,
-    },
-    /// These are to be made again, not by those who were odd.
-    Lost {
-        /// By task and piece.
-        parts: BTreeSet<(TaskId, Piece)>,
-        /// Who was odd.
-        odd: BTreeSet<WorkerId>,
-    },
-    /// It cannot be decided.
-    Undecided {
-        /// Which part.
-        check: CheckId,
-        /// The workers that computed it, and the digest of each; `None` if the journal names no worker.
-        had: Vec<(Option<WorkerId>, Digest)>,
-        /// Why.
-        why: Undecidable,
-    },
-}
-
-/// Why nobody can say which digest of a part is right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Undecidable {
-    /// No two of three workers agree.
-    Disagreement,
-    /// No worker may compute it that has not computed it already.
-    NoOtherWorker {
-        /// How many workers of the class are connected.
-        connected: usize,
-        /// The last failure of a worker that tried, for people; empty if none failed.
-        last_failure: String,
-    },
-    /// Computing it failed too often.
-    Failures {
-        /// How often.
-        times: u32,
-        /// The last failure, for people.
-        last_failure: String,
-    },
-}
-
-#[derive(Debug, Clone)]
-struct Seat {
-    slots: u32,
-    here: bool,
-    draining: bool,
-    barred: bool,
-    seen: Duration,
-    running: BTreeSet<CheckId>,
-}
-
-impl Seat {
-    fn may_work(&self) -> bool {
-        self.here && !self.draining && !self.barred
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Live {
-    worker: WorkerId,
-    epoch: Epoch,
-    began: Duration,
-    deadline: Duration,
-}
-
-#[derive(Debug, Clone)]
-struct Check {
-    part: Part,
-    /// The journal's digest first, then those of the workers that checked.
-    votes: Vec<(Option<WorkerId>, Digest)>,
-    /// Who gave it up, or took too long.
-    gave_up: BTreeSet<WorkerId>,
-    live: Option<Live>,
-    tries: u32,
-    failures: u32,
-    /// When it may be tried again.
-    not_before: Duration,
-    last_failure: String,
-    agreed: bool,
-}
-
-impl Check {
-    fn new(part: Part) -> Self {
-        Self {
-            part,
-            votes: vec![(part.maker, part.digest)],
-            gave_up: BTreeSet::new(),
-            live: None,
-            tries: 0,
-            failures: 0,
-            not_before: Duration::ZERO,
-            last_failure: String::new(),
-            agreed: false,
-        }
-    }
-
-    fn may(&self, worker: WorkerId) -> bool {
-        !self.gave_up.contains(&worker) && self.votes.iter().all(|(voter, _)| *voter != Some(worker))
-    }
-
-    fn failed(&mut self, worker: WorkerId, message: String) {
-        self.failures += 1;
-        self.last_failure = message;
-        self.gave_up.insert(worker);
-    }
-}
 
 /// The parts that are computed a second time.
 #[derive(Debug, Clone)]

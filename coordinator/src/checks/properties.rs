@@ -17,7 +17,7 @@ struct World {
     now: Duration,
     faulty: Option<WorkerId>,
     parts: Vec<Part>,
-    /// Parts of which the journaled digest is wrong.
+    /// Parts whose journaled digest is wrong.
     wrong: BTreeSet<(TaskId, Piece)>,
     minds: BTreeMap<WorkerId, BTreeSet<(CheckId, Epoch)>>,
     reported: BTreeMap<CheckId, BTreeSet<WorkerId>>,

@@ -1,7 +1,7 @@
 //! Removing a state: the one that was sealed, and nothing of one that comes after it.
 //!
-//! Whoever removes a state seals it first, so that nobody goes on with it. It may be stopped then for as long as one likes,
-//! while others remove the state and begin the next merge under the same names. So it looks for its seal once it has a list
+//! A coordinator seals a state before it removes it, so that no other one continues with it. It may be stopped then for any
+//! time, while others remove the state and begin the next merge under the same names. So it looks for its seal once it has a list
 //! of what is there, and removes what tells coordinators apart only by the version or the name that it saw: epochs and
 //! `replaces` hold a token, and so do the names of journals. Headers and measured sums go by their names, and where equal
 //! bytes are one version a late removal may take an equal plan: a merge that loses those ends, and is begun again.
@@ -27,8 +27,8 @@ const CONCURRENT: usize = 16;
 /// What is removed by its name, after the plan.
 const BY_NAME: [&str; 3] = ["header", "measured", "upload"];
 
-/// Removes a state with its uploads, whoever made it. A coordinator that is still at work is told first, by an epoch above
-/// its own.
+/// Removes a state with its uploads, also that of another coordinator. One that is still at work stops at the epoch above its
+/// own, which is taken first.
 pub(crate) async fn discard(state: &OutputState, output: &Location) -> Result<()> {
     links(&*state.store, output).await?;
     let Ok(epochs) = state.epochs().await else {

@@ -56,7 +56,7 @@ pub async fn run(
             break end;
         }
     };
-    // Whoever sends from here on learns that nobody takes it.
+    // A send after this fails, so the sender learns that the driver has ended.
     drop(inputs);
     driver.finish(outcome).await
 }
@@ -251,7 +251,7 @@ impl Driver {
             Input::Said { worker, message } => self.said(worker, message),
             Input::Cancel => Some(Event::Cancel),
             Input::Layers(reply) => {
-                // Whoever does not wait for it any more needs none.
+                // The caller may have stopped waiting.
                 let _ = reply.send(Some(self.layers()));
                 None
             }

@@ -7,7 +7,7 @@ use crate::schedule::{Epoch, TaskId, WorkerId};
 /// A put that met no upload.
 #[derive(Debug)]
 pub(super) struct Missed {
-    /// Who put.
+    /// The worker that put it.
     pub(super) worker: WorkerId,
     /// The task.
     pub(super) task: TaskId,

@@ -67,7 +67,7 @@ impl Driver {
         self.without_effect().into_iter().chain(self.verified.clone()).collect()
     }
 
-    /// Deltas of which a factor is zero throughout.
+    /// Deltas with a factor that is zero throughout.
     fn without_effect(&self) -> Vec<String> {
         let mut zero: BTreeMap<&str, bool> = BTreeMap::new();
         for piece in self.pieces.values() {

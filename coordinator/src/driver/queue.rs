@@ -1,7 +1,7 @@
 //! What waits for a driver, and how much of it may wait.
 //!
-//! Whoever tells a driver something never waits for it: one hub serves all merges, and a slow merge must not stop the
-//! others. So the queue has no end, and is bounded in another way:
+//! A sender never waits for a driver: one hub serves all merges, and a slow merge must not stop the others. So the queue
+//! takes everything at once, and is bounded in another way:
 //!
 //! | input | what may wait |
 //! |---|---|

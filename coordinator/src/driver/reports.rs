@@ -42,7 +42,7 @@ impl Driver {
                     }
                 }
             }
-            // Whoever reads the session splits heartbeats by merge, and takes the hello.
+            // The hub splits heartbeats by merge, and takes the hello.
             from_worker::Message::Heartbeat(_) | from_worker::Message::Hello(_) => None,
         }
     }

@@ -7,7 +7,7 @@ use shardfuse_merge::output::manifest::Manifest;
 
 use crate::schedule::{Limits, WorkerId};
 
-/// What the driver tells whoever started it.
+/// What the driver tells the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// A worker gets nothing more of this merge.

@@ -97,7 +97,7 @@ impl Hub {
     }
 
     fn command(&mut self, command: Command) {
-        // Whoever does not wait for an answer any more needs none.
+        // A caller may have stopped waiting for its answer.
         match command {
             Command::Submit(submission, follower, reply) => self.submit(*submission, follower, reply),
             Command::Get(id, reply) => _ = reply.send(self.merges.get(&id).map(Merge::watch)),
@@ -141,7 +141,7 @@ impl Hub {
                 merge.plan = Some(plan);
                 merge.remarks = remarks;
                 if let Some(planned) = merge.follower.as_mut().and_then(|f| f.planned.take()) {
-                    // Who does not wait any more needs no report.
+                    // The caller may have stopped waiting.
                     let _ = planned.send(report);
                 }
             }
@@ -226,7 +226,7 @@ impl Hub {
         })
         .increment(1);
         match &end {
-            // Whoever follows it says so itself.
+            // The caller that follows it reports the failure.
             End::Failed(e) if merge.follower.is_some() => debug!(merge = %id, error = %e, "the merge failed"),
             End::Failed(e) => warn!(merge = %id, kind = %e.kind(), error = %e, "the merge failed"),
             End::Done(_) => info!(merge = %id, "the merge is done"),

@@ -46,7 +46,7 @@ pub struct Followed {
     pub ended: oneshot::Receiver<Result<Option<Box<Summary>>>>,
 }
 
-/// Who follows a merge.
+/// The caller that follows a merge to its end.
 pub(super) struct Follower {
     pub(super) planned: Option<oneshot::Sender<Box<Report>>>,
     pub(super) ended: oneshot::Sender<Result<Option<Box<Summary>>>>,

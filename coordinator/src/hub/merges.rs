@@ -32,7 +32,7 @@ pub(super) struct Merge {
     pub(super) remarks: Vec<String>,
     pub(super) waiting: Option<Waiting>,
     pub(super) saving: Saving,
-    /// Who follows it to its end.
+    /// The caller that follows it to its end.
     pub(super) follower: Option<Follower>,
     view: watch::Sender<View>,
 }
@@ -179,12 +179,12 @@ impl Merge {
     /// Tells the one who follows it how it ended.
     pub(super) fn tell_end(&mut self, end: Result<Option<Box<Summary>>>) {
         if let Some(follower) = self.follower.take() {
-            // Who does not wait any more needs no answer.
+            // The caller may have stopped waiting.
             let _ = follower.ended.send(end);
         }
     }
 
-    /// Whoever watches it.
+    /// Those that watch it.
     pub(super) fn watch(&self) -> watch::Receiver<View> {
         self.view.subscribe()
     }

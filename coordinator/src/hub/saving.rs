@@ -16,7 +16,7 @@ pub(super) struct Saving {
     pub(super) waiters: Vec<(u64, Waiter)>,
 }
 
-/// Who is answered once a change is written.
+/// The caller that is answered once a change is written.
 pub(super) enum Waiter {
     Submitted {
         known: bool,
@@ -41,7 +41,7 @@ impl Saving {
 
 impl Waiter {
     pub(super) fn answer(self, result: Result<()>, view: View) {
-        // Who does not wait any more needs no answer.
+        // The caller may have stopped waiting.
         match self {
             Waiter::Submitted { known, reply } => _ = reply.send(result.map(|()| (view, known))),
             Waiter::Changed(reply) => _ = reply.send(result.map(|()| Some(view))),

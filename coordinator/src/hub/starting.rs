@@ -35,7 +35,7 @@ impl Hub {
                 let waiter = Waiter::Submitted { known, reply };
                 if queued { self.save(&id, Some(waiter)) } else { self.once_written(&id, waiter) }
             }
-            // Who does not wait any more needs no answer.
+            // The caller may have stopped waiting.
             Err(e) => _ = reply.send(Err(e)),
         }
     }

@@ -98,7 +98,7 @@ fn attempt(merge: &str) -> v1::Attempt {
 }
 
 impl Worker {
-    /// Reports a piece, with sums of so many bytes.
+    /// Reports a piece, with sums of `bytes` bytes.
     async fn report(&self, merge: &str, piece: u32, bytes: usize) {
         let result = Some(piece_done::Result::Sums(vec![0; bytes]));
         let done = v1::PieceDone { attempt: Some(attempt(merge)), piece, result, ..v1::PieceDone::default() };

@@ -83,7 +83,7 @@ impl KnownWorker {
     }
 }
 
-/// The device classes of which a worker could take a task now.
+/// The device classes that have a worker that could take a task now.
 pub(super) fn able_classes(
     workers: &BTreeMap<WorkerId, KnownWorker>,
     now: Instant,

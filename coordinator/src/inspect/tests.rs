@@ -35,7 +35,7 @@ impl Place {
     }
 }
 
-/// A file of so many tensors of two values each.
+/// A file of `tensors` tensors with two values each.
 fn weights(tensors: usize) -> Vec<u8> {
     let names: Vec<String> = (0..tensors).map(|i| format!("model.layers.{i}.weight")).collect();
     let shape = [2u64];

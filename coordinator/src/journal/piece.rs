@@ -17,7 +17,7 @@ pub struct PieceRecord {
     pub length: u64,
     /// BLAKE3 chaining value.
     pub chaining: blake3::Hash,
-    /// Who made it. Older journals do not have it.
+    /// The worker that made it. Older journals do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<u64>,
     /// Factors whose values that were read are all zero.

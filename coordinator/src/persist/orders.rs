@@ -56,7 +56,7 @@ struct Case {
     pieces: u32,
     /// The batch that cannot be written.
     fails_at: Option<usize>,
-    /// The driver ends after so many messages.
+    /// The number of messages after which the driver ends.
     hears: usize,
 }
 

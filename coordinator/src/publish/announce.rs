@@ -1,7 +1,7 @@
 //! Uploads that are written down before anything comes of them.
 //!
-//! **Why.** A coordinator may be stopped for as long as one likes between any two of its operations, also between its look
-//! at the epoch and the next write. That write must do nothing once another coordinator has come. An upload does just
+//! **Why.** A coordinator may be stopped for any time between two of its operations, also between its look at the epoch and
+//! the next write. That write must do nothing once another coordinator has come. An upload does just
 //! that: it is completed once, by its id, and never after it was dropped. So every file of publication comes into its
 //! place by an upload, in this order:
 //!
@@ -9,7 +9,7 @@
 //! 2. look at the epoch: the claim must hold *after* the id was written down;
 //! 3. put the bytes, and complete.
 //!
-//! Whoever comes later takes an epoch first and reads the journals next. Either it finds the id, and drops the upload, or
+//! A later coordinator takes an epoch first and reads the journals next. Either it finds the id, and drops the upload, or
 //! the look of step 2 finds the newer epoch.
 
 use bytes::Bytes;
@@ -79,7 +79,7 @@ impl<'a> Publication<'a> {
         Ok(announced)
     }
 
-    /// Drops what was announced and is not completed. Best effort: whoever comes later does it too.
+    /// Drops what was announced and is not completed. Best effort: a later coordinator does it too.
     pub(super) async fn drop_announced(&self) {
         for (at, upload) in &self.begun {
             let _ = self.store.abort(at, upload).await;
@@ -143,7 +143,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// The upload was dropped: by whoever took over, or by a coordinator that was replaced and did not know it yet.
+    /// The upload was dropped: by the coordinator that took over, or by one that was replaced and did not know it yet.
     pub(super) async fn lost(&self, file: &Announced, why: &str) -> Error {
         match self.opened.hold().await {
             Err(busy) => busy,

@@ -95,7 +95,7 @@ pub enum AbortReason {
     Permanent {
         /// In which task.
         task: TaskId,
-        /// Who met it.
+        /// The worker that met it.
         worker: WorkerId,
         /// What it was.
         message: String,

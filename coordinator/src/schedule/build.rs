@@ -16,7 +16,7 @@ use super::task::{Task, TaskSpec, TaskState};
 use super::worker::Workers;
 
 impl Schedule {
-    /// A schedule for `tasks`, of which the pieces in `done` are journaled already.
+    /// A schedule for `tasks`. The pieces in `done` are journaled already.
     ///
     /// `first_epoch` is the number of every task's first attempt. A coordinator that goes on with a merge must choose it above
     /// the numbers of its predecessors, or a worker could take an old attempt for a new one. An empty or finished merge

@@ -30,8 +30,8 @@ pub enum Event {
         /// How many attempts it runs at a time; zero is a worker that gets nothing.
         slots: u32,
     },
-    /// From now on a worker may run so many attempts at a time for this merge: it is shared with others. What it runs above
-    /// that goes on. No sign of life, and no change for who was never there.
+    /// From now on a worker may run `slots` attempts at a time for this merge; it has others for other merges. Attempts beyond
+    /// that continue. This is no sign of life, and changes nothing for a worker that never joined.
     Slots {
         /// Who.
         worker: WorkerId,

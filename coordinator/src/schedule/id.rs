@@ -27,7 +27,7 @@ id! {
 }
 
 id! {
-    /// An attempt at a task. Epochs of one task count up and are never used again, whoever the attempts belong to.
+    /// An attempt at a task. Epochs of one task count up and are never used again by any worker.
     Epoch(u32)
 }
 

@@ -24,14 +24,14 @@ pub enum InvalidSchedule {
         /// Which piece.
         piece: Piece,
     },
-    /// A task is to come after one that there is not.
+    /// A task depends on an unknown task.
     UnknownAfter {
         /// Which.
         task: TaskId,
         /// What it names.
         after: TaskId,
     },
-    /// A task is to come after itself, by way of others or not.
+    /// A task depends on itself, directly or through others.
     Cycle {
         /// One task that can never start.
         task: TaskId,

@@ -40,7 +40,7 @@ pub struct Schedule {
 impl Schedule {
     /// Takes in `event` at `now`, the time since the coordinator started, and returns what is to be done about it, in order.
     ///
-    /// `now` may jump ahead; one that is lower than an earlier one counts as that earlier one. Leases run out at [`Event::Tick`]
+    /// `now` may jump ahead; it never goes backwards: a lower value counts as the one before. Leases run out at [`Event::Tick`]
     /// only, so that a heartbeat that waited in a queue while the coordinator was stopped still counts.
     pub fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);

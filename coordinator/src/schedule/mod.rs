@@ -24,7 +24,7 @@
 //!
 //!  WORKER
 //!                                Draining
-//!   unknown ----------> ready --------------> draining      Who joins is ready, wherever it comes from.
+//!   unknown ----------> ready --------------> draining      A worker that joins is ready.
 //!           WorkerJoined |  ^                  |    ^       Besides, a worker can be quarantined, for good: it gets
 //!            nothing for |  | Heartbeat        |    |       nothing new, but may finish what it runs. And how many
 //!               a lease  v  |                  v    |       slots it has changes at any time (Slots): it is shared
@@ -42,7 +42,7 @@
 //! - a task has at most two live attempts, on two workers; an epoch is never used twice for a task;
 //! - the first receipt of a piece from a live attempt is accepted, persisted once, and never changes;
 //! - nothing that an ended attempt reports is accepted;
-//! - a piece is acknowledged only once it is persisted, and then to everybody who reported it;
+//! - a piece is acknowledged only once it is persisted, and then to every worker that reported it;
 //! - work goes only to a worker that is there, neither draining, quarantined nor on the bench, and has a free slot;
 //! - an attempt that stands still while others could do its work ends, and nothing is held against its task;
 //! - no task starts before every task in its `after` is done;

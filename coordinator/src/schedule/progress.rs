@@ -9,7 +9,7 @@ pub struct Progress {
     pub waiting: u32,
     /// Tasks with a live attempt, or whose last receipts are on their way to the journal.
     pub running: u32,
-    /// Tasks of which every piece is journaled.
+    /// Tasks whose pieces are all journaled.
     pub done: u32,
     /// Journaled pieces.
     pub pieces_done: u64,

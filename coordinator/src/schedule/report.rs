@@ -68,7 +68,7 @@ impl Schedule {
         }
     }
 
-    /// Ends the attempts at a task of which `by` has just reported the last missing piece.
+    /// Ends the attempts at a task, after `by` has reported its last missing piece.
     fn settle(&mut self, id: TaskId, by: Reporter, out: &mut Vec<Action>) {
         let epochs: Vec<_> = self.tasks[id.0 as usize].attempts().map(|attempt| attempt.epoch).collect();
         let mut closer = None;

@@ -51,7 +51,7 @@ impl Bench {
         self.beat_at(worker, running, 0)
     }
 
-    /// A heartbeat with attempts that have all read so many bytes.
+    /// A heartbeat with attempts that have all read the same number of bytes.
     fn beat_at(&mut self, worker: u64, running: &[(u32, u32)], read: u64) -> Vec<Action> {
         let effort = Effort { read, ..Effort::default() };
         let running = running.iter().map(|&(task, epoch)| (TaskId(task), Epoch(epoch), effort)).collect();

@@ -6,7 +6,7 @@ use super::*;
 const STALL_TIMEOUT: u32 = 300;
 
 impl Bench {
-    /// Passes so many seconds, with a tick each. The idler tells of its attempts and does nothing; the others in `moving`
+    /// Passes `seconds` seconds, with a tick each. The idler tells of its attempts and does nothing; the others in `moving`
     /// have read more each time. Returns what the ticks brought.
     fn idle(&mut self, seconds: u32, idler: &[(u32, u32)], moving: &[(u64, (u32, u32))]) -> Vec<Action> {
         let mut all = Vec::new();
