@@ -77,7 +77,7 @@ pub struct Publishing<'a> {
     pub device_class: &'a DeviceClass,
     /// What the manifest says beside the files.
     pub notes: Vec<String>,
-    /// Whether parts were verified. Then the files must hold the bytes that were verified, see [`complete_one`].
+    /// Whether parts were verified. Then the files must hold the bytes that were verified, see `complete_one`.
     pub verified: bool,
 }
 
