@@ -48,7 +48,8 @@ fn a_wrapped_adapter_merges_as_the_bare_one_and_the_plan_names_the_wrapper() {
                 .arg(&out),
         );
         let plan: Value = serde_json::from_str(&plan).unwrap();
-        assert!(plan["warnings"].to_string().contains(said), "{said} is not in {}", plan["warnings"]);
+        let warnings = &plan["report"]["warnings"];
+        assert!(warnings.to_string().contains(said), "{said} is not in {warnings}");
     }
 }
 
