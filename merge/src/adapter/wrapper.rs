@@ -66,7 +66,7 @@ fn inner(module: &str) -> (String, Vec<String>) {
     let mut names = Vec::new();
     let path = match module.rfind(PEFT).filter(|at| *at == 0 || module[..*at].ends_with('.')) {
         Some(at) => {
-            let outer = module[..at].split('.').filter(|c| !c.is_empty() && !is_wrapper(c) && !PEFT.contains(c));
+            let outer = module[..at].split('.').filter(|c| !is_wrapper(c) && !PEFT.split('.').any(|own| own == *c));
             names.extend(outer.map(|c| format!("{c} (an attribute around the model)")));
             names.extend(module[..at].split('.').filter_map(describe));
             if module[..at].contains(PEFT) || at == 0 {
@@ -135,6 +135,7 @@ mod tests {
             ("model.layers.1._checkpoint_wrapped_module._fsdp_wrapped_module.q", "_fsdp_wrapped_module (FSDP)"),
             ("base_model.model.model.layers.1.q", "base_model.model (a PEFT model in a PEFT model)"),
             ("encoder.base_model.model.model.layers.1.q", "encoder (an attribute around the model)"),
+            ("e.base_model.model.model.layers.1.q", "e (an attribute around the model)"),
         ] {
             let (paths, warning) = unwrapped(&[wrapped]);
             assert_eq!(paths, ["model.layers.1.q"], "{wrapped}");

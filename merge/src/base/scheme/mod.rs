@@ -1,7 +1,8 @@
 //! Schemes: how parameters are stored. One file for each, and the table of them.
 //!
 //! A scheme answers where the rows of a parameter are stored and how those bytes become fp32. Nobody else knows its
-//! layout. A recipe starts from a stored parameter ([`stored::Start`]). What no other scheme claims is opaque: its bytes may be copied, and nothing is computed with them.
+//! layout. A recipe starts from a stored parameter ([`stored::Start`]). What no other scheme claims is opaque: its bytes may
+//! be copied, and nothing is computed with them.
 
 pub mod claim;
 mod opaque;
