@@ -159,15 +159,8 @@ impl Admission<'_> {
         }
         let past = epochs.len() as u64;
         let claim = state.take_epoch(&self.digest, past).await?;
-        // A coordinator that removes a state seals it first, by an epoch, and removes the plan next. So if the plan is there now and
-        // no epoch before this one is a seal, the state stays for as long as the claim holds.
-        if state.plan().await?.is_none_or(|p| p.digest() != self.digest) {
+        if !self.begins_in(&claim, past).await? {
             return Ok(None);
-        }
-        for epoch in past + 1..claim.epoch {
-            if state.taken(epoch).await?.is_none_or(|t| t.is_seal()) {
-                return Ok(None);
-            }
         }
         if stored.is_none() && !self.list().await?.iter().filter(|n| !ours(n)).eq(foreign.iter().copied()) {
             // Somebody published, or wrote something of their own, before the plan was there to be seen.
@@ -194,6 +187,23 @@ impl Admission<'_> {
                 Err(e)
             }
         }
+    }
+
+    /// Whether the state is there for a claim just taken, with `past` epochs below it that were looked at before.
+    ///
+    /// A coordinator that removes a state seals it first, by an epoch, and removes the plan next. So if the plan is there now and no
+    /// epoch before this one is a seal, the state stays for as long as the claim holds. A gap below says that the state was
+    /// removed and begun anew after those epochs were counted: the claim would stand beside the first one of the new state.
+    async fn begins_in(&self, claim: &Claim, past: u64) -> Result<bool> {
+        if self.state.plan().await?.is_none_or(|plan| plan.digest() != self.digest) {
+            return Ok(false);
+        }
+        for epoch in past + 1..claim.epoch {
+            if self.state.taken(epoch).await?.is_none_or(|taken| taken.is_seal()) {
+                return Ok(false);
+            }
+        }
+        self.state.in_sequence().await
     }
 
     /// Never the same bytes twice: a coordinator that removes an earlier state late removes nothing of this one.

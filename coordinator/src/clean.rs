@@ -12,6 +12,8 @@ use crate::opened::Opened;
 use crate::state::{self, OutputState, Standing, now};
 
 pub(crate) mod remove;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use remove::discard;
 

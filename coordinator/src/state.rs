@@ -222,6 +222,14 @@ impl OutputState {
         Ok(found)
     }
 
+    /// Whether the epoch objects that are there have the numbers from 1 on, without a gap.
+    pub async fn in_sequence(&self) -> Result<bool> {
+        let listed = self.store.list(&self.place("epoch")?).await.map_err(io)?;
+        let mut numbers: Vec<u64> = listed.iter().filter_map(|entry| entry.name.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok((1..).zip(numbers).all(|(expected, number)| expected == number))
+    }
+
     /// Takes the next epoch above `past`, for a plan of this digest.
     ///
     /// Each of several coordinators gets its own: creation decides, and a coordinator that comes second tries the next number.

@@ -61,7 +61,8 @@ pub(crate) async fn sealed(state: &OutputState, seal: &Claim) -> Result<()> {
     remove(state, Some(seal)).await
 }
 
-/// Removes the objects of a sealed state, or without a seal what lies there without a plan and epochs.
+/// Removes the objects of a sealed state, or without a seal what lies there without a plan and a first epoch. That can be a later
+/// epoch: a coordinator took it when the state that it had read was removed already.
 async fn remove(state: &OutputState, seal: Option<&Claim>) -> Result<()> {
     let listed = state.store.list(&state.at).await.map_err(io)?;
     let names = listed.iter().map(|entry| entry.name.as_str());
@@ -82,7 +83,7 @@ async fn remove(state: &OutputState, seal: Option<&Claim>) -> Result<()> {
     let gone = match seal {
         Some(seal) => state.taken(seal.epoch).await?.is_none_or(|taken| taken.token != seal.token),
         // Somebody has begun a merge meanwhile.
-        None => plan.is_some() || state.has("plan").await? || held.iter().any(|(name, _)| number(name).is_some()),
+        None => plan.is_some() || state.has("plan").await? || state.has("epoch/1").await?,
     };
     if gone {
         return Ok(());
