@@ -61,7 +61,7 @@ impl TryFrom<v1::Tensor> for Placed {
                 t.name, t.length
             )));
         }
-        Ok(Placed { name: t.name, dtype, shape, offset: t.offset, length: t.length, recipe })
+        Ok(Placed { name: t.name, dtype, shape, offset: t.offset, length: t.length, recipe, portion: None })
     }
 }
 

@@ -11,13 +11,19 @@ models inside it. So every class of the auto mappings is made once on the meta d
 The table has, for each class, the rules in their order. A rule has branches, each a regular expression and what replaces its
 match (`\\1` is the first group); the first branch that matches at the leftmost place counts. For a model inside the class a rule has
 `scope`: the key must begin with one of these prefixes, which stay. A `guarded` rule acts only if its first branch matches some key.
-Conversions of values (splits, concatenations, transposes, stacked experts) are not in it.
+
+`stacks` are the experts that a checkpoint stores one by one and the model holds in one parameter [experts, rows, columns]. `parts` are
+expressions that match a stored name after the rules (the first group is the expert's number), in the order in which they fill the rows of the
+parameter; `into` replaces the match. `stacked` are the modules that hold such parameters, with the last components of their paths, their
+parameters in the order of registration, and whether a parameter is [experts, columns, rows]. Other conversions of values (splits,
+concatenations, transposes) are not in it.
 """
 
 import argparse
 import datetime
 import json
 import logging
+import re
 import signal
 import warnings
 from pathlib import Path
@@ -80,16 +86,20 @@ def pattern(source: str) -> str:
     return compiled[len("(?P<g0>") : -1]
 
 
+def scope(transform) -> dict:
+    if transform.scope_prefix is None:
+        return {}
+    scope = f"{transform.scope_prefix}." if transform.scope_prefix else ""
+    model = f"{transform.base_model_prefix}." if transform.base_model_prefix else ""
+    return {"scope": list(dict.fromkeys([model + scope, scope]))}
+
+
 def rules(transforms) -> list[dict]:
     out = []
     for t in transforms:
         if not isinstance(t, core_model_loading.WeightRenaming):
             continue
-        rule = {}
-        if t.scope_prefix is not None:
-            scope = f"{t.scope_prefix}." if t.scope_prefix else ""
-            model = f"{t.base_model_prefix}." if t.base_model_prefix else ""
-            rule["scope"] = list(dict.fromkeys([model + scope, scope]))
+        rule = scope(t)
         grouped = isinstance(t, core_model_loading.GroupWeightRename)
         if not grouped and type(t).__name__ not in ("WeightRenaming", "PrefixChange"):
             continue
@@ -101,12 +111,61 @@ def rules(transforms) -> list[dict]:
     return out
 
 
+def stacks(transforms) -> list[dict]:
+    out = []
+    for t in transforms:
+        if not isinstance(t, core_model_loading.WeightConverter) or len(t.target_patterns) != 1:
+            continue
+        merge, *rest = t.operations
+        if not (isinstance(merge, core_model_loading.MergeModulelist) and merge.dim == 0):
+            continue
+        if [(type(op).__name__, op.dim) for op in rest] != ([("Concatenate", 1)] if len(t.source_patterns) > 1 else []):
+            continue
+        literal = [source.replace("\\.", ".") for source in t.source_patterns]
+        stack = {"parts": [re.escape(source).replace(r"\*", r"(\d+)") + "$" for source in literal], "into": t.target_patterns[0]}
+        out.append({**scope(t), **stack})
+    return out
+
+
+def stacked(model) -> list[dict]:
+    out = []
+    for path, module in model.named_modules():
+        names = [name for name, _ in module.named_parameters(recurse=False)]
+        experts = re.search("expert|moe", type(module).__name__, re.IGNORECASE)
+        if not experts or not any(module.get_parameter(name).dim() == 3 for name in names):
+            continue
+        # What follows the last number: the same in every layer.
+        last = re.split(r"(?:^|\.)\d+\.", path)[-1]
+        found = {"module": last, "parameters": names}
+        if getattr(module, "is_transposed", False):
+            found["transposed"] = True
+        if found not in out:
+            out.append(found)
+    return out
+
+
+class Lists:
+    """Lists by class. Many classes have the same one."""
+
+    def __init__(self):
+        self.lists: list[list[dict]] = []
+        self.by_class: dict[str, int] = {}
+
+    def add(self, name: str, found: list[dict]) -> None:
+        if found:
+            if found not in self.lists:
+                self.lists.append(found)
+            self.by_class[name] = self.lists.index(found)
+
+    def table(self) -> dict:
+        return {"classes": self.by_class, "lists": self.lists}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
-    lists: list[list[dict]] = []
-    by_class: dict[str, int] = {}
+    renamed, joined, held = Lists(), Lists(), Lists()
     failed = {}
 
     def stop(*_):
@@ -118,7 +177,8 @@ def main() -> None:
         try:
             cls = getattr(transformers, name)
             config_class = getattr(cls, "config_class", None) or CONFIG_MAPPING[model_type]
-            found = rules(conversion_mapping.get_model_conversion_mapping(make(cls, config_class), add_legacy=False))
+            model = make(cls, config_class)
+            transforms = conversion_mapping.get_model_conversion_mapping(model, add_legacy=False)
         except BaseException as why:  # noqa: BLE001
             if isinstance(why, KeyboardInterrupt):
                 raise
@@ -126,20 +186,22 @@ def main() -> None:
             continue
         finally:
             signal.alarm(0)
-        if found:
-            if found not in lists:
-                lists.append(found)
-            by_class[name] = lists.index(found)
+        renamed.add(name, rules(transforms))
+        joined.add(name, stacks(transforms))
+        held.add(name, stacked(model))
     table = {
         "transformers": transformers.__version__,
         "made": datetime.date.today().isoformat(),
         "legacy": rules(conversion_mapping.get_checkpoint_conversion_mapping("legacy")),
-        "classes": by_class,
-        "rules": lists,
+        "rules": renamed.table(),
+        "stacks": joined.table(),
+        "stacked": held.table(),
     }
     text = json.dumps(table, indent=None, separators=(",", ":"), ensure_ascii=False)
-    args.output.write_text(text.replace('"rules":[[', '"rules":[\n[').replace("]},[{", "]},\n[{").replace("}],[{", "}],\n[{") + "\n")
-    print(f"{len(by_class)} classes have rules, in {len(lists)} lists; {len(failed)} could not be made")
+    args.output.write_text(text.replace('"lists":[[', '"lists":[\n[').replace("]},[{", "]},\n[{").replace("}],[{", "}],\n[{") + "\n")
+    for what, lists in (("rules", renamed), ("experts to stack", joined), ("stacked parameters", held)):
+        print(f"{len(lists.by_class)} classes have {what}, in {len(lists.lists)} lists")
+    print(f"{len(failed)} classes could not be made")
     for name, why in failed.items():
         print(f"  {name}: {why}")
 

@@ -40,7 +40,7 @@ fn step(op: Op) -> Step {
 
 fn tensor(name: &str, offset: u64, dtype: Dtype, recipe: Recipe) -> Placed {
     let length = 24 * if dtype == Dtype::F32 { 4 } else { 2 };
-    Placed { name: name.into(), dtype, shape: vec![4, 6], offset, length, recipe }
+    Placed { name: name.into(), dtype, shape: vec![4, 6], offset, length, recipe, portion: None }
 }
 
 fn fill() -> Assignment {

@@ -1,8 +1,10 @@
 //! A delta as an adapter describes it, before it is laid onto a weight.
 
+use std::ops::Range;
+
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::tensor::matrix;
+use crate::tensor::{View, matrix};
 
 /// The factors of a delta, and how they make it. The delta has the outputs of its layer as rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,32 @@ pub enum Factors {
         /// The factors of the second.
         second: (Source, Source),
     },
+    /// `left @ right`, which are parts of larger tensors. The delta has the shape of the weight as it is stored.
+    Views {
+        /// [rows, rank].
+        left: Seen,
+        /// [rank, columns].
+        right: Seen,
+    },
+}
+
+/// A matrix in a tensor of an adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The tensor.
+    pub source: Source,
+    /// The matrix.
+    pub view: View,
+}
+
+impl Seen {
+    /// Some of its rows.
+    ///
+    /// # Panics
+    /// If the rows are not rows of the matrix.
+    pub fn rows(self, rows: Range<u64>) -> Seen {
+        Seen { view: self.view.rows(rows), source: self.source }
+    }
 }
 
 impl Factors {
@@ -31,6 +59,7 @@ impl Factors {
         match self {
             Factors::LowRank { a, b, inner } => [a, b].into_iter().chain(inner).collect(),
             Factors::Hadamard { first, second } => vec![&first.0, &first.1, &second.0, &second.1],
+            Factors::Views { left, right } => vec![&left.source, &right.source],
         }
     }
 
@@ -58,10 +87,15 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// Whether its shape is that of the weight as it is stored, whichever way round that is.
+    pub fn is_as_stored(&self) -> bool {
+        matches!(self.factors, Factors::Views { .. })
+    }
+
     /// The shape `[out, in]`, if it is one of a linear layer.
     pub fn linear(&self) -> Option<[u64; 2]> {
         match *self.dims {
-            [out, inn] if !self.embedding => Some([out, inn]),
+            [out, inn] if !self.embedding && !self.is_as_stored() => Some([out, inn]),
             _ => None,
         }
     }
@@ -95,7 +129,9 @@ impl Delta {
             (true, [w, h], [out, inn]) => (w, h) == (inn, out),
             (true, ..) => false,
             (false, dims, [out, inn]) if self.factors.is_flat() => matrix(dims) == (*out, *inn),
-            (false, [_, _, _, ..], [_, _]) => return unsupported("LoRA on stacked experts is not supported yet"),
+            (false, [_, _, _, ..], [_, _]) => {
+                return unsupported("a change of stacked experts is known by target_parameters only");
+            }
             (false, [_, w, _, ..], [_, inn, ..])
                 if dims.len() == self.dims.len() && inn != w && inn.is_multiple_of(*w) =>
             {

@@ -62,11 +62,24 @@ pub enum Change {
     },
 }
 
+/// Rows of a stored tensor, seen as a matrix whose columns are its last dimension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rows {
+    /// The first row.
+    pub first: u64,
+    /// How many they are.
+    pub count: u64,
+    /// The columns.
+    pub cols: u64,
+}
+
 /// An edit of one base tensor.
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The tensor's name in the base.
     pub tensor: String,
+    /// The rows that are edited, as if they were a tensor by themselves; `None` for the whole tensor.
+    pub rows: Option<Rows>,
     /// The module's path in the base.
     pub module: String,
     /// The change.

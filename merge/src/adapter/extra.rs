@@ -86,6 +86,7 @@ fn plain(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::modules::ModelClass;
     use crate::adapter::config::AdapterConfig;
     use crate::adapter::edit::{Change, Origin};
     use crate::adapter::resolve::resolve;
@@ -113,7 +114,8 @@ mod tests {
             skipped: Vec::new(),
             files: Vec::new(),
         };
-        let base = Names::new(["m.norm.weight", "m.q.weight"].into_iter(), None, &[]);
+        let class = ModelClass::default();
+        let base = Names::new(["m.norm.weight", "m.q.weight"].into_iter().map(|name| (name, &[][..])), None, &class);
         resolve(&adapter, &base, &mut Effort::new(Cancel::default()))
     }
 

@@ -32,6 +32,8 @@ pub enum Role {
 pub struct Key {
     /// The module path; for `Plain` and `Saved` the path without the parameter.
     pub module: String,
+    /// How many wrappers the module has around it there: PEFT nests one for each targeted parameter of a module.
+    pub depth: usize,
     /// The role.
     pub role: Role,
 }
@@ -40,7 +42,11 @@ pub struct Key {
 pub fn classify(name: &str, kind: &Row) -> Key {
     let path = name.strip_prefix("base_model.model.").unwrap_or(name);
     let components: Vec<&str> = path.split('.').collect();
-    let key = |at: usize, role: Role| Key { module: strip_base_layer(&components[..at]), role };
+    let key = |at: usize, role: Role| Key {
+        module: strip_base_layer(&components[..at]),
+        depth: components[..at].iter().rev().take_while(|c| **c == "base_layer").count(),
+        role,
+    };
     let after = |at: usize| components[at + 1..].join(".");
     let first = |is: &dyn Fn(&str) -> Option<&'static str>| {
         components.iter().enumerate().find_map(|(at, component)| Some((at, is(component)?)))
@@ -74,7 +80,7 @@ pub fn classify(name: &str, kind: &Row) -> Key {
         return key(at, Role::BaseLayer(after(at)));
     }
     let last = components.len() - 1;
-    Key { module: components[..last].join("."), role: Role::Plain(components[last].to_owned()) }
+    Key { module: components[..last].join("."), depth: 0, role: Role::Plain(components[last].to_owned()) }
 }
 
 /// nn.MultiheadAttention and nested wrappers leave `base_layer` in the middle of a path.
@@ -122,7 +128,11 @@ mod tests {
             ("base_model.model.q.hada_w1_a", "q", Role::Foreign("LoHa")),
             ("base_model.model.q.bias", "q", Role::Plain("bias".into())),
         ] {
-            assert_eq!(classify(name, KINDS[0]), Key { module: module.into(), role }, "{name}");
+            assert_eq!(classify(name, KINDS[0]), Key { module: module.into(), depth: 0, role }, "{name}");
+        }
+        for (name, depth) in [("x.lora_A.weight", 0), ("x.base_layer.base_layer.lora_A.weight", 2)] {
+            let role = Role::Part("lora_A");
+            assert_eq!(classify(name, KINDS[0]), Key { module: "x".into(), depth, role }, "{name}");
         }
         let lora = classify("base_model.model.q.lora_A.weight", KINDS[2]);
         assert_eq!(lora.role, Role::Foreign("LoRA"), "in an adapter of another kind");

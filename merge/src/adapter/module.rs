@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::edit::{Change, Edit, Rows};
 use super::rename::candidates;
+use super::stacked::one_of_stacked;
 use crate::base::names::Names;
 use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
@@ -37,6 +39,8 @@ pub struct Module<'a> {
     pub name: &'a str,
     /// The base's tensor.
     pub tensor: String,
+    /// The rows of that tensor that are the module's weight; `None` if all of it is.
+    pub rows: Option<Rows>,
     /// The path in the base.
     pub base: String,
     /// The adapter's tensors.
@@ -45,9 +49,22 @@ pub struct Module<'a> {
 
 impl<'a> Module<'a> {
     /// Looks a module up in the base.
-    pub fn find(name: &'a str, parts: &'a Parts<'a>, base: &Names<'_>) -> Option<Module<'a>> {
-        let (tensor, base) = ["weight", "in_proj_weight"].into_iter().find_map(|p| locate(name, p, false, base))?;
-        Some(Module { name, tensor, base, parts })
+    ///
+    /// # Errors
+    /// If it is one expert of a stacked tensor in which its rows do not lie side by side.
+    pub fn find(name: &'a str, parts: &'a Parts<'a>, base: &Names<'_>) -> Result<Option<Module<'a>>> {
+        if let Some((tensor, base)) =
+            ["weight", "in_proj_weight"].into_iter().find_map(|p| locate(name, p, false, base))
+        {
+            return Ok(Some(Module { name, tensor, rows: None, base, parts }));
+        }
+        let found = one_of_stacked(name, base)?;
+        Ok(found.map(|(tensor, rows)| Module { name, tensor, rows: Some(rows), base: name.to_owned(), parts }))
+    }
+
+    /// The edit that a change of its weight is.
+    pub fn edit(&self, change: Change) -> Edit {
+        Edit { tensor: self.tensor.clone(), rows: self.rows, module: self.base.clone(), change }
     }
 
     /// The tensors of the parts named, all of which a module must have.

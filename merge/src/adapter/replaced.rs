@@ -52,6 +52,6 @@ impl<'a> Replaced<'a> {
             },
         };
         let change = Change::Replace { source: source.clone(), origin, twin: twin.cloned() };
-        Ok(Edit { tensor, module: self.module, change })
+        Ok(Edit { tensor, rows: None, module: self.module, change })
     }
 }

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::edit::Resolved;
+use super::edit::{Resolved, Rows};
 use super::key::{Key, Role, classify};
 use super::module::{Module, Parts, locate};
+use super::parameter::{self, Targeted};
 use super::replaced::Replaced;
 use super::target::missing_targets;
 use super::wrapper::Unwrap;
@@ -33,8 +34,9 @@ pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort
         out.edits.push(r.edit(tensor, &saved)?);
     }
     rows::edits(&adapter.config, &rows, base, &mut out, &mut unmatched)?;
-    let modules = find(&by_name, base, &mut unmatched)?;
+    let Found { modules, targets } = find(adapter, &by_name, base, &mut unmatched)?;
     adapter.config.kind.edits(&modules, base, effort, &mut out)?;
+    adapter.config.kind.parameter_edits(&targets, effort, &mut out)?;
     if !unmatched.is_empty() {
         return Err(unmatched::refusal(unmatched, adapter.all_tensors().count(), base));
     }
@@ -47,8 +49,8 @@ pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort
 struct Sorted<'a> {
     /// Replacements, by the base's tensor.
     replaced: BTreeMap<String, Replaced<'a>>,
-    /// The tensors of the kind, by module.
-    modules: BTreeMap<String, Parts<'a>>,
+    /// The tensors of the kind, by module and by wrapper.
+    modules: BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
     /// Token rows, each with its module.
     rows: Vec<(String, &'a Source)>,
     /// Keys that have no place in the base.
@@ -57,6 +59,7 @@ struct Sorted<'a> {
 
 fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved) -> Result<Sorted<'a>> {
     let row = adapter.config.kind.row();
+    let wraps_parameters = !adapter.config.kind.parameters().is_empty();
     let mut sorted = Sorted::default();
     let keys: Vec<Key> = adapter.tensors.iter().map(|tensor| classify(&tensor.name, row)).collect();
     let mut unwrap = Unwrap::of(keys.iter().map(|key| key.module.as_str()), base);
@@ -72,7 +75,10 @@ fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved)
                 sorted.rows.push((key.module, tensor));
                 continue;
             }
-            Role::Part(part) => sorted.modules.entry(key.module).or_default().insert(part, tensor),
+            Role::Part(part) => {
+                let depth = if wraps_parameters { key.depth } else { 0 };
+                sorted.modules.entry(key.module).or_default().entry(depth).or_default().insert(part, tensor)
+            }
             Role::Plain(ref parameter) | Role::BaseLayer(ref parameter) | Role::Saved(ref parameter) => {
                 let is_saved = matches!(key.role, Role::Saved(_));
                 let Some((name, module)) = locate(&key.module, parameter, is_saved, base) else {
@@ -109,26 +115,43 @@ fn foreign(tensor: &Source, kind: &str, own: &str) -> Error {
     Error::new(Kind::Unsupported, text)
 }
 
-/// The modules that the base has. The keys of the others are unmatched.
-fn find<'a>(
-    by_name: &'a BTreeMap<String, Parts<'a>>,
-    base: &Names<'_>,
+/// What the tensors of an adapter's kind belong to.
+struct Found<'a> {
+    /// Modules.
+    modules: Vec<Module<'a>>,
+    /// Parameters that are targeted by themselves.
+    targets: Vec<Targeted<'a>>,
+}
+
+/// The modules and parameters that the base has. The keys of the others are unmatched.
+fn find<'a, 'b: 'a>(
+    adapter: &AdapterInventory,
+    by_name: &'a BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
+    base: &Names<'b>,
     unmatched: &mut Vec<String>,
-) -> Result<Vec<Module<'a>>> {
-    let mut modules = Vec::with_capacity(by_name.len());
-    let mut owners: HashMap<String, &str> = HashMap::new();
-    for (name, parts) in by_name {
-        let Some(module) = Module::find(name, parts, base) else {
-            unmatched.extend(parts.all().map(|t| t.name.clone()));
+) -> Result<Found<'a>> {
+    let parameters = adapter.config.kind.parameters();
+    let mut found = Found { modules: Vec::with_capacity(by_name.len()), targets: Vec::new() };
+    let mut owners: HashMap<(String, Option<Rows>), &str> = HashMap::new();
+    for (name, wrappers) in by_name {
+        let targets = parameter::targeted(parameters, name, wrappers, base)?;
+        if !targets.is_empty() {
+            found.targets.extend(targets);
             continue;
-        };
-        if let Some(other) = owners.insert(module.tensor.clone(), name) {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("adapter modules {other} and {name} are both {} of the base", module.tensor),
-            ));
         }
-        modules.push(module);
+        for parts in wrappers.values() {
+            let Some(module) = Module::find(name, parts, base)? else {
+                unmatched.extend(parts.all().map(|t| t.name.clone()));
+                continue;
+            };
+            if let Some(other) = owners.insert((module.tensor.clone(), module.rows), name) {
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!("adapter modules {other} and {name} are both {} of the base", module.tensor),
+                ));
+            }
+            found.modules.push(module);
+        }
     }
-    Ok(modules)
+    Ok(found)
 }

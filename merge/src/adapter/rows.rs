@@ -47,7 +47,7 @@ pub(super) fn edits(
         match locate(module, "weight", false, base) {
             Some((tensor, module)) => {
                 let change = Change::Rows { rows: indices.to_vec(), source: (*source).clone() };
-                out.edits.push(Edit { tensor, module, change });
+                out.edits.push(Edit { tensor, rows: None, module, change });
             }
             None => unmatched.push(source.name.clone()),
         }

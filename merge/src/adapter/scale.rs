@@ -88,12 +88,11 @@ impl Tables<'_> {
 }
 
 impl Scales<'_> {
-    /// A module's rank (A's rows, which the configuration must agree with) and scale; `number` is its place in the list.
+    /// A module's scale; `number` is its place in the list, `held` the rank that its tensor `a` has.
     ///
     /// # Errors
     /// `rank_mismatch` if the configuration has another rank.
-    pub fn of(&self, number: usize, module: &str, a: &Source, out: &mut Resolved) -> Result<(u64, f64)> {
-        let held = a.shape[0];
+    pub fn of(&self, number: usize, module: &str, (held, a): (u64, &Source), out: &mut Resolved) -> Result<f64> {
         let (ranks, alphas) = (&self.ranks[number], &self.alphas[number]);
         let said = ranks.first().map_or(self.said.r as f64, |(_, r)| *r);
         // PEFT sorts the keys when it saves, so where several match, the order on disk need not be the trainer's; the
@@ -114,6 +113,6 @@ impl Scales<'_> {
         }
         let alpha = alphas.first().map_or(self.said.alpha, |(_, v)| *v);
         let rank = held as f64;
-        Ok((held, if self.said.by_root { alpha / rank.sqrt() } else { alpha / rank }))
+        Ok(if self.said.by_root { alpha / rank.sqrt() } else { alpha / rank })
     }
 }

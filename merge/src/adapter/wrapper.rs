@@ -116,11 +116,13 @@ fn fits(module: &str, base: &Names<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::modules::ModelClass;
 
     const BASE: [&str; 3] = ["model.layers.0.module.q.weight", "model.layers.0.q.weight", "model.layers.1.q.weight"];
 
     fn unwrapped(modules: &[&str]) -> (Vec<String>, Option<String>) {
-        let base = Names::new(BASE.into_iter(), None, &[]);
+        let class = ModelClass::default();
+        let base = Names::new(BASE.into_iter().map(|name| (name, &[][..])), None, &class);
         let mut unwrap = Unwrap::of(modules.iter().copied(), &base);
         let paths = modules.iter().map(|module| unwrap.path((*module).to_owned())).collect();
         (paths, unwrap.warning())

@@ -3,25 +3,35 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use super::modules::Rule;
+use super::experts::OneByOne;
+use super::modules::{Member, ModelClass, Rule};
 
 /// The parameters of a base as an adapter sees them: those that are stored, and the output embedding of a tied model.
 #[derive(Debug)]
 pub struct Names<'a> {
     sorted: Vec<&'a str>,
+    /// The shapes, in the same order.
+    shapes: Vec<&'a [u64]>,
     head: Option<&'a str>,
-    rules: &'a [Rule],
+    class: &'a ModelClass,
     /// Stored names by those that transformers gives the modules, where they differ. Made when it is first asked for.
     renamed: OnceCell<BTreeMap<String, &'a str>>,
+    /// Experts that are stored one by one, by the parameter that transformers stacks them into. Likewise.
+    stacked: OnceCell<BTreeMap<String, OneByOne<'a>>>,
 }
 
 impl<'a> Names<'a> {
-    /// `head` is the output embedding that shares its tensor with the input embedding. It need not be stored. `rules`
-    /// rename stored names to those of modules.
-    pub fn new(names: impl Iterator<Item = &'a str>, head: Option<&'a str>, rules: &'a [Rule]) -> Names<'a> {
-        let mut sorted: Vec<&str> = names.collect();
-        sorted.sort_unstable();
-        Names { sorted, head, rules, renamed: OnceCell::new() }
+    /// The names and shapes of what is stored. `head` is the output embedding that shares its tensor with the input
+    /// embedding. It need not be stored.
+    pub fn new(
+        tensors: impl Iterator<Item = (&'a str, &'a [u64])>,
+        head: Option<&'a str>,
+        class: &'a ModelClass,
+    ) -> Names<'a> {
+        let mut tensors: Vec<(&str, &[u64])> = tensors.collect();
+        tensors.sort_unstable_by_key(|(name, _)| *name);
+        let (sorted, shapes) = tensors.into_iter().unzip();
+        Names { sorted, shapes, head, class, renamed: OnceCell::new(), stacked: OnceCell::new() }
     }
 
     /// Whether the base has this parameter.
@@ -29,14 +39,42 @@ impl<'a> Names<'a> {
         self.head == Some(name) || self.sorted.binary_search(&name).is_ok()
     }
 
+    /// The shape of a stored parameter.
+    pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
+        self.sorted.binary_search(&name).ok().map(|at| self.shapes[at])
+    }
+
+    /// What is known of the model's class.
+    pub fn class(&self) -> &'a ModelClass {
+        self.class
+    }
+
     /// The stored parameter that transformers knows by this name, or the one that it loads from a file of this name.
     pub fn renamed(&self, name: &str) -> Option<String> {
-        if self.rules.is_empty() {
+        if self.class.rules.is_empty() {
             return None;
         }
         let stored = self.by_module().get(name).map(|stored| (*stored).to_owned());
         // The other way round: the adapter is of the checkpoint's age, and the base was saved under the names of modules.
-        stored.or_else(|| Some(rename(self.rules.iter(), name)).filter(|name| self.has(name)))
+        stored.or_else(|| Some(rename(self.class.rules.iter(), name)).filter(|name| self.has(name)))
+    }
+
+    /// The stored tensor of a parameter, by its own name or by transformers'.
+    pub fn stored(&self, parameter: &str) -> Option<String> {
+        match self.shape(parameter) {
+            Some(_) => Some(parameter.to_owned()),
+            None => self.renamed(parameter),
+        }
+    }
+
+    /// What a tensor of this name would be in a stacked parameter.
+    pub fn member(&self, name: &str) -> Option<Member> {
+        self.class.member(&rename(self.class.rules.iter(), name))
+    }
+
+    /// The tensors that transformers stacks into a parameter of this name.
+    pub fn stacked(&self, parameter: &str) -> Option<&OneByOne<'a>> {
+        self.by_parameter().get(parameter)
     }
 
     /// Whether it has a parameter of this module, or below it, by a stored name or by transformers' own.
@@ -44,17 +82,41 @@ impl<'a> Names<'a> {
         let below = format!("{path}.");
         let at = self.sorted.partition_point(|name| *name < below.as_str());
         let stored = self.head.into_iter().chain(self.sorted.get(at).copied()).any(|name| name.starts_with(&below));
-        let first =
-            |names: &BTreeMap<String, _>| names.range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
-        stored || (!self.rules.is_empty() && first(self.by_module()))
+        let stacked = || self.by_parameter().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
+        let renamed = || self.by_module().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
+        stored || (!self.class.rules.is_empty() && renamed()) || (!self.class.stacks.is_empty() && stacked())
     }
 
     fn by_module(&self) -> &BTreeMap<String, &'a str> {
         self.renamed.get_or_init(|| {
-            let rules: Vec<&Rule> = self.rules.iter().filter(|rule| rule.acts(self.sorted.iter().copied())).collect();
+            let rules = self.acting();
             let renamed = self.sorted.iter().map(|name| (rename(rules.iter().copied(), name), *name));
             renamed.filter(|(module, stored)| module != stored).collect()
         })
+    }
+
+    fn by_parameter(&self) -> &BTreeMap<String, OneByOne<'a>> {
+        self.stacked.get_or_init(|| {
+            let mut found = BTreeMap::new();
+            if self.class.stacks.is_empty() {
+                return found;
+            }
+            let rules = self.acting();
+            for (name, shape) in self.sorted.iter().zip(&self.shapes) {
+                // Every stack is of tensors below a module of experts.
+                if !name.contains("experts.") {
+                    continue;
+                }
+                let Some(member) = self.class.member(&rename(rules.iter().copied(), name)) else { continue };
+                let stack = found.entry(member.parameter).or_insert_with(|| OneByOne::new(member.parts));
+                stack.insert(member.part, member.expert, name, shape);
+            }
+            found
+        })
+    }
+
+    fn acting(&self) -> Vec<&'a Rule> {
+        self.class.rules.iter().filter(|rule| rule.acts(self.sorted.iter().copied())).collect()
     }
 
     /// The names of the stored parameters, sorted.

@@ -18,8 +18,17 @@ pub struct Tensor {
     pub dims: Vec<u64>,
     /// The file of the base that holds it; `None` for a tensor that the base does not hold.
     pub shard: Option<usize>,
-    /// How it comes about.
-    pub recipe: Recipe,
+    /// How it comes about: in one, or portion by portion.
+    pub recipes: Recipes,
+}
+
+/// How the rows of a tensor come about.
+#[derive(Debug, Clone)]
+pub enum Recipes {
+    /// All alike.
+    Whole(Recipe),
+    /// Portions of equally many rows, in order. The rows are those of a matrix whose columns are the last dimension.
+    Portions(Vec<Recipe>),
 }
 
 /// All tensors, and what the other files depend on.

@@ -99,7 +99,7 @@ mod tests {
     fn tensor(name: &str, length: u64) -> Placed {
         let (object, dtype, shape) = (ObjectId(0), Dtype::U8, vec![length]);
         let recipe = Recipe::Copy(Source { name: name.into(), object, offset: 0, dtype, shape: shape.clone() });
-        Placed { name: name.into(), dtype, shape, offset: 0, length, recipe }
+        Placed { name: name.into(), dtype, shape, offset: 0, length, recipe, portion: None }
     }
 
     fn file() -> OutputFile {

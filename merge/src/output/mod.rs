@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::index;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Inventory;
-use crate::recipe::Placed;
+use crate::recipe::{Placed, Portion, Recipe};
 use crate::spec::{MAX_PARTS, MergeSpec};
 
 mod config;
@@ -20,7 +20,7 @@ pub mod manifest;
 pub mod segment;
 mod sidecars;
 
-pub use contents::{Contents, SmallFile, Tensor};
+pub use contents::{Contents, Recipes, SmallFile, Tensor};
 pub use file::OutputFile;
 pub use sidecars::Travel;
 
@@ -68,7 +68,7 @@ pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, contents: &Contents) -> 
     let mut files = Vec::with_capacity(total);
     for (number, Group { own, tensors }) in groups.into_iter().enumerate() {
         let name = Format::file_name(own, number, total, single);
-        files.push(OutputFile::new(name, format.clone(), tensors.into_iter().map(unplaced).collect())?);
+        files.push(OutputFile::new(name, format.clone(), tensors.into_iter().flat_map(unplaced).collect())?);
     }
     check_parts(&files, spec.part_size)?;
     let index = (!single).then(|| render_index(&files));
@@ -79,14 +79,27 @@ pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, contents: &Contents) -> 
 }
 
 /// A tensor that has no place in a file yet.
-fn unplaced(tensor: &Tensor) -> Placed {
-    Placed {
+fn unplaced(tensor: &Tensor) -> Vec<Placed> {
+    let placed = |recipe: &Recipe, portion: Option<Portion>| Placed {
         name: tensor.name.clone(),
         dtype: tensor.dtype,
-        shape: tensor.dims.clone(),
+        shape: recipe.dims().to_vec(),
         offset: 0,
         length: 0,
-        recipe: tensor.recipe.clone(),
+        recipe: recipe.clone(),
+        portion,
+    };
+    match &tensor.recipes {
+        Recipes::Whole(recipe) => vec![Placed { shape: tensor.dims.clone(), ..placed(recipe, None) }],
+        Recipes::Portions(recipes) => {
+            let mut first = 0;
+            let portion = |recipe: &Recipe| {
+                let portion = Portion { of: tensor.dims.clone(), first };
+                first += recipe.dims().first().copied().unwrap_or(1);
+                placed(recipe, Some(portion))
+            };
+            recipes.iter().map(portion).collect()
+        }
     }
 }
 

@@ -28,7 +28,9 @@ pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output, part
     for file in &output.files {
         at_most("the header", &file.name, file.header_length().saturating_sub(8), header::MAX_HEADER, "bytes")?;
         for tensor in &file.tensors {
-            check_shape(&tensor.name, &tensor.shape, tensor.dtype.bitsize() as u64)?;
+            let bits = tensor.dtype.bitsize() as u64;
+            check_shape(&tensor.name, &tensor.shape, bits)?;
+            tensor.begins().map_or(Ok(()), |whole| check_shape(&tensor.name, whole, bits))?;
             tensor.recipe.starts().iter().try_for_each(check_source)?;
             if let Recipe::Fuse(fuse) = &tensor.recipe {
                 check_steps(&tensor.name, &fuse.steps)?;

@@ -115,6 +115,7 @@ mod tests {
                 offset,
                 length: *length,
                 recipe: Recipe::Copy(source),
+                portion: None,
             });
             offset += length;
         }

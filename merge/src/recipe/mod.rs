@@ -117,4 +117,26 @@ pub struct Placed {
     pub length: u64,
     /// How it is computed.
     pub recipe: Recipe,
+    /// What it is a portion of, if it is not a whole tensor. The portions of a tensor lie one after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portion: Option<Portion>,
+}
+
+/// The tensor that something is a portion of. Each portion is a matrix with a recipe of its own, such as one expert of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portion {
+    /// The shape of the whole tensor.
+    pub of: Vec<u64>,
+    /// The number of the portion's first row, where the last dimension are columns.
+    pub first: u64,
+}
+
+impl Placed {
+    /// The shape of the whole tensor, if this is a tensor or the first portion of one.
+    pub fn begins(&self) -> Option<&[u64]> {
+        match &self.portion {
+            None => Some(&self.shape),
+            Some(portion) => (portion.first == 0).then_some(&portion.of),
+        }
+    }
 }

@@ -54,7 +54,7 @@ fn fused() -> Fuse {
 }
 
 fn placed(recipe: Recipe) -> Placed {
-    Placed { name: "w".into(), dtype: Dtype::F32, shape: vec![4, 6], offset: 64, length: 96, recipe }
+    Placed { name: "w".into(), dtype: Dtype::F32, shape: vec![4, 6], offset: 64, length: 96, recipe, portion: None }
 }
 
 fn assignment() -> Assignment {

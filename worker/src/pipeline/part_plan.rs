@@ -259,7 +259,7 @@ mod tests {
             let (shape, from) = (recipe.dims().to_vec(), recipe.starts()[0].dtype);
             let dtype = if matches!(recipe, Recipe::Copy(_)) { from } else { to };
             let length = shape.iter().product::<u64>() * dtype.bytes().unwrap();
-            tensors.push(Placed { name: format!("t{i}"), dtype, shape, offset: at, length, recipe });
+            tensors.push(Placed { name: format!("t{i}"), dtype, shape, offset: at, length, recipe, portion: None });
             at += length;
         }
         let parts = (0..at.div_ceil(part_size) as u32).collect();

@@ -71,7 +71,7 @@ impl Bench {
     pub fn place(&mut self, name: &str, dtype: Dtype, recipe: Recipe) {
         let shape = recipe.dims().to_vec();
         let length = shape.iter().product::<u64>() * dtype.bytes().unwrap();
-        self.tensors.push(Placed { name: name.into(), dtype, shape, offset: self.at, length, recipe });
+        self.tensors.push(Placed { name: name.into(), dtype, shape, offset: self.at, length, recipe, portion: None });
         self.at += length;
     }
 

@@ -19,7 +19,7 @@ use super::lora::variants;
 use crate::adapter::config::fields::{Fields, bad, unsupported};
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
-use crate::adapter::edit::{Change, Edit, Resolved};
+use crate::adapter::edit::{Change, Resolved};
 use crate::adapter::module::Module;
 use crate::base::names::Names;
 use crate::effort::Effort;
@@ -142,7 +142,7 @@ impl AdapterKind for AdaLora {
                 magnitude: None,
             };
             let change = Change::Delta(delta);
-            out.edits.push(Edit { tensor: module.tensor.clone(), module: module.base.clone(), change });
+            out.edits.push(module.edit(change));
         }
         Ok(())
     }

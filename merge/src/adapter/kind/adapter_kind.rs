@@ -9,6 +9,7 @@ use crate::adapter::config::fields::Fields;
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::edit::Resolved;
 use crate::adapter::module::Module;
+use crate::adapter::parameter::Targeted;
 use crate::adapter::scale::Ranks;
 use crate::base::names::Names;
 use crate::effort::Effort;
@@ -94,6 +95,20 @@ pub trait AdapterKind: Debug + Send + Sync {
     /// Its ranks and alphas, if it has such.
     fn ranks(&self) -> Option<&Ranks> {
         None
+    }
+
+    /// Parameters of modules that it targets by themselves: the last components of their names.
+    fn parameters(&self) -> &[String] {
+        &[]
+    }
+
+    /// Adds the edits of those parameters.
+    ///
+    /// # Errors
+    /// As [`Self::edits`].
+    fn parameter_edits(&self, targets: &[Targeted<'_>], effort: &mut Effort, out: &mut Resolved) -> Result<()> {
+        let _ = (targets, effort, out);
+        Ok(())
     }
 
     /// Adds the edits that the tensors of its modules make.

@@ -78,16 +78,12 @@ impl AdapterKind for Ia3 {
             effort.check()?;
             let [gains] = module.all_of([L])?;
             let of = if feedforward.contains(&i) { Dimension::Inputs } else { Dimension::Outputs };
-            let edit = |tensor: String| Edit {
-                tensor,
-                module: module.base.clone(),
-                change: Change::Multiply { gains: gains.clone(), of },
-            };
-            out.edits.push(edit(module.tensor.clone()));
+            let weight = module.edit(Change::Multiply { gains: gains.clone(), of });
             let bias = module.tensor.strip_suffix("weight").map(|stem| format!("{stem}bias"));
             if let Some(bias) = bias.filter(|bias| of == Dimension::Outputs && base.has(bias)) {
-                out.edits.push(edit(bias));
+                out.edits.push(Edit { tensor: bias, ..weight.clone() });
             }
+            out.edits.push(weight);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::adapter_kind::{AdapterKind, End, Part, Row};
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
-use crate::adapter::edit::{Change, Edit, Resolved};
+use crate::adapter::edit::{Change, Resolved};
 use crate::adapter::module::Module;
 use crate::adapter::scale::Ranks;
 use crate::base::names::Names;
@@ -98,7 +98,8 @@ impl AdapterKind for LoHa {
                     format!("{} and its neighbours give {one:?}, {} and its neighbours {two:?}", w1_a.name, w2_a.name),
                 ));
             }
-            let (rank, scale) = scales.of(number, module.name, w1_b, out)?;
+            let rank = w1_b.shape[0];
+            let scale = scales.of(number, module.name, (rank, w1_b), out)?;
             let delta = Delta {
                 factors: Factors::Hadamard {
                     first: (w1_a.clone(), w1_b.clone()),
@@ -111,7 +112,7 @@ impl AdapterKind for LoHa {
                 magnitude: None,
             };
             let change = Change::Delta(delta);
-            out.edits.push(Edit { tensor: module.tensor.clone(), module: module.base.clone(), change });
+            out.edits.push(module.edit(change));
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use fancy_regex::{Captures, Regex};
 
+use super::scope::Scope;
+
 /// A renaming.
 #[derive(Debug)]
 pub struct Rule {
-    /// Beginnings of the names that it is for, the longest first. They stay as they are.
-    pub(super) scope: Vec<String>,
+    pub(super) scope: Scope,
     /// Expressions, each with what replaces its match.
     pub(super) branches: Vec<(Regex, String)>,
     /// Whether it acts only if some name matches the first branch.
@@ -16,7 +17,7 @@ pub struct Rule {
 impl Rule {
     /// The name after this rule; `None` if it leaves the name alone.
     pub fn apply(&self, name: &str) -> Option<String> {
-        let (prefix, rest) = self.within(name)?;
+        let (prefix, rest) = self.scope.within(name)?;
         let (found, to) = self.find(rest)?;
         let matched = found.get(0)?.as_str();
         let group = found.get(1).map_or("", |group| group.as_str());
@@ -28,17 +29,9 @@ impl Rule {
     pub fn acts<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         let guard = |name| {
             let first = self.branches.first();
-            self.within(name).zip(first).is_some_and(|((_, rest), (guard, _))| guard.is_match(rest).unwrap_or(false))
+            self.scope.within(name).zip(first).is_some_and(|((_, rest), (guard, _))| guard.is_match(rest).unwrap_or(false))
         };
         !self.guarded || names.any(guard)
-    }
-
-    /// A name's scope and the rest of it, if it is in scope.
-    fn within<'a>(&self, name: &'a str) -> Option<(&'a str, &'a str)> {
-        match self.scope.as_slice() {
-            [] => Some(("", name)),
-            scopes => scopes.iter().find(|scope| name.starts_with(*scope)).map(|scope| name.split_at(scope.len())),
-        }
     }
 
     /// The leftmost match, the first branch's where several begin there.
@@ -55,7 +48,7 @@ mod tests {
     fn rule(scope: &[&str], branches: &[(&str, &str)]) -> Rule {
         let branch = |(from, to): &(&str, &str)| (Regex::new(from).unwrap(), (*to).to_owned());
         Rule {
-            scope: scope.iter().map(|s| (*s).to_owned()).collect(),
+            scope: scope.into(),
             branches: branches.iter().map(branch).collect(),
             guarded: false,
         }

@@ -29,7 +29,9 @@ pub(super) fn file_name(own: Option<&str>, number: usize, total: usize, single: 
 
 /// The header.
 pub(super) fn header(tensors: &[Placed], metadata: &BTreeMap<String, String>) -> Vec<u8> {
-    let described = tensors.iter().map(|t| (t.name.as_str(), t.dtype, t.shape.as_slice(), t.length));
+    let length = |t: &Placed, shape: &[u64]| encode::bytes(t.dtype, shape).unwrap_or(t.length);
+    let whole = tensors.iter().filter_map(|t| Some((t, t.begins()?)));
+    let described = whole.map(|(t, shape)| (t.name.as_str(), t.dtype, shape, length(t, shape)));
     header::render(described, metadata)
 }
 

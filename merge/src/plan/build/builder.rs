@@ -4,7 +4,7 @@ use super::slot::Slots;
 use super::token_rows::TokenRows;
 use crate::adapter::orientation::Orientation;
 use crate::base::conv1d::Conv1d;
-use crate::base::modules::Rule;
+use crate::base::modules::ModelClass;
 use crate::base::tied::Tie;
 use crate::inventory::{Equal, Inventory};
 use crate::plan::report::Report;
@@ -17,8 +17,8 @@ pub(super) struct Builder<'a> {
     pub(super) spec: &'a MergeSpec,
     pub(super) inventory: &'a Inventory,
     pub(super) conv1d: Conv1d,
-    /// How transformers renames the tensors for its modules.
-    pub(super) rules: Vec<Rule>,
+    /// What is known of the model's class.
+    pub(super) class: ModelClass,
     pub(super) slots: Slots,
     pub(super) tie: Tie,
     pub(super) statistics: Vec<Statistic>,

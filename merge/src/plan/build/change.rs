@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Laid};
 use super::op;
-use super::slot::Slot;
+use super::slot::{Place, Slot};
 use crate::adapter::delta::Delta;
 use crate::adapter::edit::{Change, Dimension, Edit};
 use crate::adapter::module::expect_values;
@@ -16,13 +16,14 @@ use crate::tensor::{DtypeExt, matrix};
 impl Builder<'_> {
     /// Lays an edit onto its parameter.
     pub(super) fn edit(&mut self, laid: &Laid<'_>, edit: Edit) -> Result<()> {
-        let at = self.slots.at(&edit.tensor)?;
-        expect_computable(&self.slots.all[at], &edit.change)?;
+        let replaces = matches!(edit.change, Change::Replace { .. });
+        expect_computable(&self.slots.all[self.slots.at(&edit.tensor)?], &edit.change)?;
+        let at = self.slots.place(&edit.tensor, edit.rows, replaces)?;
         match edit.change {
             Change::Replace { source, twin, .. } => self.replace(at, laid.number, source, twin)?,
             Change::Rows { rows, source } => self.set_rows(at, laid.number, rows, source)?,
             Change::Bias { source, scale } => {
-                let slot = &mut self.slots.all[at];
+                let slot = &mut self.slots[at];
                 if source.shape != slot.dims {
                     return Err(mismatch(&source, slot));
                 }
@@ -32,12 +33,16 @@ impl Builder<'_> {
             Change::Multiply { gains, of } => self.multiply(at, laid.number, &edit.module, gains, of)?,
             Change::Delta(delta) => self.delta(at, laid, &edit.module, delta)?,
         }
-        self.slots.all[at].changed_by.push(laid.number);
+        self.slots[at].changed_by.push(laid.number);
+        if edit.rows.is_some() {
+            let whole = self.slots.at(&edit.tensor)?;
+            self.slots.all[whole].changed_by.push(laid.number);
+        }
         Ok(())
     }
 
-    fn replace(&mut self, at: usize, number: u16, source: Source, twin: Option<Source>) -> Result<()> {
-        let slot = &self.slots.all[at];
+    fn replace(&mut self, at: Place, number: u16, source: Source, twin: Option<Source>) -> Result<()> {
+        let slot = &self.slots[at];
         if source.dtype != slot.dtype {
             expect_values(&source)?;
         }
@@ -55,7 +60,7 @@ impl Builder<'_> {
             let why = "the adapter saved one module under two names";
             self.equals.push(Equal::new(&source, &twin, false, why));
         }
-        let slot = &mut self.slots.all[at];
+        let slot = &mut self.slots[at];
         if let Some(earlier) = slot.changed_by.iter().rev().find(|a| **a != number) {
             self.report.conflict(format!(
                 "{}: adapter {} replaces what adapter {} left; the last one wins",
@@ -69,12 +74,13 @@ impl Builder<'_> {
         slot.stored = scheme::alone(&source);
         slot.start_adapter = Some(number);
         slot.steps.clear();
+        slot.portions.clear();
         self.token_rows.forget(&slot.name);
         Ok(())
     }
 
-    fn set_rows(&mut self, at: usize, number: u16, rows: Vec<u64>, source: Source) -> Result<()> {
-        let slot = &mut self.slots.all[at];
+    fn set_rows(&mut self, at: Place, number: u16, rows: Vec<u64>, source: Source) -> Result<()> {
+        let slot = &mut self.slots[at];
         let (height, width) = matrix(&slot.dims);
         expect_values(&source)?;
         if source.shape.get(1) != Some(&width) {
@@ -91,9 +97,9 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn multiply(&mut self, at: usize, number: u16, module: &str, gains: Source, of: Dimension) -> Result<()> {
+    fn multiply(&mut self, at: Place, number: u16, module: &str, gains: Source, of: Dimension) -> Result<()> {
         expect_values(&gains)?;
-        let slot = &mut self.slots.all[at];
+        let slot = &mut self.slots[at];
         let by_columns = self.conv1d.is(module) && slot.dims.len() == 2;
         let along = if (of == Dimension::Outputs) == by_columns { Along::Columns } else { Along::Rows };
         let (rows, cols) = matrix(&slot.dims);
@@ -114,10 +120,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn delta(&mut self, at: usize, laid: &Laid<'_>, module: &str, delta: Delta) -> Result<()> {
-        let slot = &mut self.slots.all[at];
+    fn delta(&mut self, at: Place, laid: &Laid<'_>, module: &str, delta: Delta) -> Result<()> {
+        let slot = &mut self.slots[at];
         let by_columns = delta.embedding
             || match delta.linear() {
+                _ if delta.is_as_stored() => false,
                 Some(linear) => laid.orientation.transposed(&self.conv1d, (module, linear, &slot.dims))?,
                 None => self.conv1d.is(module),
             };

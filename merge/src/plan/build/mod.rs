@@ -11,7 +11,7 @@ use crate::adapter::embeddings::{self, Shared};
 use crate::adapter::orientation::Orientation;
 use crate::adapter::resolve::resolve;
 use crate::base::conv1d::Conv1d;
-use crate::base::modules;
+use crate::base::modules::ModelClass;
 use crate::base::names::Names;
 use crate::base::parameter::Parameter;
 use crate::base::scheme;
@@ -102,7 +102,7 @@ impl<'a> Builder<'a> {
             spec,
             inventory,
             conv1d: Conv1d::of(&base.config),
-            rules: modules::rules(&base.config),
+            class: ModelClass::of(&base.config),
             slots,
             tie,
             statistics: Vec::new(),
@@ -116,7 +116,8 @@ impl<'a> Builder<'a> {
     fn apply(&mut self, number: u16, usage: &Use, effort: &mut Effort) -> Result<()> {
         let adapter = &self.inventory.adapters[usage.index];
         let head = self.tie.shared().map(|(_, output)| output);
-        let names = Names::new(self.slots.all.iter().map(|slot| slot.name.as_str()), head, &self.rules);
+        let tensors = self.slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
+        let names = Names::new(tensors, head, &self.class);
         let resolved = resolve(adapter, &names, effort)?;
         let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
         self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });

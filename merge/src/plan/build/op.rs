@@ -43,6 +43,10 @@ pub(super) fn delta(delta: delta::Delta, by_columns: bool, scale: f32) -> Delta 
             let (left, right) = pair(b, a);
             Delta::LowRank(LowRank { left, right: Operand { row_gains: inner, ..right }, scale })
         }
+        Factors::Views { left, right } => {
+            let operand = |seen: delta::Seen| Operand { source: seen.source, view: seen.view, row_gains: None };
+            Delta::LowRank(LowRank { left: operand(left), right: operand(right), scale })
+        }
         Factors::Hadamard { first, second } => {
             Delta::Hadamard(Hadamard { first: pair(first.0, first.1), second: pair(second.0, second.1), scale })
         }

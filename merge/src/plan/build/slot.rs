@@ -1,12 +1,15 @@
 //! The output tensors on their way: parameters and what is done to them so far.
 
 use std::collections::HashMap;
+use std::ops::{Index, IndexMut};
 
+use crate::adapter::edit::Rows;
 use crate::base::parameter::Parameter;
 use crate::base::scheme::stored::{Start, Stored};
 use crate::base::vocabulary::Changed;
 use crate::error::{Error, Kind, Result};
-use crate::output::Tensor;
+use crate::inventory::Source;
+use crate::output::{Recipes, Tensor};
 use crate::recipe::{Fuse, Op, Recipe, Step};
 use crate::tensor::Dtype;
 
@@ -31,6 +34,8 @@ pub(super) struct Slot {
     pub(super) shard: Option<usize>,
     /// Adapters that changed it, for the report.
     pub(super) changed_by: Vec<u16>,
+    /// Portions of equally many rows that are changed one by one. None if it is changed as a whole.
+    pub(super) portions: Vec<Slot>,
 }
 
 impl Slot {
@@ -46,12 +51,51 @@ impl Slot {
             steps: Vec::new(),
             shard: Some(parameter.shard),
             changed_by: Vec::new(),
+            portions: Vec::new(),
         }
+    }
+
+    /// Parts it into portions of so many rows, of a matrix whose columns are the last dimension. Nothing is done if it has them.
+    ///
+    /// # Errors
+    /// `shape_mismatch` if it has no such rows, `unsupported` if it has other portions, or was changed as a whole.
+    pub(super) fn part(&mut self, rows: Rows) -> Result<()> {
+        let (height, cols) = (self.dims.iter().rev().skip(1).product::<u64>(), self.dims.last().copied().unwrap_or(1));
+        let Rows { first, count, cols: wanted } = rows;
+        if cols != wanted || count == 0 || !height.is_multiple_of(count) || !first.is_multiple_of(count) || first >= height {
+            let text = format!("{} has the shape {:?}, the adapter changes {count} rows of {wanted} columns", self.name, self.dims);
+            return Err(Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size"));
+        }
+        if let Some(portion) = self.portions.first() {
+            return match portion.dims[0] == count {
+                true => Ok(()),
+                false => Err(Error::new(
+                    Kind::Unsupported,
+                    format!("{} is changed by portions of {} rows, and then by portions of {count}", self.name, portion.dims[0]),
+                )
+                .hint("merge the adapters one after another")),
+            };
+        }
+        let [whole] = self.stored.tensors.as_slice() else {
+            return Err(Error::new(Kind::Unsupported, format!("{} is stored in several tensors", self.name)));
+        };
+        if !self.steps.is_empty() {
+            let text = format!("{} is changed as a whole, and then by portions", self.name);
+            return Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"));
+        }
+        let portion = |at: u64| {
+            let dims = vec![count, cols];
+            let source = Source { shape: dims.clone(), offset: whole.offset + at * (whole.bytes() / height * count), ..whole.clone() };
+            let stored = Stored { scheme: self.stored.scheme, tensors: vec![source] };
+            Slot { dims: dims.clone(), before: Some(dims), stored, portions: Vec::new(), ..self.clone() }
+        };
+        self.portions = (0..height / count).map(portion).collect();
+        Ok(())
     }
 
     /// Whether an adapter changes it.
     pub(super) fn touched(&self) -> bool {
-        self.start_adapter.is_some() || !self.steps.is_empty()
+        self.start_adapter.is_some() || !self.steps.is_empty() || self.portions.iter().any(Slot::touched)
     }
 
     /// Its shapes before and after.
@@ -97,7 +141,43 @@ impl Slot {
     /// As [`Slot::start`].
     pub(super) fn tensor(&self) -> Result<Tensor> {
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
-        Ok(Tensor { name, dtype, dims, shard: self.shard, recipe: self.recipe()? })
+        let recipes = match self.portions.as_slice() {
+            [] => Recipes::Whole(self.recipe()?),
+            portions => Recipes::Portions(portions.iter().map(Slot::recipe).collect::<Result<_>>()?),
+        };
+        Ok(Tensor { name, dtype, dims, shard: self.shard, recipes })
+    }
+}
+
+/// What an edit changes: a parameter, or a portion of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    at: usize,
+    portion: Option<usize>,
+}
+
+impl Place {
+    /// A whole parameter.
+    pub(super) fn whole(at: usize) -> Place {
+        Place { at, portion: None }
+    }
+}
+
+impl Index<Place> for Slots {
+    type Output = Slot;
+
+    fn index(&self, Place { at, portion }: Place) -> &Slot {
+        portion.map_or(&self.all[at], |portion| &self.all[at].portions[portion])
+    }
+}
+
+impl IndexMut<Place> for Slots {
+    fn index_mut(&mut self, Place { at, portion }: Place) -> &mut Slot {
+        let slot = &mut self.all[at];
+        match portion {
+            None => slot,
+            Some(portion) => &mut slot.portions[portion],
+        }
     }
 }
 
@@ -127,6 +207,26 @@ impl Slots {
     /// `internal` if there is none: edits name what the base has.
     pub(super) fn at(&self, name: &str) -> Result<usize> {
         self.by_name.get(name).copied().ok_or_else(|| Error::new(Kind::Internal, format!("no slot for {name}")))
+    }
+
+    /// The place of what an edit changes. It is parted into portions where the edit is of some rows.
+    ///
+    /// # Errors
+    /// As [`Slots::at`] and [`Slot::part`]; `unsupported` for a whole edit of what is parted.
+    pub(super) fn place(&mut self, name: &str, rows: Option<Rows>, replaces: bool) -> Result<Place> {
+        let at = self.at(name)?;
+        let slot = &mut self.all[at];
+        match rows {
+            Some(rows) => {
+                slot.part(rows)?;
+                Ok(Place { at, portion: Some((rows.first / rows.count) as usize) })
+            }
+            None if slot.portions.is_empty() || replaces => Ok(Place::whole(at)),
+            None => {
+                let text = format!("{name} is changed by portions, and then as a whole");
+                Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"))
+            }
+        }
     }
 
     /// The one of this name.

@@ -12,12 +12,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+mod experts;
 mod keys;
 mod pair;
+mod square;
 pub(super) mod variants;
 
 use super::adapter_kind::{AdapterKind, Row};
 use crate::adapter::config::fields::Fields;
+use crate::adapter::config::modules::Modules;
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
 use crate::adapter::edit::{Change, Edit, Resolved};
@@ -27,8 +30,10 @@ use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
+use crate::adapter::parameter::Targeted;
 use keys::{BIAS, KEYS, MAGNITUDE, PARTS};
 use pair::Pair;
+use square::Square;
 
 /// The PEFT type.
 pub static ROW: Row = Row {
@@ -49,13 +54,23 @@ struct Lora {
     ranks: Ranks,
     /// Whether every target carries a DoRA magnitude.
     use_dora: bool,
+    /// Parameters that are targeted by themselves.
+    parameters: Vec<String>,
+    /// Which dimension PEFT took for the inputs of a square stacked parameter.
+    square: Square,
 }
 
 impl Lora {
     fn parse(fields: Fields<'_>) -> Result<Lora> {
         variants::refuse(fields)?;
         let ranks = Ranks { by_root: fields.flag("use_rslora")?, ..Ranks::read(fields, "lora_alpha")? };
-        Ok(Lora { ranks, use_dora: fields.flag("use_dora")? })
+        let parameters = match fields.modules("target_parameters")? {
+            Modules::List(list) => list,
+            Modules::Regex(one) => vec![one],
+            Modules::None => Vec::new(),
+        };
+        let square = Square::of(fields.text("peft_version")?.as_deref());
+        Ok(Lora { ranks, use_dora: fields.flag("use_dora")?, parameters, square })
     }
 }
 
@@ -85,6 +100,14 @@ impl AdapterKind for Lora {
         Some(&self.ranks)
     }
 
+    fn parameters(&self) -> &[String] {
+        &self.parameters
+    }
+
+    fn parameter_edits(&self, targets: &[Targeted<'_>], effort: &mut Effort, out: &mut Resolved) -> Result<()> {
+        experts::edits(&self.ranks, self.square, targets, effort, out)
+    }
+
     fn edits(&self, modules: &[Module<'_>], base: &Names<'_>, effort: &mut Effort, out: &mut Resolved) -> Result<()> {
         let names: Vec<&str> = modules.iter().map(|m| m.name).collect();
         let tables = self.ranks.tables()?;
@@ -94,7 +117,8 @@ impl AdapterKind for Lora {
             let pair = Pair::of(module)?;
             module.expect_values()?;
             let dims = pair.dims()?;
-            let (rank, scale) = scales.of(number, module.name, pair.a, out)?;
+            let rank = pair.a.shape[0];
+            let scale = scales.of(number, module.name, (rank, pair.a), out)?;
             let magnitude = self.magnitude(module, out)?;
             if let Some(bias) = module.parts.get(BIAS) {
                 let what = if pair.embedding { Some("an embedding") } else { magnitude.map(|_| "DoRA") };
@@ -108,11 +132,7 @@ impl AdapterKind for Lora {
                 scale,
                 magnitude: magnitude.cloned(),
             };
-            out.edits.push(Edit {
-                tensor: module.tensor.clone(),
-                module: module.base.clone(),
-                change: Change::Delta(delta),
-            });
+            out.edits.push(module.edit(Change::Delta(delta)));
         }
         Ok(())
     }
@@ -149,7 +169,7 @@ fn bias_edit(module: &Module<'_>, bias: &Source, refused: Option<&str>, scale: f
             format!("{} adds to a bias, and the base has no {}.bias", bias.name, module.base),
         ));
     };
-    Ok(Edit { tensor, module: module.base.clone(), change: Change::Bias { source: bias.clone(), scale } })
+    Ok(Edit { tensor, rows: None, module: module.base.clone(), change: Change::Bias { source: bias.clone(), scale } })
 }
 
 #[cfg(test)]

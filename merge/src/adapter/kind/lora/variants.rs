@@ -15,7 +15,6 @@ pub(in crate::adapter::kind) fn refuse(fields: Fields<'_>) -> Result<()> {
         ("layer_replication", "layer_replication changes the number of layers and is not supported"),
         ("kasa_config", "KaSA changes the base weight by its own decomposition and is not supported"),
         ("use_bdlora", "BD-LoRA (block-diagonal factors) is not supported yet"),
-        ("target_parameters", "target_parameters (LoRA on stacked experts) is not supported yet"),
     ] {
         if fields.sets(key) {
             return Err(unsupported(format!("adapter_config.json sets {key}: {what}")));
@@ -73,7 +72,6 @@ mod tests {
             r#""alora_invocation_tokens": [1]"#,
             r#""layer_replication": [[0, 2]]"#,
             r#""kasa_config": {"a": 1}"#,
-            r#""target_parameters": ["x"]"#,
         ] {
             let refused = parse(&format!(r#"{{"peft_type": "LORA", {set}}}"#)).unwrap_err();
             assert_eq!(refused.kind(), Kind::Unsupported, "{set}");
