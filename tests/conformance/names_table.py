@@ -54,7 +54,14 @@ def classes() -> dict[str, str]:
     return found
 
 
+# Layers before the first one with experts.
+DENSE = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index", "encoder_moe_layer_start_index")
+
+
 def shrink(config, depth: int = 0) -> None:
+    for name in DENSE:
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, 1)
     for name in LAYERS:
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 2:

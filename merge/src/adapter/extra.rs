@@ -86,10 +86,10 @@ fn plain(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::modules::ModelClass;
     use crate::adapter::config::AdapterConfig;
     use crate::adapter::edit::{Change, Origin};
     use crate::adapter::resolve::resolve;
+    use crate::base::modules::ModelClass;
     use crate::effort::{Cancel, Effort};
     use crate::inventory::{ExtraFile, ObjectId};
     use crate::tensor::Dtype;

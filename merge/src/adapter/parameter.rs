@@ -79,7 +79,10 @@ pub(super) fn targeted<'a, 'b: 'a>(
         let targets = bounded::list(found.iter().map(|(parameter, _)| *parameter));
         return Err(Error::new(
             Kind::Conflict,
-            format!("{names} is inside {depth} wrappers, and target_parameters has {} parameters of {module}: {targets}", last + 1),
+            format!(
+                "{names} is inside {depth} wrappers, and target_parameters has {} parameters of {module}: {targets}",
+                last + 1
+            ),
         ));
     }
     let with_tensors = found.into_iter().enumerate().map(|(at, (parameter, held))| {
@@ -128,8 +131,9 @@ fn sort(module: &str, found: &mut [(&str, Held<'_>)], base: &Names<'_>) -> Resul
         return Ok(());
     }
     let paths = candidates(module);
-    let order = paths.iter().find_map(|path| base.class().holder(path)).map_or(&[][..], |holder| &holder.parameters);
-    let place = |parameter: &str| order.iter().position(|known| known == parameter);
+    let order = paths.iter().map(|path| base.class().parameters_of(path)).find(|order| !order.is_empty());
+    let order = order.unwrap_or_default();
+    let place = |parameter: &str| order.iter().position(|known| *known == parameter);
     if let Some((parameter, _)) = found.iter().find(|(parameter, _)| place(parameter).is_none()) {
         return Err(Error::new(
             Kind::Unsupported,

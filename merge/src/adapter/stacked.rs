@@ -13,13 +13,18 @@ pub(super) fn one_of_stacked(module: &str, base: &Names<'_>) -> Result<Option<(S
     for path in candidates(module) {
         let Some(member) = base.member(&format!("{path}.weight")) else { continue };
         let Some(tensor) = base.stored(&member.parameter) else { continue };
-        let Some([experts, rows, cols]) = base.shape(&tensor).and_then(|shape| shape.first_chunk::<3>()).copied() else {
+        let Some([experts, rows, cols]) = base.shape(&tensor).and_then(|shape| shape.first_chunk::<3>()).copied()
+        else {
             continue;
         };
         let holder = member.parameter.rsplit_once('.').and_then(|(path, _)| base.class().holder(path));
         if holder.is_some_and(|holder| holder.transposed) {
-            let text = format!("{module} is one of the experts in {tensor}, which is stored as [experts, inputs, outputs]");
-            return Err(Error::new(Kind::Unsupported, format!("{text}: a change of one expert there is not merged yet")));
+            let text =
+                format!("{module} is one of the experts in {tensor}, which is stored as [experts, inputs, outputs]");
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("{text}: a change of one expert there is not merged yet"),
+            ));
         }
         let parts = member.parts as u64;
         if member.expert >= experts || rows % parts != 0 {

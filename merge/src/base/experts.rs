@@ -31,9 +31,13 @@ impl<'a> OneByOne<'a> {
             for part in &self.parts {
                 let Some((name, shape)) = part.get(&expert) else {
                     let example = part.values().next().or(self.parts[0].values().next()).map_or("", |(name, _)| name);
-                    return Err(format!("expert {expert} of {experts} lacks the tensor that others store as {example}"));
+                    return Err(format!(
+                        "expert {expert} of {experts} lacks the tensor that others store as {example}"
+                    ));
                 };
-                let [rows, cols] = **shape else { return Err(format!("{name} has the shape {shape:?}, expected a matrix")) };
+                let [rows, cols] = **shape else {
+                    return Err(format!("{name} has the shape {shape:?}, expected a matrix"));
+                };
                 let (one, dims) = *first.get_or_insert((*name, [rows, cols]));
                 if dims != [rows, cols] {
                     return Err(format!("{name} has the shape {shape:?}, {one} has {dims:?}"));

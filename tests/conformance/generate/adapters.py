@@ -26,13 +26,15 @@ class Adapter:
     rows: int | None = None  # the vocabulary that it was trained with
     dtype: torch.dtype | None = None
     trained: bool = True  # otherwise as PEFT begins: B is zero
+    retouch: Disguise | None = None  # other values, before PEFT merges them
     disguise: Disguise | None = None
     tokenizer: bool = False  # brings its own
+    one_by_one: bool = False  # a pair for each expert
 
 
 def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
     """Write one adapter for `base`."""
-    model = oracle.load(base, adapter.rows)
+    model = oracle.load(base, adapter.rows, adapter.one_by_one)
     if hasattr(model, "name_or_path"):
         model.name_or_path = str(base)  # PEFT compares the vocabulary with that of the base
     model = get_peft_model(model, adapter.config)
@@ -42,6 +44,8 @@ def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
     tidy(folder, base)
     if adapter.dtype is not None:
         rewrite(folder, lambda tensors: {name: tensor.to(adapter.dtype) for name, tensor in tensors.items()})
+    if adapter.retouch:
+        adapter.retouch(folder)
 
 
 def tidy(folder: Path, base: Path) -> None:

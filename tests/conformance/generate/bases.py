@@ -46,6 +46,16 @@ WHISPER = {
 }  # fmt: skip
 
 
+MIXTRAL = LLAMA | {"num_hidden_layers": 1, "num_local_experts": 4, "num_experts_per_tok": 2}
+DEEPSEEK = MOE | {
+    "num_hidden_layers": 2, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1, "n_group": 2, "topk_group": 1,
+    "q_lora_rank": 12, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "num_key_value_heads": 4,
+}  # fmt: skip
+del DEEPSEEK["num_experts"], DEEPSEEK["head_dim"]
+GPT_OSS = MIXTRAL | {"head_dim": 8, "intermediate_size": 20, "layer_types": ["full_attention"]}
+LLAMA4 = MIXTRAL | {"head_dim": 8, "intermediate_size": 20, "intermediate_size_mlp": 24, "interleave_moe_layer_step": 1}
+
+
 @dataclass(frozen=True)
 class Base:
     """How one base is made. Equal architectures and options give equal weights, up to the dtype."""
@@ -73,6 +83,13 @@ BASES = {
     "mini": Base("LlamaForCausalLM", "LlamaConfig", MINI, "BF16"),
     "qwen2-bf16": Base("Qwen2ForCausalLM", "Qwen2Config", LLAMA, "BF16"),
     "qwen3moe-bf16": Base("Qwen3MoeForCausalLM", "Qwen3MoeConfig", MOE, "BF16"),
+    "moe-mixtral-f32": Base("MixtralForCausalLM", "MixtralConfig", MIXTRAL, "F32"),
+    "moe-mixtral-stacked-f32": Base("MixtralForCausalLM", "MixtralConfig", MIXTRAL, "F32", "modules"),
+    "moe-deepseek-bf16": Base("DeepseekV3ForCausalLM", "DeepseekV3Config", DEEPSEEK, "BF16", "sharded"),
+    "moe-square-stacked-bf16": Base("Qwen3MoeForCausalLM", "Qwen3MoeConfig", MOE | {"moe_intermediate_size": 16}, "BF16", "modules"),
+    "moe-gpt-oss-f32": Base("GptOssForCausalLM", "GptOssConfig", GPT_OSS, "F32"),
+    "moe-granite-f32": Base("GraniteMoeForCausalLM", "GraniteMoeConfig", MIXTRAL, "F32"),
+    "moe-llama4-bf16": Base("Llama4ForCausalLM", "Llama4TextConfig", LLAMA4, "BF16"),
     "gpt2-f32": Base("GPT2LMHeadModel", "GPT2Config", GPT2 | {"bos_token_id": 1, "eos_token_id": 2}, "F32"),
     "bert-f32": Base("BertModel", "BertConfig", BERT | {"max_position_embeddings": 32}, "F32"),
     "vit-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32"),

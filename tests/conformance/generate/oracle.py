@@ -51,11 +51,26 @@ class Tree(nn.Module):
         return module
 
 
-def load(base: Path, rows: int | None = None) -> nn.Module:
-    """The base in fp32, with its vocabulary resized to `rows`."""
+def apart(state: State) -> State:
+    """The experts that a state has stacked, each under a name of its own."""
+    out: State = {}
+    for name, tensor in state.items():
+        module, _, parameter = name.rpartition(".")
+        if parameter not in ("gate_up_proj", "down_proj") or not module.endswith(".experts"):
+            out[name] = tensor
+            continue
+        parts = ["gate_proj", "up_proj"] if parameter == "gate_up_proj" else ["down_proj"]
+        for number, expert in enumerate(tensor):
+            for part, rows in zip(parts, expert.chunk(len(parts)), strict=True):
+                out[f"{module}.{number}.{part}.weight"] = rows.contiguous()
+    return out
+
+
+def load(base: Path, rows: int | None = None, one_by_one: bool = False) -> nn.Module:
+    """The base in fp32, with its vocabulary resized to `rows`; `one_by_one` with a linear for each expert."""
     config = json.loads((base / "config.json").read_text())
-    if config["model_type"] == "qwen3_moe":
-        return Tree({name: tensor.float() for name, tensor in stored(base).items()})
+    if base.name == "qwen3moe-bf16" or one_by_one:
+        return Tree({name: tensor.float() for name, tensor in apart(stored(base)).items()})
     model = getattr(transformers, config["architectures"][0]).from_pretrained(base, dtype=torch.float32)
     if rows:
         torch.manual_seed(rows)
@@ -79,6 +94,20 @@ def saved(base: Path, adapters: Sequence[Path]) -> State:
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return stored(Path(folder))
+
+
+def one_by_one(base: Path, adapters: Sequence[Path]) -> State:
+    """Adapters with a pair for each expert, on a base that may have the experts stacked."""
+    model = load(base, one_by_one=True)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    merged = state_of(model)
+    out: State = {}
+    for name, tensor in stored(base).items():
+        held = [merged.pop(part) for part in apart({name: tensor})]
+        # The parts of an expert follow each other, and the experts do.
+        out[name] = held[0] if len(held) == 1 else torch.cat(held).reshape(tensor.shape)
+    return out | merged
 
 
 def in_modules(base: Path, adapters: Sequence[Path]) -> State:

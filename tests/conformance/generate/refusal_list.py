@@ -104,7 +104,6 @@ KINDS = [
     Refusal("lokr", "unsupported", "LoKr", adapters=[Adapter(LoKrConfig(r=2, alpha=4, target_modules=["q_proj"]))]),
     Refusal("vera", "unsupported", "VeRA", adapters=[Adapter(VeraConfig(r=4, target_modules=["q_proj"]))]),
     Refusal("oft", "unsupported", "OFT", adapters=[Adapter(OFTConfig(oft_block_size=4, target_modules=["q_proj"]))]),
-    Refusal("target-parameters", "unsupported", "LoRA on stacked experts", refusals.target_parameters, base="qwen3moe-bf16"),
     Refusal("convolution-groups", "unsupported", "LoRA on a convolution in groups", adapters=[Adapter(lora(["dwconv"], r=24))],
             made_for="convnext-f32", base="convnext-f32"),
 ]  # fmt: skip

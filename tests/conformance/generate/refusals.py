@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peft import get_peft_model
-
 from . import adapters, bases
 from .adapters import Adapter
 from .cases_lora import lora
@@ -71,16 +69,3 @@ def build(case: Refusal, root: Path) -> dict:
         entry["must_not_exist"] = case.must_not_exist
     (folder / "case.json").write_text(json.dumps(entry, indent=1) + "\n")
     return entry
-
-
-def target_parameters(folder: Path) -> None:
-    """A LoRA on the stacked experts, as transformers runs them."""
-    from transformers import AutoModelForCausalLM
-
-    base = folder.parent / "bases" / "qwen3moe-bf16"
-    config = lora([], target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    adapters.randomise(model, seed=1)
-    shutil.rmtree(folder / "adapter")
-    model.save_pretrained(folder / "adapter")
-    adapters.tidy(folder / "adapter", base)

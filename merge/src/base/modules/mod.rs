@@ -43,6 +43,15 @@ impl ModelClass {
         self.stacks.iter().find_map(|stack| stack.parts_of(parameter)).unwrap_or(1) as u64
     }
 
+    /// The stacked parameters of a module, in the order in which its class registers them; none if nothing is known.
+    pub fn parameters_of(&self, path: &str) -> Vec<&str> {
+        match self.holder(path) {
+            Some(holder) => holder.parameters.iter().map(String::as_str).collect(),
+            // Conversions are written in that order.
+            None => self.stacks.iter().filter_map(|stack| stack.parameter_of(path)).collect(),
+        }
+    }
+
     /// The module of this path, if it holds stacked parameters.
     pub fn holder(&self, path: &str) -> Option<&Holder> {
         self.holders.iter().find(|holder| holder.is(path))

@@ -29,7 +29,10 @@ impl Rule {
     pub fn acts<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         let guard = |name| {
             let first = self.branches.first();
-            self.scope.within(name).zip(first).is_some_and(|((_, rest), (guard, _))| guard.is_match(rest).unwrap_or(false))
+            self.scope
+                .within(name)
+                .zip(first)
+                .is_some_and(|((_, rest), (guard, _))| guard.is_match(rest).unwrap_or(false))
         };
         !self.guarded || names.any(guard)
     }
@@ -47,11 +50,7 @@ mod tests {
 
     fn rule(scope: &[&str], branches: &[(&str, &str)]) -> Rule {
         let branch = |(from, to): &(&str, &str)| (Regex::new(from).unwrap(), (*to).to_owned());
-        Rule {
-            scope: scope.into(),
-            branches: branches.iter().map(branch).collect(),
-            guarded: false,
-        }
+        Rule { scope: scope.into(), branches: branches.iter().map(branch).collect(), guarded: false }
     }
 
     #[test]

@@ -40,6 +40,14 @@ impl Stack {
         })
     }
 
+    /// The parameter that it makes of a module's experts.
+    pub fn parameter_of(&self, module: &str) -> Option<&str> {
+        let (path, parameter) = self.into.rsplit_once('.')?;
+        let (_, rest) = self.scope.within(module)?;
+        let before = rest.strip_suffix(path.trim_start_matches('.'))?;
+        (before.is_empty() || before.ends_with('.')).then_some(parameter)
+    }
+
     /// In how many parts the rows of an expert are stored, if the parameter is one of this stack.
     pub fn parts_of(&self, parameter: &str) -> Option<usize> {
         self.scope.within(parameter).filter(|(_, rest)| rest.ends_with(&self.into)).map(|_| self.parts.len())
@@ -74,5 +82,7 @@ mod tests {
         assert_eq!(scoped.member(name), None);
         assert_eq!(scoped.parts_of(&member.parameter), Some(2));
         assert_eq!(scoped.parts_of("model.language_model.layers.0.mlp.experts.down_proj"), None);
+        assert_eq!(scoped.parameter_of("model.language_model.layers.0.mlp.experts"), Some("gate_up_proj"));
+        assert_eq!(scoped.parameter_of("model.language_model.layers.0.shared_mlp.experts"), None);
     }
 }

@@ -62,16 +62,29 @@ impl Slot {
     pub(super) fn part(&mut self, rows: Rows) -> Result<()> {
         let (height, cols) = (self.dims.iter().rev().skip(1).product::<u64>(), self.dims.last().copied().unwrap_or(1));
         let Rows { first, count, cols: wanted } = rows;
-        if cols != wanted || count == 0 || !height.is_multiple_of(count) || !first.is_multiple_of(count) || first >= height {
-            let text = format!("{} has the shape {:?}, the adapter changes {count} rows of {wanted} columns", self.name, self.dims);
-            return Err(Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size"));
+        if cols != wanted
+            || count == 0
+            || !height.is_multiple_of(count)
+            || !first.is_multiple_of(count)
+            || first >= height
+        {
+            let text = format!(
+                "{} has the shape {:?}, the adapter changes {count} rows of {wanted} columns",
+                self.name, self.dims
+            );
+            return Err(
+                Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size")
+            );
         }
         if let Some(portion) = self.portions.first() {
             return match portion.dims[0] == count {
                 true => Ok(()),
                 false => Err(Error::new(
                     Kind::Unsupported,
-                    format!("{} is changed by portions of {} rows, and then by portions of {count}", self.name, portion.dims[0]),
+                    format!(
+                        "{} is changed by portions of {} rows, and then by portions of {count}",
+                        self.name, portion.dims[0]
+                    ),
                 )
                 .hint("merge the adapters one after another")),
             };
@@ -85,7 +98,11 @@ impl Slot {
         }
         let portion = |at: u64| {
             let dims = vec![count, cols];
-            let source = Source { shape: dims.clone(), offset: whole.offset + at * (whole.bytes() / height * count), ..whole.clone() };
+            let source = Source {
+                shape: dims.clone(),
+                offset: whole.offset + at * (whole.bytes() / height * count),
+                ..whole.clone()
+            };
             let stored = Stored { scheme: self.stored.scheme, tensors: vec![source] };
             Slot { dims: dims.clone(), before: Some(dims), stored, portions: Vec::new(), ..self.clone() }
         };

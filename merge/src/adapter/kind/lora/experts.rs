@@ -95,7 +95,8 @@ pub(super) fn edits(
 /// Whether inputs come first in the parameters of a module, where one that is not square tells.
 fn settled<'a>(targets: &[Targeted<'a>], pairs: &[Pair<'_>]) -> HashMap<&'a str, bool> {
     let told = targets.iter().zip(pairs).filter_map(|(target, pair)| {
-        let (Held::Stacked { dims: [_, rows, cols], .. } | Held::OneByOne { dims: [_, rows, cols], .. }) = target.held else {
+        let (Held::Stacked { dims: [_, rows, cols], .. } | Held::OneByOne { dims: [_, rows, cols], .. }) = target.held
+        else {
             return None;
         };
         match (pair.fits(rows, cols), pair.fits(cols, rows)) {
@@ -119,7 +120,10 @@ impl<'a> Pair<'a> {
     fn of(target: &Targeted<'a>) -> Result<Pair<'a>> {
         let part = |name| target.parts.get(name);
         if let Some(other) = target.parts.all().find(|t| Some(*t) != part(A) && Some(*t) != part(B)) {
-            let text = format!("{} is for {}, a parameter, for which PEFT has lora_A and lora_B only", other.name, target.name);
+            let text = format!(
+                "{} is for {}, a parameter, for which PEFT has lora_A and lora_B only",
+                other.name, target.name
+            );
             return Err(Error::new(Kind::Unsupported, text));
         }
         let (Some(a), Some(b)) = (part(A), part(B)) else {
@@ -140,7 +144,8 @@ impl<'a> Pair<'a> {
 
     /// The rank of one expert.
     fn rank(&self, target: &Targeted<'_>) -> Result<u64> {
-        let (Held::Stacked { dims: [experts, ..], .. } | Held::OneByOne { dims: [experts, ..], .. }) = &target.held else {
+        let (Held::Stacked { dims: [experts, ..], .. } | Held::OneByOne { dims: [experts, ..], .. }) = &target.held
+        else {
             return Ok(self.a.shape[0]);
         };
         let (of_a, of_b) = (self.a.shape[0], self.b.shape[1]);
