@@ -117,6 +117,7 @@ impl Case {
 mod bounds;
 mod chain;
 mod embeddings;
+mod experts;
 mod kinds;
 mod layout;
 mod transposed;
