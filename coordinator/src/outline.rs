@@ -10,7 +10,7 @@ pub fn outline(plan: &Plan, report: &Report, cost: Cost, memory: Option<u64>) ->
         .output
         .files
         .iter()
-        .map(|f| serde_json::json!({ "name": f.name, "size": f.size, "tensors": f.tensors.len() }))
+        .map(|f| serde_json::json!({ "name": f.name, "size": f.size, "tensors": f.tensors.iter().filter(|t| t.begins().is_some()).count() }))
         .collect();
     serde_json::json!({
         "plan": plan.digest(),

@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod determinism;
 mod device;
+mod experts;
 mod files;
 mod formats;
 mod kill;

@@ -39,9 +39,10 @@ pub(super) fn refusal(mut keys: Vec<String>, all: usize, base: &Names<'_>) -> Er
         return Error::new(
             Kind::Unsupported,
             format!(
-                "adapter tensor {key} meets experts that the base stores as {base}: merging across the two layouts is not supported yet"
+                "adapter tensor {key} is of experts, and the base stores its experts as {base}; which of the two belong together is known by the class only"
             ),
-        );
+        )
+        .hint("config.json of the base must name a class of transformers 5.23 in architectures; an adapter for stacked experts must name them in target_parameters");
     }
     let example = sorted.first().map_or(String::new(), |n| format!(", such as {n}"));
     Error::new(

@@ -23,7 +23,7 @@ use crate::statistic::Statistic;
 use report::Report;
 
 /// The plan's format number.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,84 @@
+//! Experts, stacked and one by one: the same bytes whoever computes them, and a sample in f64.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use shardfuse_fleetkit::{Fleet, failed};
+
+use crate::output::assert_same;
+use crate::tool::{command, merge, succeed};
+
+/// Golden bases with an adapter of each: stored one by one, stacked, and stacked with the inputs first.
+const CASES: [(&str, &str); 3] = [
+    ("moe-deepseek-bf16", "experts-deepseek"),
+    ("moe-mixtral-stacked-f32", "experts-stacked"),
+    ("moe-gpt-oss-f32", "experts-gpt-oss-biases"),
+];
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/golden").join(name)
+}
+
+fn inputs((base, case): (&str, &str)) -> (PathBuf, PathBuf) {
+    (golden("bases").join(base), golden(case).join("adapter"))
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn experts_do_not_depend_on_threads_part_size_or_memory_and_equal_f64() {
+    for case in CASES {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, adapter) = inputs(case);
+        let reference = dir.path().join("reference");
+        succeed(&mut merge(&base, &[adapter.to_str().unwrap()], &reference));
+        for (threads, part, memory) in [("1", "1KiB", "64KiB"), ("3", "64KiB", "1MiB")] {
+            let out = dir.path().join(part);
+            let mut merge = command();
+            merge.arg("merge").arg("--base").arg(&base).arg("--lora").arg(&adapter).arg("--output").arg(&out);
+            succeed(merge.args(["--threads", threads, "--part-size", part, "--memory", memory]));
+            assert_same(&reference, &out);
+        }
+        let report = succeed(command().arg("verify").arg(&reference).args(["--sample", "5", "--format", "json"]));
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let of_experts: Vec<_> =
+            report["sample"].as_object().unwrap().iter().filter(|(name, _)| name.contains("experts")).collect();
+        assert!(of_experts.len() >= 2, "{report}");
+        for (name, found) in of_experts {
+            assert_eq!(found["wrong"], 0, "{name}: {found}");
+        }
+    }
+}
+
+#[test]
+fn one_worker_and_three_write_the_same_experts_as_one_machine() {
+    for workers in [1, 3] {
+        let mut fleet = Fleet::new(crate::BINARY);
+        for case in CASES {
+            let (base, adapter) = inputs(case);
+            copy(&base, &fleet.path(&format!("models/{}", case.0)));
+            copy(&adapter, &fleet.path(&format!("models/{}", case.1)));
+        }
+        std::fs::create_dir_all(fleet.path("outputs")).unwrap();
+        fleet.coordinator(&["models", "outputs"]);
+        for worker in 0..workers {
+            fleet.worker(&format!("worker-{worker}"), &["models", "outputs"]);
+        }
+        for (base, adapter) in CASES {
+            let (base, lora) = (format!("models/{base}"), format!("models/{adapter}"));
+            let output = format!("outputs/{adapter}");
+            let more = ["--wait", "--quiet"];
+            let answer = fleet.submit(&fleet.url(&base), &fleet.url(&lora), &fleet.url(&output), &more);
+            assert!(answer.status.success(), "{:?}", failed(&answer));
+            let alone = fleet.path(&format!("alone-{adapter}"));
+            succeed(&mut merge(&fleet.path(&base), &[fleet.path(&lora).to_str().unwrap()], &alone));
+            assert_same(&alone, &fleet.path(&output));
+        }
+        fleet.assert_well();
+    }
+}
