@@ -17,62 +17,11 @@ Conversions of values (splits, concatenations, transposes, stacked experts) are 
 import argparse
 import datetime
 import json
-import logging
-import signal
-import warnings
 from pathlib import Path
 
-warnings.filterwarnings("ignore")
-logging.disable(logging.CRITICAL)
-
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from transformers import conversion_mapping, core_model_loading  # noqa: E402
-from transformers.models.auto import modeling_auto  # noqa: E402
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
-
-# Seconds that making one class may take.
-LIMIT = 60
-LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "depth", "num_experts",
-          "n_routed_experts", "num_local_experts", "encoder_num_layers", "decoder_num_layers", "num_encoder_layers", "num_decoder_layers")
-
-
-def classes() -> dict[str, str]:
-    """Every class of the auto mappings, with its model type."""
-    found = {}
-    for name in sorted(vars(modeling_auto)):
-        if name.endswith("_MAPPING_NAMES") and not name.startswith("CONFIG"):
-            for model_type, value in getattr(modeling_auto, name).items():
-                for cls in (value,) if isinstance(value, str) else value:
-                    found.setdefault(cls, model_type)
-    return found
-
-
-def shrink(config, depth: int = 0) -> None:
-    for name in LAYERS:
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 2:
-            try:
-                setattr(config, name, 2 if "expert" not in name else 4)
-            except Exception:
-                pass
-    if depth < 3:
-        for name in getattr(config, "sub_configs", {}):
-            if (inner := getattr(config, name, None)) is not None:
-                shrink(inner, depth + 1)
-
-
-def make(cls, config_class):
-    config = config_class()
-    shrink(config)
-    try:
-        with torch.device("meta"):
-            return cls(config)
-    except Exception:
-        # Some configurations do not allow two layers.
-        with torch.device("meta"):
-            return cls(config_class())
-
+import made
+import transformers
+from transformers import conversion_mapping, core_model_loading
 
 def pattern(source: str) -> str:
     """The expression that transformers makes of a source pattern, without the group that it puts around it."""
@@ -107,25 +56,12 @@ def main() -> None:
     args = parser.parse_args()
     lists: list[list[dict]] = []
     by_class: dict[str, int] = {}
-    failed = {}
+    failed = made.Failures()
 
-    def stop(*_):
-        raise TimeoutError(f"longer than {LIMIT} s")
+    def ask(cls, config_class) -> list[dict]:
+        return rules(conversion_mapping.get_model_conversion_mapping(made.make(cls, config_class), add_legacy=False))
 
-    signal.signal(signal.SIGALRM, stop)
-    for name, model_type in sorted(classes().items()):
-        signal.alarm(LIMIT)
-        try:
-            cls = getattr(transformers, name)
-            config_class = getattr(cls, "config_class", None) or CONFIG_MAPPING[model_type]
-            found = rules(conversion_mapping.get_model_conversion_mapping(make(cls, config_class), add_legacy=False))
-        except BaseException as why:  # noqa: BLE001
-            if isinstance(why, KeyboardInterrupt):
-                raise
-            failed[name] = f"{type(why).__name__}: {' '.join(str(why).split())[:100]}"
-            continue
-        finally:
-            signal.alarm(0)
+    for name, found in made.each(failed, ask):
         if found:
             if found not in lists:
                 lists.append(found)
@@ -139,9 +75,8 @@ def main() -> None:
     }
     text = json.dumps(table, indent=None, separators=(",", ":"), ensure_ascii=False)
     args.output.write_text(text.replace('"rules":[[', '"rules":[\n[').replace("]},[{", "]},\n[{").replace("}],[{", "}],\n[{") + "\n")
-    print(f"{len(by_class)} classes have rules, in {len(lists)} lists; {len(failed)} could not be made")
-    for name, why in failed.items():
-        print(f"  {name}: {why}")
+    print(f"{len(by_class)} classes have rules, in {len(lists)} lists")
+    failed.report()
 
 
 if __name__ == "__main__":

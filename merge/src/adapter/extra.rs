@@ -113,7 +113,7 @@ mod tests {
             skipped: Vec::new(),
             files: Vec::new(),
         };
-        let base = Names::new(["m.norm.weight", "m.q.weight"].into_iter(), None, &[]);
+        let base = Names::new(["m.norm.weight", "m.q.weight"].into_iter(), std::iter::empty(), &[]);
         resolve(&adapter, &base, &mut Effort::new(Cancel::default()))
     }
 

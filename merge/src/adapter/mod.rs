@@ -3,7 +3,6 @@
 pub mod config;
 pub mod delta;
 pub mod edit;
-pub mod embeddings;
 mod extra;
 pub mod key;
 pub mod kind;
@@ -19,5 +18,6 @@ mod rows;
 pub mod scale;
 pub mod suffix;
 mod target;
+pub mod tied;
 mod unmatched;
 mod wrapper;

@@ -120,7 +120,7 @@ mod tests {
     const BASE: [&str; 3] = ["model.layers.0.module.q.weight", "model.layers.0.q.weight", "model.layers.1.q.weight"];
 
     fn unwrapped(modules: &[&str]) -> (Vec<String>, Option<String>) {
-        let base = Names::new(BASE.into_iter(), None, &[]);
+        let base = Names::new(BASE.into_iter(), std::iter::empty(), &[]);
         let mut unwrap = Unwrap::of(modules.iter().copied(), &base);
         let paths = modules.iter().map(|module| unwrap.path((*module).to_owned())).collect();
         (paths, unwrap.warning())

@@ -5,7 +5,7 @@ use super::token_rows::TokenRows;
 use crate::adapter::orientation::Orientation;
 use crate::base::conv1d::Conv1d;
 use crate::base::modules::Rule;
-use crate::base::tied::Tie;
+use crate::base::tied::Ties;
 use crate::inventory::{Equal, Inventory};
 use crate::plan::report::Report;
 use crate::spec::MergeSpec;
@@ -20,7 +20,7 @@ pub(super) struct Builder<'a> {
     /// How transformers renames the tensors for its modules.
     pub(super) rules: Vec<Rule>,
     pub(super) slots: Slots,
-    pub(super) tie: Tie,
+    pub(super) ties: Ties,
     pub(super) statistics: Vec<Statistic>,
     pub(super) equals: Vec<Equal>,
     pub(super) token_rows: TokenRows,
