@@ -22,7 +22,7 @@ pub async fn check(stores: &Stores, plan: &Plan) -> Result<()> {
         let same = if equal.transposed {
             transposed(stores, &plan.objects, equal).await?
         } else {
-            straight(stores, &plan.objects, &equal.left, &equal.right).await?
+            straight(stores, &plan.objects, &equal.left, &equal.right).await?.0
         };
         if !same {
             return Err(Error::new(
@@ -35,19 +35,18 @@ pub async fn check(stores: &Stores, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Whether two tensors have one dtype, shape and values. Nothing is read of what tells by itself.
-pub async fn same(stores: &Stores, objects: &[Object], left: &Source, right: &Source) -> Result<bool> {
+/// Whether two tensors have one dtype, shape and values, and how many bytes of each were read to tell.
+pub async fn same(stores: &Stores, objects: &[Object], left: &Source, right: &Source) -> Result<(bool, u64)> {
     if (left.dtype, &left.shape) != (right.dtype, &right.shape) {
-        return Ok(false);
+        return Ok((false, 0));
     }
-    // Tensors of a PyTorch file may share their bytes.
-    Ok((left.object, left.offset) == (right.object, right.offset) || straight(stores, objects, left, right).await?)
+    straight(stores, objects, left, right).await
 }
 
-async fn straight(stores: &Stores, objects: &[Object], left: &Source, right: &Source) -> Result<bool> {
+async fn straight(stores: &Stores, objects: &[Object], left: &Source, right: &Source) -> Result<(bool, u64)> {
     let length = left.bytes();
     if length != right.bytes() {
-        return Ok(false);
+        return Ok((false, 0));
     }
     // Most that differ do so at once.
     let (mut at, mut chunk) = (0, FIRST);
@@ -55,11 +54,11 @@ async fn straight(stores: &Stores, objects: &[Object], left: &Source, right: &So
         let len = chunk.min(length - at);
         let (a, b) = futures::try_join!(read(stores, objects, left, at, len), read(stores, objects, right, at, len))?;
         if a != b {
-            return Ok(false);
+            return Ok((false, at + len));
         }
         (at, chunk) = (at + len, CHUNK);
     }
-    Ok(true)
+    Ok((true, length))
 }
 
 async fn transposed(stores: &Stores, objects: &[Object], equal: &Equal) -> Result<bool> {

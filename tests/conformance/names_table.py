@@ -22,70 +22,12 @@ concatenations, transposes) are not in it.
 import argparse
 import datetime
 import json
-import logging
 import re
-import signal
-import warnings
 from pathlib import Path
 
-warnings.filterwarnings("ignore")
-logging.disable(logging.CRITICAL)
-
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from transformers import conversion_mapping, core_model_loading  # noqa: E402
-from transformers.models.auto import modeling_auto  # noqa: E402
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
-
-# Seconds that making one class may take.
-LIMIT = 60
-LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "depth", "num_experts",
-          "n_routed_experts", "num_local_experts", "encoder_num_layers", "decoder_num_layers", "num_encoder_layers", "num_decoder_layers")
-
-
-def classes() -> dict[str, str]:
-    """Every class of the auto mappings, with its model type."""
-    found = {}
-    for name in sorted(vars(modeling_auto)):
-        if name.endswith("_MAPPING_NAMES") and not name.startswith("CONFIG"):
-            for model_type, value in getattr(modeling_auto, name).items():
-                for cls in (value,) if isinstance(value, str) else value:
-                    found.setdefault(cls, model_type)
-    return found
-
-
-# Layers before the first one with experts.
-DENSE = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index", "encoder_moe_layer_start_index")
-
-
-def shrink(config, depth: int = 0) -> None:
-    for name in DENSE:
-        if isinstance(getattr(config, name, None), int):
-            setattr(config, name, 1)
-    for name in LAYERS:
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 2:
-            try:
-                setattr(config, name, 2 if "expert" not in name else 4)
-            except Exception:
-                pass
-    if depth < 3:
-        for name in getattr(config, "sub_configs", {}):
-            if (inner := getattr(config, name, None)) is not None:
-                shrink(inner, depth + 1)
-
-
-def make(cls, config_class):
-    config = config_class()
-    shrink(config)
-    try:
-        with torch.device("meta"):
-            return cls(config)
-    except Exception:
-        # Some configurations do not allow two layers.
-        with torch.device("meta"):
-            return cls(config_class())
-
+import made
+import transformers
+from transformers import conversion_mapping, core_model_loading
 
 def pattern(source: str) -> str:
     """The expression that transformers makes of a source pattern, without the group that it puts around it."""
@@ -173,29 +115,16 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
     renamed, joined, held = Lists(), Lists(), Lists()
-    failed = {}
+    failed = made.Failures()
 
-    def stop(*_):
-        raise TimeoutError(f"longer than {LIMIT} s")
+    def ask(cls, config_class) -> tuple[list[dict], list[dict], list[dict]]:
+        model = made.make(cls, config_class)
+        transforms = conversion_mapping.get_model_conversion_mapping(model, add_legacy=False)
+        return rules(transforms), stacks(transforms), stacked(model)
 
-    signal.signal(signal.SIGALRM, stop)
-    for name, model_type in sorted(classes().items()):
-        signal.alarm(LIMIT)
-        try:
-            cls = getattr(transformers, name)
-            config_class = getattr(cls, "config_class", None) or CONFIG_MAPPING[model_type]
-            model = make(cls, config_class)
-            transforms = conversion_mapping.get_model_conversion_mapping(model, add_legacy=False)
-        except BaseException as why:  # noqa: BLE001
-            if isinstance(why, KeyboardInterrupt):
-                raise
-            failed[name] = f"{type(why).__name__}: {' '.join(str(why).split())[:100]}"
-            continue
-        finally:
-            signal.alarm(0)
-        renamed.add(name, rules(transforms))
-        joined.add(name, stacks(transforms))
-        held.add(name, stacked(model))
+    for name, found in made.each(failed, ask):
+        for lists, of_class in zip((renamed, joined, held), found, strict=True):
+            lists.add(name, of_class)
     table = {
         "transformers": transformers.__version__,
         "made": datetime.date.today().isoformat(),
@@ -208,9 +137,7 @@ def main() -> None:
     args.output.write_text(text.replace('"lists":[[', '"lists":[\n[').replace("]},[{", "]},\n[{").replace("}],[{", "}],\n[{") + "\n")
     for what, lists in (("rules", renamed), ("experts to stack", joined), ("stacked parameters", held)):
         print(f"{len(lists.by_class)} classes have {what}, in {len(lists.lists)} lists")
-    print(f"{len(failed)} classes could not be made")
-    for name, why in failed.items():
-        print(f"  {name}: {why}")
+    failed.report()
 
 
 if __name__ == "__main__":

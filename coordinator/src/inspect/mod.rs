@@ -1,14 +1,16 @@
-//! Reads headers and configurations of base and adapters into an inventory. Tensor data is read only to compare the two
-//! embeddings of a base that says that it is tied and holds both.
+//! Reads headers and configurations of base and adapters into an inventory. Tensor data is read only to compare the
+//! stored copies of tied parameters that an adapter changes.
 //!
 //! What becomes of each file, `shardfuse_merge::checkpoint::files` decides; here it is read.
 
 use shardfuse_merge::adapter::config::AdapterConfig;
-use shardfuse_merge::adapter::embeddings;
 use shardfuse_merge::checkpoint::files::{self, Asked, Fate, FileFate};
 use shardfuse_merge::checkpoint::sidecar;
-use shardfuse_merge::inventory::{AdapterInventory, BaseInventory, ExtraFile, Inventory, Shard, TokenizerInventory};
+use shardfuse_merge::inventory::{
+    AdapterInventory, BaseInventory, Comparison, ExtraFile, Inventory, Shard, TokenizerInventory,
+};
 use shardfuse_merge::json::{self, MAX_CONFIG};
+use shardfuse_merge::plan::copies;
 use shardfuse_merge::spec::{MergeSpec, Purpose, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
@@ -50,11 +52,13 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
         };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
-    let embeddings_to_compare =
-        embeddings::to_compare(&base, &adapters, spec.tied).map(|(input, output)| (input.clone(), output.clone()));
-    if let Some((input, output)) = embeddings_to_compare {
-        base.head_is_embedding = Some(equal::same(stores, &objects.list, &input, &output).await?);
+    let copies = copies::to_compare(&base, &adapters, spec.tied);
+    let mut compared = Vec::with_capacity(copies.len());
+    for (left, right) in copies {
+        let (same, read) = equal::same(stores, &objects.list, left, right).await?;
+        compared.push(Comparison { left: left.name.clone(), right: right.name.clone(), same, read });
     }
+    base.compared = compared;
     let tokenizer = match &spec.tokenizer {
         Tokenizer::Folder(path) => {
             let folder = Folder::open(stores, path, &[]).await?;
@@ -122,7 +126,7 @@ pub async fn base(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> 
         shards,
         indexed: chosen.is_indexed(),
         sidecars,
-        head_is_embedding: None,
+        compared: Vec::new(),
         files,
         skipped,
         listed: folder.is_listed(),

@@ -6,9 +6,9 @@ use crate::inventory::{Equal, Source};
 /// Why a tensor is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The module was trained whole (`modules_to_save`), or its bias was.
+    /// The module was trained whole, as a copy of its own (`modules_to_save`).
     Trained,
-    /// The base as the adapter saw it: a resized embedding saved beside a delta.
+    /// The base's own tensor as the adapter left it: a resized embedding saved beside a delta, a bias that was trained.
     Resized,
 }
 

@@ -115,7 +115,11 @@ mod tests {
             files: Vec::new(),
         };
         let class = ModelClass::default();
-        let base = Names::new(["m.norm.weight", "m.q.weight"].into_iter().map(|name| (name, &[][..])), None, &class);
+        let base = Names::new(
+            ["m.norm.weight", "m.q.weight"].into_iter().map(|name| (name, &[][..])),
+            std::iter::empty(),
+            &class,
+        );
         resolve(&adapter, &base, &mut Effort::new(Cancel::default()))
     }
 

@@ -3,7 +3,6 @@
 pub mod config;
 pub mod delta;
 pub mod edit;
-pub mod embeddings;
 mod extra;
 pub mod key;
 pub mod kind;
@@ -21,5 +20,6 @@ pub mod scale;
 mod stacked;
 pub mod suffix;
 mod target;
+pub mod tied;
 mod unmatched;
 mod wrapper;

@@ -34,7 +34,7 @@ impl<'a> Replaced<'a> {
 
     pub(super) fn edit(self, tensor: String, modules_to_save: &HashSet<&str>) -> Result<Edit> {
         // PEFT saves a module of modules_to_save under its own name, as it does an embedding that was only resized.
-        let trained = suffixes(&self.module).any(|name| modules_to_save.contains(name)) || !tensor.ends_with("weight");
+        let trained = suffixes(&self.module).any(|name| modules_to_save.contains(name));
         let origin = if trained { Origin::Trained } else { Origin::Resized };
         let (source, origin, twin) = match (self.saved, self.plain, self.base_layer) {
             (Some(saved), twin, None) => (saved, Origin::Trained, twin),

@@ -83,9 +83,9 @@ impl<'a> Layers<'a> {
         if let Some(number) = suffixes(module).filter_map(|name| self.by_layer.get(name)).min() {
             return Some(&layers[*number].1);
         }
-        // The output embedding of a tied model carries the rows of the input embedding under its own name.
+        // Another name of the same parameter carries its rows under its own name.
         match layers.as_slice() {
-            [(_, ids)] if base.tied_head() == Some(&format!("{module}.weight")) => Some(ids),
+            [(_, ids)] if base.is_tied(&format!("{module}.weight")) => Some(ids),
             _ => None,
         }
     }

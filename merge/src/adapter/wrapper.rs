@@ -122,7 +122,7 @@ mod tests {
 
     fn unwrapped(modules: &[&str]) -> (Vec<String>, Option<String>) {
         let class = ModelClass::default();
-        let base = Names::new(BASE.into_iter().map(|name| (name, &[][..])), None, &class);
+        let base = Names::new(BASE.into_iter().map(|name| (name, &[][..])), std::iter::empty(), &class);
         let mut unwrap = Unwrap::of(modules.iter().copied(), &base);
         let paths = modules.iter().map(|module| unwrap.path((*module).to_owned())).collect();
         (paths, unwrap.warning())

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use super::experts::OneByOne;
 use super::modules::{Member, ModelClass, Rule};
 
-/// The parameters of a base as an adapter sees them: those that are stored, and the output embedding of a tied model.
+/// The parameters of a base as an adapter sees them: those that are stored, and the other names of those that are tied.
 #[derive(Debug)]
 pub struct Names<'a> {
     sorted: Vec<&'a str>,
     /// The shapes, in the same order.
     shapes: Vec<&'a [u64]>,
-    head: Option<&'a str>,
+    tied: Vec<&'a str>,
     class: &'a ModelClass,
     /// Stored names by those that transformers gives the modules, where they differ. Made when it is first asked for.
     renamed: OnceCell<BTreeMap<String, &'a str>>,
@@ -21,22 +21,28 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// The names and shapes of what is stored. `head` is the output embedding that shares its tensor with the input
-    /// embedding. It need not be stored.
+    /// The names and shapes of what is stored. `tied` are names that are one parameter with others. They need not be stored.
     pub fn new(
         tensors: impl Iterator<Item = (&'a str, &'a [u64])>,
-        head: Option<&'a str>,
+        tied: impl Iterator<Item = &'a str>,
         class: &'a ModelClass,
     ) -> Names<'a> {
         let mut tensors: Vec<(&str, &[u64])> = tensors.collect();
         tensors.sort_unstable_by_key(|(name, _)| *name);
         let (sorted, shapes) = tensors.into_iter().unzip();
-        Names { sorted, shapes, head, class, renamed: OnceCell::new(), stacked: OnceCell::new() }
+        let mut tied: Vec<&str> = tied.collect();
+        tied.sort_unstable();
+        Names { sorted, shapes, tied, class, renamed: OnceCell::new(), stacked: OnceCell::new() }
     }
 
     /// Whether the base has this parameter.
     pub fn has(&self, name: &str) -> bool {
-        self.head == Some(name) || self.sorted.binary_search(&name).is_ok()
+        self.is_tied(name) || self.sorted.binary_search(&name).is_ok()
+    }
+
+    /// The name that transformers gives it in its modules.
+    pub fn module(&self, name: &str) -> String {
+        rename(self.class.rules.iter(), name)
     }
 
     /// The shape of a stored parameter.
@@ -56,7 +62,7 @@ impl<'a> Names<'a> {
         }
         let stored = self.by_module().get(name).map(|stored| (*stored).to_owned());
         // The other way round: the adapter is of the checkpoint's age, and the base was saved under the names of modules.
-        stored.or_else(|| Some(rename(self.class.rules.iter(), name)).filter(|name| self.has(name)))
+        stored.or_else(|| Some(self.module(name)).filter(|name| self.has(name)))
     }
 
     /// The stored tensor of a parameter, by its own name or by transformers'.
@@ -69,7 +75,7 @@ impl<'a> Names<'a> {
 
     /// What a tensor of this name would be in a stacked parameter.
     pub fn member(&self, name: &str) -> Option<Member> {
-        self.class.member(&rename(self.class.rules.iter(), name))
+        self.class.member(&self.module(name))
     }
 
     /// The tensors that transformers stacks into a parameter of this name.
@@ -80,17 +86,21 @@ impl<'a> Names<'a> {
     /// Whether it has a parameter of this module, or below it, by a stored name or by transformers' own.
     pub fn has_module(&self, path: &str) -> bool {
         let below = format!("{path}.");
-        let at = self.sorted.partition_point(|name| *name < below.as_str());
-        let stored = self.head.into_iter().chain(self.sorted.get(at).copied()).any(|name| name.starts_with(&below));
+        let has = |names: &[&str]| {
+            let at = names.partition_point(|name| *name < below.as_str());
+            names.get(at).is_some_and(|name| name.starts_with(&below))
+        };
         let stacked = || self.by_parameter().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
         let renamed = || self.by_module().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
+        let stored = has(&self.sorted) || has(&self.tied);
         stored || (!self.class.rules.is_empty() && renamed()) || (!self.class.stacks.is_empty() && stacked())
     }
 
     fn by_module(&self) -> &BTreeMap<String, &'a str> {
         self.renamed.get_or_init(|| {
             let rules = self.acting();
-            let renamed = self.sorted.iter().map(|name| (rename(rules.iter().copied(), name), *name));
+            let all = self.sorted.iter().chain(&self.tied);
+            let renamed = all.map(|name| (rename(rules.iter().copied(), name), *name));
             renamed.filter(|(module, stored)| module != stored).collect()
         })
     }
@@ -124,9 +134,9 @@ impl<'a> Names<'a> {
         &self.sorted
     }
 
-    /// The output embedding that shares its tensor with the input embedding.
-    pub fn tied_head(&self) -> Option<&'a str> {
-        self.head
+    /// Whether it is one parameter with other names.
+    pub fn is_tied(&self, name: &str) -> bool {
+        self.tied.binary_search(&name).is_ok()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::comparison::Comparison;
 use super::source::{ObjectId, Source};
 use crate::checkpoint::files::FileFate;
 
@@ -42,9 +43,8 @@ pub struct BaseInventory {
     pub indexed: bool,
     /// Files that travel.
     pub sidecars: Vec<Sidecar>,
-    /// Whether the input and the output embedding in the files hold the same values; `None` if no plan depends on it
-    /// ([`crate::adapter::embeddings::to_compare`]).
-    pub head_is_embedding: Option<bool>,
+    /// The tied copies in its files that were compared, as far as a plan depends on it ([`crate::plan::copies`]).
+    pub compared: Vec<Comparison>,
     /// What becomes of each of its files.
     pub files: Vec<FileFate>,
     /// Keys of its pickles that hold no tensor.

@@ -2,12 +2,14 @@
 
 mod adapter;
 mod base;
+mod comparison;
 mod equal;
 mod inputs;
 mod source;
 
 pub use adapter::{AdapterInventory, ExtraFile};
 pub use base::{BaseInventory, Shard, Sidecar};
+pub use comparison::Comparison;
 pub use equal::Equal;
 pub use inputs::{Inventory, TokenizerInventory};
 pub use source::{Object, ObjectId, Source};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod build;
 mod check;
+pub mod copies;
 pub mod cost;
 pub mod grid;
 pub mod report;

@@ -9,7 +9,7 @@ use super::task::{Work, tasks};
 use super::{Plan, report::Report};
 use crate::adapter::config::AdapterConfig;
 use crate::error::{Kind, Result};
-use crate::inventory::{AdapterInventory, BaseInventory, Inventory, Object, ObjectId, Shard, Source};
+use crate::inventory::{AdapterInventory, BaseInventory, Comparison, Inventory, Object, ObjectId, Shard, Source};
 use crate::recipe::{Add, Delta, Dense, Dora, DoraNorm, Norm, Op, Operand, Recipe};
 use crate::spec::{LoraSpec, MergeSpec};
 use crate::tensor::Dtype;
@@ -58,7 +58,10 @@ impl Case {
 
     fn inputs(&self) -> Result<(MergeSpec, Inventory)> {
         let object = |url: String| Object { url, size: 1 << 30, pin: "p".into(), seen: "s".into() };
-        let tensors = self.base.iter().map(|(n, s)| source(0, n, s)).collect();
+        // Two tensors at one place are one.
+        let at = |i: usize| 64 + ((i as u64) << 20);
+        let tensors =
+            self.base.iter().enumerate().map(|(i, (n, s))| Source { offset: at(i), ..source(0, n, s) }).collect();
         let shard = Shard { name: "model.safetensors".into(), metadata: BTreeMap::new(), tensors };
         let base = BaseInventory {
             url: "base".into(),
@@ -67,7 +70,7 @@ impl Case {
             shards: vec![shard],
             indexed: false,
             sidecars: Vec::new(),
-            head_is_embedding: Some(true),
+            compared: self.base.iter().filter(|(name, _)| *name == HEAD).map(|_| compared(HEAD, true)).collect(),
             files: Vec::new(),
             skipped: Vec::new(),
             listed: true,
@@ -114,12 +117,18 @@ impl Case {
     }
 }
 
+/// What a comparison of the embedding with its copy found.
+fn compared(copy: &str, same: bool) -> Comparison {
+    Comparison { left: E.into(), right: copy.into(), same, read: 240 }
+}
+
 mod bounds;
 mod chain;
 mod embeddings;
 mod experts;
 mod kinds;
 mod layout;
+mod ties;
 mod transposed;
 
 const LLAMA: &str = "llama";
@@ -262,6 +271,7 @@ fn the_original_norm_leaves_the_first_adapter_out() {
 }
 
 const E: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 
 fn tied(physical_head: bool) -> Case {
     let mut base: Vec<(&'static str, &[u64])> = vec![(E, &[10, 6]), ("model.q.weight", &[6, 6])];

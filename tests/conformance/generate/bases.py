@@ -36,6 +36,15 @@ BERT = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attent
 RESNET = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
 VIT = BERT | {"image_size": 8, "patch_size": 4, "num_labels": 3}
 del VIT["vocab_size"]
+T5 = {
+    "vocab_size": 96, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 4,
+    "decoder_start_token_id": 0,
+}  # fmt: skip
+BART = {
+    "vocab_size": 96, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 32,
+}  # fmt: skip
+MLM = BERT | {"num_hidden_layers": 1, "max_position_embeddings": 32}
 NEOX = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 CONVNEXT = {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2}
 WHISPER = {
@@ -64,7 +73,7 @@ class Base:
     config: str
     options: dict
     dtype: str
-    form: str = "single"  # or "sharded", "bin", "odd", "modules"
+    form: str = "single"  # or "sharded", "bin", "odd", "modules", "shared", "copies", "parted"
 
 
 def _llama(dtype: str, form: str = "single", **more: object) -> Base:
@@ -95,6 +104,14 @@ BASES = {
     "vit-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32"),
     "vit-modules-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32", "modules"),
     "neox-f32": Base("GPTNeoXForCausalLM", "GPTNeoXConfig", NEOX, "F32"),
+    "t5-f32": Base("T5ForConditionalGeneration", "T5Config", T5, "F32"),
+    "t5-f32-bin": Base("T5ForConditionalGeneration", "T5Config", T5, "F32", "shared"),
+    "t5-parted-f32": Base("T5ForConditionalGeneration", "T5Config", T5, "F32", "parted"),
+    "bart-f32": Base("BartForConditionalGeneration", "BartConfig", BART, "F32"),
+    "bart-f32-bin": Base("BartForConditionalGeneration", "BartConfig", BART, "F32", "shared"),
+    "mlm-f32": Base("BertForMaskedLM", "BertConfig", MLM, "F32"),
+    "mlm-copies-f32": Base("BertForMaskedLM", "BertConfig", MLM, "F32", "copies"),
+    "mlm-parted-f32": Base("BertForMaskedLM", "BertConfig", MLM, "F32", "parted"),
     "resnet-f32": Base("ResNetModel", "ResNetConfig", RESNET, "F32"),
     "convnext-f32": Base("ConvNextModel", "ConvNextConfig", CONVNEXT, "F32"),
     "whisper-f16": Base("WhisperForConditionalGeneration", "WhisperConfig", WHISPER, "F16"),
@@ -126,6 +143,11 @@ def make(root: Path, known: dict[str, Base] = BASES, seed: str = "") -> None:
         model.save_pretrained(folder, max_shard_size="20KB" if base.form == "sharded" else "1GB")
         if base.form == "bin":
             _as_bin(folder, model)
+        if base.form == "shared":
+            (folder / "model.safetensors").unlink()
+            torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        if base.form in ("copies", "parted"):
+            _with_copies(folder, model, base.form == "parted")
         if base.form == "odd":
             _with_odd_tensors(folder)
         if base.form == "modules":
@@ -149,6 +171,15 @@ def _as_bin(folder: Path, model: nn.Module) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["torch_dtype"] = config.pop("dtype")  # its name then
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _with_copies(folder: Path, model: nn.Module, parted: bool) -> None:
+    """As a tool saves it that writes every name of a tied parameter; parted: the head was trained on its own since."""
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if parted:
+        head = next(name for name in ("lm_head.weight", "cls.predictions.decoder.weight") if name in state)
+        state[head] += 0.1 * torch.randn(state[head].shape)
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
 
 
 def _under_module_names(folder: Path, model: nn.Module) -> None:

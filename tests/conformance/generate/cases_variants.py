@@ -44,6 +44,17 @@ def _head_only(base: Path, folders: Sequence[Path]) -> oracle.State:
     return state | {HEAD: (state[EMBED].double() + head).float()}
 
 
+DECODER = "cls.predictions.decoder"
+
+
+def _decoder_only(base: Path, folders: Sequence[Path]) -> oracle.State:
+    """LoRA on BERT's decoder alone, in f64: it parts from the embedding, and its bias is written beside it."""
+    state = oracle.stored(base)
+    delta = _delta(folders[0], f"{DECODER}.lora_A.weight", f"{DECODER}.lora_B.weight", 2.0)
+    embedding = state["bert.embeddings.word_embeddings.weight"].double()
+    return state | {f"{DECODER}.weight": (embedding + delta).float(), f"{DECODER}.bias": state["cls.predictions.bias"]}
+
+
 DORA = [
     Merge("dora-f32", "DoRA", "on linears", "llama-f32", [Adapter(dora())]),
     Merge("dora-bf16", "DoRA", "on all linears, bf16, rsLoRA, patterns", "llama-bf16",
@@ -124,6 +135,30 @@ TIES = [
           notes=["lm_head computed in f64: PEFT adds the delta to the embedding too"]),
 ]  # fmt: skip
 
+WORDS = ["word_embeddings", "query"]
+SETS = [
+    Merge("ties-t5", "ties", "four names, one in the file: LoRA on shared", "t5-f32", [Adapter(lora(["shared", "q"]))],
+          oracle=oracle.written, config=TIED),
+    Merge("ties-t5-bin", "ties", "four names of one storage: all carry the merged value", "t5-f32-bin",
+          [Adapter(lora(["shared", "q"]))], config=TIED),
+    Merge("ties-t5-parted", "ties", "the file's lm_head has other values: it stays, the other three are one", "t5-parted-f32",
+          [Adapter(lora(["shared", "q"]))], config=TIED),
+    Merge("ties-t5-head-saved", "ties", "modules_to_save lm_head: it parts from the other three, config.json has no say", "t5-f32",
+          [Adapter(lora(["q"], modules_to_save=["lm_head"]))], oracle=oracle.written, config=TIED),
+    Merge("ties-bart-bin", "ties", "four names of one storage", "bart-f32-bin", [Adapter(lora(["shared", "q_proj"]))], config=TIED),
+    Merge("ties-bart-shared-saved", "ties", "modules_to_save shared: the other three keep the old values", "bart-f32",
+          [Adapter(lora(modules_to_save=["shared"]))], oracle=oracle.written, config=UNTIED),
+    Merge("ties-bert", "ties", "the decoder is not in the file", "mlm-f32", [Adapter(lora(WORDS))], oracle=oracle.written, config=TIED),
+    Merge("ties-bert-copies", "ties", "a safetensors file with the decoder and its bias too", "mlm-copies-f32",
+          [Adapter(lora(WORDS))], config=TIED),
+    Merge("ties-bert-parted", "ties", "the file's decoder has other values and stays", "mlm-parted-f32", [Adapter(lora(WORDS))],
+          config=UNTIED),
+    Merge("ties-bert-bias-all", "ties", "a tied bias that is saved under both names", "mlm-f32",
+          [Adapter(lora(["query"], bias="all"))], oracle=oracle.written, config=TIED),
+    Merge("ties-bert-decoder", "ties", "LoRA on the decoder: it parts from the embedding", "mlm-f32", [Adapter(lora([DECODER]))],
+          oracle=_decoder_only, config=UNTIED, notes=["decoder computed in f64: PEFT adds the delta to the embedding too"]),
+]  # fmt: skip
+
 LLAMA_FF = IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])
 KINDS = [
     Merge("adalora", "AdaLoRA", "a value for each rank; the scale divides by init_r", "llama-f32",
@@ -149,4 +184,4 @@ KINDS = [
           [Adapter(LoHaConfig(r=4, alpha=4, target_modules=["q_proj"])), Adapter(lora(["q_proj"]))]),
 ]  # fmt: skip
 
-CASES = DORA + BIAS + SAVED + TOKENS + TIES + KINDS
+CASES = DORA + BIAS + SAVED + TOKENS + TIES + SETS + KINDS

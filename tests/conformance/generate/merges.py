@@ -50,7 +50,7 @@ def write_expected(folder: Path, merged: oracle.State, base: Path) -> list[str]:
     """Write the tensors that the merge changes; their names."""
     held = {name: tensor.float() for name, tensor in oracle.stored(base).items() if tensor.is_floating_point()}
     changed = {
-        name: tensor.float().contiguous()
+        name: tensor.float().clone().contiguous()
         for name, tensor in sorted(merged.items())
         if tensor.is_floating_point() and (name not in held or not torch.equal(tensor, held[name]))
     }
@@ -64,7 +64,7 @@ def build(case: Merge, root: Path, known: dict[str, bases.Base] = bases.BASES, s
     """Write the case's folder; returns its entry for the list."""
     folder, base = root / case.name, root / "bases" / case.base
     form = known[case.base]
-    readable = base if form.form != "bin" else root / "bases" / case.base.removesuffix("-bin")
+    readable = base if form.form not in ("bin", "shared") else root / "bases" / case.base.removesuffix("-bin")
     folder.mkdir(parents=True)
     made = []
     for number, (adapter, path) in enumerate(zip(case.adapters, paths_of(case), strict=True)):

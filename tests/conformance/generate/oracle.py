@@ -118,6 +118,20 @@ def in_modules(base: Path, adapters: Sequence[Path]) -> State:
     return state_of(model)
 
 
+def written(base: Path, adapters: Sequence[Path]) -> State:
+    """As `in_sequence`; a name that the base does not hold is left out while its parameter has a name that it holds."""
+    model = load(base)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    held, state = stored(base), model.state_dict()
+    places = {tensor.data_ptr() for name, tensor in state.items() if name in held}
+    return {
+        name: tensor.detach().contiguous()
+        for name, tensor in state.items()
+        if name in held or tensor.data_ptr() not in places
+    }
+
+
 def together(base: Path, adapters: Sequence[Path]) -> State:
     """All adapters loaded into one model, then merged."""
     model = PeftModel.from_pretrained(load(base), adapters[0], adapter_name="a0")

@@ -5,7 +5,7 @@ use super::token_rows::TokenRows;
 use crate::adapter::orientation::Orientation;
 use crate::base::conv1d::Conv1d;
 use crate::base::modules::ModelClass;
-use crate::base::tied::Tie;
+use crate::base::tied::Ties;
 use crate::inventory::{Equal, Inventory};
 use crate::plan::report::Report;
 use crate::spec::MergeSpec;
@@ -20,7 +20,7 @@ pub(super) struct Builder<'a> {
     /// What is known of the model's class.
     pub(super) class: ModelClass,
     pub(super) slots: Slots,
-    pub(super) tie: Tie,
+    pub(super) ties: Ties,
     pub(super) statistics: Vec<Statistic>,
     pub(super) equals: Vec<Equal>,
     pub(super) token_rows: TokenRows,

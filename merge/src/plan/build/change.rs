@@ -46,7 +46,7 @@ impl Builder<'_> {
         if source.dtype != slot.dtype {
             expect_values(&source)?;
         }
-        let dropped = check_replacement(slot, &source, number, self.tie.is_side(&slot.name))?;
+        let dropped = check_replacement(slot, &source, number, self.ties.is_side(&slot.name))?;
         if dropped > 0 {
             let (name, rows, kept) = (&slot.name, slot.dims[0], slot.dims[0] - dropped);
             self.report.warn(format!("adapter {}: {name} has {kept} rows and the base {rows}: the last {dropped} rows of the base are dropped as padding", number + 1));

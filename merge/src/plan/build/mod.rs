@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{AdapterReport, Report};
-use crate::adapter::edit::{Change, Edit, Resolved};
-use crate::adapter::embeddings::{self, Shared};
+use crate::adapter::edit::{Change, Resolved};
 use crate::adapter::orientation::Orientation;
 use crate::adapter::resolve::resolve;
 use crate::base::conv1d::Conv1d;
@@ -15,7 +14,7 @@ use crate::base::modules::ModelClass;
 use crate::base::names::Names;
 use crate::base::parameter::Parameter;
 use crate::base::scheme;
-use crate::base::tied::Tie;
+use crate::base::tied::Ties;
 use crate::base::vocabulary::{Grown, Parameters, Vocabulary};
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
@@ -31,6 +30,7 @@ mod change;
 mod op;
 mod remarks;
 mod slot;
+mod ties;
 mod token_rows;
 mod uses;
 
@@ -92,19 +92,20 @@ impl<'a> Builder<'a> {
         for parameter in scheme::parameters(&base.shards) {
             slots.push(slot(spec, base, parameter, main_dtype)?);
         }
-        let tie = Tie::of(base, |name| slots.has(name), spec.tied)?;
+        let class = ModelClass::of(&base.config);
+        let tensors = slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
+        let stored = Names::new(tensors, std::iter::empty(), &class);
+        let ties = Ties::of(base, &stored, spec.tied)?;
         let mut report = Report::default();
         remarks::on_base(base, &mut report);
-        if tie.untied {
-            report.note("input and output embedding are two tensors, as --tied false says, and tie_word_embeddings becomes false".into());
-        }
+        remarks::on_ties(&ties, &mut report);
         Ok(Builder {
             spec,
             inventory,
             conv1d: Conv1d::of(&base.config),
-            class: ModelClass::of(&base.config),
+            class,
             slots,
-            tie,
+            ties,
             statistics: Vec::new(),
             equals: Vec::new(),
             token_rows: TokenRows::default(),
@@ -115,9 +116,8 @@ impl<'a> Builder<'a> {
 
     fn apply(&mut self, number: u16, usage: &Use, effort: &mut Effort) -> Result<()> {
         let adapter = &self.inventory.adapters[usage.index];
-        let head = self.tie.shared().map(|(_, output)| output);
         let tensors = self.slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
-        let names = Names::new(tensors, head, &self.class);
+        let names = Names::new(tensors, self.ties.names(), &self.class);
         let resolved = resolve(adapter, &names, effort)?;
         let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
         self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });
@@ -149,35 +149,6 @@ impl<'a> Builder<'a> {
         Orientation::by_shapes(targets, self.slots.all.iter().map(|s| (s.name.as_str(), s.dims.as_slice())))
     }
 
-    /// The edits that are made, once it is known what becomes of a tied model.
-    fn share(&mut self, number: u16, resolved: Resolved, ensure: bool) -> Result<Vec<Edit>> {
-        let edits = resolved.edits;
-        if let Some((_, output)) = self.tie.sides
-            && edits.iter().any(|e| self.tie.is_side(&e.tensor))
-            && let Some(note) = self.tie.settle(self.slots.has(output))?
-        {
-            self.report.note(note);
-        }
-        let Some((input, output)) = self.tie.shared() else { return Ok(edits) };
-        let n = number + 1;
-        match embeddings::share((input, output), edits, ensure)? {
-            Shared::Tied { edits, equals, changes } => {
-                self.equals.extend(equals);
-                if changes {
-                    self.report
-                        .note(format!("adapter {n}: the model is tied, {input} serves as {output} too and stays tied"));
-                }
-                Ok(edits)
-            }
-            Shared::Untied(edits) => {
-                self.slots.copy(input, output)?;
-                self.tie.untie();
-                self.report.note(format!("adapter {n}: changes one side of a tied embedding: {input} and {output} are both written, and tie_word_embeddings becomes false"));
-                Ok(edits)
-            }
-        }
-    }
-
     /// A weight other than 1 has a meaning for deltas only.
     fn check_weight(&self, weight: f64, resolved: &Resolved) -> Result<()> {
         if weight == 1.0 || self.spec.partial_weight {
@@ -201,13 +172,7 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self, in_force: Vec<usize>) -> Result<Built> {
-        // A tied model whose file holds both sides: the output side follows the input side.
-        if let Some((input, output)) = self.tie.shared()
-            && self.slots.has(output)
-            && self.slots.get(input).is_some_and(Slot::touched)
-        {
-            self.slots.copy(input, output)?;
-        }
+        self.finish_ties()?;
         let vocabulary = self.vocabulary()?;
         let changed = self.slots.all.iter().filter(|s| s.touched()).count();
         self.report.tensors_changed = changed as u64;
@@ -215,7 +180,7 @@ impl<'a> Builder<'a> {
         let contents = Contents {
             tensors: self.slots.all.iter().map(Slot::tensor).collect::<Result<_>>()?,
             vocabulary,
-            untied: self.tie.untied,
+            untied: self.ties.untied,
             in_force,
             main_dtype: self.main_dtype,
         };
@@ -226,7 +191,7 @@ impl<'a> Builder<'a> {
     fn vocabulary(&mut self) -> Result<Option<Vocabulary>> {
         let parameters = Parameters::new(self.slots.all.iter().map(Slot::changed).collect());
         let replaced = self.report.replaced.iter().map(|(name, _, before, _)| (name.as_str(), before.as_slice()));
-        let grown = match self.tie.sides {
+        let grown = match self.ties.sides {
             Some(sides) => parameters.grown(sides)?,
             None => parameters.grown_by_size(&self.inventory.base.config, replaced)?,
         };

@@ -1,8 +1,9 @@
 //! What a person should know about an adapter and the base before they are merged.
 
 use crate::adapter::edit::Resolved;
+use crate::base::tied::Ties;
 use crate::bounded;
-use crate::inventory::{AdapterInventory, BaseInventory};
+use crate::inventory::{AdapterInventory, BaseInventory, Comparison};
 use crate::plan::report::Report;
 
 /// Adds what is to say about the base.
@@ -11,8 +12,20 @@ pub(super) fn on_base(base: &BaseInventory, report: &mut Report) {
         let skipped = bounded::list(&base.skipped);
         report.warn(format!("the base: entries that are no tensors were skipped: {skipped}"));
     }
+    for Comparison { left, right, same, read } in &base.compared {
+        let holds = if *same { "holds the same values as" } else { "holds other values than" };
+        report.note(format!("the base: {right} {holds} {left} ({read} bytes of each were read to tell)"));
+    }
     if !base.listed {
         report.note("the base's store cannot list: beside the weights only files of common names travel".into());
+    }
+}
+
+/// Adds what `--tied` decides.
+pub(super) fn on_ties(ties: &Ties, report: &mut Report) {
+    if ties.untied_by_request {
+        let says = if ties.untied { ", and tie_word_embeddings becomes false" } else { "" };
+        report.note(format!("input and output embedding are two tensors, as --tied false says{says}"));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 
-const HEAD: &str = "lm_head.weight";
 const PAIR: [(&str, &[u64]); 2] = [
     ("base_model.model.model.embed_tokens.lora_embedding_A", &[2, 10]),
     ("base_model.model.model.embed_tokens.lora_embedding_B", &[6, 2]),
@@ -19,7 +18,7 @@ fn tied_by(case: &Case) -> Value {
 
 #[test]
 fn a_head_of_other_values_stays_as_it_is_and_the_configuration_says_so() {
-    let differs = case(|_, i| i.base.head_is_embedding = Some(false));
+    let differs = case(|_, i| i.base.compared = vec![compared(HEAD, false)]);
     assert!(matches!(differs.recipe(HEAD), Recipe::Copy(source) if source.name == HEAD));
     assert_eq!(differs.ops(E).len(), 1);
     assert_eq!(tied_by(&differs), false);
@@ -29,21 +28,21 @@ fn a_head_of_other_values_stays_as_it_is_and_the_configuration_says_so() {
 
 #[test]
 fn a_head_of_the_same_values_follows_the_embedding() {
-    let same = case(|_, i| i.base.head_is_embedding = Some(true));
+    let same = case(|_, i| i.base.compared = vec![compared(HEAD, true)]);
     assert_eq!(same.ops(HEAD), same.ops(E));
     assert_eq!(tied_by(&same), true);
 }
 
 #[test]
 fn a_head_that_nobody_compared_is_never_overwritten() {
-    assert_eq!(case(|_, i| i.base.head_is_embedding = None).refusal().0, Kind::Internal);
+    assert_eq!(case(|_, i| i.base.compared.clear()).refusal().0, Kind::Internal);
 }
 
 #[test]
 fn an_adapter_that_leaves_the_embeddings_alone_leaves_the_configuration_alone() {
     let pair: [(&str, &[u64]); 2] =
         [("base_model.model.model.q.lora_A.weight", &[2, 6]), ("base_model.model.model.q.lora_B.weight", &[6, 2])];
-    let other = Case { adjust: |_, i| i.base.head_is_embedding = None, ..tied(true).adapter(json!({}), &pair) };
+    let other = Case { adjust: |_, i| i.base.compared.clear(), ..tied(true).adapter(json!({}), &pair) };
     assert_eq!(tied_by(&other), true);
 }
 
@@ -51,7 +50,7 @@ fn an_adapter_that_leaves_the_embeddings_alone_leaves_the_configuration_alone() 
 fn tied_false_is_obeyed_where_the_file_holds_both() {
     let untied = case(|spec, i| {
         spec.tied = Some(false);
-        i.base.head_is_embedding = None;
+        i.base.compared.clear();
     });
     assert!(matches!(untied.recipe(HEAD), Recipe::Copy(_)));
     assert_eq!(tied_by(&untied), false);
@@ -64,7 +63,7 @@ fn tied_that_cannot_be_obeyed_is_refused() {
     assert!(kind == Kind::Conflict && text.contains("--tied false") && text.contains(HEAD), "{text}");
     let differs = case(|spec, i| {
         spec.tied = Some(true);
-        i.base.head_is_embedding = Some(false);
+        i.base.compared = vec![compared(HEAD, false)];
     });
     let (kind, text) = differs.refusal();
     assert!(kind == Kind::Conflict && text.contains("--tied true"), "{text}");
@@ -79,30 +78,34 @@ fn an_unknown_class_is_untied_by_values_that_differ() {
     let base = Case::new(json!({"model_type": "unheard_of"}), &[(E, &[10, 6]), (HEAD, &[10, 6])]);
     let case = base.adapter(json!({}), &PAIR);
     assert_eq!(case.refusal().0, Kind::BadConfig, "equal values do not tell");
-    let differs = Case { adjust: |_, i| i.base.head_is_embedding = Some(false), ..case };
+    let differs = Case { adjust: |_, i| i.base.compared = vec![compared(HEAD, false)], ..case };
     assert!(matches!(differs.recipe(HEAD), Recipe::Copy(_)));
     assert_eq!(tied_by(&differs), Value::Null, "the configuration said nothing and stays");
 }
 
 #[test]
 fn only_a_base_that_may_be_tied_and_whose_embeddings_change_is_compared() {
-    use crate::adapter::embeddings::to_compare;
+    use crate::plan::copies::to_compare;
     let compared = |case: &Case, asked: Option<bool>| {
         let (_, inventory) = case.inputs().unwrap();
-        to_compare(&inventory.base, &inventory.adapters, asked).map(|(a, b)| (a.name.clone(), b.name.clone()))
+        let pairs = to_compare(&inventory.base, &inventory.adapters, asked);
+        pairs.iter().map(|(a, b)| (a.name.clone(), b.name.clone())).collect::<Vec<_>>()
     };
-    let both = Some((E.to_owned(), HEAD.to_owned()));
+    let both = vec![(E.to_owned(), HEAD.to_owned())];
     let case = tied(true).adapter(json!({}), &PAIR);
     assert_eq!(compared(&case, None), both);
     assert_eq!(compared(&case, Some(true)), both);
-    assert_eq!(compared(&case, Some(false)), None);
-    assert_eq!(compared(&tied(false).adapter(json!({}), &PAIR), None), None, "there is no head in the file");
-    let head = [("base_model.model.lm_head.lora_A.weight", &[2u64, 6][..])];
+    let none = Vec::new();
+    assert_eq!(compared(&case, Some(false)), none);
+    assert_eq!(compared(&tied(false).adapter(json!({}), &PAIR), None), none, "there is no head in the file");
+    let head: [(&str, &[u64]); 2] =
+        [("base_model.model.lm_head.lora_A.weight", &[2, 6]), ("base_model.model.lm_head.lora_B.weight", &[10, 2])];
     assert_eq!(compared(&tied(true).adapter(json!({}), &head), None), both);
-    let other = [("base_model.model.model.q.lora_A.weight", &[2u64, 6][..])];
-    assert_eq!(compared(&tied(true).adapter(json!({}), &other), None), None);
+    let other: [(&str, &[u64]); 2] =
+        [("base_model.model.model.q.lora_A.weight", &[2, 6]), ("base_model.model.model.q.lora_B.weight", &[6, 2])];
+    assert_eq!(compared(&tied(true).adapter(json!({}), &other), None), none);
     let two = Case::new(json!({"model_type": LLAMA}), &[(E, &[10, 6]), (HEAD, &[10, 6])]).adapter(json!({}), &PAIR);
-    assert_eq!(compared(&two, None), None, "not tied by its class");
+    assert_eq!(compared(&two, None), none, "not tied by its class");
 }
 
 #[test]

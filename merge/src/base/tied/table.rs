@@ -1,0 +1,85 @@
+//! The table of ties: the names of each class of transformers that are one parameter. `tests/conformance/ties_table.py`
+//! makes it from transformers itself.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+const TABLE: &str = include_str!("table.json");
+
+#[derive(Deserialize)]
+struct TiesTable {
+    /// The number of its ties, by class.
+    classes: BTreeMap<String, usize>,
+    ties: Vec<ClassTies>,
+}
+
+/// The ties of a class.
+#[derive(Deserialize)]
+pub(super) struct ClassTies {
+    /// Whether it ties where config.json says nothing.
+    pub(super) default: bool,
+    /// The sets of names that are one parameter then.
+    pub(super) sets: Vec<NamedSet>,
+}
+
+/// Names of modules that are one parameter.
+#[derive(Deserialize)]
+pub(super) struct NamedSet {
+    /// The names, what the others are tied to first.
+    pub(super) names: Vec<String>,
+    /// Those that are an output embedding.
+    #[serde(default)]
+    pub(super) outputs: Vec<String>,
+    /// Whether they are one parameter whatever config.json says.
+    #[serde(default)]
+    pub(super) always: bool,
+}
+
+impl ClassTies {
+    /// Whether `tie_word_embeddings` of config.json has no say.
+    pub(super) fn always(&self) -> bool {
+        self.sets.iter().all(|set| set.always)
+    }
+}
+
+/// The ties of the class that a configuration names; `None` if the class ties nothing or is not known.
+pub(super) fn of(config: &Value) -> Option<&'static ClassTies> {
+    static PARSED: OnceLock<TiesTable> = OnceLock::new();
+    let table = PARSED.get_or_init(|| serde_json::from_str(TABLE).expect("the table is checked by a test"));
+    let classes = config.get("architectures")?.as_array()?;
+    let number = classes.iter().filter_map(Value::as_str).find_map(|class| table.classes.get(class))?;
+    table.ties.get(*number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_class_has_sets_of_at_least_two_names() {
+        let table: TiesTable = serde_json::from_str(TABLE).unwrap();
+        assert!(table.classes.len() > 300, "{}", table.classes.len());
+        for (class, number) in &table.classes {
+            let sets = &table.ties[*number].sets;
+            assert!(!sets.is_empty(), "{class}");
+            for set in sets {
+                assert!(set.names.len() > 1 && set.outputs.iter().all(|name| set.names.contains(name)), "{class}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_is_found_by_its_name() {
+        let of = |class: &str| of(&json!({"architectures": [class]}));
+        let t5 = of("T5ForConditionalGeneration").unwrap();
+        assert!(t5.always() && t5.sets[0].names.len() == 4 && t5.sets[0].outputs == ["lm_head.weight"]);
+        let bert = of("BertForMaskedLM").unwrap();
+        assert!(bert.default && !bert.always() && bert.sets.len() == 2, "weights and biases");
+        assert!(of("BertModel").is_none());
+    }
+}

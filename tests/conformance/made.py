@@ -1,0 +1,98 @@
+"""The classes of transformers, each made on the meta device: what the scripts that write tables of them share."""
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+
+warnings.filterwarnings("ignore")
+logging.disable(logging.CRITICAL)
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
+
+# Seconds that making one class may take.
+LIMIT = 60
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "depth", "num_experts",
+          "n_routed_experts", "num_local_experts", "encoder_num_layers", "decoder_num_layers", "num_encoder_layers", "num_decoder_layers")
+def classes() -> dict[str, str]:
+    """Every class of the auto mappings, with its model type."""
+    found = {}
+    for name in sorted(vars(modeling_auto)):
+        if name.endswith("_MAPPING_NAMES") and not name.startswith("CONFIG"):
+            for model_type, value in getattr(modeling_auto, name).items():
+                for cls in (value,) if isinstance(value, str) else value:
+                    found.setdefault(cls, model_type)
+    return found
+
+
+# Layers before the first one with experts.
+DENSE = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index", "encoder_moe_layer_start_index")
+
+
+def shrink(config, depth: int = 0) -> None:
+    for name in DENSE:
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, 1)
+    for name in LAYERS:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 2:
+            try:
+                setattr(config, name, 2 if "expert" not in name else 4)
+            except Exception:
+                pass
+    if depth < 3:
+        for name in getattr(config, "sub_configs", {}):
+            if (inner := getattr(config, name, None)) is not None:
+                shrink(inner, depth + 1)
+
+
+def make(cls, config_class, configure: Callable = lambda config_class: config_class()):
+    """A model without values, with two layers where its configuration allows that."""
+    config = configure(config_class)
+    shrink(config)
+    try:
+        with torch.device("meta"):
+            return cls(config)
+    except Exception:
+        # Some configurations do not allow two layers.
+        with torch.device("meta"):
+            return cls(configure(config_class))
+
+
+class Failures(dict):
+    """Why a class could not be made, by its name."""
+
+    def report(self) -> None:
+        print(f"{len(self)} could not be made")
+        for name, why in self.items():
+            print(f"  {name}: {why}")
+
+
+def each(failed: Failures, ask: Callable, only: set[str] | None = None) -> Iterator[tuple[str, object]]:
+    """What `ask(class, class of its configuration)` says of every class, or of `only` these.
+
+    A class that fails or takes too long is left out.
+    """
+
+    def stop(*_):
+        raise TimeoutError(f"longer than {LIMIT} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    for name, model_type in sorted(classes().items()):
+        if only is not None and name not in only:
+            continue
+        signal.alarm(LIMIT)
+        try:
+            cls = getattr(transformers, name)
+            answer = ask(cls, getattr(cls, "config_class", None) or CONFIG_MAPPING[model_type])
+        except BaseException as why:  # noqa: BLE001
+            if isinstance(why, KeyboardInterrupt):
+                raise
+            failed[name] = f"{type(why).__name__}: {' '.join(str(why).split())[:100]}"
+            continue
+        finally:
+            signal.alarm(0)
+        yield name, answer
