@@ -28,6 +28,8 @@ enum Layout {
     Interleaved,
     /// Every second column of the transpose.
     Spread,
+    /// Every third column, as B of stacked experts has those of one expert.
+    Columns,
 }
 
 fn layouts() -> impl Strategy<Value = Layout> {
@@ -36,7 +38,8 @@ fn layouts() -> impl Strategy<Value = Layout> {
         Just(Layout::Transposed),
         Just(Layout::Slice),
         Just(Layout::Interleaved),
-        Just(Layout::Spread)
+        Just(Layout::Spread),
+        Just(Layout::Columns)
     ]
 }
 
@@ -104,6 +107,10 @@ impl Case {
             Layout::Spread => {
                 let view = View { rows, cols, row_stride: 2, col_stride: 2 * rows, offset: 1 };
                 (vec![cols, 2 * rows], view)
+            }
+            Layout::Columns => {
+                let view = View { rows, cols, row_stride: 3 * cols, col_stride: 3, offset: 2 };
+                (vec![rows, 3 * cols], view)
             }
         };
         Operand { source: self.bench.source(&name, dtype, &shape), view, row_gains: None }

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use shardfuse_store::{Allow, Stores};
+use tokio::sync::Semaphore;
 
 use super::flow::{Budget, Share, Turns};
 use super::fuse::fallbacks::Fallbacks;
 use super::level::{self, Level, OneOf};
-use super::read::{Derived, Factors};
+use super::read::{Derived, Factors, StoredTensors};
 use super::threads::Threads;
 use crate::Failure;
 use crate::device::Device;
@@ -20,6 +21,9 @@ use crate::work::{Gate, Usage};
 const TOLERATED: u64 = 4 << 30;
 /// Derived values that are kept, in bytes at the most; a budget below gives an eighth of the factors' share.
 const DERIVED: u64 = 64 << 20;
+
+/// Scattered views of large tensors that are read at a time, a few MiB each.
+const PICKING: usize = 4;
 
 /// What a part goes through.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +53,12 @@ pub struct Shared {
     pub reads: Turns,
     /// Parts that are put, in turn.
     pub writes: Turns,
-    /// A quarter: factors that are kept.
+    /// Three sixteenths: factors that are kept.
     pub factors: Factors,
+    /// A sixteenth: tensors of scattered views that are kept.
+    pub tensors: StoredTensors,
+    /// Who reads scattered views of a tensor that is too large to be kept.
+    pub picking: Semaphore,
     /// What statistics made of operands.
     pub derived: Derived,
     /// The CPU's arithmetic.
@@ -88,7 +96,9 @@ impl Shared {
             loading: Budget::new(memory / 8),
             reads: Turns::new(),
             writes: Turns::new(),
-            factors: Factors::new(memory / 4),
+            factors: Factors::new(memory / 16 * 3),
+            tensors: StoredTensors::new(memory / 16),
+            picking: Semaphore::new(PICKING),
             derived: Derived::new(DERIVED.min(memory / 32)),
             kernels: Kernels::best(),
             device,
@@ -153,6 +163,11 @@ impl Shared {
 
     /// Bytes of the budget in use: what parts and loading hold, factors that are kept, and buffers that wait to be lent.
     pub fn memory_used(&self) -> u64 {
-        self.lent() + self.budget.idle() + self.loading.idle() + self.factors.bytes() + self.derived.bytes()
+        self.lent() + self.budget.idle() + self.loading.idle() + self.kept()
+    }
+
+    /// Bytes that are kept for the next parts.
+    fn kept(&self) -> u64 {
+        self.factors.bytes() + self.tensors.bytes() + self.derived.bytes()
     }
 }

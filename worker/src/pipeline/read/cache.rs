@@ -42,6 +42,11 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         Cache { slots: Mutex::new(Slots { by_key: HashMap::new(), clock: 0, bytes: 0 }), limit }
     }
 
+    /// Bytes that it keeps at the most.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes that are kept or being loaded.
     pub fn bytes(&self) -> u64 {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).bytes

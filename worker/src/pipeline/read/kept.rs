@@ -1,4 +1,5 @@
-//! What a worker keeps for neighbouring parts: packed right factors, and what statistics made of an operand.
+//! What a worker keeps for neighbouring parts: packed right factors, tensors of scattered views, and what statistics made of an
+//! operand.
 
 use shardfuse_merge::tensor::View;
 
@@ -19,6 +20,11 @@ pub struct RightFactor {
 pub type FactorKey = (Version, u64, View, Option<(Version, u64)>);
 /// Packed right factors.
 pub type Factors = Cache<FactorKey, RightFactor>;
+
+/// A tensor in its object: where it begins.
+pub type TensorKey = (Version, u64);
+/// Tensors as they are stored, of which every view takes a little of every row.
+pub type StoredTensors = Cache<TensorKey, Vec<u8>>;
 
 /// The digest of a statistic's value, and the operand that it is applied to: its object and where it begins.
 pub type DerivedKey = (String, Version, u64);

@@ -5,6 +5,7 @@ use shardfuse_merge::recipe::{Delta, Input, Need};
 
 use super::coalesce::MOST;
 use super::inputs::AT_A_TIME;
+use super::scattered::is_scattered;
 
 /// The rights of a delta: the sum of their ranks.
 pub fn ranks(delta: &Delta) -> u64 {
@@ -30,9 +31,10 @@ pub fn held(input: &Input<'_>, rows: u64, cols: u64, whole: bool) -> u64 {
     let view = input.operand.view;
     match input.need {
         Need::SameRows => {
-            // Rows that are stored as columns are read with what lies between them.
+            // Rows that are stored as columns are read with what lies between them. Scattered ones are read elsewhere.
             let stored = view.elements() * input.operand.source.dtype.bytes().unwrap_or(4);
-            let between = if view.col_stride == 1 { 0 } else { stored.min(AT_A_TIME as u64 * MOST) };
+            let alone = view.col_stride == 1 || is_scattered(&view);
+            let between = if alone { 0 } else { stored.min(AT_A_TIME as u64 * MOST) };
             rows * view.cols * 12 + between
         }
         Need::SameColumns if whole => 4 * view.elements(),

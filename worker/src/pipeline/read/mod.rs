@@ -2,18 +2,20 @@
 
 mod cache;
 mod coalesce;
+mod element;
 mod inputs;
 mod kept;
 mod memory;
 mod operands;
 mod reader;
+mod scattered;
 mod statistics;
 mod values;
 mod version;
 
 pub use coalesce::{GAP, MOST, coalesce};
 pub use inputs::Inputs;
-pub use kept::{Derived, Factors, RightFactor};
+pub use kept::{Derived, Factors, RightFactor, StoredTensors};
 pub use memory::{held, range_width};
 pub use reader::Reader;
 pub use values::Statistics;

@@ -7,15 +7,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use shardfuse_merge::Kind;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::recipe::{Delta, Need, Operand};
 use shardfuse_merge::tensor::View;
-use shardfuse_merge::{DtypeExt, Kind};
 
 use super::coalesce::GAP;
+use super::element::size_of;
 use super::kept::RightFactor;
 use super::memory::ranks;
 use super::reader::Reader;
+use super::scattered::is_scattered;
 use super::version::Version;
 use crate::Failure;
 use crate::device::cpu::Kernels;
@@ -89,6 +91,11 @@ impl Reader<'_> {
 
     /// Views of a stored tensor in fp32, each row-major, behind one another.
     async fn stored(self, source: &Source, views: &[View]) -> Result<Vec<f32>, Failure> {
+        let (kernels, object) = (self.shared.kernels, self.inputs.version(source.object)?);
+        if views.iter().any(is_scattered) {
+            let (raw, source) = (self.scattered(source, views).await?, source.clone());
+            return self.shared.compute(move |_: &Threads| decode(&kernels, &source, &object, &raw)).await;
+        }
         let size = size_of(source)?;
         let ranges: Vec<Range<u64>> = views.iter().flat_map(View::ranges).collect();
         let longest = ranges.iter().map(|r| r.end - r.start).max().unwrap_or(0);
@@ -97,8 +104,7 @@ impl Reader<'_> {
         // What is read in vain stays in proportion to what is needed.
         let gap = GAP.min(4 * longest * size);
         let raw = self.inputs.read_ranges(self.shared, source.object, &bytes, gap).await?;
-        let (kernels, source, budget) = (self.shared.kernels, source.clone(), self.shared.budget.clone());
-        let (object, views) = (self.inputs.version(source.object)?, views.to_vec());
+        let (source, views, budget) = (source.clone(), views.to_vec(), self.shared.budget.clone());
         let gather = move |_: &Threads| {
             let read = decode(&kernels, &source, &object, &raw)?;
             // Each form goes before the next but one is made.
@@ -124,14 +130,6 @@ fn multiply_rows(values: &mut [f32], cols: u64, gains: impl Iterator<Item = f32>
     for (row, gain) in values.chunks_exact_mut(cols as usize).zip(gains) {
         row.iter_mut().for_each(|v| *v *= gain);
     }
-}
-
-/// Bytes of one element of a tensor that is computed with.
-pub fn size_of(source: &Source) -> Result<u64, Failure> {
-    source.dtype.bytes().ok_or_else(|| {
-        let what = format!("{} has dtype {}, which nothing is computed with", source.name, source.dtype.name());
-        Failure::permanent(Kind::Internal, what)
-    })
 }
 
 /// Upcasts adapter values, which must be finite.
