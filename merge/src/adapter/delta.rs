@@ -25,6 +25,13 @@ pub enum Factors {
         /// The factors of the second.
         second: (Source, Source),
     },
+    /// `b @ a`, both with gains of their rows, which are parts of larger tensors.
+    Gained {
+        /// [rank, in].
+        a: Seen,
+        /// [out, rank].
+        b: Seen,
+    },
     /// `left @ right`, which are parts of larger tensors. The delta has the shape of the weight as it is stored.
     Views {
         /// [rows, rank].
@@ -41,15 +48,17 @@ pub struct Seen {
     pub source: Source,
     /// The matrix.
     pub view: View,
+    /// One value for each of its rows, which is multiplied by it.
+    pub gains: Option<Source>,
 }
 
 impl Seen {
-    /// Some of its rows.
+    /// Some of the rows of one without gains.
     ///
     /// # Panics
     /// If the rows are not rows of the matrix.
     pub fn rows(self, rows: Range<u64>) -> Seen {
-        Seen { view: self.view.rows(rows), source: self.source }
+        Seen { view: self.view.rows(rows), ..self }
     }
 }
 
@@ -60,6 +69,7 @@ impl Factors {
             Factors::LowRank { a, b, inner } => [a, b].into_iter().chain(inner).collect(),
             Factors::Hadamard { first, second } => vec![&first.0, &first.1, &second.0, &second.1],
             Factors::Views { left, right } => vec![&left.source, &right.source],
+            Factors::Gained { a, b } => vec![&a.source, &b.source],
         }
     }
 
@@ -126,6 +136,9 @@ impl Delta {
             Err(Error::new(Kind::Unsupported, text))
         };
         let fits = match (by_columns, dims, self.dims.as_slice()) {
+            (true, ..) if matches!(self.factors, Factors::Gained { .. }) => {
+                return unsupported("a layer that is stored as [in, out] is not supported for this kind");
+            }
             (true, [w, h], [out, inn]) => (w, h) == (inn, out),
             (true, ..) => false,
             (false, dims, [out, inn]) if self.factors.is_flat() => matrix(dims) == (*out, *inn),

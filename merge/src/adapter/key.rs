@@ -13,6 +13,8 @@ pub const TOKEN_ROWS: &str = "trainable_tokens_delta";
 pub enum Role {
     /// A part of a module, by the name that the adapter's kind gives it.
     Part(&'static str),
+    /// A tensor that all modules of an adapter share, by the name that the adapter's kind gives it.
+    Shared(&'static str),
     /// `base_layer.<param>` or `token_adapter.base_layer.<param>`: replaces the base's parameter.
     BaseLayer(String),
     /// `modules_to_save.<rest>`; `rest` may still start with an adapter's name.
@@ -55,6 +57,9 @@ pub fn classify(name: &str, kind: &Row) -> Key {
 
     if let Some((at, why)) = first(&|c| kind.ignores(c)) {
         return key(at, Role::Ignored(why));
+    }
+    if let Some((at, name)) = first(&|c| kind.shared(c)) {
+        return key(at, Role::Shared(name));
     }
     let marker = components.iter().position(|c| kind.parts.iter().any(|part| part.marker == *c));
     if let Some((at, part)) = marker.and_then(|at| Some((at, kind.part(components[at], &components[at + 1..])?))) {

@@ -45,6 +45,8 @@ pub struct Module<'a> {
     pub base: String,
     /// The adapter's tensors.
     pub parts: &'a Parts<'a>,
+    /// Those that all modules share.
+    pub shared: &'a Parts<'a>,
 }
 
 impl<'a> Module<'a> {
@@ -52,14 +54,19 @@ impl<'a> Module<'a> {
     ///
     /// # Errors
     /// If it is one expert of a stacked tensor in which its rows do not lie side by side.
-    pub fn find(name: &'a str, parts: &'a Parts<'a>, base: &Names<'_>) -> Result<Option<Module<'a>>> {
+    pub fn find(
+        name: &'a str,
+        parts: &'a Parts<'a>,
+        shared: &'a Parts<'a>,
+        base: &Names<'_>,
+    ) -> Result<Option<Module<'a>>> {
         if let Some((tensor, base)) =
             ["weight", "in_proj_weight"].into_iter().find_map(|p| locate(name, p, false, base))
         {
-            return Ok(Some(Module { name, tensor, rows: None, base, parts }));
+            return Ok(Some(Module { name, tensor, rows: None, base, parts, shared }));
         }
         let found = one_of_stacked(name, base)?;
-        Ok(found.map(|(tensor, rows)| Module { name, tensor, rows: Some(rows), base: name.to_owned(), parts }))
+        Ok(found.map(|(tensor, rows)| Module { name, tensor, rows: Some(rows), base: name.to_owned(), parts, shared }))
     }
 
     /// The edit that a change of its weight is.

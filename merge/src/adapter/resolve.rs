@@ -28,13 +28,13 @@ pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort
     let mut out = Resolved::default();
     let mut sorted = sort(adapter, base, &mut out)?;
     extra::lay(adapter, base, &mut sorted.replaced, &mut out, &mut sorted.unmatched)?;
-    let Sorted { replaced, modules: by_name, rows, mut unmatched } = sorted;
+    let Sorted { replaced, modules: by_name, shared, rows, mut unmatched } = sorted;
     let saved: HashSet<&str> = adapter.config.modules_to_save.iter().map(String::as_str).collect();
     for (tensor, r) in replaced {
         out.edits.push(r.edit(tensor, &saved)?);
     }
     rows::edits(&adapter.config, &rows, base, &mut out, &mut unmatched)?;
-    let Found { modules, targets } = find(adapter, &by_name, base, &mut unmatched)?;
+    let Found { modules, targets } = find(adapter, &by_name, &shared, base, &mut unmatched)?;
     adapter.config.kind.edits(&modules, base, effort, &mut out)?;
     adapter.config.kind.parameter_edits(&targets, effort, &mut out)?;
     if !unmatched.is_empty() {
@@ -51,6 +51,8 @@ struct Sorted<'a> {
     replaced: BTreeMap<String, Replaced<'a>>,
     /// The tensors of the kind, by module and by wrapper.
     modules: BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
+    /// Tensors of the kind that all modules share.
+    shared: Parts<'a>,
     /// Token rows, each with its module.
     rows: Vec<(String, &'a Source)>,
     /// Keys that have no place in the base.
@@ -75,6 +77,7 @@ fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved)
                 sorted.rows.push((key.module, tensor));
                 continue;
             }
+            Role::Shared(name) => sorted.shared.insert(name, tensor),
             Role::Part(part) => {
                 let depth = if wraps_parameters { key.depth } else { 0 };
                 sorted.modules.entry(key.module).or_default().entry(depth).or_default().insert(part, tensor)
@@ -127,6 +130,7 @@ struct Found<'a> {
 fn find<'a, 'b: 'a>(
     adapter: &AdapterInventory,
     by_name: &'a BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
+    shared: &'a Parts<'a>,
     base: &Names<'b>,
     unmatched: &mut Vec<String>,
 ) -> Result<Found<'a>> {
@@ -140,7 +144,7 @@ fn find<'a, 'b: 'a>(
             continue;
         }
         for parts in wrappers.values() {
-            let Some(module) = Module::find(name, parts, base)? else {
+            let Some(module) = Module::find(name, parts, shared, base)? else {
                 unmatched.extend(parts.all().map(|t| t.name.clone()));
                 continue;
             };

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from peft import AdaLoraConfig, IA3Config, LoHaConfig, TrainableTokensConfig
+from peft import AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, TrainableTokensConfig, VeraConfig
 from safetensors.torch import load_file
 
 from . import oracle
@@ -179,6 +179,12 @@ KINDS = [
           [Adapter(IA3Config(target_modules=r".*\.(q_proj|up_proj)", feedforward_modules=r".*\.mlp\.up_proj"))]),
     Merge("ia3-conv1d", "IA3", "GPT-2's transposed layers", "gpt2-f32",
           [Adapter(IA3Config(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True))]),
+    Merge("vera", "VeRA", "two matrices for modules of all sizes", "llama-f32",
+          [Adapter(VeraConfig(r=6, target_modules=["q_proj", "v_proj", "up_proj", "down_proj"]))]),
+    Merge("vera-bf16", "VeRA", "onto bf16", "llama-bf16", [Adapter(VeraConfig(r=4, target_modules=ALL7))]),
+    Merge("ln-tuning", "LN tuning", "norms trained whole", "llama-bf16",
+          [Adapter(LNTuningConfig(target_modules=["input_layernorm", "model.norm"]))]),
+    Merge("ln-tuning-bias", "LN tuning", "with a bias", "bert-f32", [Adapter(LNTuningConfig(target_modules=["attention.output.LayerNorm"]))]),
     Merge("lora-then-ia3", "IA3", "it multiplies what a LoRA left", "llama-f32", [Adapter(lora(["k_proj", "down_proj"])), Adapter(LLAMA_FF)]),
     Merge("loha-then-lora", "LoHa", "a LoRA on top of it", "llama-f32",
           [Adapter(LoHaConfig(r=4, alpha=4, target_modules=["q_proj"])), Adapter(lora(["q_proj"]))]),

@@ -64,6 +64,7 @@ pub static ROW: Row = Row {
         Part { name: B, marker: B, end: End::Any },
         Part { name: E, marker: E, end: End::Any },
     ],
+    shared: &[],
     rank_0: true,
     ignored: &[("ranknum", "the configuration tells the rank")],
     parse: |fields| Ok(Arc::new(AdaLora::parse(fields)?)),

@@ -26,6 +26,8 @@ pub struct Row {
     pub keys: &'static [&'static str],
     /// The tensors that a module may have.
     pub parts: &'static [Part],
+    /// Components of keys of tensors that all modules share.
+    pub shared: &'static [&'static str],
     /// Whether training may keep no rank of a module: its matrices are then empty, and mean nothing.
     pub rank_0: bool,
     /// Components of keys that are left out on purpose, with the reason.
@@ -68,6 +70,11 @@ impl Row {
             End::Weight => !bias,
         };
         self.parts.iter().filter(|part| part.marker == component).find(fits).map(|part| part.name)
+    }
+
+    /// The tensor that all modules share, by a component of its key.
+    pub fn shared(&self, component: &str) -> Option<&'static str> {
+        self.shared.iter().find(|marker| **marker == component).copied()
     }
 
     /// Why a component of a key is left out.

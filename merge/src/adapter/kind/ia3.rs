@@ -29,6 +29,7 @@ pub static ROW: Row = Row {
     name: "IA3",
     keys: &["feedforward_modules", "init_ia3_weights", "runtime_config"],
     parts: &[Part { name: L, marker: L, end: End::Any }],
+    shared: &[],
     rank_0: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Ia3::parse(fields)?)),

@@ -54,6 +54,7 @@ pub static ROW: Row = Row {
         Part { name: T1, marker: T1, end: End::Any },
         Part { name: T2, marker: T2, end: End::Any },
     ],
+    shared: &[],
     rank_0: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(LoHa { ranks: Ranks::read(fields, "alpha")? })),

@@ -3,9 +3,11 @@
 mod adalora;
 mod adapter_kind;
 mod ia3;
+mod ln_tuning;
 mod loha;
 mod lora;
 mod trainable_tokens;
+mod vera;
 
 pub use adapter_kind::{AdapterKind, End, Part, Row};
 
@@ -14,7 +16,8 @@ use crate::error::Result;
 use crate::json::{self, show};
 
 /// The kinds that are merged.
-pub static KINDS: [&Row; 5] = [&lora::ROW, &adalora::ROW, &loha::ROW, &ia3::ROW, &trainable_tokens::ROW];
+pub static KINDS: [&Row; 7] =
+    [&lora::ROW, &adalora::ROW, &loha::ROW, &ia3::ROW, &vera::ROW, &ln_tuning::ROW, &trainable_tokens::ROW];
 
 /// A kind that has a merged weight and is not merged yet.
 struct Later {
@@ -24,9 +27,8 @@ struct Later {
     markers: &'static [&'static str],
 }
 
-const LATER: [Later; 11] = [
+const LATER: [Later; 9] = [
     Later { peft_type: "LOKR", name: "LoKr", markers: &["lokr_"] },
-    Later { peft_type: "VERA", name: "VeRA", markers: &["vera_A", "vera_B", "vera_lambda_b", "vera_lambda_d"] },
     Later { peft_type: "OFT", name: "OFT", markers: &["oft_R", "oft_r", "oft_embedding_R", "oft_s"] },
     Later { peft_type: "BOFT", name: "BOFT", markers: &["boft_R", "boft_s"] },
     Later { peft_type: "HRA", name: "HRA", markers: &[] },
@@ -35,7 +37,6 @@ const LATER: [Later; 11] = [
     Later { peft_type: "RANDLORA", name: "RandLora", markers: &[] },
     Later { peft_type: "BONE", name: "Bone", markers: &[] },
     Later { peft_type: "MISS", name: "MiSS", markers: &[] },
-    Later { peft_type: "LN_TUNING", name: "LN tuning", markers: &[] },
 ];
 
 /// Kinds that work in the prompt or in the forward pass: there is nothing to merge.
@@ -85,7 +86,8 @@ pub fn foreign(component: &str, own: &Row) -> Option<&'static str> {
         return None;
     }
     let is = |marker: &&str| *marker == component || marker.ends_with('_') && component.starts_with(*marker);
-    let merged = || KINDS.into_iter().find(|row| row.parts.iter().any(|part| is(&part.marker))).map(|row| row.name);
+    let has = |row: &Row| row.parts.iter().map(|part| &part.marker).chain(row.shared).any(is);
+    let merged = || KINDS.into_iter().find(|row| has(row)).map(|row| row.name);
     let later = LATER.iter().find(|later| later.markers.iter().any(&is)).map(|later| later.name);
     later.or_else(merged).or_else(|| FOREIGN.iter().find(|(marker, _)| is(marker)).map(|(_, name)| *name))
 }

@@ -20,6 +20,7 @@ pub static ROW: Row = Row {
     name: "trainable tokens",
     keys: &["init_weights", "token_indices"],
     parts: &[],
+    shared: &[],
     rank_0: false,
     ignored: &[],
     parse: |_| Ok(Arc::new(TrainableTokens)),

@@ -43,8 +43,8 @@ pub(super) fn delta(delta: delta::Delta, by_columns: bool, scale: f32) -> Delta 
             let (left, right) = pair(b, a);
             Delta::LowRank(LowRank { left, right: Operand { row_gains: inner, ..right }, scale })
         }
-        Factors::Views { left, right } => {
-            let operand = |seen: delta::Seen| Operand { source: seen.source, view: seen.view, row_gains: None };
+        Factors::Views { left, right } | Factors::Gained { b: left, a: right } => {
+            let operand = |seen: delta::Seen| Operand { source: seen.source, view: seen.view, row_gains: seen.gains };
             Delta::LowRank(LowRank { left: operand(left), right: operand(right), scale })
         }
         Factors::Hadamard { first, second } => {

@@ -55,6 +55,40 @@ fn loha_is_a_product_of_two_products() {
     assert_eq!(loha(&[5, 2]).refusal().0, Kind::ShapeMismatch);
 }
 
+fn vera(lambda_d: u64, inputs: u64) -> Case {
+    let parts: [(&str, Vec<u64>); 4] = [
+        (key("q_proj", "vera_lambda_b"), vec![6]),
+        (key("q_proj", "vera_lambda_d"), vec![lambda_d]),
+        ("base_model.vera_A", vec![3, inputs]),
+        ("base_model.vera_B", vec![9, 3]),
+    ];
+    let parts: Vec<(&str, &[u64])> = parts.iter().map(|(name, shape)| (*name, shape.as_slice())).collect();
+    linear().adapter(json!({"peft_type": "VERA", "r": 3}), &parts)
+}
+
+#[test]
+fn vera_takes_the_first_rows_and_columns_of_what_all_modules_share() {
+    let ops = vera(3, 8).ops("m.q_proj.weight");
+    let [Op::Add(Add(Delta::LowRank(delta)))] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!((delta.left.view.rows, delta.right.view.cols, delta.right.view.row_stride), (6, 6, 8));
+    let gains = |operand: &Operand| operand.row_gains.as_ref().map(|gains| gains.name.clone());
+    assert_eq!(gains(&delta.left).as_deref(), Some(key("q_proj", "vera_lambda_b")));
+    assert_eq!(gains(&delta.right).as_deref(), Some(key("q_proj", "vera_lambda_d")));
+    assert_eq!(vera(2, 8).refusal().0, Kind::ShapeMismatch);
+    assert_eq!(vera(3, 5).refusal().0, Kind::ShapeMismatch, "the matrix is narrower than the layer");
+}
+
+#[test]
+fn a_bias_of_ln_tuning_needs_a_bias_in_the_base() {
+    let part: [(&str, &[u64]); 2] =
+        [(key("q_proj", "ln_tuning_layers.weight"), &[6, 6]), (key("q_proj", "ln_tuning_layers.bias"), &[6])];
+    let case = |parts| linear().adapter(json!({"peft_type": "LN_TUNING"}), parts);
+    assert_eq!(case(&part[..1]).recipe("m.q_proj.weight").starts()[0].object, ObjectId(1), "it comes from the adapter");
+    let (kind, message) = case(&part).refusal();
+    assert_eq!(kind, Kind::MissingTensor);
+    assert!(message.contains("ln_tuning_layers.bias"), "{message}");
+}
+
 #[test]
 fn loha_for_convolutions_and_an_incomplete_one_are_refused_by_name() {
     let parts: [(&str, &[u64]); 2] = [(key("q_proj", "hada_w1_a"), &[6, 2]), (key("q_proj", "hada_w1_b"), &[2, 6])];

@@ -201,7 +201,7 @@ impl<'a> Pair<'a> {
             col_stride: if of_b { experts } else { 1 },
             offset: if of_b { expert } else { 0 },
         };
-        let seen = |source: &Source, view: View| Seen { source: source.clone(), view };
+        let seen = |source: &Source, view: View| Seen { source: source.clone(), view, gains: None };
         match inputs_first {
             false => (seen(self.b, b), seen(self.a, a)),
             true => (seen(self.a, a.transposed()), seen(self.b, b.transposed())),

@@ -41,6 +41,7 @@ pub static ROW: Row = Row {
     name: "LoRA",
     keys: &KEYS,
     parts: &PARTS,
+    shared: &[],
     rank_0: false,
     ignored: &[("lora_monteclora_sampler", TRAINING), ("lora_velora_embed", TRAINING)],
     parse: |fields| Ok(Arc::new(Lora::parse(fields)?)),
