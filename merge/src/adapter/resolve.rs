@@ -11,7 +11,7 @@ use super::module::{Module, Parts, locate};
 use super::replaced::Replaced;
 use super::target::missing_targets;
 use super::wrapper::Unwrap;
-use super::{extra, marked, rows, unmatched};
+use super::{extra, heads, marked, rows, unmatched};
 use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
@@ -35,6 +35,7 @@ pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort
     rows::edits(&adapter.config, &rows, base, &mut out, &mut unmatched)?;
     let modules = find(&by_name, base, &mut unmatched)?;
     adapter.config.kind.edits(&modules, base, effort, &mut out)?;
+    heads::take(adapter, base, &mut unmatched, &mut out);
     if !unmatched.is_empty() {
         return Err(unmatched::refusal(unmatched, adapter.all_tensors().count(), base));
     }

@@ -2,6 +2,7 @@
 
 pub mod classes;
 pub mod conv1d;
+pub mod heads;
 pub mod levels;
 pub mod modules;
 pub mod names;

@@ -125,6 +125,7 @@ fn compared(copy: &str, same: bool) -> Comparison {
 mod bounds;
 mod chain;
 mod embeddings;
+mod heads;
 mod kinds;
 mod layout;
 mod ties;
