@@ -6,7 +6,7 @@
 
 An adapter for another task than the base's carries a head that the base lacks (`score`, `classifier`, `qa_outputs`). The
 table has, for PEFT's task types, the class of each model type by transformers' auto mappings. For each class that can be made it has
-the `names` of its head: those that do not begin with the prefix of its base model. `labels` is the one whose rows are the labels.
+the `names` of its head: those outside its base model. `labels` is the one whose rows are the labels.
 """
 
 import argparse
@@ -37,14 +37,24 @@ def mapping(task: str) -> dict[str, str]:
     return {model_type: value if isinstance(value, str) else value[0] for model_type, value in sorted(found.items())}
 
 
-def head(cls, config_class) -> dict | None:
+def names_of_base(config_class) -> set[str]:
+    """The parameters of the model without a head, for a class that has them without a prefix, as T5 does."""
+    name = modeling_auto.MODEL_MAPPING_NAMES[config_class.model_type]
+    base = getattr(transformers, name if isinstance(name, str) else name[0])
+    return set(made.make(base, config_class).state_dict())
+
+
+def head(cls, config_class) -> dict:
     shapes = []
     for labels in LABELS:
         model = made.make(cls, config_class, lambda config_class, labels=labels: config_class(num_labels=labels))
-        prefix = f"{model.base_model_prefix}."
-        if not any(name.startswith(prefix) for name in model.state_dict()):
-            return None
-        shapes.append({name: tuple(x.shape) for name, x in model.state_dict().items() if not name.startswith(prefix)})
+        state, prefix = model.state_dict(), f"{model.base_model_prefix}."
+        own = {name for name in state if not name.startswith(prefix)}
+        if len(own) == len(state):
+            own -= names_of_base(config_class)
+            if len(own) * 2 > len(state):
+                return {"names": []}  # the base model has other names: what the head is cannot be told
+        shapes.append({name: tuple(x.shape) for name, x in state.items() if name in own})
     first, second = shapes
     rows = [name for name, shape in first.items() if len(shape) > 1 and (shape[0], second[name][0]) == LABELS]
     return {"names": sorted(first)} | ({"labels": rows[0]} if len(rows) == 1 else {})
@@ -60,7 +70,7 @@ def main() -> None:
     heads: list[dict] = []
     by_class: dict[str, int] = {}
     for name, found in made.each(failed, head, wanted):
-        if found and found["names"]:
+        if found["names"]:
             if found not in heads:
                 heads.append(found)
             by_class[name] = heads.index(found)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from . import oracle
 from .adapters import WEIGHTS, Adapter, all_of, as_bin, renamed
 from .cases_lora import ALL7, CONV1D, lora
-from .merges import Merge, sequence_at
+from .merges import Merge, named, sequence_at
 
 HEAD, EMBED = "lm_head.weight", "model.embed_tokens.weight"
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
@@ -161,11 +161,8 @@ SETS = [
 
 def _head(name: str, tests: str, base: str, config: PeftConfig, architecture: str, labels: int, **more: object) -> Merge:
     """An adapter that was trained on another class than the base's, and brings its head."""
-    ids = {str(n): f"LABEL_{n}" for n in range(labels)}
-    written = {"architectures": [architecture], "num_labels": labels, "id2label": ids,
-               "label2id": {label: int(n) for n, label in ids.items()}}  # fmt: skip
     return Merge(name, "new heads", tests, base, [Adapter(config, architecture=architecture, labels=labels)],
-                 oracle=oracle.as_class(architecture, labels), config=written, **more)  # fmt: skip
+                 oracle=oracle.as_class(architecture, labels), config=named(architecture, labels), **more)  # fmt: skip
 
 
 HEADS = [

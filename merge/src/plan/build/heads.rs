@@ -6,6 +6,7 @@ use crate::adapter::config::AdapterConfig;
 use crate::adapter::edit::HeadTensor;
 use crate::adapter::module::expect_values;
 use crate::base::heads;
+use crate::base::names::Names;
 use crate::base::parameter::Parameter;
 use crate::base::scheme;
 use crate::bounded;
@@ -69,8 +70,11 @@ impl Builder<'_> {
     /// Says what the class has that the output lacks, and what the output has that the class does not use.
     fn remark_on(&mut self, class: &str, head: &heads::ClassHead) {
         let old = heads::of_config(&self.inventory.base.config).map_or(&[][..], |head| &head.names);
+        let stored = self.slots.all.iter().map(|slot| slot.name.as_str());
+        let names = Names::new(stored, std::iter::empty(), &self.rules);
+        let in_files = |name: &&String| if names.has(name) { Some((*name).clone()) } else { names.renamed(name) };
         let unused: Vec<String> =
-            old.iter().filter(|name| self.slots.has(name) && !head.names.contains(name)).cloned().collect();
+            old.iter().filter(|name| !head.names.contains(name)).filter_map(|name| in_files(&name)).collect();
         if !unused.is_empty() {
             let (unused, verb) = (bounded::list(&unused), if unused.len() == 1 { "stays" } else { "stay" });
             self.report.note(format!("{unused} {verb} in the output, and {class} does not use it"));
