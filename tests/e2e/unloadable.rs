@@ -109,6 +109,9 @@ fn a_trained_head_of_a_model_that_says_it_is_tied_is_kept() {
     copy.name = head.into();
     write(&model.join("model.safetensors"), &[f32(embed, &[10, 6]), copy]);
     let out = dir.path().join("one");
+    let plan = succeed(command().args(["plan", "--base"]).arg(&model).args(["--lora", lora, "--output"]).arg(&out));
+    let said = format!("{head} holds the same values as {embed} (240 bytes of each were read to tell)");
+    assert!(plan.contains(&said), "{plan}");
     succeed(&mut merge(&model, &[lora], &out));
     assert_eq!(read(&out, head).2, read(&out, embed).2);
     assert_near(&read(&out, head).2, &expected);

@@ -86,11 +86,22 @@ pub struct Edit {
     pub change: Change,
 }
 
+/// A tensor of a head that the base lacks.
+#[derive(Debug, Clone)]
+pub struct HeadTensor {
+    /// What it may be called, the likeliest first.
+    pub names: Vec<String>,
+    /// The tensor.
+    pub source: Source,
+}
+
 /// An adapter, resolved against a base.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
     /// The edits, replacements first, then rows, then deltas; by tensor name within each.
     pub edits: Vec<Edit>,
+    /// The tensors of a head that the base lacks.
+    pub heads: Vec<HeadTensor>,
     /// Keys that are left out on purpose, with the reason.
     pub ignored: Vec<(String, String)>,
     /// What deserves a look.

@@ -4,6 +4,7 @@ pub mod config;
 pub mod delta;
 pub mod edit;
 mod extra;
+mod heads;
 pub mod key;
 pub mod kind;
 pub mod literal;

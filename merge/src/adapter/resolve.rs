@@ -12,7 +12,7 @@ use super::parameter::{self, Targeted};
 use super::replaced::Replaced;
 use super::target::missing_targets;
 use super::wrapper::Unwrap;
-use super::{extra, marked, rows, unmatched};
+use super::{extra, heads, marked, rows, unmatched};
 use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
@@ -37,6 +37,7 @@ pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort
     let Found { modules, targets } = find(adapter, &by_name, &shared, base, &mut unmatched)?;
     adapter.config.kind.edits(&modules, base, effort, &mut out)?;
     adapter.config.kind.parameter_edits(&targets, effort, &mut out)?;
+    heads::take(adapter, base, &mut unmatched, &mut out);
     if !unmatched.is_empty() {
         return Err(unmatched::refusal(unmatched, adapter.all_tensors().count(), base));
     }

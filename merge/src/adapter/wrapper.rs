@@ -61,6 +61,11 @@ impl<'a, 'n> Unwrap<'a, 'n> {
     }
 }
 
+/// A path without known wrappers.
+pub(super) fn bare(module: &str) -> String {
+    inner(module).0
+}
+
 /// A path without known wrappers, and what they are.
 fn inner(module: &str) -> (String, Vec<String>) {
     let mut names = Vec::new();

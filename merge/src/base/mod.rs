@@ -3,6 +3,7 @@
 pub mod classes;
 pub mod conv1d;
 pub mod experts;
+pub mod heads;
 pub mod levels;
 pub mod modules;
 pub mod names;

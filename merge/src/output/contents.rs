@@ -31,6 +31,15 @@ pub enum Recipes {
     Portions(Vec<Recipe>),
 }
 
+/// The class of a model with a new head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Architecture {
+    /// Its name.
+    pub class: String,
+    /// How many labels the head tells apart.
+    pub labels: Option<u64>,
+}
+
 /// All tensors, and what the other files depend on.
 #[derive(Debug)]
 pub struct Contents {
@@ -40,6 +49,8 @@ pub struct Contents {
     pub vocabulary: Option<Vocabulary>,
     /// Whether config.json has to say that the two embeddings are different tensors.
     pub untied: bool,
+    /// The class of the output, where it is another than the base's.
+    pub architecture: Option<Architecture>,
     /// The adapters that have a weight other than 0, by their place in the spec. Only they bring a tokenizer.
     pub in_force: Vec<usize>,
     /// The main float dtype of the base.

@@ -20,7 +20,7 @@ pub mod manifest;
 pub mod segment;
 mod sidecars;
 
-pub use contents::{Contents, Recipes, SmallFile, Tensor};
+pub use contents::{Architecture, Contents, Recipes, SmallFile, Tensor};
 pub use file::OutputFile;
 pub use sidecars::Travel;
 

@@ -57,6 +57,9 @@ pub struct MergeSpec {
     /// Whether input and output embedding are one tensor, where neither config.json nor the class tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tied: Option<bool>,
+    /// The class of the output, where an adapter brings a head that the base lacks and its task does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
     /// Weight files in the adapters' folders whose tensors replace those of the base. Names below the folder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_weights: Vec<String>,
@@ -91,6 +94,7 @@ impl MergeSpec {
             density: None,
             tokenizer: Tokenizer::default(),
             tied: None,
+            architecture: None,
             extra_weights: Vec::new(),
             ignore_files: Vec::new(),
         }

@@ -136,6 +136,16 @@ pub const OPTIONS: &[SpecOption] = &[
         get: |spec| texts(spec.tied),
     },
     SpecOption {
+        field: "architecture",
+        flag: "architecture",
+        values: "CLASS",
+        help: "The class of the output, such as LlamaForSequenceClassification, where an adapter brings a head that the base \
+               lacks and its task type does not tell the class",
+        takes: Takes::Value,
+        add: |spec, text| class(text).map(|name| spec.architecture = Some(name)),
+        get: |spec| texts(spec.architecture.as_ref()),
+    },
+    SpecOption {
         field: "extra_weights",
         flag: "extra-weights",
         values: "NAME",
@@ -196,6 +206,18 @@ fn set<T: FromStr<Err = Error>>(value: &mut T, text: &str) -> Result<()> {
 
 fn bool_of(text: &str) -> Result<bool> {
     super::named::parse(text, &[("true", true), ("false", false)])
+}
+
+/// The name of a class, as Python has them.
+fn class(text: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match !text.is_empty() && text.chars().all(fits) && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(
+            Kind::Usage,
+            format!("{text:?} is not the name of a class, such as LlamaForSequenceClassification"),
+        )),
+    }
 }
 
 fn texts(value: Option<impl fmt::Display>) -> Vec<String> {

@@ -68,6 +68,7 @@ fn other(option: &SpecOption) -> &'static str {
         "combine" => "sequence",
         "density" => "0.25",
         "tokenizer" => "/tokenizer",
+        "architecture" => "LlamaForSequenceClassification",
         "partial_weight" | "tied" => "true",
         "extra_weights" | "ignore_files" => "a/b.bin",
         new => panic!("a value for {new}, please"),

@@ -30,11 +30,13 @@ class Adapter:
     disguise: Disguise | None = None
     tokenizer: bool = False  # brings its own
     one_by_one: bool = False  # a pair for each expert
+    architecture: str | None = None  # the class that it was trained on, if it is not the base's
+    labels: int | None = None
 
 
 def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
     """Write one adapter for `base`."""
-    model = oracle.load(base, adapter.rows, adapter.one_by_one)
+    model = oracle.load(base, adapter.rows, adapter.architecture, adapter.labels, one_by_one=adapter.one_by_one)
     if hasattr(model, "name_or_path"):
         model.name_or_path = str(base)  # PEFT compares the vocabulary with that of the base
     model = get_peft_model(model, adapter.config)

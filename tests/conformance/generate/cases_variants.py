@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from peft import AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, TrainableTokensConfig, VeraConfig
+from peft import AdaLoraConfig, IA3Config, LNTuningConfig, LoHaConfig, PeftConfig, TrainableTokensConfig, VeraConfig
 from safetensors.torch import load_file
 
 from . import oracle
 from .adapters import WEIGHTS, Adapter, all_of, as_bin, renamed
 from .cases_lora import ALL7, CONV1D, lora
-from .merges import Merge, sequence_at
+from .merges import Merge, named, sequence_at
 
 HEAD, EMBED = "lm_head.weight", "model.embed_tokens.weight"
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
@@ -159,6 +159,23 @@ SETS = [
           oracle=_decoder_only, config=UNTIED, notes=["decoder computed in f64: PEFT adds the delta to the embedding too"]),
 ]  # fmt: skip
 
+def _head(name: str, tests: str, base: str, config: PeftConfig, architecture: str, labels: int, **more: object) -> Merge:
+    """An adapter that was trained on another class than the base's, and brings its head."""
+    return Merge(name, "new heads", tests, base, [Adapter(config, architecture=architecture, labels=labels)],
+                 oracle=oracle.as_class(architecture, labels), config=named(architecture, labels), **more)  # fmt: skip
+
+
+HEADS = [
+    _head("head-seqcls", "task_type SEQ_CLS: score is added, lm_head stays", "llama-f32", lora(task_type="SEQ_CLS"),
+          "LlamaForSequenceClassification", 3),
+    _head("head-seqcls-bf16", "the head gets the base's dtype", "llama-bf16", lora(task_type="SEQ_CLS"),
+          "LlamaForSequenceClassification", 5),
+    _head("head-tokencls-bert", "task_type TOKEN_CLS: classifier with its bias", "mlm-f32", lora(["query"], task_type="TOKEN_CLS"),
+          "BertForTokenClassification", 4),
+    _head("head-architecture", "no task_type, --architecture names the class", "llama-f32", lora(modules_to_save=["score"]),
+          "LlamaForSequenceClassification", 2, options=["--architecture", "LlamaForSequenceClassification"]),
+]  # fmt: skip
+
 LLAMA_FF = IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])
 KINDS = [
     Merge("adalora", "AdaLoRA", "a value for each rank; the scale divides by init_r", "llama-f32",
@@ -190,4 +207,4 @@ KINDS = [
           [Adapter(LoHaConfig(r=4, alpha=4, target_modules=["q_proj"])), Adapter(lora(["q_proj"]))]),
 ]  # fmt: skip
 
-CASES = DORA + BIAS + SAVED + TOKENS + TIES + SETS + KINDS
+CASES = DORA + BIAS + SAVED + TOKENS + TIES + SETS + HEADS + KINDS

@@ -46,6 +46,13 @@ def sequence_at(rows: int) -> Oracle:
     return lambda base, folders: oracle.in_sequence(base, folders, rows)
 
 
+def named(architecture: str, labels: int) -> dict:
+    """What config.json says of a class with so many labels."""
+    ids = {str(n): f"LABEL_{n}" for n in range(labels)}
+    back = {label: int(n) for n, label in ids.items()}
+    return {"architectures": [architecture], "num_labels": labels, "id2label": ids, "label2id": back}
+
+
 def write_expected(folder: Path, merged: oracle.State, base: Path) -> list[str]:
     """Write the tensors that the merge changes; their names."""
     held = {name: tensor.float() for name, tensor in oracle.stored(base).items() if tensor.is_floating_point()}

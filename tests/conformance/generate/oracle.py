@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -66,12 +66,18 @@ def apart(state: State) -> State:
     return out
 
 
-def load(base: Path, rows: int | None = None, one_by_one: bool = False) -> nn.Module:
-    """The base in fp32, with its vocabulary resized to `rows`; `one_by_one` with a linear for each expert."""
+def load(
+    base: Path, rows: int | None = None, architecture: str | None = None, labels: int | None = None, one_by_one: bool = False
+) -> nn.Module:
+    """The base in fp32: with its vocabulary resized to `rows`, as another class with so many labels, with a linear for each expert."""
     config = json.loads((base / "config.json").read_text())
     if base.name == "qwen3moe-bf16" or one_by_one:
         return Tree({name: tensor.float() for name, tensor in apart(stored(base)).items()})
-    model = getattr(transformers, config["architectures"][0]).from_pretrained(base, dtype=torch.float32)
+    if architecture:
+        torch.manual_seed(0)  # its new head is random
+    options = {"num_labels": labels} if labels else {}
+    cls = getattr(transformers, architecture or config["architectures"][0])
+    model = cls.from_pretrained(base, dtype=torch.float32, **options)
     if rows:
         torch.manual_seed(rows)
         model.resize_token_embeddings(rows, mean_resizing=False)
@@ -130,6 +136,18 @@ def written(base: Path, adapters: Sequence[Path]) -> State:
         for name, tensor in state.items()
         if name in held or tensor.data_ptr() not in places
     }
+
+
+def as_class(architecture: str, labels: int) -> Callable[[Path, Sequence[Path]], State]:
+    """As `in_sequence`, onto another class than the base's, whose head the adapter brings."""
+
+    def merge(base: Path, adapters: Sequence[Path]) -> State:
+        model = load(base, None, architecture, labels)
+        for adapter in adapters:
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        return state_of(model)
+
+    return merge
 
 
 def together(base: Path, adapters: Sequence[Path]) -> State:

@@ -8,7 +8,8 @@ from peft import LoraConfig, TrainableTokensConfig
 
 from generate.adapters import Adapter
 from generate.bases import BERT, GPT2, LLAMA, MOE, Base
-from generate.merges import Merge, sequence_at
+from generate.merges import Merge, named, sequence_at
+from generate.oracle import as_class
 
 WIDER = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 128}
 ROWS = 135  # of a grown vocabulary
@@ -97,6 +98,13 @@ def kinds(family: str, draw: Draw) -> dict[str, Callable[[], dict]]:
             "adapters": [Adapter(draw.lora(names, modules_to_save=["embed_tokens", "lm_head"]), rows=ROWS)],
             "oracle": sequence_at(ROWS),
             "config": {"vocab_size": ROWS},
+        }
+    if family in ("llama", "qwen2"):
+        architecture = {"llama": "LlamaForTokenClassification", "qwen2": "Qwen2ForTokenClassification"}[family]
+        made["head"] = lambda: {
+            "adapters": [Adapter(draw.lora(names, task_type="TOKEN_CLS"), architecture=architecture, labels=4)],
+            "oracle": as_class(architecture, 4),
+            "config": named(architecture, 4),
         }
     if family != "gpt2":
         made["tokens-only"] = lambda: {

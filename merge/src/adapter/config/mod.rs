@@ -52,6 +52,8 @@ pub struct AdapterConfig {
     pub tokens: Tokens,
     /// The base that the adapter names.
     pub base_model: Option<String>,
+    /// The task that the adapter was trained for, as PEFT calls it.
+    pub task_type: Option<String>,
     /// What PEFT wrote of the layout of the weights: true if it met transformers' `Conv1D`. Only a hint, see
     /// [`super::orientation`].
     pub fan_in_fan_out: bool,
@@ -84,6 +86,7 @@ impl AdapterConfig {
             },
             tokens: (row.tokens)(fields)?,
             base_model: fields.text("base_model_name_or_path")?.filter(|s| !s.is_empty()),
+            task_type: fields.text("task_type")?,
             fan_in_fan_out: map.get("fan_in_fan_out") == Some(&Value::Bool(true)),
             unknown: map.keys().filter(known).cloned().collect(),
         })

@@ -90,6 +90,14 @@ mod tests {
     }
 
     #[test]
+    fn a_set_of_which_config_json_tells_is_written_whole_and_the_rest_stays_one() {
+        let mut four = set(&["shared", "encoder", "decoder", "head"], &["head"], false);
+        let written = four.part(&["head".to_owned()], |name| name == "shared");
+        assert_eq!(written, ["shared", "encoder", "decoder", "head"], "config.json says then that nothing is tied");
+        assert_eq!((four.names.len(), four.is_shared()), (3, true));
+    }
+
+    #[test]
     fn a_class_that_always_ties_needs_the_parted_name_and_the_source() {
         let four = || set(&["shared", "encoder", "decoder", "head"], &["head"], true);
         let mut head = four();

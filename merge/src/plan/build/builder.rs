@@ -7,6 +7,7 @@ use crate::base::conv1d::Conv1d;
 use crate::base::modules::ModelClass;
 use crate::base::tied::Ties;
 use crate::inventory::{Equal, Inventory};
+use crate::output::Architecture;
 use crate::plan::report::Report;
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
@@ -23,6 +24,8 @@ pub(super) struct Builder<'a> {
     pub(super) ties: Ties,
     pub(super) statistics: Vec<Statistic>,
     pub(super) equals: Vec<Equal>,
+    /// The class of the output, where an adapter brings a head that the base lacks.
+    pub(super) architecture: Option<Architecture>,
     pub(super) token_rows: TokenRows,
     pub(super) main_dtype: Option<Dtype>,
     pub(super) report: Report,

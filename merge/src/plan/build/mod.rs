@@ -27,6 +27,7 @@ use crate::tensor::{Dtype, DtypeExt};
 mod builder;
 mod chain;
 mod change;
+mod heads;
 mod op;
 mod remarks;
 mod slot;
@@ -108,6 +109,7 @@ impl<'a> Builder<'a> {
             ties,
             statistics: Vec::new(),
             equals: Vec::new(),
+            architecture: None,
             token_rows: TokenRows::default(),
             main_dtype,
             report,
@@ -127,6 +129,7 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         self.check_weight(usage.weight, &resolved)?;
+        self.add_heads(number, &adapter.config, &resolved.heads)?;
         for equal in &resolved.equals {
             equal.check()?;
         }
@@ -154,6 +157,7 @@ impl<'a> Builder<'a> {
         if weight == 1.0 || self.spec.partial_weight {
             return Ok(());
         }
+        let added = resolved.heads.first().map(|head| (&head.source.name, "is added"));
         let whole = resolved.edits.iter().find_map(|e| match &e.change {
             Change::Replace { .. } => Some((&e.tensor, "is replaced")),
             Change::Rows { .. } => Some((&e.tensor, "has rows replaced")),
@@ -161,7 +165,7 @@ impl<'a> Builder<'a> {
             Change::Multiply { .. } => Some((&e.tensor, "is multiplied")),
             Change::Delta(_) | Change::Bias { .. } => None,
         });
-        match whole {
+        match added.or(whole) {
             Some((tensor, how)) => Err(Error::new(
                 Kind::Conflict,
                 format!("the weight is {weight}, and {tensor} {how}, which takes no weight"),
@@ -173,6 +177,7 @@ impl<'a> Builder<'a> {
 
     fn finish(mut self, in_force: Vec<usize>) -> Result<Built> {
         self.finish_ties()?;
+        self.expect_architecture()?;
         let vocabulary = self.vocabulary()?;
         let changed = self.slots.all.iter().filter(|s| s.touched()).count();
         self.report.tensors_changed = changed as u64;
@@ -181,6 +186,7 @@ impl<'a> Builder<'a> {
             tensors: self.slots.all.iter().map(Slot::tensor).collect::<Result<_>>()?,
             vocabulary,
             untied: self.ties.untied,
+            architecture: self.architecture,
             in_force,
             main_dtype: self.main_dtype,
         };
