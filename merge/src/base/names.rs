@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use super::experts::OneByOne;
 use super::modules::{Member, ModelClass, Rule};
 
+/// What the names of all experts contain.
+const EXPERTS: &str = "experts.";
+
 /// The parameters of a base as an adapter sees them: those that are stored, and the other names of those that are tied.
 #[derive(Debug)]
 pub struct Names<'a> {
@@ -75,6 +78,9 @@ impl<'a> Names<'a> {
 
     /// What a tensor of this name would be in a stacked parameter.
     pub fn member(&self, name: &str) -> Option<Member> {
+        if self.class.stacks.is_empty() || !name.contains(EXPERTS) {
+            return None;
+        }
         self.class.member(&self.module(name))
     }
 
@@ -113,8 +119,7 @@ impl<'a> Names<'a> {
             }
             let rules = self.acting();
             for (name, shape) in self.sorted.iter().zip(&self.shapes) {
-                // Every stack is of tensors below a module of experts.
-                if !name.contains("experts.") {
+                if !name.contains(EXPERTS) {
                     continue;
                 }
                 let Some(member) = self.class.member(&rename(rules.iter().copied(), name)) else { continue };

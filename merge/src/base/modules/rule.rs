@@ -8,10 +8,41 @@ use super::scope::Scope;
 #[derive(Debug)]
 pub struct Rule {
     pub(super) scope: Scope,
-    /// Expressions, each with what replaces its match.
-    pub(super) branches: Vec<(Regex, String)>,
+    /// Any of them may match.
+    pub(super) branches: Vec<Renaming>,
     /// Whether it acts only if some name matches the first branch.
     pub(super) guarded: bool,
+}
+
+/// An expression and what replaces its match.
+#[derive(Debug)]
+pub(super) struct Renaming {
+    from: Regex,
+    /// Matches wherever `from` does, and is quick: without the end of a word, which only a slow engine knows.
+    hint: Option<Regex>,
+    to: String,
+}
+
+/// What most expressions of the table end with.
+const END_OF_WORD: &str = r"(?!\w)";
+
+impl Renaming {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn new(from: &str, to: &str) -> Result<Renaming, Box<fancy_regex::Error>> {
+        let compiled = |pattern: &str| Regex::new(pattern).map_err(Box::new);
+        let begin = from.strip_suffix(END_OF_WORD).filter(|begin| !begin.contains("(?"));
+        Ok(Renaming { from: compiled(from)?, hint: begin.map(compiled).transpose()?, to: to.to_owned() })
+    }
+
+    fn find<'a>(&'a self, name: &'a str) -> Option<(Captures<'a>, &'a str)> {
+        if self.hint.as_ref().is_some_and(|hint| !hint.is_match(name).unwrap_or(true)) {
+            return None;
+        }
+        Some((self.from.captures(name).ok()??, self.to.as_str()))
+    }
 }
 
 impl Rule {
@@ -29,18 +60,15 @@ impl Rule {
     pub fn acts<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         let guard = |name| {
             let first = self.branches.first();
-            self.scope
-                .within(name)
-                .zip(first)
-                .is_some_and(|((_, rest), (guard, _))| guard.is_match(rest).unwrap_or(false))
+            self.scope.within(name).zip(first).is_some_and(|((_, rest), guard)| guard.find(rest).is_some())
         };
         !self.guarded || names.any(guard)
     }
 
     /// The leftmost match, the first branch's where several begin there.
     fn find<'a>(&'a self, name: &'a str) -> Option<(Captures<'a>, &'a str)> {
-        let of = |(regex, to): &'a (Regex, String)| Some((regex.captures(name).ok()??, to.as_str()));
-        self.branches.iter().filter_map(of).min_by_key(|(found, _)| found.get(0).map_or(usize::MAX, |m| m.start()))
+        let found = self.branches.iter().filter_map(|branch| branch.find(name));
+        found.min_by_key(|(found, _)| found.get(0).map_or(usize::MAX, |m| m.start()))
     }
 }
 
@@ -49,7 +77,7 @@ mod tests {
     use super::*;
 
     fn rule(scope: &[&str], branches: &[(&str, &str)]) -> Rule {
-        let branch = |(from, to): &(&str, &str)| (Regex::new(from).unwrap(), (*to).to_owned());
+        let branch = |(from, to): &(&str, &str)| Renaming::new(from, to).unwrap();
         Rule { scope: scope.into(), branches: branches.iter().map(branch).collect(), guarded: false }
     }
 
@@ -58,6 +86,13 @@ mod tests {
         let layers = rule(&[], &[(r"encoder\.layer\.(\d+)\.", r"layers.\1.")]);
         assert_eq!(layers.apply("vit.encoder.layer.11.q.weight").as_deref(), Some("vit.layers.11.q.weight"));
         assert_eq!(layers.apply("vit.layers.11.q.weight"), None);
+    }
+
+    #[test]
+    fn the_end_of_a_word_counts() {
+        let gamma = rule(&[], &[(r"norm\.gamma(?!\w)", "norm.weight")]);
+        assert_eq!(gamma.apply("a.norm.gamma").as_deref(), Some("a.norm.weight"));
+        assert_eq!(gamma.apply("a.norm.gammas"), None);
     }
 
     #[test]
