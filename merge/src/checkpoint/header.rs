@@ -187,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn a_header_has_two_bytes_at_least_and_fits_into_its_object() {
+        let length = |n: u64, size| header_length(n.to_le_bytes(), size);
+        assert_eq!(length(2, 10), Ok(2));
+        for (n, size) in [(1, 10), (2, 9), (u64::MAX, 10), (MAX_HEADER + 1, u64::MAX)] {
+            assert_eq!(length(n, size).unwrap_err().kind(), Kind::BadSafetensors, "{n} of {size}");
+        }
+        assert_eq!(length(MAX_HEADER, MAX_HEADER + 8), Ok(MAX_HEADER));
+    }
+
+    #[test]
     fn a_repeated_name_is_refused() {
         let one = r#""a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
         let (json, size) = file(&format!("{{{one},{one}}}"), 1);

@@ -59,3 +59,23 @@ pub fn is_model_weight(name: &str) -> bool {
     let stem = ["model", "pytorch_model", "consolidated"].iter().any(|s| name.starts_with(s));
     stem && !name.contains('/') && [".safetensors", ".bin", ".pth", ".index.json"].iter().any(|e| name.ends_with(e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_weights_of_the_top_folder_are_the_models() {
+        for name in [
+            "model-00001-of-00002.safetensors",
+            "pytorch_model.bin",
+            "consolidated.00.pth",
+            "model.safetensors.index.json",
+        ] {
+            assert!(is_model_weight(name), "{name}");
+        }
+        for name in ["2_Dense/model.safetensors", "model.py", "adapter_model.safetensors", "tokenizer.model"] {
+            assert!(!is_model_weight(name), "{name}");
+        }
+    }
+}

@@ -137,3 +137,44 @@ fn values(source: &Source, around: &impl Surroundings) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::ObjectId;
+    use crate::recipe::{Add, Delta, Dense, Op};
+    use crate::tensor::Dtype;
+
+    struct Anything;
+
+    impl Surroundings for Anything {
+        fn holds(&self, _: &Source) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn has(&self, _: StatisticId) -> bool {
+            true
+        }
+    }
+
+    fn added(operand: Operand, scale: f32) -> Result<(), String> {
+        let weight = Source { name: "w".into(), object: ObjectId(0), offset: 0, dtype: Dtype::F32, shape: vec![2, 3] };
+        let op = Op::Add(Add(Delta::Dense(Dense { tensor: operand, scale })));
+        steps(&Start::plain(weight).unwrap(), &[Step { adapter: 0, op }], &Anything)
+    }
+
+    #[test]
+    fn an_operand_is_a_part_of_its_tensor_and_is_scaled_by_a_number() {
+        let operand = |view: View| Operand {
+            source: Source { name: "d".into(), object: ObjectId(0), offset: 0, dtype: Dtype::F32, shape: vec![2, 3] },
+            view,
+            row_gains: None,
+        };
+        let whole = View::of(&[2, 3]);
+        assert_eq!(added(operand(whole), 1.0), Ok(()));
+        for view in [View { offset: 1, ..whole }, View { rows: 0, ..whole }, View { cols: 0, ..whole }] {
+            assert!(added(operand(view), 1.0).is_err(), "{view:?}");
+        }
+        assert_eq!(added(operand(whole), f32::NAN), Err("d is scaled by NaN".to_owned()));
+    }
+}

@@ -3,7 +3,9 @@ use proptest::prelude::*;
 use super::arithmetic::*;
 use super::exact;
 use super::op::norm::*;
+use super::{Delta, Dense, LowRank, Operand};
 use crate::Dtype;
+use crate::inventory::{ObjectId, Source};
 use crate::statistic::column_squares::*;
 use crate::tensor::float::*;
 
@@ -150,6 +152,30 @@ fn shapes_without_elements_are_allowed() {
     scale_columns(&mut [], 0, &[]);
     add_column_squares(&mut [], &[]);
     assert_eq!(row_squares(&[]), 0.0);
+}
+
+#[test]
+fn sums_of_blocks_are_added() {
+    let blocks: [&[f64]; 3] = [&[1.0, 2.0], &[3.0, 5.0], &[0.5, 0.0]];
+    assert_eq!(fold_blocks(2, blocks), [4.5, 7.0]);
+}
+
+#[test]
+fn the_exact_delta_is_added_to_what_is_there() {
+    let source = |name: &str, shape: &[u64]| Source {
+        name: name.into(),
+        object: ObjectId(0),
+        offset: 0,
+        dtype: Dtype::F32,
+        shape: shape.into(),
+    };
+    let (left, right) = (Operand::matrix(source("b", &[2, 1])), Operand::matrix(source("a", &[1, 2])));
+    let low_rank = Delta::LowRank(LowRank { left, right, scale: 0.5 });
+    let mut w = [1.0, 2.0, 3.0, 4.0];
+    low_rank.exact(&mut w, 2, &[&[2.0, 4.0], &[1.0, 3.0]]);
+    assert_eq!(w, [2.0, 5.0, 5.0, 10.0]);
+    let dense = Delta::Dense(Dense { tensor: Operand::matrix(source("d", &[1, 2])), scale: 3.0 });
+    assert_eq!((dense.scale(), low_rank.scale()), (3.0, 0.5));
 }
 
 #[test]

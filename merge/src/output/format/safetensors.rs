@@ -48,3 +48,17 @@ pub(super) fn place(tensors: &mut [Placed], metadata: &BTreeMap<String, String>)
     }
     Ok(Places { literals: vec![Span { offset: 0, length }], trailer: 0, size: at })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_of_the_base_stays_and_says_pytorch() {
+        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(metadata(&of(&[("format", "np"), ("by", "me")])), of(&[("format", "pt"), ("by", "me")]));
+        assert_eq!(metadata(&of(&[])), of(&[("format", "pt")]));
+    }
+}

@@ -1,6 +1,7 @@
 //! Kinds of adapters beside LoRA: what their tensors become, and what is refused. Values are held to PEFT by golden cases.
 
 use super::*;
+use crate::output::SmallFile;
 use crate::recipe::{Along, Scale};
 
 fn key(module: &str, part: &str) -> &'static str {
@@ -27,6 +28,38 @@ fn a_module_of_which_adalora_kept_no_rank_is_copied_and_named() {
     let (plan, report) = adalora(0).plan().unwrap();
     assert!(plan.output.files[0].tensors.iter().all(|t| matches!(t.recipe, Recipe::Copy(_))));
     assert_eq!(report.adapters[0].ignored.len(), 3);
+}
+
+#[test]
+fn a_factor_that_is_missing_is_named() {
+    for (there, missing) in [("lora_A.weight", "no lora_B"), ("lora_B.weight", "no lora_A")] {
+        let (kind, message) = linear().adapter(json!({}), &[(key("q_proj", there), &[2, 6])]).refusal();
+        assert_eq!(kind, Kind::IncompletePair);
+        assert!(message.ends_with(missing), "{message}");
+    }
+}
+
+#[test]
+fn a_target_that_the_adapter_holds_nothing_for_is_named() {
+    let pair: [(&str, &[u64]); 2] =
+        [(key("q_proj", "lora_A.weight"), &[2, 6]), (key("q_proj", "lora_B.weight"), &[6, 2])];
+    let warnings = |targets: Value| {
+        let mut base = linear();
+        base.base.push(("m.k_proj.weight", vec![6, 6]));
+        base.adapter(json!({"target_modules": targets}), &pair).plan().unwrap().1.warnings
+    };
+    assert_eq!(warnings(json!(["q_proj", "elsewhere"])), Vec::<String>::new());
+    let warned = warnings(json!(["q_proj", "k_proj"]));
+    assert!(warned.len() == 1 && warned[0].contains("target_modules names k_proj"), "{warned:?}");
+}
+
+#[test]
+fn a_configuration_without_a_dtype_gets_none() {
+    let pair: [(&str, &[u64]); 2] =
+        [(key("q_proj", "lora_A.weight"), &[2, 6]), (key("q_proj", "lora_B.weight"), &[6, 2])];
+    let case = linear().adapter(json!({}), &pair);
+    let (plan, _) = case.plan().unwrap();
+    assert_eq!(plan.output.config, SmallFile::Text(case.config.to_string()));
 }
 
 #[test]
@@ -81,9 +114,9 @@ fn vera_takes_the_first_rows_and_columns_of_what_all_modules_share() {
 #[test]
 fn a_bias_of_ln_tuning_needs_a_bias_in_the_base() {
     let part: [(&str, &[u64]); 2] =
-        [(key("q_proj", "ln_tuning_layers.weight"), &[6, 6]), (key("q_proj", "ln_tuning_layers.bias"), &[6])];
+        [(key("v_proj", "ln_tuning_layers.weight"), &[6, 6]), (key("v_proj", "ln_tuning_layers.bias"), &[6])];
     let case = |parts| linear().adapter(json!({"peft_type": "LN_TUNING"}), parts);
-    assert_eq!(case(&part[..1]).recipe("m.q_proj.weight").starts()[0].object, ObjectId(1), "it comes from the adapter");
+    assert_eq!(case(&part[..1]).recipe("m.v_proj.weight").starts()[0].object, ObjectId(1), "it comes from the adapter");
     let (kind, message) = case(&part).refusal();
     assert_eq!(kind, Kind::MissingTensor);
     assert!(message.contains("ln_tuning_layers.bias"), "{message}");
