@@ -5,6 +5,7 @@
 
 pub mod admit;
 mod announced;
+mod apart;
 pub mod checks;
 pub mod clean;
 pub mod counters;

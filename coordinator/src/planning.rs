@@ -1,13 +1,12 @@
 //! From a spec to a plan that the output's store can take.
 
-use shardfuse_merge::effort::Cancel;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Limits, Stores};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::apart::apart;
 use crate::failure::location;
 use crate::inspect;
 use crate::places;
@@ -19,30 +18,11 @@ use crate::places;
 pub async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, Report)> {
     places::check(stores, spec, None).await?;
     let inventory = inspect(stores, spec).await?;
-    let (plan, report) = {
-        let spec = spec.clone();
-        // A runtime of one thread is a simulation's: it gets the plan on that thread, where everything has its order.
-        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            Plan::new(spec, &inventory)?
-        } else {
-            let wanted = Wanted(Cancel::default());
-            let cancel = wanted.0.clone();
-            let planning = tokio::task::spawn_blocking(move || Plan::until(spec, &inventory, cancel));
-            planning.await.map_err(|e| Error::new(Kind::Internal, format!("planning broke off: {e}")))??
-        }
-    };
+    let of = spec.clone();
+    let (plan, report) = apart(move |cancel| Plan::until(of, &inventory, cancel)).await??;
     let output = location(&plan.spec.output)?;
     check_parts(&plan, stores.open(&output).limits(&output))?;
     Ok((plan, report))
-}
-
-/// Cancels a plan when nobody waits for it any more.
-struct Wanted(Cancel);
-
-impl Drop for Wanted {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 /// Holds the parts of every file against what the output's store takes.
@@ -130,12 +110,5 @@ mod tests {
             }
             check_parts(&of(size, part), Limits::NONE).unwrap();
         }
-    }
-
-    #[test]
-    fn a_plan_that_nobody_waits_for_is_cancelled() {
-        let cancel = Cancel::default();
-        drop(Wanted(cancel.clone()));
-        assert_eq!(cancel.check().unwrap_err().kind(), Kind::Interrupted);
     }
 }

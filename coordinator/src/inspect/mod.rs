@@ -15,6 +15,7 @@ use shardfuse_merge::spec::{MergeSpec, Purpose, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
+use crate::apart::apart;
 use crate::equal;
 use crate::failure::location;
 
@@ -39,7 +40,7 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     met.extend(folder.found().into_iter().map(|f| f.name));
     let inner = inner(spec, &spec.base)?;
     let asked = Asked { ignore: &spec.ignore_files, inner: &inner, ..Asked::default() };
-    let mut base = base(&folder, &mut objects, &asked).await?;
+    let base = base(&folder, &mut objects, &asked).await?;
     let mut of_adapters: Vec<String> = Vec::new();
     let mut adapters = Vec::with_capacity(spec.lora.len());
     for lora in &spec.lora {
@@ -52,11 +53,17 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
         };
         adapters.push(read.await.map_err(|e| placed(e, &lora.path))?);
     }
-    let copies = copies::to_compare(&base, &adapters, spec.tied);
+    let tied = spec.tied;
+    let (mut base, adapters, copies) = apart(move |cancel| {
+        let copies = copies::to_compare(&base, &adapters, tied, cancel);
+        (base, adapters, copies)
+    })
+    .await?;
+    let copies = copies?;
     let mut compared = Vec::with_capacity(copies.len());
     for (left, right) in copies {
-        let (same, read) = equal::same(stores, &objects.list, left, right).await?;
-        compared.push(Comparison { left: left.name.clone(), right: right.name.clone(), same, read });
+        let (same, read) = equal::same(stores, &objects.list, &left, &right).await?;
+        compared.push(Comparison { left: left.name, right: right.name, same, read });
     }
     base.compared = compared;
     let tokenizer = match &spec.tokenizer {

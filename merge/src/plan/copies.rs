@@ -8,28 +8,35 @@ use crate::base::names::Names;
 use crate::base::scheme;
 use crate::base::tied::Ties;
 use crate::effort::{Cancel, Effort};
+use crate::error::Result;
 use crate::inventory::{AdapterInventory, BaseInventory, Source};
 
 /// The pairs of tensors of the base that have to be compared: an adapter changes a name of their set, and the files hold
 /// several. What cannot be planned needs no comparison; the plan says why.
-pub fn to_compare<'a>(
-    base: &'a BaseInventory,
+///
+/// # Errors
+/// `interrupted` if it was cancelled.
+pub fn to_compare(
+    base: &BaseInventory,
     adapters: &[AdapterInventory],
     asked: Option<bool>,
-) -> Vec<(&'a Source, &'a Source)> {
+    cancel: Cancel,
+) -> Result<Vec<(Source, Source)>> {
     let parameters = scheme::parameters(&base.shards);
     let stored = || parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.dims.as_slice()));
     let class = ModelClass::of(&base.config);
     let names = Names::new(stored(), std::iter::empty(), &class);
-    let Ok(ties) = Ties::of(base, &names, asked) else { return Vec::new() };
+    let Ok(ties) = Ties::of(base, &names, asked) else { return Ok(Vec::new()) };
     let copies = ties.copies(base);
     if copies.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let names = Names::new(stored(), ties.names(), &class);
-    let mut effort = Effort::new(Cancel::default());
+    let mut effort = Effort::new(cancel);
     let resolved = adapters.iter().filter_map(|adapter| resolve(adapter, &names, &mut effort).ok());
     let changed: HashSet<String> = resolved.flat_map(|adapter| adapter.edits).map(|edit| edit.tensor).collect();
     let touched = copies.into_iter().filter(|(set, _)| set.all().any(|name| changed.contains(name)));
-    touched.flat_map(|(_, copies)| copies).collect()
+    let pairs = touched.flat_map(|(_, copies)| copies).map(|(left, right)| (left.clone(), right.clone())).collect();
+    effort.check()?;
+    Ok(pairs)
 }

@@ -174,6 +174,8 @@ fn the_exact_delta_is_added_to_what_is_there() {
     let mut w = [1.0, 2.0, 3.0, 4.0];
     low_rank.exact(&mut w, 2, &[&[2.0, 4.0], &[1.0, 3.0]]);
     assert_eq!(w, [2.0, 5.0, 5.0, 10.0]);
+    low_rank.exact(&mut w, 2, &[&[], &[]]);
+    assert_eq!(w, [2.0, 5.0, 5.0, 10.0], "factors without a rank change nothing");
     let dense = Delta::Dense(Dense { tensor: Operand::matrix(source("d", &[1, 2])), scale: 3.0 });
     assert_eq!((dense.scale(), low_rank.scale()), (3.0, 0.5));
 }

@@ -85,10 +85,11 @@ fn an_unknown_class_is_untied_by_values_that_differ() {
 
 #[test]
 fn only_a_base_that_may_be_tied_and_whose_embeddings_change_is_compared() {
+    use crate::effort::Cancel;
     use crate::plan::copies::to_compare;
     let compared = |case: &Case, asked: Option<bool>| {
         let (_, inventory) = case.inputs().unwrap();
-        let pairs = to_compare(&inventory.base, &inventory.adapters, asked);
+        let pairs = to_compare(&inventory.base, &inventory.adapters, asked, Cancel::default()).unwrap();
         pairs.iter().map(|(a, b)| (a.name.clone(), b.name.clone())).collect::<Vec<_>>()
     };
     let both = vec![(E.to_owned(), HEAD.to_owned())];

@@ -60,6 +60,9 @@ fn a_configuration_without_a_dtype_gets_none() {
     let case = linear().adapter(json!({}), &pair);
     let (plan, _) = case.plan().unwrap();
     assert_eq!(plan.output.config, SmallFile::Text(case.config.to_string()));
+    let converted = Case { adjust: |spec, _| spec.dtype = "bf16".parse().unwrap(), ..case };
+    let SmallFile::Text(config) = converted.plan().unwrap().0.output.config else { panic!("it is not copied") };
+    assert_eq!(serde_json::from_str::<Value>(&config).unwrap()["torch_dtype"], "bfloat16", "unless the merge converts");
 }
 
 #[test]

@@ -148,10 +148,15 @@ fn tied_is_obeyed_or_refused_for_a_set_too() {
 
 #[test]
 fn only_copies_of_a_set_that_changes_are_compared_and_not_those_of_one_place() {
+    use crate::effort::Cancel;
     use crate::plan::copies::to_compare;
     let compared = |case: &Case| {
         let (_, inventory) = case.inputs().unwrap();
-        to_compare(&inventory.base, &inventory.adapters, None).iter().map(|(_, right)| right.name.clone()).collect()
+        to_compare(&inventory.base, &inventory.adapters, None, Cancel::default())
+            .unwrap()
+            .iter()
+            .map(|(_, right)| right.name.clone())
+            .collect()
     };
     let names: Vec<String> = compared(&t5(&FOUR, &LORA));
     assert_eq!(names, [FOUR[2], FOUR[1], HEAD]);
