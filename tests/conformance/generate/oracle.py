@@ -71,7 +71,7 @@ def load(
 ) -> nn.Module:
     """The base in fp32: with its vocabulary resized to `rows`, as another class with so many labels, with a linear for each expert."""
     config = json.loads((base / "config.json").read_text())
-    if base.name == "qwen3moe-bf16" or one_by_one:
+    if base.name.startswith("qwen3moe-") or one_by_one:
         return Tree({name: tensor.float() for name, tensor in apart(stored(base)).items()})
     if architecture:
         torch.manual_seed(0)  # its new head is random
