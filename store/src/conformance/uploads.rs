@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::check::{below, content, fails};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::id::{PartId, UploadId};
 use crate::location::Location;
 use crate::store::{Completion, PartSlot, Store};
@@ -120,7 +120,7 @@ async fn whole_life(store: &Arc<dyn Store>, at: &Location) {
     assert!(again.is_none_or(|pin| pin == there.pin), "a repeated completion names no other version");
     assert!(!store.probe(at, &upload).await.unwrap());
 
-    let late = store.put_part(at, &upload, slot(0), vec![0xBB; PART].into()).await;
+    let late = put_late(&**store, at, &upload, vec![0xBB; PART]).await;
     fails!(late, NoSuchUpload, "a part after completion");
     assert!(store.get(at, 1 << 30).await.unwrap().0 == whole, "a late part changes nothing");
     store.abort(at, &upload).await.expect("aborting what is completed is fine");
@@ -138,7 +138,7 @@ async fn aborted(store: &dyn Store, at: &Location) {
     store.abort(at, &upload).await.unwrap();
     store.abort(at, &upload).await.expect("aborting twice is fine");
     assert!(!store.probe(at, &upload).await.unwrap());
-    let late = store.put_part(at, &upload, slot(0), content(8, PART).into()).await;
+    let late = put_late(store, at, &upload, content(8, PART)).await;
     fails!(late, NoSuchUpload, "a part after abort");
     fails!(
         store.complete(at, Completion { upload: &upload, parts: &[(0, id)], size: PART as u64 }).await,
@@ -149,9 +149,22 @@ async fn aborted(store: &dyn Store, at: &Location) {
 
     let next = store.begin(at, PART as u64).await.unwrap();
     assert_ne!(next, upload, "an id is never used again");
-    let stale = store.put_part(at, &upload, slot(0), content(8, PART).into()).await;
+    let stale = put_late(store, at, &upload, content(8, PART)).await;
     fails!(stale, NoSuchUpload, "a part to an earlier upload of the same path");
     store.abort(at, &next).await.unwrap();
+}
+
+/// Puts the first part to an upload that is gone. A server may answer and close the connection before it has read the part; the
+/// client then meets the closed connection, and tries again as it does in use.
+async fn put_late(store: &dyn Store, at: &Location, upload: &UploadId, part: Vec<u8>) -> Result<PartId> {
+    let mut tries = 8;
+    loop {
+        tries -= 1;
+        match store.put_part(at, upload, slot(0), part.clone().into()).await {
+            Err(e) if e.kind() == ErrorKind::Transient && tries > 0 => {}
+            answer => return answer,
+        }
+    }
 }
 
 /// Ids come over the wire and may be anything.
