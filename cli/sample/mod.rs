@@ -76,7 +76,7 @@ async fn look(
 ) -> Result<(String, Found)> {
     let at = output.join(&file.name).map_err(failure::io)?;
     let (rows, cols) = matrix(&tensor.shape);
-    let mut found = Found { tensors: tensor.begins().map_or(0, |_| 1), ..Found::default() };
+    let mut found = Found { tensors: tensor.begins().is_some().into(), ..Found::default() };
     let mut exact = Exact::new(reader);
     for batch in spread(rows, per_tensor).chunks(batch_rows(cols)) {
         let stored = reader.output_rows(&at, tensor, batch, cols).await?;

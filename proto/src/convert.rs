@@ -61,6 +61,7 @@ impl TryFrom<v1::Tensor> for Placed {
                 t.name, t.length
             )));
         }
+        // What it is a portion of matters for the header only, which a worker gets as it is.
         Ok(Placed { name: t.name, dtype, shape, offset: t.offset, length: t.length, recipe, portion: None })
     }
 }

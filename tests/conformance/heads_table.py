@@ -9,11 +9,6 @@ table has, for PEFT's task types, the class of each model type by transformers' 
 the `names` of its head: those outside its base model. `labels` is the one whose rows are the labels.
 """
 
-import argparse
-import datetime
-import json
-from pathlib import Path
-
 import made
 import transformers
 from transformers.models.auto import modeling_auto
@@ -60,32 +55,16 @@ def head(cls, config_class) -> dict:
     return {"names": sorted(first)} | ({"labels": rows[0]} if len(rows) == 1 else {})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    args = parser.parse_args()
+def table() -> dict:
     tasks = {task: mapping(task) for task in TASKS}
     wanted = {name for of_type in tasks.values() for name in of_type.values()}
-    failed = made.Failures()
-    heads: list[dict] = []
-    by_class: dict[str, int] = {}
+    heads, failed = made.Lists(), made.Failures()
     for name, found in made.each(failed, head, wanted):
-        if found["names"]:
-            if found not in heads:
-                heads.append(found)
-            by_class[name] = heads.index(found)
-    table = {
-        "transformers": transformers.__version__,
-        "made": datetime.date.today().isoformat(),
-        "tasks": {task: tasks[task] for task in NEW_HEADS},
-        "classes": by_class,
-        "heads": heads,
-    }
-    text = json.dumps(table, separators=(",", ":"))
-    args.output.write_text(text.replace('"heads":[', '"heads":[\n').replace('},{"names"', '},\n{"names"') + "\n")
-    print(f"{len(by_class)} classes have heads, {len(heads)} different ones")
+        heads.add(name, found if found["names"] else None)
+    print(f"heads: {heads}")
     failed.report()
+    return {"tasks": {task: tasks[task] for task in NEW_HEADS}} | heads.table()
 
 
 if __name__ == "__main__":
-    main()
+    made.write(__doc__, table)

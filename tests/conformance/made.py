@@ -1,9 +1,13 @@
 """The classes of transformers, each made on the meta device: what the scripts that write tables of them share."""
 
+import argparse
+import datetime
+import json
 import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
@@ -60,6 +64,43 @@ def make(cls, config_class, configure: Callable = lambda config_class: config_cl
         # Some configurations do not allow two layers.
         with torch.device("meta"):
             return cls(configure(config_class))
+
+
+class Lists:
+    """What is known of each class. Many classes have the same."""
+
+    def __init__(self):
+        self.lists: list = []
+        self.by_class: dict[str, int] = {}
+
+    def add(self, name: str, found) -> None:
+        if found:
+            if found not in self.lists:
+                self.lists.append(found)
+            self.by_class[name] = self.lists.index(found)
+
+    def table(self) -> dict:
+        return {"classes": self.by_class, "lists": self.lists}
+
+    def __str__(self) -> str:
+        return f"{len(self.by_class)} classes, {len(self.lists)} different lists"
+
+
+def rendered(value) -> str:
+    """JSON with a line for each list of `Lists`, so that a change of one shows."""
+    if not isinstance(value, dict) or not ("lists" in value or any(isinstance(v, dict) for v in value.values())):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    lines = lambda lists: "[\n" + ",\n".join(map(rendered, lists)) + "]"  # noqa: E731
+    return "{" + ",".join(f"{json.dumps(k)}:{lines(v) if k == 'lists' else rendered(v)}" for k, v in value.items()) + "}"
+
+
+def write(description: str, table: Callable[[], dict]) -> None:
+    """The command line of a script that writes a table: its only argument is the file."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    output = parser.parse_args().output
+    origin = {"transformers": transformers.__version__, "made": datetime.date.today().isoformat()}
+    output.write_text(rendered(origin | table()) + "\n")
 
 
 class Failures(dict):

@@ -19,14 +19,9 @@ parameters in the order of registration, and whether a parameter is [experts, co
 concatenations, transposes) are not in it.
 """
 
-import argparse
-import datetime
-import json
 import re
-from pathlib import Path
 
 import made
-import transformers
 from transformers import conversion_mapping, core_model_loading
 
 def pattern(source: str) -> str:
@@ -93,28 +88,8 @@ def stacked(model) -> list[dict]:
     return out
 
 
-class Lists:
-    """Lists by class. Many classes have the same one."""
-
-    def __init__(self):
-        self.lists: list[list[dict]] = []
-        self.by_class: dict[str, int] = {}
-
-    def add(self, name: str, found: list[dict]) -> None:
-        if found:
-            if found not in self.lists:
-                self.lists.append(found)
-            self.by_class[name] = self.lists.index(found)
-
-    def table(self) -> dict:
-        return {"classes": self.by_class, "lists": self.lists}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    args = parser.parse_args()
-    renamed, joined, held = Lists(), Lists(), Lists()
+def table() -> dict:
+    renamed, joined, held = made.Lists(), made.Lists(), made.Lists()
     failed = made.Failures()
 
     def ask(cls, config_class) -> tuple[list[dict], list[dict], list[dict]]:
@@ -125,20 +100,11 @@ def main() -> None:
     for name, found in made.each(failed, ask):
         for lists, of_class in zip((renamed, joined, held), found, strict=True):
             lists.add(name, of_class)
-    table = {
-        "transformers": transformers.__version__,
-        "made": datetime.date.today().isoformat(),
-        "legacy": rules(conversion_mapping.get_checkpoint_conversion_mapping("legacy")),
-        "rules": renamed.table(),
-        "stacks": joined.table(),
-        "stacked": held.table(),
-    }
-    text = json.dumps(table, indent=None, separators=(",", ":"), ensure_ascii=False)
-    args.output.write_text(text.replace('"lists":[[', '"lists":[\n[').replace("]},[{", "]},\n[{").replace("}],[{", "}],\n[{") + "\n")
-    for what, lists in (("rules", renamed), ("experts to stack", joined), ("stacked parameters", held)):
-        print(f"{len(lists.by_class)} classes have {what}, in {len(lists.lists)} lists")
+    print(f"rules: {renamed}; experts to stack: {joined}; stacked parameters: {held}")
     failed.report()
+    legacy = rules(conversion_mapping.get_checkpoint_conversion_mapping("legacy"))
+    return {"legacy": legacy, "rules": renamed.table(), "stacks": joined.table(), "stacked": held.table()}
 
 
 if __name__ == "__main__":
-    main()
+    made.write(__doc__, table)

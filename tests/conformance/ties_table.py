@@ -13,13 +13,7 @@ those that are an output embedding. `always` says that the names are one paramet
 number in them depend on the number of layers and are left out.
 """
 
-import argparse
-import datetime
-import json
-from pathlib import Path
-
 import made
-import transformers
 from transformers import PreTrainedModel
 
 
@@ -86,29 +80,14 @@ def ask(cls, config_class) -> dict | None:
     return {"default": bool(by_default), "sets": ties}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    args = parser.parse_args()
-    lists: list[dict] = []
-    by_class: dict[str, int] = {}
-    failed = made.Failures()
+def table() -> dict:
+    ties, failed = made.Lists(), made.Failures()
     for name, found in made.each(failed, ask):
-        if found:
-            if found not in lists:
-                lists.append(found)
-            by_class[name] = lists.index(found)
-    table = {
-        "transformers": transformers.__version__,
-        "made": datetime.date.today().isoformat(),
-        "classes": by_class,
-        "ties": lists,
-    }
-    text = json.dumps(table, separators=(",", ":"))
-    args.output.write_text(text.replace('"ties":[', '"ties":[\n').replace(']},{"default"', ']},\n{"default"') + "\n")
-    print(f"{len(by_class)} classes tie parameters, in {len(lists)} ways")
+        ties.add(name, found)
+    print(f"ties: {ties}")
     failed.report()
+    return ties.table()
 
 
 if __name__ == "__main__":
-    main()
+    made.write(__doc__, table)

@@ -1,10 +1,9 @@
 //! A delta as an adapter describes it, before it is laid onto a weight.
 
-use std::ops::Range;
-
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::tensor::{View, matrix};
+use crate::recipe::Operand;
+use crate::tensor::matrix;
 
 /// The factors of a delta, and how they make it. The delta has the outputs of its layer as rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,38 +27,17 @@ pub enum Factors {
     /// `b @ a`, both with gains of their rows, which are parts of larger tensors.
     Gained {
         /// [rank, in].
-        a: Seen,
+        a: Operand,
         /// [out, rank].
-        b: Seen,
+        b: Operand,
     },
     /// `left @ right`, which are parts of larger tensors. The delta has the shape of the weight as it is stored.
     Views {
         /// [rows, rank].
-        left: Seen,
+        left: Operand,
         /// [rank, columns].
-        right: Seen,
+        right: Operand,
     },
-}
-
-/// A matrix in a tensor of an adapter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    /// The tensor.
-    pub source: Source,
-    /// The matrix.
-    pub view: View,
-    /// One value for each of its rows, which is multiplied by it.
-    pub gains: Option<Source>,
-}
-
-impl Seen {
-    /// Some of the rows of one without gains.
-    ///
-    /// # Panics
-    /// If the rows are not rows of the matrix.
-    pub fn rows(self, rows: Range<u64>) -> Seen {
-        Seen { view: self.view.rows(rows), ..self }
-    }
 }
 
 impl Factors {
@@ -143,7 +121,9 @@ impl Delta {
             (true, ..) => false,
             (false, dims, [out, inn]) if self.factors.is_flat() => matrix(dims) == (*out, *inn),
             (false, [_, _, _, ..], [_, _]) => {
-                return unsupported("a change of stacked experts is known by target_parameters only");
+                return unsupported(
+                    "LoRA on stacked experts is merged only where adapter_config.json names them in target_parameters",
+                );
             }
             (false, [_, w, _, ..], [_, inn, ..])
                 if dims.len() == self.dims.len() && inn != w && inn.is_multiple_of(*w) =>

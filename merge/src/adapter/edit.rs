@@ -64,7 +64,7 @@ pub enum Change {
 
 /// Rows of a stored tensor, seen as a matrix whose columns are its last dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Rows {
+pub struct RowRange {
     /// The first row.
     pub first: u64,
     /// How many they are.
@@ -79,7 +79,7 @@ pub struct Edit {
     /// The tensor's name in the base.
     pub tensor: String,
     /// The rows that are edited, as if they were a tensor by themselves; `None` for the whole tensor.
-    pub rows: Option<Rows>,
+    pub rows: Option<RowRange>,
     /// The module's path in the base.
     pub module: String,
     /// The change.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::edit::{Change, Edit, Rows};
+use super::edit::{Change, Edit, RowRange};
 use super::rename::candidates;
 use super::stacked::one_of_stacked;
 use crate::base::names::Names;
@@ -40,7 +40,7 @@ pub struct Module<'a> {
     /// The base's tensor.
     pub tensor: String,
     /// The rows of that tensor that are the module's weight; `None` if all of it is.
-    pub rows: Option<Rows>,
+    pub rows: Option<RowRange>,
     /// The path in the base.
     pub base: String,
     /// The adapter's tensors.
@@ -53,7 +53,7 @@ impl<'a> Module<'a> {
     /// Looks a module up in the base.
     ///
     /// # Errors
-    /// If it is one expert of a stacked tensor in which its rows do not lie side by side.
+    /// `shape_mismatch` if the base stacks the experts and has no such one.
     pub fn find(
         name: &'a str,
         parts: &'a Parts<'a>,

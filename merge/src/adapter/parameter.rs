@@ -75,12 +75,12 @@ pub(super) fn targeted<'a, 'b: 'a>(
     sort(module, &mut found, base)?;
     let last = found.len() - 1;
     if let Some((depth, parts)) = wrappers.iter().find(|(depth, _)| **depth > last) {
-        let names = parts.all().map(|t| t.name.as_str()).next().unwrap_or_default();
+        let name = parts.all().map(|t| t.name.as_str()).next().unwrap_or_default();
         let targets = bounded::list(found.iter().map(|(parameter, _)| *parameter));
         return Err(Error::new(
             Kind::Conflict,
             format!(
-                "{names} is inside {depth} wrappers, and target_parameters has {} parameters of {module}: {targets}",
+                "{name} has base_layer {depth} times, and target_parameters names {} of {module} ({targets}), which take {last} at the most",
                 last + 1
             ),
         ));

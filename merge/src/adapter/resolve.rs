@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::edit::{Resolved, Rows};
+use super::edit::{Resolved, RowRange};
 use super::key::{Key, Role, classify};
 use super::module::{Module, Parts, locate};
 use super::parameter::{self, Targeted};
@@ -137,7 +137,7 @@ fn find<'a, 'b: 'a>(
 ) -> Result<Found<'a>> {
     let parameters = adapter.config.kind.parameters();
     let mut found = Found { modules: Vec::with_capacity(by_name.len()), targets: Vec::new() };
-    let mut owners: HashMap<(String, Option<Rows>), &str> = HashMap::new();
+    let mut owners: HashMap<(String, Option<RowRange>), &str> = HashMap::new();
     for (name, wrappers) in by_name {
         let targets = parameter::targeted(parameters, name, wrappers, base)?;
         if !targets.is_empty() {

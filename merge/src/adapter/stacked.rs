@@ -1,6 +1,6 @@
 //! A module of one expert, in a base that stacks the experts.
 
-use super::edit::Rows;
+use super::edit::RowRange;
 use super::rename::candidates;
 use crate::base::names::Names;
 use crate::error::{Error, Kind, Result};
@@ -8,8 +8,8 @@ use crate::error::{Error, Kind, Result};
 /// The stacked tensor that holds a module's weight, and the rows of it.
 ///
 /// # Errors
-/// `unsupported` if the weight's rows do not lie side by side there, `shape_mismatch` if there is no such expert.
-pub(super) fn one_of_stacked(module: &str, base: &Names<'_>) -> Result<Option<(String, Rows)>> {
+/// `shape_mismatch` if there is no such expert, or its rows have no such parts.
+pub(super) fn one_of_stacked(module: &str, base: &Names<'_>) -> Result<Option<(String, RowRange)>> {
     for path in candidates(module) {
         let Some(member) = base.member(&format!("{path}.weight")) else { continue };
         let Some(tensor) = base.stored(&member.parameter) else { continue };
@@ -17,15 +17,6 @@ pub(super) fn one_of_stacked(module: &str, base: &Names<'_>) -> Result<Option<(S
         else {
             continue;
         };
-        let holder = member.parameter.rsplit_once('.').and_then(|(path, _)| base.class().holder(path));
-        if holder.is_some_and(|holder| holder.transposed) {
-            let text =
-                format!("{module} is one of the experts in {tensor}, which is stored as [experts, inputs, outputs]");
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!("{text}: a change of one expert there is not merged yet"),
-            ));
-        }
         let parts = member.parts as u64;
         if member.expert >= experts || rows % parts != 0 {
             let shape = [experts, rows, cols];
@@ -34,7 +25,7 @@ pub(super) fn one_of_stacked(module: &str, base: &Names<'_>) -> Result<Option<(S
         }
         let count = rows / parts;
         let first = member.expert * rows + member.part as u64 * count;
-        return Ok(Some((tensor, Rows { first, count, cols })));
+        return Ok(Some((tensor, RowRange { first, count, cols })));
     }
     Ok(None)
 }

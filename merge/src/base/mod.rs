@@ -1,5 +1,6 @@
 //! The checkpoint that a merge starts from: its parameters, how they are stored, and what its configuration says.
 
+mod by_class;
 pub mod classes;
 pub mod conv1d;
 pub mod experts;

@@ -14,13 +14,14 @@ use serde_json::Value;
 
 use super::adapter_kind::{AdapterKind, End, Part, Row};
 use crate::adapter::config::tokens::Tokens;
-use crate::adapter::delta::{Delta, Factors, Seen};
+use crate::adapter::delta::{Delta, Factors};
 use crate::adapter::edit::{Change, Resolved};
 use crate::adapter::module::{Module, expect_values};
 use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
+use crate::recipe::Operand;
 use crate::tensor::View;
 
 const A: &str = "vera_A";
@@ -83,14 +84,14 @@ impl AdapterKind for Vera {
             if lambda_d.elements() != rank || inputs > widest || outputs > tallest {
                 return Err(misfit(module, base, [lambda_b, lambda_d, a, b]));
             }
-            let seen = |source: &Source, view: View, gains: &Source| Seen {
+            let operand = |source: &Source, view: View, gains: &Source| Operand {
                 source: source.clone(),
                 view,
-                gains: Some(gains.clone()),
+                row_gains: Some(gains.clone()),
             };
             let factors = Factors::Gained {
-                a: seen(a, View::of(&a.shape).columns(0..inputs), lambda_d),
-                b: seen(b, View::of(&b.shape).rows(0..outputs), lambda_b),
+                a: operand(a, View::of(&a.shape).columns(0..inputs), lambda_d),
+                b: operand(b, View::of(&b.shape).rows(0..outputs), lambda_b),
             };
             let dims = vec![outputs, inputs];
             let delta = Delta { factors, dims, embedding: false, rank, scale: 1.0, magnitude: None };

@@ -7,15 +7,16 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::by_class::ByClass;
+
 const TABLE: &str = include_str!("table.json");
 
 #[derive(Deserialize)]
 struct HeadsTable {
     /// For a task type of PEFT, the class by model type.
     tasks: BTreeMap<String, BTreeMap<String, String>>,
-    /// The number of its head, by class.
-    classes: BTreeMap<String, usize>,
-    heads: Vec<ClassHead>,
+    #[serde(flatten)]
+    heads: ByClass<ClassHead>,
 }
 
 /// The head of a class.
@@ -41,13 +42,12 @@ pub fn class_for(task: &str, config: &Value) -> Option<&'static str> {
 
 /// The head of a class; `None` if the class is not known.
 pub fn of(class: &str) -> Option<&'static ClassHead> {
-    let table = table();
-    table.heads.get(*table.classes.get(class)?)
+    table().heads.of(class)
 }
 
 /// The head of the class that a configuration names.
 pub fn of_config(config: &Value) -> Option<&'static ClassHead> {
-    config.get("architectures")?.as_array()?.iter().filter_map(Value::as_str).find_map(of)
+    table().heads.of_config(config)
 }
 
 #[cfg(test)]
@@ -59,9 +59,8 @@ mod tests {
     #[test]
     fn every_head_of_the_table_has_names_and_its_labels_are_one_of_them() {
         let table = table();
-        assert!(table.tasks["SEQ_CLS"].len() > 100 && table.classes.len() > 400);
-        for (class, number) in &table.classes {
-            let head = &table.heads[*number];
+        assert!(table.tasks["SEQ_CLS"].len() > 100 && table.heads.classes.len() > 400);
+        for (class, head) in table.heads.all() {
             assert!(!head.names.is_empty(), "{class}");
             assert!(head.labels.as_ref().is_none_or(|labels| head.names.contains(labels)), "{class}");
         }

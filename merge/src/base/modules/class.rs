@@ -21,9 +21,7 @@ pub struct ModelClass {
 impl ModelClass {
     /// The first class that a configuration names and the table has. For one that is not known, there are only rules for every model.
     pub fn of(config: &Value) -> ModelClass {
-        let classes = config.get("architectures").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let classes: Vec<&str> = classes.iter().filter_map(Value::as_str).collect();
-        ModelClass { rules: table::rules(&classes), stacks: table::stacks(&classes), holders: table::holders(&classes) }
+        ModelClass { rules: table::rules(config), stacks: table::stacks(config), holders: table::holders(config) }
     }
 
     /// What a stored tensor is in a stacked parameter of a module.

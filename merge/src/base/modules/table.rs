@@ -1,15 +1,16 @@
 //! The table of renamings. It is text that the program holds; what a class needs of it is compiled when it is asked for.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use fancy_regex::Regex;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::holder::Holder;
 use super::rule::{Renaming, Rule};
 use super::scope::Scope;
 use super::stack::Stack;
+use crate::base::by_class::ByClass;
 
 const TABLE: &str = include_str!("table.json");
 
@@ -17,24 +18,9 @@ const TABLE: &str = include_str!("table.json");
 struct Table {
     /// Rules for every model, after its own: names of old releases.
     legacy: Vec<WrittenRule>,
-    rules: Lists<WrittenRule>,
-    stacks: Lists<WrittenStack>,
-    stacked: Lists<Holder>,
-}
-
-/// Lists by class. Many classes have the same one.
-#[derive(Deserialize)]
-struct Lists<T> {
-    /// The number of its list, by class.
-    classes: BTreeMap<String, usize>,
-    lists: Vec<Vec<T>>,
-}
-
-impl<T> Lists<T> {
-    /// The list of the first of these classes that has one.
-    fn of(&self, classes: &[&str]) -> &[T] {
-        classes.iter().find_map(|class| self.classes.get(*class)).map_or(&[], |number| &self.lists[*number])
-    }
+    rules: ByClass<Vec<WrittenRule>>,
+    stacks: ByClass<Vec<WrittenStack>>,
+    stacked: ByClass<Vec<Holder>>,
 }
 
 /// A rule as it is written.
@@ -61,20 +47,20 @@ fn table() -> &'static Table {
     PARSED.get_or_init(|| serde_json::from_str(TABLE).expect("the table is checked by a test"))
 }
 
-/// The rules of the first of these classes that has some, and those for every model.
-pub(super) fn rules(classes: &[&str]) -> Vec<Rule> {
+/// The rules of the class that a configuration names, and those for every model.
+pub(super) fn rules(config: &Value) -> Vec<Rule> {
     let table = table();
-    table.rules.of(classes).iter().chain(&table.legacy).map(rule).collect()
+    table.rules.of_config(config).into_iter().flatten().chain(&table.legacy).map(rule).collect()
 }
 
-/// The stacks of the first of these classes that has some.
-pub(super) fn stacks(classes: &[&str]) -> Vec<Stack> {
-    table().stacks.of(classes).iter().map(stack).collect()
+/// The stacks of the class that a configuration names.
+pub(super) fn stacks(config: &Value) -> Vec<Stack> {
+    table().stacks.of_config(config).into_iter().flatten().map(stack).collect()
 }
 
-/// The modules with stacked parameters of the first of these classes that has some.
-pub(super) fn holders(classes: &[&str]) -> Vec<Holder> {
-    table().stacked.of(classes).to_vec()
+/// The modules with stacked parameters of the class that a configuration names.
+pub(super) fn holders(config: &Value) -> Vec<Holder> {
+    table().stacked.of_config(config).cloned().unwrap_or_default()
 }
 
 fn rule(written: &WrittenRule) -> Rule {
@@ -99,14 +85,16 @@ fn compiled(pattern: &str) -> Regex {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn every_rule_of_the_table_compiles_and_every_class_has_one() {
         let table = table();
         assert!(table.rules.classes.len() > 100, "{}", table.rules.classes.len());
-        for (class, number) in &table.rules.classes {
-            assert!(!table.rules.lists[*number].is_empty(), "{class}");
+        for (class, rules) in table.rules.all() {
+            assert!(!rules.is_empty(), "{class}");
         }
         let all = table.rules.lists.iter().flatten().chain(&table.legacy);
         assert!(all.clone().all(|rule| !rule.branches.is_empty()));
@@ -126,13 +114,15 @@ mod tests {
     #[test]
     fn a_class_is_found_by_its_name() {
         let renamed = |class: &str, name: &str| {
-            rules(&[class]).iter().fold(name.to_owned(), |name, rule| rule.apply(&name).unwrap_or(name))
+            rules(&json!({"architectures": [class]}))
+                .iter()
+                .fold(name.to_owned(), |name, rule| rule.apply(&name).unwrap_or(name))
         };
         let query = "vit.encoder.layer.3.attention.attention.query.weight";
         assert_eq!(renamed("ViTForImageClassification", query), "vit.layers.3.attention.q_proj.weight");
         assert_eq!(renamed("GPTNeoXForCausalLM", "embed_out.weight"), "lm_head.weight");
         assert_eq!(renamed("LlamaForCausalLM", query), query);
         assert_eq!(renamed("BertModel", "encoder.LayerNorm.gamma"), "encoder.LayerNorm.weight");
-        assert_eq!(rules(&[]).len(), table().legacy.len());
+        assert_eq!(rules(&json!({})).len(), table().legacy.len());
     }
 }

@@ -1,20 +1,14 @@
 //! The table of ties: the names of each class of transformers that are one parameter. `tests/conformance/ties_table.py`
 //! makes it from transformers itself.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-const TABLE: &str = include_str!("table.json");
+use crate::base::by_class::ByClass;
 
-#[derive(Deserialize)]
-struct TiesTable {
-    /// The number of its ties, by class.
-    classes: BTreeMap<String, usize>,
-    ties: Vec<ClassTies>,
-}
+const TABLE: &str = include_str!("table.json");
 
 /// The ties of a class.
 #[derive(Deserialize)]
@@ -47,11 +41,8 @@ impl ClassTies {
 
 /// The ties of the class that a configuration names; `None` if the class ties nothing or is not known.
 pub(super) fn of(config: &Value) -> Option<&'static ClassTies> {
-    static PARSED: OnceLock<TiesTable> = OnceLock::new();
-    let table = PARSED.get_or_init(|| serde_json::from_str(TABLE).expect("the table is checked by a test"));
-    let classes = config.get("architectures")?.as_array()?;
-    let number = classes.iter().filter_map(Value::as_str).find_map(|class| table.classes.get(class))?;
-    table.ties.get(*number)
+    static PARSED: OnceLock<ByClass<ClassTies>> = OnceLock::new();
+    PARSED.get_or_init(|| serde_json::from_str(TABLE).expect("the table is checked by a test")).of_config(config)
 }
 
 #[cfg(test)]
@@ -62,10 +53,9 @@ mod tests {
 
     #[test]
     fn every_class_has_sets_of_at_least_two_names() {
-        let table: TiesTable = serde_json::from_str(TABLE).unwrap();
+        let table: ByClass<ClassTies> = serde_json::from_str(TABLE).unwrap();
         assert!(table.classes.len() > 300, "{}", table.classes.len());
-        for (class, number) in &table.classes {
-            let sets = &table.ties[*number].sets;
+        for (class, ClassTies { sets, .. }) in table.all() {
             assert!(!sets.is_empty(), "{class}");
             for set in sets {
                 assert!(set.names.len() > 1 && set.outputs.iter().all(|name| set.names.contains(name)), "{class}");

@@ -1,6 +1,6 @@
 //! What is known while adapters are laid onto the base.
 
-use super::slot::Slots;
+use super::slots::Slots;
 use super::token_rows::TokenRows;
 use crate::adapter::orientation::Orientation;
 use crate::base::conv1d::Conv1d;

@@ -2,7 +2,8 @@
 
 use super::builder::{Builder, Laid};
 use super::op;
-use super::slot::{Place, Slot};
+use super::slot::Slot;
+use super::slots::Place;
 use crate::adapter::delta::Delta;
 use crate::adapter::edit::{Change, Dimension, Edit};
 use crate::adapter::module::expect_values;

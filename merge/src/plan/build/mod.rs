@@ -31,6 +31,7 @@ mod heads;
 mod op;
 mod remarks;
 mod slot;
+mod slots;
 mod ties;
 mod token_rows;
 mod uses;
@@ -38,7 +39,8 @@ mod uses;
 pub use crate::inventory::Equal;
 
 use builder::{Builder, Laid};
-use slot::{Slot, Slots};
+use slot::Slot;
+use slots::Slots;
 use token_rows::TokenRows;
 use uses::{Use, uses};
 

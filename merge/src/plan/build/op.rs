@@ -44,8 +44,7 @@ pub(super) fn delta(delta: delta::Delta, by_columns: bool, scale: f32) -> Delta 
             Delta::LowRank(LowRank { left, right: Operand { row_gains: inner, ..right }, scale })
         }
         Factors::Views { left, right } | Factors::Gained { b: left, a: right } => {
-            let operand = |seen: delta::Seen| Operand { source: seen.source, view: seen.view, row_gains: seen.gains };
-            Delta::LowRank(LowRank { left: operand(left), right: operand(right), scale })
+            Delta::LowRank(LowRank { left, right, scale })
         }
         Factors::Hadamard { first, second } => {
             Delta::Hadamard(Hadamard { first: pair(first.0, first.1), second: pair(second.0, second.1), scale })

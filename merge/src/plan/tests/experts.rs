@@ -98,6 +98,12 @@ fn a_stacked_tensor_keeps_its_name_and_has_a_recipe_for_each_part_of_each_expert
     assert_eq!(report.tensors_changed, 2);
     for pair in file.tensors.windows(2) {
         assert_eq!(pair[0].offset + pair[0].length, pair[1].offset);
+        let start = |t: &Placed| t.recipe.starts()[0].clone();
+        let (one, next) = (start(&pair[0]), start(&pair[1]));
+        assert!(
+            one.name != next.name || one.offset + one.bytes() == next.offset,
+            "it begins at its own bytes of the base"
+        );
     }
 }
 
@@ -134,7 +140,7 @@ fn a_parameter_without_factors_and_factors_without_a_parameter_are_refused() {
     let only = json!({"target_parameters": ["mlp.experts.down_proj"]});
     let (kind, message) = case(QWEN, one_by_one(2), only, &factors(2)).refusal();
     assert_eq!(kind, Kind::Conflict);
-    assert!(message.contains("is inside 1 wrappers") && message.contains("has 1 parameters"), "{message}");
+    assert!(message.contains("has base_layer 1 times") && message.contains("names 1 of"), "{message}");
 }
 
 #[test]
@@ -184,10 +190,22 @@ fn a_change_of_one_expert_leaves_the_others() {
 }
 
 #[test]
-fn one_expert_of_a_tensor_that_is_stored_the_other_way_round_is_refused() {
-    let base = vec![("model.layers.0.mlp.experts.gate_up_proj", vec![2, 3, 10])];
-    let module = "base_model.model.model.layers.0.mlp.experts.1.gate_proj";
+fn an_expert_that_the_stack_lacks_is_refused() {
+    let base = vec![("model.layers.0.mlp.experts.gate_up_proj", vec![2, 10, 3])];
+    let module = "base_model.model.model.layers.0.mlp.experts.2.gate_proj";
     let tensors = [(key(module, "lora_A"), vec![2, 3]), (key(module, "lora_B"), vec![5, 2])];
     let (kind, message) = case(QWEN, base, json!({"target_parameters": null}), &tensors).refusal();
-    assert_eq!(kind, Kind::ShapeMismatch, "{message}");
+    assert_eq!(kind, Kind::ShapeMismatch);
+    assert!(message.contains("is expert 2") && message.contains("[2, 10, 3]"), "{message}");
+}
+
+/// gpt-oss stores [experts, inputs, outputs], so the weight of one linear of an expert is columns there.
+#[test]
+fn one_expert_of_a_tensor_that_is_stored_the_other_way_round_is_refused() {
+    let base = vec![("model.layers.0.mlp.experts.gate_up_proj", vec![2, 4, 10])];
+    let module = "base_model.model.model.layers.0.mlp.experts.1.gate_proj";
+    let tensors = [(key(module, "lora_A"), vec![2, 4]), (key(module, "lora_B"), vec![5, 2])];
+    let (kind, message) = case("GptOssForCausalLM", base, json!({"target_parameters": null}), &tensors).refusal();
+    assert_eq!(kind, Kind::Unsupported);
+    assert!(message.contains("experts.1.gate_proj") && message.contains("experts.gate_up_proj"), "{message}");
 }

@@ -12,14 +12,15 @@ use std::collections::HashMap;
 
 use super::keys::{A, B};
 use super::square::Square;
-use crate::adapter::delta::{Delta, Factors, Seen};
-use crate::adapter::edit::{Change, Edit, Resolved, Rows};
+use crate::adapter::delta::{Delta, Factors};
+use crate::adapter::edit::{Change, Edit, Resolved, RowRange};
 use crate::adapter::module::expect_values;
 use crate::adapter::parameter::{Held, Targeted};
 use crate::adapter::scale::Ranks;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
+use crate::recipe::Operand;
 use crate::tensor::View;
 
 /// Adds the edits of all targeted parameters.
@@ -46,7 +47,7 @@ pub(super) fn edits(
         let make = |factors: Factors, dims: [u64; 2]| {
             Change::Delta(Delta { factors, dims: dims.to_vec(), embedding: false, rank, scale, magnitude: None })
         };
-        let edit = |tensor: &str, rows: Option<Rows>, change: Change| Edit {
+        let edit = |tensor: &str, rows: Option<RowRange>, change: Change| Edit {
             tensor: tensor.to_owned(),
             rows,
             module: target.module.to_owned(),
@@ -74,7 +75,8 @@ pub(super) fn edits(
             effort.check()?;
             let (left, right) = pair.of_expert(expert, experts, rank, inputs_first);
             for part in 0..parts {
-                let left = left.clone().rows(part * count..(part + 1) * count);
+                let view = left.view.rows(part * count..(part + 1) * count);
+                let left = Operand { view, ..left.clone() };
                 let change = make(Factors::Views { left, right: right.clone() }, [count, cols]);
                 out.edits.push(match &target.held {
                     Held::OneByOne { tensors, .. } => {
@@ -83,7 +85,7 @@ pub(super) fn edits(
                     }
                     Held::Stacked { tensor, .. } | Held::Matrix { tensor } => {
                         let first = expert * rows + part * count;
-                        edit(tensor, Some(Rows { first, count, cols }), change)
+                        edit(tensor, Some(RowRange { first, count, cols }), change)
                     }
                 });
             }
@@ -184,7 +186,7 @@ impl<'a> Pair<'a> {
     }
 
     /// The factors of one expert: [rows, rank] and [rank, columns].
-    fn of_expert(&self, expert: u64, experts: u64, rank: u64, inputs_first: bool) -> (Seen, Seen) {
+    fn of_expert(&self, expert: u64, experts: u64, rank: u64, inputs_first: bool) -> (Operand, Operand) {
         let (inputs, width) = (self.a.shape[1], self.b.shape[1]);
         let (of_a, of_b) = (self.a.shape[0] > rank, width > rank);
         let a = View {
@@ -201,7 +203,7 @@ impl<'a> Pair<'a> {
             col_stride: if of_b { experts } else { 1 },
             offset: if of_b { expert } else { 0 },
         };
-        let seen = |source: &Source, view: View| Seen { source: source.clone(), view, gains: None };
+        let seen = |source: &Source, view: View| Operand { source: source.clone(), view, row_gains: None };
         match inputs_first {
             false => (seen(self.b, b), seen(self.a, a)),
             true => (seen(self.a, a.transposed()), seen(self.b, b.transposed())),
