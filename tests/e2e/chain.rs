@@ -29,6 +29,7 @@ impl Chain {
         };
         let grows = json!({"base_model_name_or_path": "meta-llama/Llama-2-7b-hf", "modules_to_save": ["embed_tokens", "lm_head"]});
         adapter("zh-llama-2-lora-7b", 4, grows, vec![saved("model.embed_tokens"), saved("lm_head")]);
+        std::fs::write(dir.path().join("zh-llama-2-lora-7b/tokenizer.json"), "{\"zh\": true}").unwrap();
         adapter("instruct-lora", 6, json!({"base_model_name_or_path": "hub/zh-llama-2-7b"}), Vec::new());
         adapter("mine", 2, json!({"base_model_name_or_path": "/disk/instruct-lora/"}), Vec::new());
         Chain { dir, base }

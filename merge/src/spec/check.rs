@@ -1,6 +1,6 @@
 //! What can be refused without reading anything.
 
-use super::{MergeSpec, Rounding, Size, expert_order, names};
+use super::{MergeSpec, Rounding, Size, names};
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_PART;
 use crate::recipe::DoraNorm;
@@ -36,9 +36,22 @@ impl MergeSpec {
             ))
             .hint("give one of the two"));
         }
-        expert_order::check(self)?;
+        check_expert_order(self)?;
         check_density(self)?;
         names::check(&self.extra_weights, &self.ignore_files)
+    }
+}
+
+/// There is one order for all adapters, or one for each.
+fn check_expert_order(spec: &MergeSpec) -> Result<()> {
+    match (spec.expert_order.len(), spec.lora.len()) {
+        (0 | 1, _) => Ok(()),
+        (given, adapters) if given == adapters => Ok(()),
+        (given, adapters) => Err(Error::new(
+            Kind::Usage,
+            format!("--expert-order is given {given} times, and there are {adapters} adapters"),
+        )
+        .hint("give it once for all adapters, or once for each in the order of --lora")),
     }
 }
 

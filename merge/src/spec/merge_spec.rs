@@ -108,6 +108,14 @@ impl MergeSpec {
         }
     }
 
+    /// The order of the experts in the tensors of the adapter at this place of the spec.
+    pub fn expert_order_of(&self, adapter: usize) -> ExpertOrder {
+        match self.expert_order.as_slice() {
+            [all] => *all,
+            each => each.get(adapter).copied().unwrap_or_default(),
+        }
+    }
+
     /// What `--dtype` makes of a tensor of the base's main float dtype.
     pub fn output_dtype(&self, base: Dtype, main: Option<Dtype>) -> Dtype {
         match self.dtype.dtype() {
