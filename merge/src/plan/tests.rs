@@ -13,7 +13,7 @@ use crate::inventory::{AdapterInventory, BaseInventory, Comparison, Inventory, O
 use crate::recipe::{Add, Delta, Dense, Dora, DoraNorm, Norm, Op, Operand, Recipe};
 use crate::spec::{LoraSpec, MergeSpec};
 use crate::tensor::Dtype;
-use crate::tensor::Order;
+use crate::tensor::{Order, View};
 
 fn source(object: u32, name: &str, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(object), offset: 64, dtype: Dtype::F32, shape: shape.into() }
@@ -129,6 +129,7 @@ mod experts;
 mod heads;
 mod kinds;
 mod layout;
+mod pieces;
 mod ties;
 mod transposed;
 
