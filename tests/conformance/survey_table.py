@@ -7,6 +7,10 @@ import re
 KINDS = {"lora": "LoRA", "embedding": "embedding", "dora": "DoRA", "parameters": "experts"}
 
 
+# Why a configuration that is only a part of others is not built.
+ALONE = "no class of the auto mappings"
+
+
 def short(result: dict) -> str:
     """A cell of the table."""
     return {"no adapter": "none", "PEFT fails": "PEFT fails"}.get(result["result"], result["result"].split(":")[0])
@@ -14,10 +18,12 @@ def short(result: dict) -> str:
 
 def reason(result: dict) -> str:
     """The reason without what differs between model types of one cause: names, numbers, shapes."""
-    why = result.get("why", "").replace("|", "/")
-    why = re.sub(r"(\w+\.)*\w*(\d+|\*)(\.\w+)+", "NAME", why)
+    why = re.sub(r"^/\S+: ", "", result.get("why", "").replace("|", "/"))
+    why = re.sub(r"(\w+\.){2,}\w*", "NAME", why)
+    why = re.sub(r"NAME(, [\w.]*)+", "NAME", why)
     why = re.sub(r"\[[\d, ]+\]", "SHAPE", why)
-    return re.sub(r"\d+ of \d+", "some", why)[:110].replace("`", "'")
+    why = re.sub(r"for \w+(Model|Generation)\b", "for CLASS", why)
+    return re.sub(r"\d+ of \d+", "some", why)[:150].replace("`", "'")
 
 
 def listed(types: list[str]) -> str:
@@ -35,10 +41,13 @@ def page(found: dict[str, dict]) -> str:
         by_type[model_type][kind] = result
     kinds = [kind for kind in KINDS if any(kind in results for results in by_type.values())]
     rows, reasons = collections.defaultdict(list), collections.defaultdict(list)
-    unbuilt = []
+    unbuilt, parts = [], 0
     for model_type, results in by_type.items():
         if all(result["result"] == "not built" for result in results.values()):
-            unbuilt.append(model_type)
+            if all(result["why"] == ALONE for result in results.values()):
+                parts += 1
+            else:
+                unbuilt.append(model_type)
             continue
         rows[tuple(short(results[kind]) for kind in kinds)].append(model_type)
         for kind, result in results.items():
@@ -58,7 +67,7 @@ def page(found: dict[str, dict]) -> str:
         "PYTHON tests/conformance/survey.py target/release/shardfuse --markdown docs/models.md",
         "```",
         "",
-        f"{len(by_type)} model types, {len(by_type) - len(unbuilt)} of them built. Of the results: "
+        f"{len(by_type) - parts} model types that have a class of their own, {len(by_type) - parts - len(unbuilt)} of them built. Of the results: "
         + ", ".join(f"{count} {what}" for what, count in counts.most_common() if what != "not built")
         + ".",
         "",

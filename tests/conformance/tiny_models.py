@@ -77,7 +77,7 @@ def candidates(model_type: str, why: list[str]):
             cls = table[config_class]
             known.append(cls[0] if isinstance(cls, tuple) else cls)
     if not known:
-        why.append("no class of the auto mappings")
+        why.append("no class of the auto mappings")  # it is a part of others
     for cls in dict.fromkeys(known):
         for sizes in SHRUNK:
             try:

@@ -49,7 +49,7 @@ fn experts_do_not_depend_on_threads_part_size_or_memory_and_equal_f64() {
         let report: Value = serde_json::from_str(&report).unwrap();
         let portions = |name: &str| name.contains("experts") || name.contains("Wqkv");
         let sampled: Vec<_> = report["sample"].as_object().unwrap().iter().filter(|(name, _)| portions(name)).collect();
-        assert!(sampled.len() >= 2, "{report}");
+        assert!(!sampled.is_empty(), "{report}");
         for (name, found) in sampled {
             assert_eq!(found["wrong"], 0, "{name}: {found}");
         }
