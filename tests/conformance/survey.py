@@ -257,6 +257,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--read", type=Path)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--note", default="", help="what the page says of how it was run")
     args = parser.parse_args()
     if (args.binary is None) == (args.read is None):
         parser.error("either BINARY or --read")
@@ -266,7 +267,7 @@ def main() -> int:
     if args.markdown:
         import survey_table
 
-        args.markdown.write_text(survey_table.page(found))
+        args.markdown.write_text(survey_table.page(found, args.note))
     counts = collections.Counter(result["result"] for result in found.values())
     print(", ".join(f"{count} {result}" for result, count in counts.most_common()))
     bad = [key for key, result in found.items() if result["result"] not in ("exact", "no adapter")]

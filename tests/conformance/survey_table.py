@@ -30,7 +30,7 @@ def listed(types: list[str]) -> str:
     return ", ".join(sorted(types))
 
 
-def page(found: dict[str, dict]) -> str:
+def page(found: dict[str, dict], note: str = "") -> str:
     import peft
     import torch
     import transformers
@@ -66,6 +66,7 @@ def page(found: dict[str, dict]) -> str:
         "```",
         "PYTHON tests/conformance/survey.py target/release/shardfuse --markdown docs/models.md",
         "```",
+        *([""] + [note] if note else []),
         "",
         f"{len(by_type) - parts} model types that have a class of their own, {len(by_type) - parts - len(unbuilt)} of them built. Of the results: "
         + ", ".join(f"{count} {what}" for what, count in counts.most_common() if what != "not built")

@@ -15,6 +15,7 @@ use crate::base::modules::Run;
 use crate::base::names::{Names, Part};
 use crate::bounded;
 use crate::error::{Error, Kind, Result};
+use crate::spec::ExpertOrder;
 
 /// As many portions a tensor may have. Each is a record in the plan.
 const MAX_PIECES: u64 = 1 << 16;
@@ -30,6 +31,8 @@ pub struct Targeted<'a> {
     pub parts: &'a Parts<'a>,
     /// How the base stores it.
     pub held: Held<'a>,
+    /// The order of the experts in the columns of `lora_B`.
+    pub order: ExpertOrder,
 }
 
 /// How a base stores a targeted parameter.
@@ -120,6 +123,7 @@ pub(super) fn targeted<'a, 'b: 'a>(
     list: &[String],
     module: &'a str,
     wrappers: &'a BTreeMap<usize, Parts<'a>>,
+    order: ExpertOrder,
     base: &Names<'b>,
 ) -> Result<Vec<Targeted<'a>>> {
     let mut found = Vec::new();
@@ -150,7 +154,7 @@ pub(super) fn targeted<'a, 'b: 'a>(
             let text = format!("target_parameters names {parameter} of {module}, and the adapter holds nothing for it");
             Error::new(Kind::IncompletePair, text)
         })?;
-        Ok(Targeted { module, name, parts, held })
+        Ok(Targeted { module, name, parts, held, order })
     });
     with_tensors.collect()
 }

@@ -11,6 +11,7 @@ use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Equal, Source};
 use crate::recipe::{Along, DoraNorm, Norm, Operand, statistics};
+use crate::spec::Rounding;
 use crate::statistic::{self, Statistic, StatisticId};
 use crate::tensor::{DtypeExt, matrix};
 
@@ -24,6 +25,9 @@ impl Builder<'_> {
             && source.shape != self.slots[at].dims
         {
             return Err(mismatch(source, &self.slots[at]));
+        }
+        if self.spec.rounding == Rounding::PerAdapter {
+            self.slots[at].save_before(laid.number);
         }
         match edit.change {
             Change::Replace { source, twin, .. } => self.replace(at, laid.number, source, twin)?,
