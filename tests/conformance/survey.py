@@ -46,6 +46,7 @@ KINDS = ("lora", "embedding", "dora", "parameters")
 SAMPLE = (
     "llama", "gpt2", "gpt_neox", "falcon", "bloom", "gemma2", "bert", "t5", "bart", "whisper", "vit", "qwen2_vl",
     "mixtral", "qwen3_moe", "deepseek_v3", "glm4_moe", "gpt_oss", "llama4_text", "granitemoe", "nomic_bert", "minimax_m2",
+    "kimi_k25", "inkling2_text", "tipsv2_text_model",
 )  # fmt: skip
 # Seconds for all kinds of a type.
 LIMIT = 300
