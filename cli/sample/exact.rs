@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shardfuse_merge::Result;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::recipe::op::ExactRows;
-use shardfuse_merge::recipe::{Delta, Input, Need, Operand, Start, Step, exact};
+use shardfuse_merge::recipe::{Delta, Input, Made, Need, Operand, Start, Step, bytes, exact};
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::tensor::View;
 
@@ -16,16 +16,17 @@ use super::reader::Reader;
 /// Values of an operand that are in memory at a time; a single row or column may have more.
 const BLOCK: u64 = 1 << 20;
 
-/// One parameter in f64. It keeps vectors (magnitudes and gains), and reads matrices in blocks each time.
+/// One parameter in f64. It keeps vectors (magnitudes and gains) and matrices that are made of others, and reads matrices in blocks each time.
 pub struct Exact<'a> {
     reader: &'a Reader<'a>,
     vectors: HashMap<(u32, u64), Arc<Vec<f64>>>,
     derived: HashMap<(StatisticId, u32, u64), Arc<Vec<f64>>>,
+    made: HashMap<Vec<u8>, Arc<Vec<f64>>>,
 }
 
 impl<'a> Exact<'a> {
     pub fn new(reader: &'a Reader<'a>) -> Self {
-        Self { reader, vectors: HashMap::new(), derived: HashMap::new() }
+        Self { reader, vectors: HashMap::new(), derived: HashMap::new(), made: HashMap::new() }
     }
 
     /// Rows (ascending) of `start + steps`, one after another.
@@ -44,27 +45,37 @@ impl<'a> Exact<'a> {
             for input in step.op.own_inputs() {
                 own.push(self.own(&input, rows).await?);
             }
+            for matrices in step.op.own_matrices() {
+                own.push(self.made(matrices.made).await?);
+            }
             let values: Vec<&[f64]> = own.iter().map(|v| v.as_slice()).collect();
-            let mut tile = ExactRows { rows, cols: cols as usize, w: &mut w };
+            let mut tile = ExactRows { rows, column: 0, cols: cols as usize, w: &mut w };
             step.op.exact(&mut tile, original.as_deref(), &values);
         }
         Ok(w)
     }
 
     /// `w += delta`, one range of columns after another.
-    async fn add(&self, delta: &Delta, rows: &[u64], cols: u64, w: &mut [f64]) -> Result<()> {
+    async fn add(&mut self, delta: &Delta, rows: &[u64], cols: u64, w: &mut [f64]) -> Result<()> {
         let inputs = delta.inputs();
+        let mut made = Vec::new();
+        for matrices in delta.matrices() {
+            made.push(self.made(matrices.made).await?);
+        }
         let tallest = inputs.iter().filter(|i| i.need == Need::SameColumns).map(|i| i.operand.view.rows).max();
         for columns in blocks(cols, tallest.unwrap_or(1)) {
             let mut values = Vec::with_capacity(inputs.len());
             for input in &inputs {
                 values.push(self.of_delta(input, rows, columns.clone()).await?);
             }
-            let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+            let made = made.iter().map(|v| v.as_slice());
+            let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).chain(made).collect();
+            let column = columns.start;
             let (columns, cols) = (columns.start as usize..columns.end as usize, cols as usize);
             let mut part: Vec<f64> =
                 w.chunks_exact(cols).flat_map(|row| row[columns.clone()].iter().copied()).collect();
-            delta.exact(&mut part, columns.len(), &values);
+            let mut tile = ExactRows { rows, column, cols: columns.len(), w: &mut part };
+            delta.exact(&mut tile, &values);
             for (row, part) in w.chunks_exact_mut(cols).zip(part.chunks_exact(columns.len())) {
                 row[columns.clone()].copy_from_slice(part);
             }
@@ -94,9 +105,8 @@ impl<'a> Exact<'a> {
                     rows.iter().filter_map(|row| list.iter().position(|r| r == row)).map(|i| i as u64).collect();
                 Arc::new(self.matrix(operand, 0..operand.view.cols, Some(&at)).await?)
             }
-            Need::SameRows | Need::Same | Need::SameColumns => {
-                Arc::new(self.matrix(operand, 0..operand.view.cols, Some(rows)).await?)
-            }
+            Need::SameColumns => Arc::new(self.matrix(operand, 0..operand.view.cols, None).await?),
+            Need::SameRows | Need::Same => Arc::new(self.matrix(operand, 0..operand.view.cols, Some(rows)).await?),
         })
     }
 
@@ -113,6 +123,24 @@ impl<'a> Exact<'a> {
             let gain = gains[rows.map_or(i, |rows| rows[i] as usize)];
             row.iter_mut().for_each(|v| *v *= gain);
         }
+        Ok(values)
+    }
+
+    /// Matrices that are made of stored tensors, one after another.
+    async fn made(&mut self, made: &Made) -> Result<Arc<Vec<f64>>> {
+        let key = bytes::write(made);
+        if let Some(values) = self.made.get(&key) {
+            return Ok(Arc::clone(values));
+        }
+        let mut operands = Vec::new();
+        for operand in made.operands() {
+            operands.push(self.matrix(operand, 0..operand.view.cols, None).await?);
+        }
+        let operands: Vec<&[f64]> = operands.iter().map(Vec::as_slice).collect();
+        // What has no norm becomes NaN, as an output does.
+        let values = made.make(&operands).unwrap_or_else(|_| vec![f64::NAN; made.elements() as usize]);
+        let values = Arc::new(values);
+        self.made.insert(key, Arc::clone(&values));
         Ok(values)
     }
 

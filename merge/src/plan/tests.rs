@@ -126,6 +126,7 @@ mod bounds;
 mod chain;
 mod embeddings;
 mod experts;
+mod formulas;
 mod heads;
 mod kinds;
 mod layout;
