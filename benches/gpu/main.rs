@@ -39,10 +39,11 @@ fn main() {
         ceilings.load, ceilings.store, ceilings.both, ceilings.within
     );
     println!(
-        "\n{:<13} {:>5} {:>5} | {:>7} {:>5} | {:>7} {:>5} {:>7} {:>5} | {:>7} {:>5} | {:>8} {:>7} {:>8}",
+        "\n{:<13} {:>5} {:>5} | {:>4} | {:>7} {:>5} | {:>7} {:>5} {:>7} {:>5} | {:>7} {:>5} | {:>5} | {:>8} {:>7} {:>8}",
         "kind",
         "dtype",
         "rank",
+        "fill",
         "in GB/s",
         "%",
         "TFLOP/s",
@@ -51,6 +52,7 @@ fn main() {
         "%",
         "out",
         "%",
+        "empty",
         "all GB/s",
         "overlap",
         "bound by"
@@ -70,7 +72,8 @@ fn main() {
         row(&gpu, &job, tiles, &ceilings, ceilings::gemm(gpu.number(), times, product));
     }
     println!(
-        "\n% of the ceiling of the same run; overlap: time of the three stages over time that passed (3 at the most)"
+        "\n% of the ceiling of the same run; fill and empty: the host's copies into and out of page-locked memory; overlap: time \
+         of the five stages over time that passed"
     );
 }
 
@@ -84,10 +87,9 @@ fn row(gpu: &Gpu, job: &Job, tiles: usize, ceilings: &Ceilings, gemm: f64) {
     let began = Instant::now();
     let mut answers = std::collections::VecDeque::new();
     for _ in 0..tiles.div_ceil(TILES) {
-        if answers.len() == AT_ONCE {
-            wait(gpu, &mut answers);
-        }
-        answers.push_back(job.submit(gpu, &rights, all.clone()));
+        // A worker lends its buffers again too: fresh pages would cost more than all the rest.
+        let part = if answers.len() == AT_ONCE { wait(gpu, &mut answers) } else { Vec::new() };
+        answers.push_back(job.submit(gpu, &rights, all.clone(), part));
     }
     while !answers.is_empty() {
         wait(gpu, &mut answers);
@@ -105,15 +107,18 @@ fn row(gpu: &Gpu, job: &Job, tiles: usize, ceilings: &Ceilings, gemm: f64) {
     let share = |rate: f64, ceiling: f64| 100.0 * rate / ceiling;
     let (load, store) = (rate(bytes, stages.copy_in), rate(bytes, stages.copy_out));
     let (multiplied, touched) = (rate(flops, stages.compute) / 1e3, rate(traffic, stages.compute));
-    let sum = stages.copy_in + stages.compute + stages.copy_out;
-    let (bound, longest) = [("in", stages.copy_in), ("compute", stages.compute), ("out", stages.copy_out)]
-        .into_iter()
-        .max_by_key(|(_, time)| *time)
-        .expect("there are three");
-    // Where no stage fills the time, the host does: it copies into and out of page-locked memory.
-    let bound = if longest.as_secs_f64() < 0.7 * passed.as_secs_f64() { "host" } else { bound };
+    let (filled, emptied) = (rate(bytes, stages.fill), rate(bytes, stages.empty));
+    let all = [
+        ("fill", stages.fill),
+        ("in", stages.copy_in),
+        ("compute", stages.compute),
+        ("out", stages.copy_out),
+        ("empty", stages.empty),
+    ];
+    let sum: Duration = all.iter().map(|(_, time)| *time).sum();
+    let (bound, _) = all.into_iter().max_by_key(|(_, time)| *time).expect("there are five");
     println!(
-        "{:<13} {:>5} {:>5} | {load:>7.1} {:>5.0} | {multiplied:>7.2} {:>5.0} {touched:>7.0} {:>5.0} | {store:>7.1} {:>5.0} | {:>8.2} {:>7.2} {bound:>8}",
+        "{:<13} {:>5} {:>5} | {filled:>4.1} | {load:>7.1} {:>5.0} | {multiplied:>7.2} {:>5.0} {touched:>7.0} {:>5.0} | {store:>7.1} {:>5.0} | {emptied:>5.1} | {:>8.2} {:>7.2} {bound:>8}",
         format!("{:?}", job.kind),
         job.from.name(),
         job.shape.rank,
@@ -129,17 +134,18 @@ fn row(gpu: &Gpu, job: &Job, tiles: usize, ceilings: &Ceilings, gemm: f64) {
 
 type Answers = std::collections::VecDeque<tokio::sync::oneshot::Receiver<cuda::Done>>;
 
-fn wait(gpu: &Gpu, answers: &mut Answers) {
-    if let Some(first) = answers.pop_front() {
-        futures::executor::block_on(gpu.answer(first)).expect("the device works");
-    }
+fn wait(gpu: &Gpu, answers: &mut Answers) -> Vec<u8> {
+    let first = answers.pop_front().expect("one is under way");
+    futures::executor::block_on(gpu.answer(first)).expect("the device works")
 }
 
 fn since(now: Stages, before: Stages) -> Stages {
     Stages {
         tiles: now.tiles - before.tiles,
+        fill: now.fill - before.fill,
         copy_in: now.copy_in - before.copy_in,
         compute: now.compute - before.compute,
         copy_out: now.copy_out - before.copy_out,
+        empty: now.empty - before.empty,
     }
 }

@@ -28,6 +28,8 @@ library() { # FOLDER FEATURES...: the stand-in under its three names
 }
 library old --features without-gemm
 library lib
+# As CUDA 13 is installed.
+mkdir "$scratch/newer" && cp "$scratch/lib/libcuda.so.1" "$scratch/newer/" && ln -s libcuda.so.1 "$scratch/newer/libcublas.so.13"
 mkdir "$scratch/alone" && cp "$scratch/lib/libcuda.so.1" "$scratch/alone/"
 # The least memory that one tile under way takes: half of it is page-locked.
 least=81MiB
@@ -103,7 +105,7 @@ fault CUDA_SHIM_DEVICES=0 -- "no device, auto: the CPU" 0 "" --device auto
 fault CUDA_SHIM_DEVICES=2 -- "a device that is not there" 2 "no device 5" --device cuda:5
 fault CUDA_SHIM_DRIVER=11080 -- "an old driver" 2 "for CUDA 11.8" --device cuda
 fault CUDA_SHIM_CAPABILITY=61 -- "an old card" 2 "capability 6.1" --device cuda
-fault CUDA_SHIM_CUBLAS=130000 -- "another cuBLAS" 2 "version 13" --device cuda
+fault CUDA_SHIM_CUBLAS=140000 -- "a later cuBLAS than is known" 2 "version 14" --device cuda
 fault CUDA_SHIM_WRONG_BITS=1 -- "wrong bits are found by the self-test" 2 "wrong bits" --device cuda
 fault CUDA_SHIM_WRONG_BITS=1 -- "wrong bits, auto: the CPU" 0 "" --device auto
 fault NVIDIA_TF32_OVERRIDE=1 -- "an override of the arithmetic" 2 "NVIDIA_TF32_OVERRIDE" --device cuda
@@ -153,7 +155,9 @@ echo "ok   one allocation of 45 fails: the same bytes, or refused at the start"
 LIBRARY=$scratch/old
 fault A=1 -- "a library without a function" 2 "no cublasGemmEx" --device cuda
 LIBRARY=$scratch/alone
-fault A=1 -- "a driver without cuBLAS" 2 "libcublas.so.12 cannot be loaded" --device cuda
+fault A=1 -- "a driver without cuBLAS" 2 "neither libcublas.so.12 nor libcublas.so.13 can be loaded" --device cuda
+LIBRARY=$scratch/newer
+fault CUDA_SHIM_CUBLAS=130100 SHARDFUSE_LOG=shardfuse_worker=debug NO_COLOR=1 -- "cuBLAS of CUDA 13" 0 ":13.1.0" --device cuda
 LIBRARY=$scratch/none # no such folder
 fault A=1 -- "no driver" 2 "libcuda.so.1 cannot be loaded" --device cuda
 fault A=1 -- "no driver, auto: the CPU" 0 "" --device auto

@@ -6,7 +6,7 @@ use super::arithmetic::{Arithmetic, Plain, PlainRight};
 use super::made::{Form, Matrices, rounded};
 use super::op::Op;
 use super::operand::{Input, Need, Operand, Value};
-use super::tile::{NoNorm, Tile};
+use super::tile::{NoResult, Tile};
 use super::{Fuse, Step};
 use crate::base::scheme::stored::Start;
 use crate::inventory::Source;
@@ -49,11 +49,11 @@ impl Tensors for InMemory {
 /// All rows of a parameter, before they are rounded.
 ///
 /// # Errors
-/// If an output has no norm.
+/// If an output has no norm, or a dtype cannot hold a value.
 ///
 /// # Panics
 /// If an operand does not lie in its tensor, or shapes do not fit: the recipe was not checked.
-pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoResult> {
     run(&recipe.start, &recipe.steps, tensors)
 }
 
@@ -64,7 +64,7 @@ pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
 ///
 /// # Panics
 /// As [`fuse`].
-pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoNorm> {
+pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoResult> {
     let w = run(&statistic.start, &statistic.steps, tensors)?;
     let (_, cols) = statistic.start.matrix();
     let states: Vec<Vec<u8>> = w
@@ -74,7 +74,7 @@ pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8
     Ok(statistic.kind.fold(cols, states.iter().map(Vec::as_slice)))
 }
 
-fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoResult> {
     let (_, cols) = start.matrix();
     let start = tensors.start(start);
     let mut w = start.clone();
@@ -107,7 +107,7 @@ impl Loaded<'_> {
 }
 
 /// What an operation takes: inputs and matrices of its delta, then its own.
-fn all<'a>(op: &'a Op, tensors: &impl Tensors) -> Result<Vec<Loaded<'a>>, NoNorm> {
+fn all<'a>(op: &'a Op, tensors: &impl Tensors) -> Result<Vec<Loaded<'a>>, NoResult> {
     let mut loaded = Vec::new();
     let (of_delta, matrices) = op.delta().map(|delta| (delta.inputs(), delta.matrices())).unwrap_or_default();
     for input in &of_delta {
@@ -126,7 +126,7 @@ fn all<'a>(op: &'a Op, tensors: &impl Tensors) -> Result<Vec<Loaded<'a>>, NoNorm
 }
 
 /// Matrices, made and rounded.
-fn make<'a>(matrices: &Matrices<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoNorm> {
+fn make<'a>(matrices: &Matrices<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoResult> {
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
     let operands: Vec<Vec<f64>> = matrices.made.operands().into_iter().map(|o| wide(operand(o, tensors))).collect();
     let operands: Vec<&[f64]> = operands.iter().map(Vec::as_slice).collect();
@@ -140,7 +140,7 @@ fn make<'a>(matrices: &Matrices<'a>, tensors: &impl Tensors) -> Result<Loaded<'a
     })
 }
 
-fn load<'a>(input: &Input<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoNorm> {
+fn load<'a>(input: &Input<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoResult> {
     let values = operand(input.operand, tensors);
     Ok(match input.need {
         Need::SameColumns => {

@@ -1,5 +1,7 @@
 //! Rectangles of a parameter while they are computed, and what an output may lack.
 
+use crate::tensor::float::Float;
+
 /// Rows of a parameter while they are computed, or a range of their columns.
 #[derive(Debug)]
 pub struct Tile<'a> {
@@ -24,6 +26,42 @@ pub struct ExactRows<'a> {
     pub cols: usize,
     /// The values, row-major.
     pub w: &'a mut [f64],
+    /// How far another right result may be from each value: [`crate::recipe::exact`]. Empty for a delta, which leaves it as it is.
+    pub doubt: &'a mut [f64],
+}
+
+/// Why an operation has no result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoResult {
+    /// An output has no norm to divide by.
+    Norm(NoNorm),
+    /// A dtype cannot hold a value.
+    Overflow(Overflow),
+}
+
+impl From<NoNorm> for NoResult {
+    fn from(norm: NoNorm) -> NoResult {
+        NoResult::Norm(norm)
+    }
+}
+
+impl From<Overflow> for NoResult {
+    fn from(overflow: Overflow) -> NoResult {
+        NoResult::Overflow(overflow)
+    }
+}
+
+/// A value that is not finite, or that a dtype cannot hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overflow {
+    /// The row of the parameter.
+    pub row: u64,
+    /// The column.
+    pub col: u64,
+    /// The value.
+    pub value: f32,
+    /// What it was to be rounded to.
+    pub to: Float,
 }
 
 /// An output that has no norm to divide by.

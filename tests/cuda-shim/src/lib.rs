@@ -7,7 +7,7 @@
 //! | `streams` | streams and events |
 //! | `kernels` | our kernels by name |
 //! | `driver` | the functions of libcuda.so.1 |
-//! | `blas` | those of libcublas.so.12 |
+//! | `blas` | those of libcublas |
 //! | `nvml` | those of libnvidia-ml.so.1 |
 
 #[cfg_attr(feature = "without-gemm", allow(dead_code, unused_imports, reason = "they are the product's"))]

@@ -240,8 +240,14 @@ impl Job {
         self.steps.iter().map(bring).collect()
     }
 
-    /// Hands some rows over; what comes back is for `Gpu::answer`.
-    pub fn submit(&self, gpu: &Gpu, rights: &[Arc<Right>], rows: Range<u64>) -> tokio::sync::oneshot::Receiver<Done> {
+    /// Hands some rows over, and a buffer for what becomes of them; what comes back is for `Gpu::answer`.
+    pub fn submit(
+        &self,
+        gpu: &Gpu,
+        rights: &[Arc<Right>],
+        rows: Range<u64>,
+        mut part: Vec<u8>,
+    ) -> tokio::sync::oneshot::Receiver<Done> {
         let Shape { cols, rank, .. } = self.shape;
         let (first, last) = (rows.start as usize, rows.end as usize);
         let cover = self.tiling.cover(&rows);
@@ -262,13 +268,14 @@ impl Job {
         let program =
             Program { tiling: self.tiling.clone(), rows, from: self.from, to: self.to, steps: steps.collect() };
         let len = (last - first) * cols * float::width(self.to);
-        let slice = Slice { part: vec![0; len], target: 0..len, skip: 0 };
+        part.resize(len, 0);
+        let slice = Slice { part, target: 0..len, skip: 0 };
         gpu.submit(self.raw.slice(first * width..last * width), program, slice)
     }
 
     /// Fuses some rows and waits.
     pub fn run(&self, gpu: &Gpu, rights: &[Arc<Right>], rows: Range<u64>) -> Done {
-        futures::executor::block_on(gpu.answer(self.submit(gpu, rights, rows)))
+        futures::executor::block_on(gpu.answer(self.submit(gpu, rights, rows, Vec::new())))
     }
 }
 

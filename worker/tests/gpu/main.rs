@@ -128,7 +128,7 @@ fn gpu_repeats_its_bits_however_rows_are_cut() {
         let cuts = [0, 1, 63, 64, 500, 1023, 1024, 1025, 1099, 1100];
         for round in 0..3 {
             // All of them under way at the same time.
-            let answers: Vec<_> = cuts.windows(2).map(|c| job.submit(gpu(), &rights, c[0]..c[1])).collect();
+            let answers: Vec<_> = cuts.windows(2).map(|c| job.submit(gpu(), &rights, c[0]..c[1], Vec::new())).collect();
             for (cut, answer) in cuts.windows(2).zip(answers) {
                 let out = futures::executor::block_on(gpu().answer(answer)).expect("it is fused");
                 let same = out == whole[cut[0] as usize * row..cut[1] as usize * row];

@@ -5,8 +5,9 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::recipe::{
     Add, Along, Circulant, Delta, Dense, Dora, DoraNorm, Grid, Hadamard, Kronecker, LowRank, Modulate, Norm, Op,
-    Operand, Scale, SetRows,
+    Operand, Round, Scale, SetRows,
 };
+use crate::tensor::float::Float;
 
 /// `w += delta`.
 pub(super) fn add(delta: Delta) -> Op {
@@ -36,6 +37,11 @@ pub(super) fn set_rows(rows: Vec<u64>, source: Source) -> Op {
 /// `w *= gains`, one gain for each row or each column.
 pub(super) fn multiply(gains: Source, along: Along) -> Op {
     Op::Scale(Scale { gains: Operand::vector(gains), along })
+}
+
+/// `w = fp32(round(w))`.
+pub(super) fn round(to: Float) -> Op {
+    Op::Round(Round { to })
 }
 
 /// A delta as it is laid onto a weight. `by_columns` tells that the weight is stored as [in, out]: the delta is then

@@ -1,5 +1,6 @@
 //! One output tensor on its way: a parameter and what is done to it so far.
 
+use super::op;
 use crate::adapter::edit::RowRange;
 use crate::base::parameter::Parameter;
 use crate::base::scheme::stored::{Start, Stored};
@@ -9,6 +10,7 @@ use crate::inventory::Source;
 use crate::output::{Recipes, Tensor};
 use crate::recipe::{Fuse, Op, Recipe, Step};
 use crate::tensor::Dtype;
+use crate::tensor::float::Float;
 
 /// A parameter with the recipe that stands.
 #[derive(Debug, Clone)]
@@ -121,6 +123,21 @@ impl Slot {
     /// Adds a step.
     pub(super) fn push(&mut self, adapter: u16, op: Op) {
         self.steps.push(Step { adapter, op });
+    }
+
+    /// Rounds what stands, as if it had been saved before this adapter was merged. Nothing is done if the adapter changes it
+    /// already, or the output's dtype holds what stands.
+    pub(super) fn save_before(&mut self, adapter: u16) {
+        let begun = match self.steps.last() {
+            Some(step) => step.adapter == adapter,
+            None => self.start_adapter == Some(adapter),
+        };
+        let Some(to) = Float::of(self.dtype).filter(|_| adapter > 0 && !begun) else { return };
+        let held = |start: Start| start.as_plain().is_some_and(|(_, from)| to.holds(from));
+        if to == Float::F32 || self.steps.is_empty() && self.start().is_ok_and(held) {
+            return;
+        }
+        self.push(adapter - 1, op::round(to));
     }
 
     /// What its steps start from.

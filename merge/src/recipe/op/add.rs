@@ -6,7 +6,7 @@ use super::definition::Definition;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::operand::{Input, Value};
-use crate::recipe::tile::{ExactRows, NoNorm, Tile};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// `w += delta`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl Definition for Add {
         _: &mut Tile<'_>,
         _: Option<&[f32]>,
         _: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::made::Matrices;
 use crate::recipe::operand::{Input, Value};
-use crate::recipe::tile::{ExactRows, NoNorm, Tile};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// What every operation provides.
 pub trait Definition {
@@ -41,8 +41,9 @@ pub trait Definition {
         tile: &mut Tile<'_>,
         original: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm>;
-    /// The same in f64; an output without a norm becomes NaN.
+    ) -> Result<(), NoResult>;
+    /// The same in f64; an output without a norm becomes NaN. An input that is derived has two lists of values: the values,
+    /// and how far each may be off.
     fn exact(&self, tile: &mut ExactRows<'_>, original: Option<&[f64]>, values: &[&[f64]]);
     /// Fused multiply-adds for each element, beside the delta's.
     fn cost(&self) -> u64;

@@ -7,9 +7,10 @@ use super::definition::Definition;
 use super::scale::Along;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::exact_product;
+use crate::recipe::exact::absolute;
 use crate::recipe::made::{Made, Matrices, Size};
 use crate::recipe::operand::{Input, Value};
-use crate::recipe::tile::{ExactRows, NoNorm, Tile};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// `w += w @ block` for each block of columns: `block` is what is added to the identity.
 ///
@@ -129,7 +130,7 @@ impl Definition for Mix {
         tile: &mut Tile<'_>,
         _: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let rights = values[0].rights();
         let rows = (tile.w.len() / tile.cols) as u64;
         let numbers: Vec<u64> = (tile.first..tile.first + rows).collect();
@@ -149,6 +150,11 @@ impl Definition for Mix {
             let added = exact_product(side, &w, &values[0][block.matrix * side * side..][..side * side]);
             w.iter_mut().zip(added).for_each(|(w, v)| *w += v);
             block.put(tile.w, tile.cols, &w);
+            let mut doubt = block.take(tile.doubt, tile.cols);
+            let spread = absolute(&values[0][block.matrix * side * side..][..side * side]);
+            let added = exact_product(side, &doubt, &spread);
+            doubt.iter_mut().zip(added).for_each(|(doubt, v)| *doubt += v);
+            block.put(tile.doubt, tile.cols, &doubt);
         }
     }
 

@@ -10,17 +10,19 @@ mod mix;
 mod modulate;
 pub mod norm;
 mod reflect;
+mod round;
 mod scale;
 mod set_rows;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::tile::{ExactRows, NoNorm, Tile};
+pub use super::tile::{ExactRows, NoNorm, NoResult, Overflow, Tile};
 pub use add::Add;
 pub use dora::{Dora, DoraNorm, Norm};
 pub use mix::{Mix, Shuffle};
 pub use modulate::Modulate;
 pub use reflect::Reflect;
+pub use round::Round;
 pub use scale::{Along, Scale};
 pub use set_rows::SetRows;
 
@@ -50,6 +52,8 @@ pub enum Op {
     Reflect(Box<Reflect>),
     /// `w += w ∘ delta`.
     Modulate(Modulate),
+    /// `w = fp32(round(w))`.
+    Round(Round),
 }
 
 /// Calls the definition of an operation.
@@ -63,6 +67,7 @@ macro_rules! each {
             Op::Mix($kind) => $call,
             Op::Reflect($kind) => $call,
             Op::Modulate($kind) => $call,
+            Op::Round($kind) => $call,
         }
     };
 }
@@ -135,7 +140,7 @@ impl Op {
     /// [`Self::own_matrices`].
     ///
     /// # Errors
-    /// If an output has no norm.
+    /// If an output has no norm, or a dtype cannot hold a value.
     ///
     /// # Panics
     /// If lengths or forms do not fit.
@@ -145,7 +150,7 @@ impl Op {
         tile: &mut Tile<'_>,
         original: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         each!(self, kind => kind.finish(arithmetic, tile, original, values))
     }
 
@@ -153,7 +158,7 @@ impl Op {
     /// then those of its own. `start` is the tile before the first step.
     ///
     /// # Errors
-    /// If an output has no norm.
+    /// If an output has no norm, or a dtype cannot hold a value.
     ///
     /// # Panics
     /// If lengths or forms do not fit.
@@ -163,7 +168,7 @@ impl Op {
         tile: &mut Tile<'_>,
         start: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let Some(delta) = self.delta() else { return self.finish(arithmetic, tile, None, values) };
         let (of_delta, own) = values.split_at(delta.inputs().len() + delta.matrices().len());
         let original = start.filter(|_| self.wants_original()).map(|start| {

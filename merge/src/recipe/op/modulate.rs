@@ -7,7 +7,7 @@ use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::made::Matrices;
 use crate::recipe::operand::{Input, Value};
-use crate::recipe::tile::{ExactRows, NoNorm, Tile};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// `w += w ∘ delta`. In fp32 the delta is added to zeros, and joined by
 /// [`add_product`](crate::recipe::arithmetic::add_product) with a scale of 1.
@@ -37,7 +37,7 @@ impl Definition for Modulate {
         tile: &mut Tile<'_>,
         _: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let mut delta = vec![0.0; tile.w.len()];
         self.0.add(arithmetic, &mut Tile { w: &mut delta, ..*tile }, values);
         let w = tile.w.to_vec();
@@ -47,8 +47,12 @@ impl Definition for Modulate {
 
     fn exact(&self, tile: &mut ExactRows<'_>, _: Option<&[f64]>, values: &[&[f64]]) {
         let mut delta = vec![0.0; tile.w.len()];
-        self.0.exact(&mut ExactRows { w: &mut delta, ..*tile }, values);
-        tile.w.iter_mut().zip(delta).for_each(|(w, v)| *w += *w * v);
+        let (rows, column, cols) = (tile.rows, tile.column, tile.cols);
+        self.0.exact(&mut ExactRows { rows, column, cols, w: &mut delta, doubt: &mut [] }, values);
+        for ((w, doubt), v) in tile.w.iter_mut().zip(tile.doubt.iter_mut()).zip(delta) {
+            *w += *w * v;
+            *doubt += *doubt * v.abs();
+        }
     }
 
     fn cost(&self) -> u64 {

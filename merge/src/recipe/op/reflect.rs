@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::definition::Definition;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::exact_product;
+use crate::recipe::exact::absolute;
 use crate::recipe::made::{Made, Matrices};
 use crate::recipe::operand::{Input, Value};
-use crate::recipe::tile::{ExactRows, NoNorm, Tile};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// `w += (w @ vectors) @ back`. In fp32 each product is one [`low_rank`](crate::recipe::arithmetic::low_rank) with a scale of 1, the
 /// first onto zeros.
@@ -51,7 +52,7 @@ impl Definition for Reflect {
         tile: &mut Tile<'_>,
         _: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let ([vectors, ..], [back, ..]) = (values[0].rights(), values[1].rights()) else { return Ok(()) };
         let mut along = vec![0.0; tile.w.len() / tile.cols * self.rank()];
         arithmetic.low_rank(&mut along, tile.w, vectors, 1.0);
@@ -63,6 +64,9 @@ impl Definition for Reflect {
         let along = exact_product(self.rank(), tile.w, values[0]);
         let added = exact_product(tile.cols, &along, values[1]);
         tile.w.iter_mut().zip(added).for_each(|(w, v)| *w += v);
+        let along = exact_product(self.rank(), tile.doubt, &absolute(values[0]));
+        let added = exact_product(tile.cols, &along, &absolute(values[1]));
+        tile.doubt.iter_mut().zip(added).for_each(|(doubt, v)| *doubt += v);
     }
 
     fn cost(&self) -> u64 {

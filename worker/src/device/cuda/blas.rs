@@ -10,14 +10,14 @@
 
 use std::sync::Arc;
 
-use cudarc::cublas::result::{self, CublasError};
 use cudarc::cublas::sys::{
-    self, cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cudaDataType_t,
+    cublasComputeType_t, cublasGemmAlgo_t, cublasHandle_t, cublasMath_t, cublasOperation_t, cudaDataType_t,
 };
 use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
 use super::card::Card;
+use super::library::{self, Library, Status};
 use super::memory::Buffer;
 use super::trouble::Trouble;
 
@@ -27,7 +27,8 @@ const WORKSPACE: usize = 32 << 20;
 /// A handle.
 #[derive(Debug)]
 pub(super) struct Blas {
-    handle: sys::cublasHandle_t,
+    handle: cublasHandle_t,
+    library: &'static Library,
     #[allow(dead_code, reason = "cuBLAS holds its address")]
     workspace: Buffer,
 }
@@ -47,24 +48,28 @@ pub(super) struct Matrix {
 impl Blas {
     /// A handle for a stream.
     pub(super) fn new(card: &Arc<Card>, stream: &CudaStream) -> Result<Self, Trouble> {
+        let library = library::cublas().map_err(Trouble::Lost)?;
         let workspace = Buffer::new(card, WORKSPACE)?;
-        let handle = result::create_handle()?;
-        let blas = Blas { handle, workspace };
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the argument is a place for a handle.
+        Status(unsafe { (library.create)(&mut handle) }).check()?;
+        let blas = Blas { handle, library, workspace };
         // SAFETY: the handle was just made; the workspace lives as long as it does, and so does the stream (the ring owns
         // both).
         unsafe {
-            result::set_stream(handle, stream.cu_stream().cast())?;
-            sys::cublasSetWorkspace_v2(handle, blas.workspace.at(0, WORKSPACE) as *mut _, WORKSPACE).result()?;
-            sys::cublasSetMathMode(handle, cublasMath_t::CUBLAS_PEDANTIC_MATH).result()?;
+            Status((library.set_stream)(handle, stream.cu_stream().cast())).check()?;
+            let workspace = blas.workspace.at(0, WORKSPACE) as *mut _;
+            Status((library.set_workspace)(handle, workspace, WORKSPACE)).check()?;
+            Status((library.set_math_mode)(handle, cublasMath_t::CUBLAS_PEDANTIC_MATH)).check()?;
         }
         Ok(blas)
     }
 
     /// The library's version as it counts: 120804 is 12.8.4.
-    pub(super) fn version(&self) -> Result<u32, CublasError> {
+    pub(super) fn version(&self) -> Result<u32, Status> {
         let mut version = 0;
         // SAFETY: the handle is live.
-        unsafe { sys::cublasGetVersion_v2(self.handle, &mut version) }.result()?;
+        Status(unsafe { (self.library.get_version)(self.handle, &mut version) }).check()?;
         Ok(version.unsigned_abs())
     }
 
@@ -79,7 +84,7 @@ impl Blas {
         left: CUdeviceptr,
         right: Matrix,
         (m, rank, n): (usize, usize, usize),
-    ) -> Result<(), CublasError> {
+    ) -> Result<(), Status> {
         use cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
         // Sizes are bounded by the tiling, far below i32::MAX.
         let (m, rank, n) = (m as i32, rank as i32, n as i32);
@@ -88,8 +93,8 @@ impl Blas {
         let f32 = cudaDataType_t::CUDA_R_32F;
         // cuBLAS counts by columns: seen so, this is delta^T [n, m] = right^T [n, rank] @ left^T [rank, m].
         // SAFETY: the caller's promise; alpha and beta are read before the call returns (host pointer mode).
-        unsafe {
-            result::gemm_ex(
+        let status = unsafe {
+            (self.library.gemm_ex)(
                 self.handle,
                 op,
                 CUBLAS_OP_N,
@@ -110,7 +115,8 @@ impl Blas {
                 cublasComputeType_t::CUBLAS_COMPUTE_32F_PEDANTIC,
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
-        }
+        };
+        Status(status).check()
     }
 }
 
@@ -118,6 +124,6 @@ impl Drop for Blas {
     fn drop(&mut self) {
         // A device that is gone says so here once more.
         // SAFETY: the handle is live and destroyed once.
-        let _ = unsafe { result::destroy_handle(self.handle) };
+        let _ = unsafe { (self.library.destroy)(self.handle) };
     }
 }

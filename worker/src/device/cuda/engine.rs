@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use shardfuse_merge::DtypeExt;
@@ -53,9 +54,13 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Stages {
     pub tiles: AtomicU64,
+    /// The host's copy into page-locked memory.
+    pub fill: AtomicU64,
     pub load: AtomicU64,
     pub fuse: AtomicU64,
     pub store: AtomicU64,
+    /// The host's copy out of page-locked memory.
+    pub empty: AtomicU64,
 }
 
 impl State {
@@ -73,16 +78,15 @@ impl State {
 
     fn count(&self, took: &Took) {
         self.stages.tiles.fetch_add(1, Ordering::Relaxed);
-        let stages = [
-            ("copy_in", took.load, &self.stages.load),
-            ("compute", took.fuse, &self.stages.fuse),
-            ("copy_out", took.store, &self.stages.store),
-        ];
-        for (stage, time, sum) in stages {
-            sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
-            let labels = [("device", self.number.to_string()), ("stage", stage.to_owned())];
-            metrics::histogram!("shardfuse_gpu_stage_seconds", &labels).record(time.as_secs_f64());
-        }
+        self.record("copy_in", took.load, &self.stages.load);
+        self.record("compute", took.fuse, &self.stages.fuse);
+        self.record("copy_out", took.store, &self.stages.store);
+    }
+
+    fn record(&self, stage: &'static str, time: Duration, sum: &AtomicU64) {
+        sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        let labels = [("device", self.number.to_string()), ("stage", stage.to_owned())];
+        metrics::histogram!("shardfuse_gpu_stage_seconds", &labels).record(time.as_secs_f64());
     }
 
     /// The failure of a device that is lost.
@@ -185,7 +189,9 @@ fn feed(
                     Some(Wrong::Failed(Failure::local("the task was revoked")))
                 }
                 None => {
+                    let began = Instant::now();
                     stage(&mut slot, &ticket.program, &tile, &raw);
+                    state.record("fill", began.elapsed(), &state.stages.fill);
                     card.begin();
                     let queued = ring.queue(&mut slot, &ticket.program, &tile);
                     queued.err().map(|trouble| {
@@ -253,7 +259,11 @@ fn drain(card: &Card, in_flight: &sync::Receiver<InFlight>, to_free: &sync::Send
                 state.count(&took);
                 match judge(&slot, &ticket.program, &tile) {
                     Some(wrong) => ticket.fail(wrong),
-                    None => deliver(&slot, &ticket, &tile),
+                    None => {
+                        let began = Instant::now();
+                        deliver(&slot, &ticket, &tile);
+                        state.record("empty", began.elapsed(), &state.stages.empty);
+                    }
                 }
             }
         }

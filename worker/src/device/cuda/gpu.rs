@@ -19,17 +19,21 @@ use super::trouble::Trouble;
 use crate::Failure;
 use crate::device::Slice;
 
-/// Time on the device by stage, each on a stream of its own: together more than has passed where they overlap.
+/// Time by stage. Each is on a thread or a stream of its own: together more than has passed where they overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stages {
     /// Tiles that went through.
     pub tiles: u64,
+    /// The host's copies into page-locked memory.
+    pub fill: Duration,
     /// Copies to the device.
     pub copy_in: Duration,
     /// The arithmetic.
     pub compute: Duration,
     /// Copies back.
     pub copy_out: Duration,
+    /// The host's copies out of page-locked memory.
+    pub empty: Duration,
 }
 
 /// What is given back at the end.
@@ -175,15 +179,17 @@ impl Gpu {
         }
     }
 
-    /// What the stages of all tiles so far took on the device.
+    /// What the stages of all tiles so far took.
     pub fn stages(&self) -> Stages {
         let stages = &self.state.stages;
         let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
         Stages {
             tiles: stages.tiles.load(Ordering::Relaxed),
+            fill: time(&stages.fill),
             copy_in: time(&stages.load),
             compute: time(&stages.fuse),
             copy_out: time(&stages.store),
+            empty: time(&stages.empty),
         }
     }
 

@@ -20,6 +20,7 @@ mod engine;
 mod gpu;
 mod job;
 mod kernels;
+mod library;
 mod memory;
 mod nvml;
 mod open;
@@ -32,6 +33,7 @@ mod trouble;
 
 pub use gpu::{Gpu, Stages};
 pub use job::{Done, Gain, Program, Step, Wrong};
+pub use library::{Library, Status, cublas};
 pub use memory::Buffer;
 pub use nvml::observe;
 pub use open::{Limits, open};

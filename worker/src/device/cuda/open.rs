@@ -17,7 +17,7 @@ use super::gpu::{Gpu, Held};
 use super::right::Rights;
 use super::ring::{Ring, SLOT_BYTES};
 use super::trouble::Trouble;
-use super::{probe, selftest};
+use super::{library, probe, selftest};
 
 /// The oldest architecture that the kernels are compiled for: Volta. Pascal has no independent threads and its support
 /// ends with CUDA 12.
@@ -117,8 +117,8 @@ fn one(number: u32, host: u64, patience: Duration) -> Result<Gpu, String> {
     let context = card.context();
     let ring = Ring::new(&card).map_err(told)?;
     let version = ring.blas_version().map_err(told)?;
-    if version / 10_000 != 12 {
-        return Err(format!("cuBLAS is of version {}, 12 will do", version / 10_000));
+    if !library::VERSIONS.contains(&(version / 10_000)) {
+        return Err(format!("cuBLAS is of version {}, 12 and 13 will do", version / 10_000));
     }
     let slots = Ring::slots(&card, host).map_err(told)?;
     let (free, total) = context.mem_get_info().map_err(|e| told(e.into()))?;

@@ -1,9 +1,8 @@
 //! Whether CUDA can be used here, asked without anything that panics or ends the process.
 //!
-//! The libraries are opened by name when they are first called, and cudarc panics where one or a function of one is
-//! missing. So both are looked for first.
+//! cudarc opens the driver's library when it first calls it, and panics where that or a function of it is missing. So both
+//! are looked for first.
 
-use cudarc::cublas::sys as blas;
 use cudarc::driver::sys as driver;
 
 /// The oldest driver interface that is used: CUDA 12.0, which came with driver 525.
@@ -50,17 +49,6 @@ const DRIVER: [&str; 37] = [
     "cuCtxSynchronize",
 ];
 
-/// Everything of libcublas.so.12 that is called.
-const BLAS: [&str; 7] = [
-    "cublasCreate_v2",
-    "cublasDestroy_v2",
-    "cublasGemmEx",
-    "cublasGetVersion_v2",
-    "cublasSetMathMode",
-    "cublasSetStream_v2",
-    "cublasSetWorkspace_v2",
-];
-
 /// Environment variables with which cuBLAS multiplies fp32 in another way than it is told to, and the value that does not.
 const OVERRIDES: [(&str, &str); 2] = [("NVIDIA_TF32_OVERRIDE", "0"), ("CUBLAS_EMULATE_SINGLE_PRECISION", "0")];
 
@@ -78,20 +66,13 @@ pub(super) fn devices() -> Result<u32, String> {
     if !unsafe { driver::is_culib_present() } {
         return Err("there is no NVIDIA driver here: libcuda.so.1 cannot be loaded".to_owned());
     }
-    // SAFETY: as above.
-    if !unsafe { blas::is_culib_present() } {
-        return Err("the CUDA 12 libraries are not here: libcublas.so.12 cannot be loaded".to_owned());
+    // SAFETY: the driver is there; the symbols are looked up and not called.
+    let missing =
+        DRIVER.iter().find(|name| unsafe { driver::culib().get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_err());
+    if let Some(name) = missing {
+        return Err(format!("libcuda.so.1 has no {name}: it is of another version than this program can use"));
     }
-    // SAFETY: both libraries are there; the symbols are looked up and not called.
-    let missing = unsafe {
-        let in_driver =
-            DRIVER.iter().find(|name| driver::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).is_err());
-        let in_blas = BLAS.iter().find(|name| blas::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).is_err());
-        in_driver.map(|n| ("libcuda.so.1", *n)).or(in_blas.map(|n| ("libcublas.so.12", *n)))
-    };
-    if let Some((library, name)) = missing {
-        return Err(format!("{library} has no {name}: it is of another version than this program can use"));
-    }
+    super::library::cublas()?;
     let mut version = 0;
     // SAFETY: the symbol is there; the argument is a valid place for an int.
     unsafe { driver::cuDriverGetVersion(&mut version) }

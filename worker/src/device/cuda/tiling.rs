@@ -82,7 +82,7 @@ pub fn product(op: &Op) -> Option<&LowRank> {
     let delta = match op {
         Op::Add(add) => &add.0,
         Op::Dora(dora) => &dora.delta,
-        Op::SetRows(_) | Op::Scale(_) | Op::Mix(_) | Op::Reflect(_) | Op::Modulate(_) => return None,
+        Op::SetRows(_) | Op::Scale(_) | Op::Round(_) | Op::Mix(_) | Op::Reflect(_) | Op::Modulate(_) => return None,
     };
     let plain = |factor: &Operand| factor.row_gains.is_none() && factor.view.order().is_some();
     match delta {
@@ -99,6 +99,7 @@ fn beside(op: &Op, cols: u64) -> Result<(u64, u64, u64), String> {
             Op::Scale(_) => "a scaling beside a product",
             Op::Mix(_) | Op::Reflect(_) => "columns that are mixed",
             Op::Modulate(_) => "a delta that is multiplied by the weight",
+            Op::Round(_) => "a rounding between adapters",
             Op::Add(_) | Op::Dora(_) => "a delta that is no plain low-rank product",
         }
         .to_owned());
@@ -192,7 +193,7 @@ impl Tiling {
 mod tests {
     use proptest::prelude::*;
     use shardfuse_merge::inventory::{ObjectId, Source};
-    use shardfuse_merge::recipe::{Add, DoraNorm, SetRows, Start};
+    use shardfuse_merge::recipe::{Add, DoraNorm, Round, SetRows, Start};
     use shardfuse_merge::statistic::StatisticId;
 
     use super::*;
@@ -299,6 +300,9 @@ mod tests {
         assert_eq!(Way::of(&fuse(vec![set.clone()]), Dtype::BF16, 4, 8), Way::Host);
         let way = Way::of(&fuse(vec![add(2), set]), Dtype::BF16, 4, 8);
         assert_eq!(way, Way::NoPath("rows that are replaced beside a product".into()));
+        let saved = Op::Round(Round { to: Float::BF16 });
+        let way = Way::of(&fuse(vec![add(2), saved, add(2)]), Dtype::BF16, 4, 8);
+        assert_eq!(way, Way::NoPath("a rounding between adapters".into()));
         let wide = Way::of(&fuse(vec![add(2)]), Dtype::BF16, 1, TILE + 1);
         assert!(matches!(wide, Way::NoPath(_)), "{wide:?}");
     }

@@ -1,9 +1,23 @@
 //! What the driver or cuBLAS answers instead of success.
 
-use cudarc::cublas::result::CublasError;
 use cudarc::cublas::sys::cublasStatus_t;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
+
+use super::library::Status;
+
+/// The answers of cuBLAS that have a name.
+const NAMED: [cublasStatus_t; 9] = [
+    cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED,
+    cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED,
+    cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE,
+    cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH,
+    cublasStatus_t::CUBLAS_STATUS_MAPPING_ERROR,
+    cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED,
+    cublasStatus_t::CUBLAS_STATUS_INTERNAL_ERROR,
+    cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+    cublasStatus_t::CUBLAS_STATUS_LICENSE_ERROR,
+];
 
 /// A refusal of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +50,12 @@ impl From<DriverError> for Trouble {
     }
 }
 
-impl From<CublasError> for Trouble {
-    fn from(e: CublasError) -> Self {
-        match e.0 {
-            cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => Trouble::Full,
-            other => Trouble::Lost(format!("cuBLAS answers {other:?}")),
+impl From<Status> for Trouble {
+    fn from(status: Status) -> Self {
+        match NAMED.iter().find(|named| **named as u32 == status.0) {
+            Some(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED) => Trouble::Full,
+            Some(named) => Trouble::Lost(format!("cuBLAS answers {named:?}")),
+            None => Trouble::Lost(format!("cuBLAS answers with status {}", status.0)),
         }
     }
 }

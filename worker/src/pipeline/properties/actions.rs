@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use shardfuse_merge::recipe::{Along, DoraNorm};
+use shardfuse_merge::tensor::float::Float;
 
 /// How an operand lies in its tensor.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,7 @@ pub(super) enum Action {
     DoraColumns(Term, DoraNorm),
     SetRows(Layout),
     Scale(Along),
+    Round(Float),
     Mix { along: Along, chosen: u64, shared: bool, turn: Turn, shuffled: bool },
     Reflect { rank: u64, orthogonal: bool, layout: Layout },
     Modulate(Term),
@@ -122,6 +124,7 @@ pub(super) fn actions() -> impl Strategy<Value = Action> {
         2 => (terms(), of()).prop_map(|(term, of)| Action::DoraColumns(term, of)),
         1 => layouts().prop_map(Action::SetRows),
         1 => alongs().prop_map(Action::Scale),
+        2 => prop_oneof![Just(Float::F32), Just(Float::F16), Just(Float::BF16)].prop_map(Action::Round),
         2 => (alongs(), 0..9u64, any::<bool>(), turns(), any::<bool>())
             .prop_map(|(along, chosen, shared, turn, shuffled)| Action::Mix { along, chosen, shared, turn, shuffled }),
         1 => (1..5u64, any::<bool>(), layouts())

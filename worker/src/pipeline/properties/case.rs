@@ -5,7 +5,7 @@ use shardfuse_merge::recipe::made::{Cayley, Cut, Half, Householder, Normalised, 
 use shardfuse_merge::recipe::reference::InMemory;
 use shardfuse_merge::recipe::{
     Add, Along, Circulant, Delta, Dense, Dora, DoraNorm, Fuse, Grid, Hadamard, Kronecker, LowRank, Made, Mix, Modulate,
-    Norm, Op, Operand, Reflect, Scale, SetRows, Shuffle, Start, Step, sources,
+    Norm, Op, Operand, Reflect, Round, Scale, SetRows, Shuffle, Start, Step, sources,
 };
 use shardfuse_merge::statistic::{self, Statistic, StatisticId};
 use shardfuse_merge::tensor::{View, float};
@@ -198,6 +198,7 @@ impl Case {
                     let n = if *along == Along::Rows { rows } else { cols };
                     Op::Scale(Scale { gains: self.operand((n, 1), Layout::Plain), along: *along })
                 }
+                Action::Round(to) => Op::Round(Round { to: *to }),
                 Action::Mix { along, chosen, shared, turn, shuffled } => {
                     Op::Mix(Box::new(self.mix(*along, *chosen, *shared, *turn, *shuffled)))
                 }
