@@ -3,7 +3,7 @@
 use super::lines::Lines;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::recipe::Operand;
+use crate::recipe::{self, Operand};
 use crate::tensor::matrix;
 
 /// The factors of a delta, and how they make it. The delta has the outputs of its layer as rows.
@@ -32,6 +32,9 @@ pub enum Factors {
         /// [out, rank].
         b: Operand,
     },
+    /// A delta of matrices that are made of the adapter's tensors, as a recipe has it, but for its scale. It is
+    /// [out, in * kernel].
+    Made(Box<recipe::Delta>),
     /// `left @ right`, which are parts of larger tensors. The delta has the shape of the weight as it is stored.
     Views {
         /// [rows, rank].
@@ -49,12 +52,21 @@ impl Factors {
             Factors::Hadamard { first, second } => vec![&first.0, &first.1, &second.0, &second.1],
             Factors::Views { left, right } => vec![&left.source, &right.source],
             Factors::Gained { a, b } => vec![&a.source, &b.source],
+            Factors::Made(delta) => {
+                let operands = delta.matrices().into_iter().flat_map(|matrices| matrices.made.operands());
+                operands.map(|operand| &operand.source).collect()
+            }
         }
     }
 
     /// Whether the inputs and the kernel of a convolution are one dimension.
     fn is_flat(&self) -> bool {
-        matches!(self, Factors::Hadamard { .. })
+        matches!(self, Factors::Hadamard { .. } | Factors::Made(_))
+    }
+
+    /// Whether they can be laid onto a weight that is stored as [in, out].
+    fn can_be_turned(&self) -> bool {
+        matches!(self, Factors::LowRank { .. } | Factors::Hadamard { .. } | Factors::Views { .. })
     }
 }
 
@@ -73,6 +85,8 @@ pub struct Delta {
     pub scale: f64,
     /// DoRA's magnitude: one value for each output.
     pub magnitude: Option<Operand>,
+    /// Whether it is multiplied by the weight before it is added.
+    pub of_weight: bool,
 }
 
 impl Delta {
@@ -148,7 +162,7 @@ impl Delta {
             Err(Error::new(Kind::Unsupported, text))
         };
         let fits = match (by_columns, dims, self.dims.as_slice()) {
-            (true, ..) if matches!(self.factors, Factors::Gained { .. }) => {
+            (true, ..) if !self.factors.can_be_turned() => {
                 return unsupported("a layer that is stored as [in, out] is not supported for this kind");
             }
             (true, [w, h], [out, inn]) => (w, h) == (inn, out),

@@ -10,7 +10,7 @@ use crate::base::names::Names;
 use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::tensor::DtypeExt;
+use crate::tensor::{DtypeExt, matrix};
 
 /// The tensors of one module by their parts, whose names the kind gives.
 #[derive(Debug, Default)]
@@ -139,6 +139,18 @@ impl<'a> Module<'a> {
     /// The edit that a change of its weight is.
     pub fn edit(&self, change: Change) -> Edit {
         Edit { tensor: self.tensor.clone(), rows: self.rows, module: self.base.clone(), change }
+    }
+
+    /// The rows and columns of its weight, as it is stored.
+    ///
+    /// # Errors
+    /// `internal` if the base does not have it: a module is found by its tensor.
+    pub fn matrix(&self, base: &Names<'_>) -> Result<(u64, u64)> {
+        let size = match self.rows {
+            Some(rows) => Some((rows.count, rows.cols)),
+            None => base.shape(&self.tensor).map(matrix),
+        };
+        size.ok_or_else(|| Error::new(Kind::Internal, format!("{} is not in the base", self.tensor)))
     }
 
     /// The tensors of the parts named, all of which a module must have.

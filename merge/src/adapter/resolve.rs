@@ -122,7 +122,7 @@ fn foreign(tensor: &Source, kind: &str, own: &str) -> Error {
     let merged = super::kind::KINDS.iter().any(|row| row.name == kind);
     let text = match merged {
         true => format!("tensor {} belongs to {kind}, and adapter_config.json is one of {own}", tensor.name),
-        false => format!("tensor {} belongs to {kind}, which is not supported yet", tensor.name),
+        false => format!("tensor {} belongs to {kind}, which is not merged", tensor.name),
     };
     Error::new(Kind::Unsupported, text)
 }

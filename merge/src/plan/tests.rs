@@ -20,6 +20,7 @@ mod case;
 mod chain;
 mod embeddings;
 mod experts;
+mod formulas;
 mod heads;
 mod kinds;
 mod layout;

@@ -46,7 +46,15 @@ pub(super) fn edits(
         };
         let scale = scales.of(number, &target.name, (rank, pair.a), out)?;
         let make = |factors: Factors, dims: [u64; 2]| {
-            Change::Delta(Delta { factors, dims: dims.to_vec(), embedding: false, rank, scale, magnitude: None })
+            Change::Delta(Delta {
+                factors,
+                dims: dims.to_vec(),
+                embedding: false,
+                rank,
+                scale,
+                magnitude: None,
+                of_weight: false,
+            })
         };
         let edit = |tensor: &str, rows: Option<RowRange>, change: Change| Edit {
             tensor: tensor.to_owned(),

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 mod experts;
 mod keys;
-mod pair;
+pub(super) mod pair;
 mod square;
 pub(super) mod variants;
 
@@ -33,7 +33,7 @@ use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::recipe::Operand;
-use keys::{BIAS, KEYS, MAGNITUDE, PARTS};
+use keys::{A, B, BIAS, EMBEDDING_A, EMBEDDING_B, KEYS, MAGNITUDE, PARTS};
 use pair::Pair;
 use square::Square;
 
@@ -121,7 +121,7 @@ impl AdapterKind for Lora {
         let scales = tables.scales(&names, effort)?;
         for (number, module) in modules.iter().enumerate() {
             effort.check()?;
-            let pair = Pair::of(module)?;
+            let pair = Pair::of(module, [A, B, EMBEDDING_A, EMBEDDING_B])?;
             module.expect_values()?;
             let dims = pair.dims()?;
             let rank = pair.a.shape[0];
@@ -138,6 +138,7 @@ impl AdapterKind for Lora {
                 rank,
                 scale,
                 magnitude: magnitude.cloned().map(Operand::vector),
+                of_weight: false,
             };
             out.edits.extend(module.delta(delta)?);
         }
