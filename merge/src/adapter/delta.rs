@@ -1,5 +1,6 @@
 //! A delta as an adapter describes it, before it is laid onto a weight.
 
+use super::lines::Lines;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::recipe::{self, Operand};
@@ -82,8 +83,8 @@ pub struct Delta {
     pub rank: u64,
     /// What multiplies it, without the adapter's weight.
     pub scale: f64,
-    /// DoRA's magnitude.
-    pub magnitude: Option<Source>,
+    /// DoRA's magnitude: one value for each output.
+    pub magnitude: Option<Operand>,
     /// Whether it is multiplied by the weight before it is added.
     pub of_weight: bool,
 }
@@ -100,6 +101,39 @@ impl Delta {
             [out, inn] if !self.embedding && !self.is_as_stored() => Some([out, inn]),
             _ => None,
         }
+    }
+
+    /// Some rows of it, as the delta of a weight that has only these; `None` if it is not cut.
+    pub fn lines(&self, lines: Lines) -> Option<Delta> {
+        let (left, right) = match &self.factors {
+            Factors::LowRank { a, b, inner: None } if self.embedding => {
+                (Operand::transposed(a.clone()), Operand::transposed(b.clone()))
+            }
+            Factors::LowRank { a, b, inner: None } => (Operand::matrix(b.clone()), Operand::matrix(a.clone())),
+            _ => return None,
+        };
+        // The norms of an embedding's columns are taken over all its rows.
+        if self.embedding && self.magnitude.is_some() {
+            return None;
+        }
+        let of = |operand: &Operand| Operand { view: lines.of(operand.view), ..operand.clone() };
+        let dims = match (self.embedding, self.dims.as_slice()) {
+            (true, [width, _]) => vec![lines.count, *width],
+            (_, dims) => [lines.count].into_iter().chain(dims.iter().skip(1).copied()).collect(),
+        };
+        let magnitude = self.magnitude.as_ref().map(of);
+        Some(Delta {
+            factors: Factors::Views { left: of(&left), right },
+            dims,
+            embedding: false,
+            magnitude,
+            ..self.clone()
+        })
+    }
+
+    /// How many rows its weight has as it is stored.
+    pub fn rows(&self) -> u64 {
+        self.dims[usize::from(self.embedding)]
     }
 
     /// The pairs of tensors that must be equal for two deltas to be the same, and whether one is the other's transpose.

@@ -77,7 +77,7 @@ pub struct Applied {
 }
 
 /// Rows of a stored tensor, seen as a matrix whose columns are its last dimension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowRange {
     /// The first row.
     pub first: u64,

@@ -13,7 +13,7 @@ use crate::inventory::{AdapterInventory, BaseInventory, Comparison, Inventory, O
 use crate::recipe::{Add, Delta, Dense, Dora, DoraNorm, Norm, Op, Operand, Recipe};
 use crate::spec::{LoraSpec, MergeSpec};
 use crate::tensor::Dtype;
-use crate::tensor::Order;
+use crate::tensor::{Order, View};
 
 mod bounds;
 mod case;
@@ -25,6 +25,7 @@ mod heads;
 mod kinds;
 mod layout;
 mod lora;
+mod pieces;
 mod rounding;
 mod stored;
 mod tied;

@@ -10,7 +10,7 @@ use crate::adapter::module::expect_values;
 use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Equal, Source};
-use crate::recipe::{Along, DoraNorm, Norm, Op, statistics};
+use crate::recipe::{Along, DoraNorm, Norm, Op, Operand, statistics};
 use crate::spec::Rounding;
 use crate::statistic::{self, Statistic, StatisticId};
 use crate::tensor::{DtypeExt, matrix};
@@ -21,6 +21,11 @@ impl Builder<'_> {
         let replaces = matches!(edit.change, Change::Replace { .. });
         expect_computable(&self.slots.all[self.slots.at(&edit.tensor)?], &edit.change)?;
         let at = self.slots.place(&edit.tensor, edit.rows, replaces)?;
+        if let (Change::Replace { source, .. }, Some(_)) = (&edit.change, edit.rows)
+            && source.shape != self.slots[at].dims
+        {
+            return Err(mismatch(source, &self.slots[at]));
+        }
         if self.spec.rounding == Rounding::PerAdapter {
             self.slots[at].save_before(laid.number);
         }
@@ -66,6 +71,10 @@ impl Builder<'_> {
             let why = "the adapter saved one module under two names";
             self.equals.push(Equal::new(&source, &twin, false, why));
         }
+        // A portion keeps its size, and so does the parameter.
+        let grown = self.slots[at].dims != source.shape;
+        let before = self.slots.parameter(at).dims.clone();
+        let after = if grown { source.shape.clone() } else { before.clone() };
         let slot = &mut self.slots[at];
         if let Some(earlier) = slot.changed_by.iter().rev().find(|a| **a != number) {
             self.report.conflict(format!(
@@ -75,7 +84,7 @@ impl Builder<'_> {
                 earlier + 1
             ));
         }
-        self.report.replaced.push((slot.name.clone(), number, slot.dims.clone(), source.shape.clone()));
+        self.report.replaced.push((slot.name.clone(), number, before, after));
         slot.dims = source.shape.clone();
         slot.stored = scheme::alone(&source);
         slot.start_adapter = Some(number);
@@ -263,11 +272,12 @@ fn check_replacement(slot: &Slot, source: &Source, number: u16, is_side: bool) -
 }
 
 /// DoRA has one magnitude for each output.
-fn check_magnitude(slot: &Slot, magnitude: &Source, by_columns: bool) -> Result<()> {
+fn check_magnitude(slot: &Slot, operand: &Operand, by_columns: bool) -> Result<()> {
     let (rows, cols) = matrix(&slot.dims);
     let outputs = if by_columns { cols } else { rows };
+    let magnitude = &operand.source;
     expect_values(magnitude)?;
-    if magnitude.elements() == outputs {
+    if operand.view.elements() == outputs {
         return Ok(());
     }
     Err(Error::new(

@@ -20,8 +20,8 @@ pub(super) fn modulate(delta: Delta) -> Op {
 }
 
 /// `w = (magnitude / norm) * (w + delta)`.
-pub(super) fn dora(delta: Delta, magnitude: Source, norm: Norm, of: DoraNorm) -> Op {
-    Op::Dora(Dora { delta, magnitude: Operand::vector(magnitude), norm, of })
+pub(super) fn dora(delta: Delta, magnitude: Operand, norm: Norm, of: DoraNorm) -> Op {
+    Op::Dora(Dora { delta, magnitude, norm, of })
 }
 
 /// `w += scale * source`.
