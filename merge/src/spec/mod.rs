@@ -9,6 +9,7 @@ mod named;
 mod names;
 mod option;
 mod places;
+mod quantised;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -19,5 +20,6 @@ pub use dtype::OutputDtype;
 pub use merge_spec::{DEFAULT_PART_SIZE, LoraSpec, MAX_PARTS, MergeSpec};
 pub use option::{OPTIONS, SpecOption, Takes};
 pub use places::Purpose;
+pub use quantised::Quantised;
 pub use size::Size;
 pub use tokenizer::Tokenizer;

@@ -1,7 +1,7 @@
 //! One output tensor on its way: a parameter and what is done to it so far.
 
 use crate::adapter::edit::RowRange;
-use crate::base::parameter::Parameter;
+use crate::base::parameter::{Parameter, Position};
 use crate::base::scheme::stored::{Start, Stored};
 use crate::base::vocabulary::Changed;
 use crate::error::{Error, Kind, Result};
@@ -27,10 +27,12 @@ pub(super) struct Slot {
     pub(super) start_adapter: Option<u16>,
     /// The steps so far.
     pub(super) steps: Vec<Step>,
-    /// The file of the base that holds it.
-    pub(super) shard: Option<usize>,
+    /// Where the base's tensors of it stand; none if the base does not hold it.
+    pub(super) positions: Vec<Position>,
     /// Adapters that changed it, for the report.
     pub(super) changed_by: Vec<u16>,
+    /// Whether it is written as values, although it is stored as codes and nothing changes it.
+    pub(super) dequantised: bool,
     /// Portions of equally many rows that are changed one by one. None if it is changed as a whole.
     pub(super) portions: Vec<Slot>,
 }
@@ -46,8 +48,9 @@ impl Slot {
             stored: parameter.stored,
             start_adapter: None,
             steps: Vec::new(),
-            shard: Some(parameter.shard),
+            positions: parameter.positions,
             changed_by: Vec::new(),
+            dequantised: false,
             portions: Vec::new(),
         }
     }
@@ -100,7 +103,7 @@ impl Slot {
                 offset: whole.offset + at * (whole.bytes() / height * count),
                 ..whole.clone()
             };
-            let stored = Stored { scheme: self.stored.scheme, tensors: vec![source] };
+            let stored = Stored { tensors: vec![source], ..self.stored.clone() };
             Slot { dims: dims.clone(), before: Some(dims), stored, portions: Vec::new(), ..self.clone() }
         };
         self.portions = (0..height / count).map(portion).collect();
@@ -149,16 +152,29 @@ impl Slot {
         }))
     }
 
-    /// The output tensor.
+    /// The output tensors, with their number among the base's: one, or all that store a quantised parameter that nothing
+    /// changes.
     ///
     /// # Errors
     /// As [`Slot::start`].
-    pub(super) fn tensor(&self) -> Result<Tensor> {
+    pub(super) fn tensors(&self) -> Result<Vec<(usize, Tensor)>> {
+        if !self.touched() && self.stored.tensors.len() > 1 && !self.dequantised {
+            return Ok(self.stored.tensors.iter().zip(&self.positions).map(copied).collect());
+        }
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
         let recipes = match self.portions.as_slice() {
             [] => Recipes::Whole(self.recipe()?),
             portions => Recipes::Portions(portions.iter().map(Slot::recipe).collect::<Result<_>>()?),
         };
-        Ok(Tensor { name, dtype, dims, shard: self.shard, recipes })
+        let first = self.positions.first();
+        let tensor = Tensor { name, dtype, dims, shard: first.map(|position| position.shard), recipes };
+        Ok(vec![(first.map_or(usize::MAX, |position| position.number), tensor)])
     }
+}
+
+/// A tensor of the base as it is.
+fn copied((source, position): (&Source, &Position)) -> (usize, Tensor) {
+    let (name, dtype, dims) = (source.name.clone(), source.dtype, source.shape.clone());
+    let recipes = Recipes::Whole(Recipe::Copy(source.clone()));
+    (position.number, Tensor { name, dtype, dims, shard: Some(position.shard), recipes })
 }

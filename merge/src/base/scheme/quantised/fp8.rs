@@ -1,0 +1,208 @@
+//! FP8 with a scale for the tensor, for each row, or for each block: DeepSeek, compressed-tensors, fbgemm, ModelOpt, MXFP8.
+//!
+//! `X.weight` is F8_E4M3 or F8_E5M2 [out, in]. The scale beside it is `X.weight_scale_inv` or `X.weight_scale`, and multiplies in spite of
+//! its name: value = code x scale, in fp32. Its shape is [], [1], [out], [out, 1], or that of the grid of blocks. Experts that
+//! are stacked have a dimension more, and names without `.weight`: `gate_up_proj`, `gate_up_proj_scale_inv`.
+
+use std::ops::Range;
+
+use super::companions::beside;
+use super::values::{e4m3, e5m2, scale_bytes, scales};
+use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors};
+use crate::inventory::Source;
+use crate::tensor::Dtype;
+use crate::tensor::float::Float;
+
+/// The blocks of a checkpoint that does not name their size.
+const USUAL: [u64; 2] = [128, 128];
+
+/// The scheme, and its layout. The settings are rows and columns of a block.
+#[derive(Debug)]
+pub struct Fp8;
+
+impl Scheme for Fp8 {
+    fn name(&self) -> &'static str {
+        "fp8"
+    }
+
+    fn claim(&self, at: usize, tensors: &Tensors<'_>) -> Option<Claim> {
+        let codes = tensors.at(at);
+        if !matches!(codes.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2) {
+            return None;
+        }
+        let has = |scale: &&&str| tensors.find(&format!("{}{scale}", codes.name)).is_some();
+        let scale = ["_scale_inv", "_scale"].iter().find(has)?;
+        let mut places = beside(at, &codes.name, tensors, &[scale], &["_activation_scale", "_input_scale"])?;
+        if let Some(module) = codes.name.strip_suffix(".weight") {
+            let also = [".input_scale", ".activation_scale", ".weight_zero_point"];
+            places.extend(&beside(at, module, tensors, &[], &also)?[1..]);
+        }
+        let block = block_of(&codes.shape, tensors.at(places[1]), tensors.quantisation.block);
+        let settings = block.map_or(Vec::new(), Vec::from);
+        Some(Claim { name: codes.name.clone(), dims: codes.shape.clone(), tensors: places, settings })
+    }
+
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(&Fp8)
+    }
+}
+
+/// Matrices that are stacked, and the rows and columns of each.
+fn sides(shape: &[u64]) -> Option<(u64, u64, u64)> {
+    let [stacked @ .., rows, cols] = shape else { return None };
+    let all = [stacked.iter().product(), *rows, *cols];
+    all.iter().all(|side| *side > 0).then_some((all[0], *rows, *cols))
+}
+
+/// The size of the blocks that have a scale each. The shapes tell it where they can; `named` is what config.json says.
+fn block_of(shape: &[u64], scale: &Source, named: Option<[u64; 2]>) -> Option<[u64; 2]> {
+    let (stacked, rows, cols) = sides(shape)?;
+    let each = scale.elements().checked_div(stacked).filter(|each| each * stacked == scale.elements())?;
+    if each == 1 {
+        return Some([rows, cols]);
+    }
+    let width = scale.shape.last().copied()?;
+    if each == rows && (width == 1 || scale.shape.len() < shape.len()) {
+        return Some([1, cols]);
+    }
+    let [.., high, wide] = *scale.shape.as_slice() else { return None };
+    let fits = |[r, c]: &[u64; 2]| (rows.div_ceil(*r), cols.div_ceil(*c)) == (high, wide);
+    let by_columns = (high == rows && cols.is_multiple_of(wide)).then(|| [1, cols / wide]);
+    named.into_iter().chain(by_columns).chain([USUAL]).find(fits)
+}
+
+/// A parameter whose form was approved.
+struct Grid {
+    rows: u64,
+    cols: u64,
+    /// Rows and columns of a block.
+    block: [u64; 2],
+}
+
+impl Grid {
+    fn of(form: Form<'_>) -> Option<Grid> {
+        let ([codes, _, ..], [r, c]) = (form.tensors, form.settings) else { return None };
+        let (_, rows, cols) = sides(&codes.shape)?;
+        (*r > 0 && *c > 0).then_some(Grid { rows, cols, block: [*r, *c] })
+    }
+
+    /// The row of scales that a row of the parameter has.
+    fn line(&self, row: u64) -> u64 {
+        row / self.rows * self.rows.div_ceil(self.block[0]) + row % self.rows / self.block[0]
+    }
+
+    /// Scales in a row of them.
+    fn width(&self) -> u64 {
+        self.cols.div_ceil(self.block[1])
+    }
+}
+
+impl Layout for Fp8 {
+    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
+        let [codes, scale, ..] = form.tensors else {
+            return Err(format!("{} tensors are one parameter, expected codes and scales", form.tensors.len()));
+        };
+        if !matches!(codes.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2) || scale_bytes(scale.dtype).is_none() {
+            return Err(format!("{} is {:?} and {} is {:?}", codes.name, codes.dtype, scale.name, scale.dtype));
+        }
+        let told = || {
+            format!("{} of shape {:?} does not fit {} of shape {:?}", scale.name, scale.shape, codes.name, codes.shape)
+        };
+        let grid = Grid::of(form).ok_or_else(told)?;
+        let stacked = sides(&codes.shape).map_or(0, |(stacked, ..)| stacked);
+        let scales = stacked.saturating_mul(grid.rows.div_ceil(grid.block[0])).saturating_mul(grid.width());
+        if scales == scale.elements() { Ok(codes.shape.clone()) } else { Err(told()) }
+    }
+
+    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
+        let (Some(grid), Some(size)) = (Grid::of(form), form.tensors.get(1).and_then(|scale| scale_bytes(scale.dtype)))
+        else {
+            return Vec::new();
+        };
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let lines = grid.line(rows.start)..grid.line(rows.end - 1) + 1;
+        let line = grid.width() * size;
+        vec![
+            Stretch { tensor: 0, bytes: rows.start * grid.cols..rows.end * grid.cols },
+            Stretch { tensor: 1, bytes: lines.start * line..lines.end * line },
+        ]
+    }
+
+    fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
+        let (Some(grid), [codes, scale]) = (Grid::of(form), bytes) else { return };
+        let value = if form.tensors[0].dtype == Dtype::F8_E4M3 { e4m3 } else { e5m2 };
+        let table: [f32; 256] = std::array::from_fn(|code| value(code as u8));
+        let scales = scales(form.tensors[1].dtype, scale, floats);
+        let (cols, width, block) = (grid.cols as usize, grid.width() as usize, grid.block[1] as usize);
+        let first = grid.line(rows.start);
+        for (row, (codes, out)) in rows.zip(codes.chunks_exact(cols).zip(out.chunks_exact_mut(cols))) {
+            let line = (grid.line(row) - first) as usize * width;
+            let blocks = codes.chunks(block).zip(out.chunks_mut(block));
+            for ((codes, out), scale) in blocks.zip(&scales[line..line + width]) {
+                for (code, out) in codes.iter().zip(out) {
+                    *out = table[usize::from(*code)] * scale;
+                }
+            }
+        }
+    }
+
+    fn plain(&self, _: Form<'_>) -> Option<Float> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::ObjectId;
+    use crate::tensor::float;
+
+    fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> Source {
+        Source { name: name.into(), object: ObjectId(0), offset: 0, dtype, shape: shape.into() }
+    }
+
+    #[test]
+    fn the_size_of_a_block_follows_from_the_shapes_or_is_what_the_configuration_names() {
+        let scale = |shape: &[u64]| tensor("s", Dtype::F32, shape);
+        let of = |weight: &[u64], shape: &[u64], named| block_of(weight, &scale(shape), named);
+        assert_eq!(of(&[6, 8], &[], None), Some([6, 8]), "one");
+        assert_eq!(of(&[6, 8], &[6], None), Some([1, 8]), "each row");
+        assert_eq!(of(&[6, 8], &[6, 1], None), Some([1, 8]), "each row");
+        assert_eq!(of(&[6, 8], &[6, 2], None), Some([1, 4]), "groups of columns");
+        assert_eq!(of(&[300, 200], &[3, 2], None), Some([128, 128]), "the usual one");
+        assert_eq!(of(&[300, 200], &[5, 4], Some([64, 64])), Some([64, 64]), "named");
+        assert_eq!(of(&[300, 200], &[3, 2], Some([64, 64])), Some([128, 128]), "the file wins where only it fits");
+        assert_eq!(of(&[300, 200], &[4, 2], None), None, "neither");
+        assert_eq!(of(&[2, 6, 8], &[2], None), Some([6, 8]), "one for each expert");
+        assert_eq!(of(&[2, 6, 8], &[2, 6, 1], None), Some([1, 8]), "each row of each expert");
+        assert_eq!(of(&[2, 300, 200], &[2, 3, 2], None), Some([128, 128]), "blocks of each expert");
+        assert_eq!(of(&[2, 6, 8], &[], None), None, "one for all experts");
+    }
+
+    #[test]
+    fn rows_across_blocks_and_experts_take_their_own_scales() {
+        // Two experts of 3 rows and 5 columns, in blocks of 2 x 4: a grid of 2 x 2 for each.
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 5]), tensor("s", Dtype::F32, &[2, 2, 2])];
+        let form = Form { tensors: &tensors, settings: &[2, 4] };
+        assert_eq!(Fp8.dims(form).unwrap(), [2, 3, 5]);
+        // Rows 1 and 2 of the first expert, row 0 of the second: lines 0, 1 and 2 of the scales.
+        let bytes = |tensor, bytes| Stretch { tensor, bytes };
+        assert_eq!(Fp8.ranges(form, 1..4), [bytes(0, 5..20), bytes(1, 0..24)]);
+        let scales: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut out = [0.0; 15];
+        let floats = |float: Float, bytes: &[u8], out: &mut [f32]| float::decode(float.dtype(), bytes, out);
+        Fp8.decode(form, 1..4, &[&[0x38; 15], &scales], &floats, &mut out);
+        assert_eq!(out, [1., 1., 1., 1., 2., 3., 3., 3., 3., 4., 5., 5., 5., 5., 6.]);
+    }
+
+    #[test]
+    fn a_grid_that_does_not_fit_is_named() {
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[300, 200]), tensor("s", Dtype::F32, &[4, 2])];
+        let refused = |settings: &[u64]| Fp8.dims(Form { tensors: &tensors, settings }).unwrap_err();
+        for settings in [&[][..], &[128, 128], &[0, 128], &[1]] {
+            assert!(refused(settings).contains("s of shape [4, 2] does not fit w of shape [300, 200]"));
+        }
+    }
+}
