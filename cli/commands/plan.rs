@@ -6,6 +6,7 @@ use shardfuse_merge::Result;
 use shardfuse_merge::checkpoint::files::{Fate, FileFate};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::cost::{Cost, cost};
+use shardfuse_merge::plan::lineage::{Lineage, TrainedOn, chains};
 use shardfuse_merge::plan::report::{AdapterReport, Report};
 
 use super::{print, print_json};
@@ -32,7 +33,8 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings) -> Text {
     let mut out = Text::of(format_args!("base     {}", plan.spec.base));
     out.line(format_args!("output   {}", plan.spec.output));
     out.line("");
-    out.append(table(&report.adapters));
+    out.append(table(&report.adapters, &plan.lineage));
+    out.append(lineage(plan, report));
     out.line("");
     let mut replaced: Vec<String> = report
         .replaced
@@ -94,25 +96,53 @@ fn left(input: &str, files: &[FileFate]) -> Vec<String> {
 }
 
 /// The adapters as a table.
-fn table(adapters: &[AdapterReport]) -> Text {
-    let head = ["#", "adapter", "kind", "rank", "scale", "weight", "modules"].map(str::to_owned);
+fn table(adapters: &[AdapterReport], lineage: &[Lineage]) -> Text {
+    let head = ["#", "adapter", "kind", "rank", "scale", "weight", "modules", "trained on"].map(str::to_owned);
     let mut rows = vec![head];
     for (i, a) in adapters.iter().enumerate() {
         let ranks: Vec<String> = a.ranks.iter().map(u64::to_string).collect();
         let scales: Vec<String> =
             a.scales.iter().map(|s| format!("{s:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()).collect();
-        let name = a.path.rsplit('/').next().unwrap_or(&a.path).to_owned();
         rows.push([
             (i + 1).to_string(),
-            name,
+            last(&a.path).to_owned(),
             a.kind.clone(),
             few(&ranks),
             few(&scales),
             a.weight.to_string(),
             a.modules.to_string(),
+            lineage.get(i).map_or_else(String::new, trained_on),
         ]);
     }
     Text::table(&rows)
+}
+
+/// What an adapter was trained on, in a word.
+fn trained_on(lineage: &Lineage) -> String {
+    match (lineage.trained_on, &lineage.named) {
+        (TrainedOn::Unnamed, _) => "-".to_owned(),
+        (TrainedOn::Base, _) => "the base".to_owned(),
+        (TrainedOn::Adapter(number), _) => format!("adapter {number}"),
+        (TrainedOn::LaterAdapter(number), _) => format!("adapter {number}, which is later"),
+        (TrainedOn::Elsewhere, named) => named.as_deref().map_or("another model", last).to_owned(),
+    }
+}
+
+/// The chains of adapters, one a line.
+fn lineage(plan: &Plan, report: &Report) -> Text {
+    let mut out = Text::new();
+    for chain in chains(&plan.lineage) {
+        let adapters = chain.iter().filter_map(|number| report.adapters.get(usize::from(*number) - 1));
+        let names: Vec<&str> =
+            std::iter::once(plan.spec.base.as_str()).chain(adapters.map(|a| a.path.as_str())).map(last).collect();
+        out.line(format_args!("lineage  {}", names.join(" > ")));
+    }
+    out
+}
+
+/// The last name of a place.
+fn last(place: &str) -> &str {
+    place.rsplit('/').next().unwrap_or(place)
 }
 
 fn few(values: &[String]) -> String {

@@ -20,7 +20,15 @@ const BLOCK: u64 = 1 << 20;
 pub struct Exact<'a> {
     reader: &'a Reader<'a>,
     vectors: HashMap<(u32, u64), Arc<Vec<f64>>>,
-    derived: HashMap<(StatisticId, u32, u64), Arc<Vec<f64>>>,
+    derived: HashMap<(StatisticId, u32, u64), [Arc<Vec<f64>>; 2]>,
+}
+
+/// Rows of a parameter.
+pub struct Rows {
+    /// The values, row-major.
+    pub values: Vec<f64>,
+    /// How far another right result may be from each.
+    pub doubt: Vec<f64>,
 }
 
 impl<'a> Exact<'a> {
@@ -29,10 +37,11 @@ impl<'a> Exact<'a> {
     }
 
     /// Rows (ascending) of `start + steps`, one after another.
-    pub async fn rows(&mut self, start: &Start, steps: &[Step], rows: &[u64]) -> Result<Vec<f64>> {
+    pub async fn rows(&mut self, start: &Start, steps: &[Step], rows: &[u64]) -> Result<Rows> {
         let (_, cols) = start.matrix();
         let start = wide(&self.reader.start(start, rows).await?);
         let mut w = start.clone();
+        let mut doubt = vec![0.0; w.len()];
         for step in steps {
             let mut original = step.op.wants_original().then(|| start.clone());
             if let Some(delta) = step.op.delta() {
@@ -42,13 +51,13 @@ impl<'a> Exact<'a> {
             }
             let mut own = Vec::new();
             for input in step.op.own_inputs() {
-                own.push(self.own(&input, rows).await?);
+                own.append(&mut self.own(&input, rows).await?);
             }
             let values: Vec<&[f64]> = own.iter().map(|v| v.as_slice()).collect();
-            let mut tile = ExactRows { rows, cols: cols as usize, w: &mut w };
+            let mut tile = ExactRows { rows, cols: cols as usize, w: &mut w, doubt: &mut doubt };
             step.op.exact(&mut tile, original.as_deref(), &values);
         }
-        Ok(w)
+        Ok(Rows { values: w, doubt })
     }
 
     /// `w += delta`, one range of columns after another.
@@ -80,15 +89,15 @@ impl<'a> Exact<'a> {
         }
     }
 
-    async fn own(&mut self, input: &Input<'_>, rows: &[u64]) -> Result<Arc<Vec<f64>>> {
+    async fn own(&mut self, input: &Input<'_>, rows: &[u64]) -> Result<Vec<Arc<Vec<f64>>>> {
         let operand = input.operand;
-        Ok(match input.need {
+        Ok(vec![match input.need {
             Need::PerRow => {
                 let all = self.vector(&operand.source).await?;
                 Arc::new(rows.iter().map(|row| all[*row as usize]).collect())
             }
             Need::PerColumn => self.vector(&operand.source).await?,
-            Need::Derived(id) => self.derive(id, operand).await?,
+            Need::Derived(id) => return self.derive(id, operand).await,
             Need::Rows(list) => {
                 let at: Vec<u64> =
                     rows.iter().filter_map(|row| list.iter().position(|r| r == row)).map(|i| i as u64).collect();
@@ -97,7 +106,7 @@ impl<'a> Exact<'a> {
             Need::SameRows | Need::Same | Need::SameColumns => {
                 Arc::new(self.matrix(operand, 0..operand.view.cols, Some(rows)).await?)
             }
-        })
+        }])
     }
 
     /// Rows and columns of an operand, its rows multiplied by their gains.
@@ -116,27 +125,31 @@ impl<'a> Exact<'a> {
         Ok(values)
     }
 
-    /// m / n of every column, over all rows.
-    async fn derive(&mut self, id: StatisticId, magnitude: &Operand) -> Result<Arc<Vec<f64>>> {
+    /// m / n of every column, over all rows, and how far each may be off.
+    async fn derive(&mut self, id: StatisticId, magnitude: &Operand) -> Result<Vec<Arc<Vec<f64>>>> {
         let key = (id, magnitude.source.object.0, magnitude.source.offset);
         if let Some(gains) = self.derived.get(&key) {
-            return Ok(Arc::clone(gains));
+            return Ok(gains.to_vec());
         }
         let magnitudes = self.vector(&magnitude.source).await?;
         let statistic = self.reader.plan.statistics[id.0 as usize].clone();
         let (rows, cols) = statistic.start.matrix();
-        let mut sums = vec![0.0; cols as usize];
+        let (mut sums, mut doubts) = (vec![0.0; cols as usize], vec![0.0; cols as usize]);
         for batch in blocks(rows, cols) {
             let batch: Vec<u64> = batch.collect();
-            let w = Box::pin(self.rows(&statistic.start, &statistic.steps, &batch)).await?;
-            for row in w.chunks_exact(cols as usize) {
-                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v * v);
+            let rows = Box::pin(self.rows(&statistic.start, &statistic.steps, &batch)).await?;
+            for (sums, values) in [(&mut sums, &rows.values), (&mut doubts, &rows.doubt)] {
+                for row in values.chunks_exact(cols as usize) {
+                    sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v * v);
+                }
             }
         }
         let gain = |(sum, m): (&f64, &f64)| exact::dora_gain(*m, *sum).unwrap_or(f64::NAN);
-        let gains = Arc::new(sums.iter().zip(magnitudes.iter()).map(gain).collect::<Vec<_>>());
-        self.derived.insert(key, Arc::clone(&gains));
-        Ok(gains)
+        let gains: Vec<f64> = sums.iter().zip(magnitudes.iter()).map(gain).collect();
+        let off = gains.iter().zip(&sums).zip(&doubts).map(|((g, sum), d)| exact::gain_doubt(*g, *sum, *d)).collect();
+        let both = [Arc::new(gains), Arc::new(off)];
+        self.derived.insert(key, both.clone());
+        Ok(both.to_vec())
     }
 
     async fn vector(&mut self, source: &Source) -> Result<Arc<Vec<f64>>> {

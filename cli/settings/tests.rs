@@ -36,7 +36,7 @@ fn of_wire(option: &SpecOption, value: &str) -> Result<MergeSpec> {
 fn value(option: &SpecOption) -> &'static str {
     match (option.takes, option.values) {
         (Takes::Switch, _) => "true",
-        (Takes::List, _) => "folder/file.bin",
+        (Takes::List, "NAME") => "folder/file.bin",
         (_, "SIZE") => "1MiB",
         (_, "0..1") => "0.5",
         (_, "auto|base|PATH") => "/folder",

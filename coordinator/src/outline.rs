@@ -15,6 +15,7 @@ pub fn outline(plan: &Plan, report: &Report, cost: Cost, memory: Option<u64>) ->
     serde_json::json!({
         "plan": plan.digest(),
         "spec": plan.spec,
+        "lineage": plan.lineage,
         "report": report,
         "files": files,
         "sidecars": plan.output.sidecars.iter().map(|s| &s.0).collect::<Vec<_>>(),

@@ -84,7 +84,8 @@ mod tests {
         };
         let output =
             Output { files: vec![file], sidecars: Vec::new(), index: None, config: SmallFile::Text(String::new()) };
-        Plan { format: 1, spec, objects: Vec::new(), equals: Vec::new(), statistics: Vec::new(), output }
+        let (objects, lineage, equals, statistics) = Default::default();
+        Plan { format: 1, spec, objects, lineage, equals, statistics, output }
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub async fn publish(
         plan: opened.digest.clone(),
         device_class: device_class.to_string(),
         spec: opened.plan.spec.clone(),
+        lineage: opened.plan.lineage.clone(),
         inputs: opened.plan.objects.clone(),
         files,
         notes,

@@ -53,12 +53,11 @@ class Form:
     settings: dict
 
 
-def blocks(scale: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def spread(scale: torch.Tensor, block: tuple[int, int] | None, shape: torch.Size) -> torch.Tensor:
     """A scale for each value, from one for each block."""
-    if scale.ndim < 2:
-        return scale if scale.numel() == 1 else scale[:, None]
-    rows, columns = -(-shape[0] // scale.shape[0]), -(-shape[1] // scale.shape[1])
-    return scale.repeat_interleave(rows, 0)[: shape[0]].repeat_interleave(columns, 1)[:, : shape[1]]
+    if block is None:
+        return scale
+    return scale.repeat_interleave(block[0], 0)[: shape[0]].repeat_interleave(block[1] or shape[1], 1)[:, : shape[1]]
 
 
 def fp8(name: str, ending: str, block: tuple[int, int] | None, scales: torch.dtype = torch.float32, **settings: object) -> Form:
@@ -73,11 +72,11 @@ def fp8(name: str, ending: str, block: tuple[int, int] | None, scales: torch.dty
             high, wide = block[0], block[1] or weight.shape[1]
             grid = [[tile.abs().max() for tile in row.split(wide, 1)] for row in weight.split(high, 0)]
             scale = (torch.tensor(grid) / E4M3_LARGEST).to(scales)
-        codes = (weight / blocks(scale.float(), weight.shape)).clamp(-E4M3_LARGEST, E4M3_LARGEST).to(torch.float8_e4m3fn)
+        codes = (weight / spread(scale.float(), block, weight.shape)).clamp(-E4M3_LARGEST, E4M3_LARGEST).to(torch.float8_e4m3fn)
         return {key: codes, f"{key}{ending}": scale}
 
     def values(key: str, state: State) -> torch.Tensor:
-        return state[key].float() * blocks(state[f"{key}{ending}"].float(), state[key].shape)
+        return state[key].float() * spread(state[f"{key}{ending}"].float(), block, state[key].shape)
 
     # Heights and widths that no block divides.
     options = LLAMA | {"intermediate_size": 40}

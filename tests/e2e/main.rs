@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
 
+mod chain;
 mod clients;
 mod commands;
 mod determinism;
@@ -16,6 +17,7 @@ mod places;
 mod refusals;
 mod remote_inputs;
 mod resume;
+mod rounding;
 mod tool;
 mod unloadable;
 mod worker;

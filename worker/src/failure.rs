@@ -1,7 +1,7 @@
 //! Why a task could not be done, and whether trying again can help.
 
-use shardfuse_merge::recipe::op::NoNorm;
-use shardfuse_merge::{Error, Kind};
+use shardfuse_merge::recipe::op::{NoNorm, NoResult, Overflow};
+use shardfuse_merge::{DtypeExt, Error, Kind};
 use shardfuse_proto::v1;
 use shardfuse_store::{self as store, ErrorKind};
 
@@ -44,6 +44,22 @@ impl From<NoNorm> for Failure {
     fn from(NoNorm { tensor, output, norm }: NoNorm) -> Self {
         let what = format!("the norm of output {output} is {norm}, so {tensor} cannot be applied");
         Failure::permanent(Kind::NonFinite, what)
+    }
+}
+
+impl From<NoResult> for Failure {
+    fn from(none: NoResult) -> Self {
+        let Overflow { row, col, value, to } = match none {
+            NoResult::Norm(norm) => return norm.into(),
+            NoResult::Overflow(overflow) => overflow,
+        };
+        let place = format!("row {row}, column {col}");
+        if !value.is_finite() {
+            return Failure::permanent(Kind::NonFinite, format!("{place}: the result between two adapters is {value}"));
+        }
+        let what = format!("{place}: {value:e} overflows {} between two adapters", to.dtype().name());
+        Failure::permanent(Kind::NonFinite, what)
+            .hint("a wider output dtype holds it: --dtype bf16 or --dtype f32; --rounding once rounds only the end")
     }
 }
 

@@ -108,4 +108,6 @@ pub struct Resolved {
     pub warnings: Vec<String>,
     /// Tensors that must be equal.
     pub equals: Vec<Equal>,
+    /// Whether a tensor has columns of several experts, whose order a flag can change.
+    pub expert_blocks: bool,
 }

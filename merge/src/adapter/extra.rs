@@ -120,7 +120,7 @@ mod tests {
             std::iter::empty(),
             &class,
         );
-        resolve(&adapter, &base, &mut Effort::new(Cancel::default()))
+        resolve(&adapter, Default::default(), &base, &mut Effort::new(Cancel::default()))
     }
 
     #[test]

@@ -81,7 +81,7 @@ mod tests {
         };
         let class = ModelClass::default();
         let base = Names::new([("m.q.weight", &[][..])].into_iter(), std::iter::empty(), &class);
-        resolve(&adapter, &base, &mut Effort::new(Cancel::default()))
+        resolve(&adapter, Default::default(), &base, &mut Effort::new(Cancel::default()))
     }
 
     const PAIR: [&str; 2] = ["base_model.model.m.q.lora_A.weight", "base_model.model.m.q.lora_B.weight"];

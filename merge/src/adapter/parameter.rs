@@ -11,6 +11,7 @@ use crate::base::experts::OneByOne;
 use crate::base::names::Names;
 use crate::bounded;
 use crate::error::{Error, Kind, Result};
+use crate::spec::ExpertOrder;
 
 /// A targeted parameter.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Targeted<'a> {
     pub parts: &'a Parts<'a>,
     /// How the base stores it.
     pub held: Held<'a>,
+    /// The order of the experts in the columns of `lora_B`.
+    pub order: ExpertOrder,
 }
 
 /// How a base stores a targeted parameter.
@@ -61,6 +64,7 @@ pub(super) fn targeted<'a, 'b: 'a>(
     list: &[String],
     module: &'a str,
     wrappers: &'a BTreeMap<usize, Parts<'a>>,
+    order: ExpertOrder,
     base: &Names<'b>,
 ) -> Result<Vec<Targeted<'a>>> {
     let mut found = Vec::new();
@@ -91,7 +95,7 @@ pub(super) fn targeted<'a, 'b: 'a>(
             let text = format!("target_parameters names {parameter} of {module}, and the adapter holds nothing for it");
             Error::new(Kind::IncompletePair, text)
         })?;
-        Ok(Targeted { module, name, parts, held })
+        Ok(Targeted { module, name, parts, held, order })
     });
     with_tensors.collect()
 }

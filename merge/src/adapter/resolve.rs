@@ -17,12 +17,18 @@ use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{AdapterInventory, Source};
+use crate::spec::ExpertOrder;
 
-/// Resolves one adapter.
+/// Resolves one adapter. `order` is that of the experts in its tensors.
 ///
 /// # Errors
 /// If a tensor has no place, or the tensors contradict each other, the configuration or the base.
-pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort) -> Result<Resolved> {
+pub fn resolve(
+    adapter: &AdapterInventory,
+    order: ExpertOrder,
+    base: &Names<'_>,
+    effort: &mut Effort,
+) -> Result<Resolved> {
     unmatched::refuse_empty(&adapter.tensors, adapter.config.kind.row())?;
     marked::refuse_several(&adapter.tensors, adapter.config.kind.row())?;
     let mut out = Resolved::default();
@@ -34,7 +40,7 @@ pub fn resolve(adapter: &AdapterInventory, base: &Names<'_>, effort: &mut Effort
         out.edits.push(r.edit(tensor, &saved)?);
     }
     rows::edits(&adapter.config, &rows, base, &mut out, &mut unmatched)?;
-    let Found { modules, targets } = find(adapter, &by_name, &shared, base, &mut unmatched)?;
+    let Found { modules, targets } = find(adapter, order, &by_name, &shared, base, &mut unmatched)?;
     adapter.config.kind.edits(&modules, base, effort, &mut out)?;
     adapter.config.kind.parameter_edits(&targets, effort, &mut out)?;
     heads::take(adapter, base, &mut unmatched, &mut out);
@@ -130,6 +136,7 @@ struct Found<'a> {
 /// The modules and parameters that the base has. The keys of the others are unmatched.
 fn find<'a, 'b: 'a>(
     adapter: &AdapterInventory,
+    order: ExpertOrder,
     by_name: &'a BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
     shared: &'a Parts<'a>,
     base: &Names<'b>,
@@ -139,7 +146,7 @@ fn find<'a, 'b: 'a>(
     let mut found = Found { modules: Vec::with_capacity(by_name.len()), targets: Vec::new() };
     let mut owners: HashMap<(String, Option<RowRange>), &str> = HashMap::new();
     for (name, wrappers) in by_name {
-        let targets = parameter::targeted(parameters, name, wrappers, base)?;
+        let targets = parameter::targeted(parameters, name, wrappers, order, base)?;
         if !targets.is_empty() {
             found.targets.extend(targets);
             continue;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Object;
+use crate::plan::lineage::Lineage;
 use crate::spec::MergeSpec;
 
 /// The name of the manifest in the output's folder.
@@ -34,6 +35,9 @@ pub struct Manifest {
     pub device_class: String,
     /// The spec.
     pub spec: MergeSpec,
+    /// What each adapter was trained on, in the order in which they are applied.
+    #[serde(default)]
+    pub lineage: Vec<Lineage>,
     /// The inputs, with their pins.
     pub inputs: Vec<Object>,
     /// Every file of the output but this one.

@@ -11,6 +11,7 @@ use crate::base::tied::Ties;
 use crate::effort::{Cancel, Effort};
 use crate::error::Result;
 use crate::inventory::{AdapterInventory, BaseInventory, Source};
+use crate::spec::ExpertOrder;
 
 /// The pairs of tensors of the base that have to be compared: an adapter changes a name of their set, and the files hold
 /// several. What cannot be planned needs no comparison; the plan says why.
@@ -34,7 +35,9 @@ pub fn to_compare(
     }
     let names = Names::new(stored(), ties.names(), &class);
     let mut effort = Effort::new(cancel);
-    let resolved = adapters.iter().filter_map(|adapter| resolve(adapter, &names, &mut effort).ok());
+    // Which tensors change does not depend on the order of experts.
+    let order = ExpertOrder::default();
+    let resolved = adapters.iter().filter_map(|adapter| resolve(adapter, order, &names, &mut effort).ok());
     let changed: HashSet<String> = resolved.flat_map(|adapter| adapter.edits).map(|edit| edit.tensor).collect();
     let touched = copies.into_iter().filter(|(set, _)| set.all().any(|name| changed.contains(name)));
     let pairs = touched.flat_map(|(_, copies)| copies).map(|(left, right)| (left.clone(), right.clone())).collect();

@@ -9,6 +9,7 @@ mod check;
 pub mod copies;
 pub mod cost;
 pub mod grid;
+pub mod lineage;
 pub mod report;
 pub mod task;
 
@@ -21,10 +22,11 @@ use crate::inventory::{Equal, Inventory, Object};
 use crate::output::Output;
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
+use lineage::Lineage;
 use report::Report;
 
 /// The plan's format number.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Plan {
     pub spec: MergeSpec,
     /// The input objects.
     pub objects: Vec<Object>,
+    /// What each adapter was trained on, in the order in which they are applied.
+    pub lineage: Vec<Lineage>,
     /// What is checked before work starts.
     pub equals: Vec<Equal>,
     /// Reductions that recipes wait for.
@@ -63,6 +67,7 @@ impl Plan {
             format: FORMAT,
             spec,
             objects: inventory.objects.clone(),
+            lineage: built.lineage,
             equals: built.equals,
             statistics: built.statistics,
             output,

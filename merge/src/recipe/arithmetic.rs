@@ -5,6 +5,7 @@
 
 use super::op::norm::row_squares;
 use crate::statistic::column_squares::add_column_squares;
+use crate::tensor::float::Float;
 
 /// The primitives that recipes are made of. [`Plain`] defines them; every other implementation must give the same bits.
 ///
@@ -23,6 +24,8 @@ pub trait Arithmetic {
     fn scale_row(&self, row: &mut [f32], gain: f32);
     /// As [`scale_columns`].
     fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]);
+    /// As [`round`].
+    fn round(&self, w: &mut [f32], to: Float) -> Option<usize>;
     /// As [`row_squares`].
     fn row_squares(&self, row: &[f32]) -> f64;
     /// As [`add_column_squares`].
@@ -65,6 +68,10 @@ impl Arithmetic for Plain {
 
     fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]) {
         scale_columns(tile, cols, gains);
+    }
+
+    fn round(&self, w: &mut [f32], to: Float) -> Option<usize> {
+        round(w, to)
     }
 
     fn row_squares(&self, row: &[f32]) -> f64 {
@@ -160,6 +167,21 @@ pub fn scale_columns(tile: &mut [f32], cols: usize, gains: &[f32]) {
             *w *= gain;
         }
     }
+}
+
+/// Rounds each element to a narrower float, to nearest even, and back to fp32: what it is once it was saved and loaded.
+///
+/// Stops at the first element that is not finite then, gives its index, and leaves it as it is. What becomes of the others
+/// has no meaning, since nothing is done with them.
+pub fn round(w: &mut [f32], to: Float) -> Option<usize> {
+    for (at, w) in w.iter_mut().enumerate() {
+        let rounded = to.nearest(*w);
+        if !rounded.is_finite() {
+            return Some(at);
+        }
+        *w = rounded;
+    }
+    None
 }
 
 /// Whether no element is NaN or infinite.

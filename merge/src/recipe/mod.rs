@@ -11,7 +11,8 @@
 //! - Each element's chain of operations has a fixed order; it is never split, because fp32 addition is not associative.
 //! - Reductions are in f64 with a fixed shape ([`op::norm`], [`crate::statistic`]), so that cutting a tensor among workers
 //!   changes nothing.
-//! - The result is rounded once, to nearest even. A value that the output dtype cannot hold is an error.
+//! - The result is rounded once, to nearest even, and before that only where a recipe says so ([`Round`]). A value that the
+//!   dtype cannot hold is an error.
 //!
 //! What a step reads is declared by the operation ([`operand::Input`]). What a part must read, how much memory it holds and
 //! what an assignment may contain all follow from that. [`reference`](mod@reference) runs a recipe in memory by its
@@ -36,7 +37,7 @@ pub(crate) mod step;
 mod tests;
 
 pub use delta::{Delta, Dense, Hadamard, LowRank};
-pub use op::{Add, Along, Dora, DoraNorm, Norm, Op, Scale, SetRows};
+pub use op::{Add, Along, Dora, DoraNorm, Norm, Op, Round, Scale, SetRows};
 pub use operand::{Input, Need, Operand, Value};
 pub use step::{Step, sources, statistics};
 

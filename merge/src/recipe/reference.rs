@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::arithmetic::{Arithmetic, Plain, PlainRight};
-use super::op::{NoNorm, Tile};
+use super::op::{NoResult, Tile};
 use super::operand::{Input, Need, Operand, Value};
 use super::{Fuse, Step};
 use crate::base::scheme::stored::Start;
@@ -47,11 +47,11 @@ impl Tensors for InMemory {
 /// All rows of a parameter, before they are rounded.
 ///
 /// # Errors
-/// If an output has no norm.
+/// If an output has no norm, or a dtype cannot hold a value.
 ///
 /// # Panics
 /// If an operand does not lie in its tensor, or shapes do not fit: the recipe was not checked.
-pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoResult> {
     run(&recipe.start, &recipe.steps, tensors)
 }
 
@@ -62,7 +62,7 @@ pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
 ///
 /// # Panics
 /// As [`fuse`].
-pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoNorm> {
+pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoResult> {
     let w = run(&statistic.start, &statistic.steps, tensors)?;
     let (_, cols) = statistic.start.matrix();
     let states: Vec<Vec<u8>> = w
@@ -72,7 +72,7 @@ pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8
     Ok(statistic.kind.fold(cols, states.iter().map(Vec::as_slice)))
 }
 
-fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoNorm> {
+fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoResult> {
     let (_, cols) = start.matrix();
     let start = tensors.start(start);
     let mut w = start.clone();
@@ -104,7 +104,7 @@ impl Loaded {
     }
 }
 
-fn load(input: &Input<'_>, tensors: &impl Tensors) -> Result<Loaded, NoNorm> {
+fn load(input: &Input<'_>, tensors: &impl Tensors) -> Result<Loaded, NoResult> {
     let values = operand(input.operand, tensors);
     Ok(match input.need {
         Need::SameColumns => {

@@ -1,8 +1,9 @@
 //! What can be refused without reading anything.
 
-use super::{MergeSpec, Size, names};
+use super::{MergeSpec, Rounding, Size, names};
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_PART;
+use crate::recipe::DoraNorm;
 
 impl MergeSpec {
     /// Checks what can be checked without reading anything.
@@ -28,8 +29,29 @@ impl MergeSpec {
             return Err(usage("--max-shard-size is 0, expected at least one byte".into())
                 .hint("leave it out to keep the base's own files"));
         }
+        if self.rounding == Rounding::PerAdapter && self.dora_norm == DoraNorm::Original {
+            return Err(usage(format!(
+                "--rounding {} takes DoRA's norms of the weight that was saved last, and --dora-norm {} of the base",
+                self.rounding, self.dora_norm
+            ))
+            .hint("give one of the two"));
+        }
+        check_expert_order(self)?;
         check_density(self)?;
         names::check(&self.extra_weights, &self.ignore_files)
+    }
+}
+
+/// There is one order for all adapters, or one for each.
+fn check_expert_order(spec: &MergeSpec) -> Result<()> {
+    match (spec.expert_order.len(), spec.lora.len()) {
+        (0 | 1, _) => Ok(()),
+        (given, adapters) if given == adapters => Ok(()),
+        (given, adapters) => Err(Error::new(
+            Kind::Usage,
+            format!("--expert-order is given {given} times, and there are {adapters} adapters"),
+        )
+        .hint("give it once for all adapters, or once for each in the order of --lora")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Combine, OutputDtype, Quantised, Tokenizer};
+use super::{Combine, ExpertOrder, OutputDtype, Quantised, Rounding, Tokenizer};
 use crate::recipe::DoraNorm;
 use crate::tensor::{Dtype, DtypeExt};
 
@@ -48,6 +48,12 @@ pub struct MergeSpec {
     /// A weight other than 1 may stand beside replacements, tokens and DoRA, and applies to the low-rank deltas only.
     #[serde(default)]
     pub partial_weight: bool,
+    /// When the sum is rounded.
+    #[serde(default, skip_serializing_if = "Rounding::is_default")]
+    pub rounding: Rounding,
+    /// The order of experts in the adapters' tensors: one for all, or one for each; none is the default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expert_order: Vec<ExpertOrder>,
     /// How several adapters are put together.
     #[serde(default, skip_serializing_if = "Combine::is_default")]
     pub combine: Combine,
@@ -94,6 +100,8 @@ impl MergeSpec {
             part_size: DEFAULT_PART_SIZE,
             dora_norm: DoraNorm::default(),
             partial_weight: false,
+            rounding: Rounding::default(),
+            expert_order: Vec::new(),
             combine: Combine::default(),
             density: None,
             tokenizer: Tokenizer::default(),
@@ -101,6 +109,14 @@ impl MergeSpec {
             architecture: None,
             extra_weights: Vec::new(),
             ignore_files: Vec::new(),
+        }
+    }
+
+    /// The order of the experts in the tensors of the adapter at this place of the spec.
+    pub fn expert_order_of(&self, adapter: usize) -> ExpertOrder {
+        match self.expert_order.as_slice() {
+            [all] => *all,
+            each => each.get(adapter).copied().unwrap_or_default(),
         }
     }
 

@@ -4,12 +4,14 @@ mod check;
 mod combine;
 mod dora_norm;
 mod dtype;
+mod expert_order;
 mod merge_spec;
 mod named;
 mod names;
 mod option;
 mod places;
 mod quantised;
+mod rounding;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -17,9 +19,11 @@ mod tokenizer;
 
 pub use combine::Combine;
 pub use dtype::OutputDtype;
+pub use expert_order::ExpertOrder;
 pub use merge_spec::{DEFAULT_PART_SIZE, LoraSpec, MAX_PARTS, MergeSpec};
 pub use option::{OPTIONS, SpecOption, Takes};
 pub use places::Purpose;
 pub use quantised::Quantised;
+pub use rounding::Rounding;
 pub use size::Size;
 pub use tokenizer::Tokenizer;

@@ -96,6 +96,28 @@ pub const OPTIONS: &[SpecOption] = &[
         get: |spec| vec![spec.partial_weight.to_string()],
     },
     SpecOption {
+        field: "rounding",
+        flag: "rounding",
+        values: "once|per-adapter",
+        help: "When the result is rounded to the output's dtype: once, after the last adapter, or per-adapter, which gives \
+               what merging and saving one adapter after another gives",
+        takes: Takes::Value,
+        add: |spec, text| set(&mut spec.rounding, text),
+        get: |spec| vec![spec.rounding.to_string()],
+    },
+    SpecOption {
+        field: "expert_order",
+        flag: "expert-order",
+        values: "fastest|slowest",
+        help: "How an adapter with one lora_B for all experts (target_parameters) orders its columns: fastest, as PEFT writes them \
+               (expert 0, 1, 2 ... of rank 0, then of rank 1), or slowest (all ranks of expert 0, then of expert 1). The shape does \
+               not tell. Given once it is for all adapters, given several times for each in the order of --lora \
+               [default: fastest]",
+        takes: Takes::List,
+        add: |spec, text| text.parse().map(|order| spec.expert_order.push(order)),
+        get: |spec| spec.expert_order.iter().map(ToString::to_string).collect(),
+    },
+    SpecOption {
         field: "combine",
         flag: "combine",
         values: "sequence",

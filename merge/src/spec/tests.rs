@@ -66,6 +66,8 @@ fn other(option: &SpecOption) -> &'static str {
         "max_shard_size" => "5000000000",
         "part_size" => "1MiB",
         "dora_norm" => "original",
+        "rounding" => "per-adapter",
+        "expert_order" => "slowest",
         "combine" => "sequence",
         "density" => "0.25",
         "tokenizer" => "/tokenizer",

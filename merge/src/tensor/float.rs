@@ -5,11 +5,15 @@
 //! no alignment.
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use crate::Dtype;
 
+#[cfg(test)]
+mod tests;
+
 /// A dtype that is computed with. Everything else is copied or belongs to a scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Float {
     /// fp32.
     F32,
@@ -44,6 +48,21 @@ impl Float {
         match self {
             Float::F32 => 4,
             Float::F16 | Float::BF16 => 2,
+        }
+    }
+
+    /// Whether it holds every value of another one exactly.
+    pub fn holds(self, other: Float) -> bool {
+        self == Float::F32 || self == other
+    }
+
+    /// The value that is nearest to an fp32, ties to even; infinite where it cannot hold that.
+    #[inline(always)]
+    pub fn nearest(self, value: f32) -> f32 {
+        match self {
+            Float::F32 => value,
+            Float::F16 => f16_to_f32(f32_to_f16(value)),
+            Float::BF16 => bf16_to_f32(f32_to_bf16(value)),
         }
     }
 }

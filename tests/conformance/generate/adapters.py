@@ -70,6 +70,8 @@ def randomise(model: torch.nn.Module, seed: int, spread: float = 0.1) -> None:
                 tensor.mul_(1 + 0.2 * noise)
             elif ".lora_" in name:
                 tensor.copy_(noise * spread * (1 if "lora_A" in name or "embedding_A" in name else 2))
+            elif ".hada_" in name:  # what PEFT begins with is random
+                tensor.copy_(noise * spread * 3)
             else:  # biases, saved modules, tokens, and the factors of other kinds
                 tensor.add_(noise * spread)
 

@@ -41,6 +41,13 @@ def _same_b(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[:, ::EXPERTS].repeat_interleave(EXPERTS, dim=1)
 
 
+def _slowest(tensor: torch.Tensor) -> torch.Tensor:
+    """B with all columns of an expert together, as some trainers write it; PEFT has all columns of a rank together."""
+    rows, columns = tensor.shape
+    return tensor.reshape(rows, columns // EXPERTS, EXPERTS).transpose(1, 2).reshape(rows, columns)
+
+
+SLOWEST = _of_experts("lora_B", _slowest)
 SHARED_A = {"retouch": _of_experts("lora_A", _same_a), "disguise": _of_experts("lora_A", lambda a: a[: len(a) // EXPERTS])}
 SHARED_B = {"retouch": _of_experts("lora_B", _same_b), "disguise": _of_experts("lora_B", lambda b: b[:, ::EXPERTS])}
 
@@ -73,6 +80,13 @@ CASES = [
     _case("shared-a", "A is one for all experts", "moe-mixtral-f32", [Adapter(stacked(GATE_UP, DOWN), **SHARED_A)]),
     _case("shared-b", "B is one for all experts, on a stacked base", "moe-mixtral-stacked-f32", [Adapter(stacked(GATE_UP, DOWN), **SHARED_B)],
           oracle.in_modules),
+    _case("slowest", "B with the columns of an expert together, by a flag; the base has the experts one by one", "moe-deepseek-bf16",
+          [Adapter(stacked(GATE_UP, DOWN), disguise=SLOWEST)], options=["--expert-order", "slowest"]),
+    _case("slowest-stacked", "the same on a base that stores [experts, inputs, outputs]", "moe-gpt-oss-f32",
+          [Adapter(stacked(GATE_UP, DOWN), disguise=SLOWEST)], options=["--expert-order", "slowest"]),
+    _case("slowest-of-two", "two adapters, each with its order", "moe-mixtral-f32",
+          [Adapter(stacked(GATE_UP, DOWN)), Adapter(stacked(DOWN), disguise=SLOWEST)],
+          options=["--expert-order", "fastest", "--expert-order", "slowest"]),
     _case("one-by-one-on-stacked", "a pair for each linear of each expert; the base has them stacked", "moe-square-stacked-bf16",
           [Adapter(lora([*EACH, "q_proj"]), one_by_one=True)], oracle.one_by_one),
     _case("one-by-one-dora", "DoRA on some linears of experts that are stacked", "moe-square-stacked-bf16",

@@ -29,6 +29,16 @@ def _the_base(base: Path, folders: list[Path]) -> oracle.State:
     return oracle.stored(base)
 
 
+def _chained(name: str) -> object:
+    """The base that an adapter's config names."""
+    return adapters.configured(base_model_name_or_path=name)
+
+
+def _twice(base: Path, folders: list[Path]) -> oracle.State:
+    return oracle.saved_between(base, [*folders, *folders])
+
+
+STEPS = {"options": ["--rounding", "per-adapter"]}
 PARTIAL = {"uses": ["adapter=0.5"], "options": ["--partial-weight"], "oracle": _half_strength}
 SUM = ["adapter-1=0.5", "adapter-2=1.25"]
 CASES = [
@@ -61,6 +71,22 @@ CASES = [
           [Adapter(lora(modules_to_save=["lm_head"]))], **PARTIAL),
     Merge("partial-weight-dora", "several", "--partial-weight: half the delta in V, the magnitude as it is", "llama-f32",
           [Adapter(dora())], **PARTIAL),
+    Merge("chain-vocabulary-grown", "several", "a LoRA that grows the vocabulary, one trained on its result, one on that", "llama-bf16",
+          [Adapter(lora(ALL7, modules_to_save=BOTH), rows=104, dtype=torch.float16, tokenizer=True),
+           Adapter(lora(ALL7, r=6), disguise=_chained("adapter-1")), Adapter(lora(r=2), disguise=_chained("adapter-2"))],
+          oracle=sequence_at(104), config={"vocab_size": 104}),
+    Merge("rounding-chain", "rounding", "the same, saved after each adapter", "llama-bf16",
+          [Adapter(lora(ALL7, modules_to_save=BOTH), rows=104, dtype=torch.float16, tokenizer=True),
+           Adapter(lora(ALL7, r=6), disguise=_chained("adapter-1")), Adapter(lora(r=2), disguise=_chained("adapter-2"))],
+          oracle=lambda base, folders: oracle.saved_between(base, folders, 104), config={"vocab_size": 104}, **STEPS),
+    Merge("rounding-two", "rounding", "two LoRAs, saved as bf16 between them", "llama-bf16", [Adapter(lora(ALL7)), Adapter(lora(r=8, alpha=4))],
+          oracle=oracle.saved_between, **STEPS),
+    Merge("rounding-dora", "rounding", "DoRA after LoRA: its norms are of the weight that was saved", "llama-bf16",
+          [Adapter(lora(ALL7)), Adapter(dora(["q_proj", "down_proj", "embed_tokens"]))], oracle=oracle.saved_between, **STEPS),
+    Merge("rounding-same-twice", "rounding", "one adapter twice: two uses, not one of twice the weight", "llama-bf16", [Adapter(lora(ALL7))],
+          uses=["adapter", "adapter"], oracle=_twice, **STEPS),
+    Merge("rounding-three-f16", "rounding", "three adapters, saved as fp16 between them", "llama-f16",
+          [Adapter(lora(ALL7)), Adapter(dora(r=2)), Adapter(lora(["v_proj", "embed_tokens"], r=6))], oracle=oracle.saved_between, **STEPS),
     Merge("tokens-of-two", "several", "trainable tokens of two adapters, no index in both", "llama-f32",
           [Adapter(lora(trainable_token_indices=[4, 1])), Adapter(lora(trainable_token_indices=[2, 80]))]),
 ]  # fmt: skip

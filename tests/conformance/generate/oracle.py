@@ -92,6 +92,20 @@ def in_sequence(base: Path, adapters: Sequence[Path], rows: int | None = None) -
     return state_of(model)
 
 
+def saved_between(base: Path, adapters: Sequence[Path], rows: int | None = None) -> State:
+    """One adapter after another: each merge but the last is saved in the base's dtype and loaded again."""
+    dtype = next(tensor.dtype for tensor in stored(base).values() if tensor.is_floating_point())
+    with tempfile.TemporaryDirectory() as folder:
+        standing = base
+        for number, adapter in enumerate(adapters, start=1):
+            model = PeftModel.from_pretrained(load(standing, rows if number == 1 else None), adapter).merge_and_unload()
+            if number == len(adapters):
+                break
+            standing = Path(folder) / str(number)
+            model.to(dtype).save_pretrained(standing)
+        return state_of(model)
+
+
 def saved(base: Path, adapters: Sequence[Path]) -> State:
     """As `in_sequence`, under the names that transformers saves: those of its modules may be other ones."""
     model = load(base)

@@ -22,7 +22,8 @@ pub trait Scheme: Debug + Sync {
 
 /// Where the values of a parameter are among the bytes of its tensors, and how they become fp32.
 ///
-/// All methods but [`Layout::dims`] take forms and rows that it has approved.
+/// All methods but [`Layout::dims`] take forms and rows that it has approved. Rows are those of the parameter as a matrix: the
+/// first dimension, or what [`Layout::portion`] made of it.
 pub trait Layout: Debug + Sync {
     /// The shape of the parameter that is stored so.
     ///
@@ -37,6 +38,10 @@ pub trait Layout: Debug + Sync {
     /// Turns the bytes of [`Layout::ranges`], in that order, into fp32, row-major.
     fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]);
 
+    /// A matrix of some of the rows, as a parameter of its own, with its settings. These rows are those whose columns are the
+    /// last dimension. `None` if they cannot be stored apart.
+    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)>;
+
     /// The float that the values are, row after row in a single tensor; `None` if they are anything else.
     fn plain(&self, form: Form<'_>) -> Option<Float>;
 }
@@ -48,6 +53,13 @@ pub struct Form<'a> {
     pub tensors: &'a [Source],
     /// What the scheme has to know beside them, such as the size of a block.
     pub settings: &'a [u64],
+}
+
+/// Lines of a tensor as a tensor of their own: `lines` of so many in all.
+pub(super) fn lines_of(tensor: &Source, lines: Range<u64>, all: u64, shape: Vec<u64>) -> Option<Source> {
+    let bytes = tensor.bytes();
+    let line = bytes.checked_div(all).filter(|line| line * all == bytes)?;
+    Some(Source { offset: tensor.offset + lines.start * line, shape, ..tensor.clone() })
 }
 
 /// A range of the bytes of one of a parameter's tensors.

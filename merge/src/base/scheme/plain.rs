@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors};
+use super::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
 use crate::tensor::float::Float;
 use crate::tensor::{DtypeExt, matrix};
@@ -53,6 +53,13 @@ impl Layout for Plain {
                 floats(float, bytes, out);
             }
         }
+    }
+
+    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+        let [tensor] = form.tensors else { return None };
+        let (height, cols) = (tensor.shape.iter().rev().skip(1).product(), tensor.shape.last().copied()?);
+        let shape = vec![rows.end - rows.start, cols];
+        Some((vec![lines_of(tensor, rows, height, shape)?], Vec::new()))
     }
 
     fn plain(&self, form: Form<'_>) -> Option<Float> {

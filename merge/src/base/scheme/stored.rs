@@ -28,6 +28,13 @@ impl Stored {
         self.scheme.layout().is_some()
     }
 
+    /// Rows of it as a parameter of their own. `None` if they cannot be stored apart.
+    pub fn portion(&self, rows: Range<u64>) -> Option<Stored> {
+        let form = Form { tensors: &self.tensors, settings: &self.settings };
+        let (tensors, settings) = self.scheme.layout()?.portion(form, rows)?;
+        Some(Stored { scheme: self.scheme, tensors, settings })
+    }
+
     /// What a recipe of this parameter starts from.
     ///
     /// # Errors
@@ -53,7 +60,8 @@ pub struct Start {
 struct Written {
     scheme: String,
     tensors: Vec<Source>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    // Always written: the form of recipes on the wire leaves nothing out.
+    #[serde(default)]
     settings: Vec<u64>,
 }
 

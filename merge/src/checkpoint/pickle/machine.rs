@@ -8,14 +8,13 @@
 use std::collections::HashMap;
 
 use super::cursor::Cursor;
+use super::memo::Memo;
 use super::refuse::{bad, shown};
 use super::stack::Stack;
 use super::value::{Heap, Storage, Value};
 use super::{global, opcode, rebuild};
 use crate::error::{Error, Kind, Result};
 
-/// The most memo entries: some ten a tensor.
-const MAX_MEMO: usize = 1 << 22;
 /// The longest line of a GLOBAL.
 const MAX_LINE: usize = 1024;
 
@@ -32,8 +31,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickled<'_>> {
         cursor: Cursor::new(bytes),
         opcode_at: 0,
         stack: Stack::default(),
-        memo: Vec::new(),
-        memoized: 0,
+        memo: Memo::default(),
         heap: Heap::default(),
         storages: HashMap::new(),
     };
@@ -48,8 +46,7 @@ struct Machine<'a> {
     /// Where the opcode at hand stands.
     opcode_at: usize,
     stack: Stack<'a>,
-    memo: Vec<Option<Value<'a>>>,
-    memoized: usize,
+    memo: Memo<'a>,
     heap: Heap<'a>,
     /// By key: torch names a storage anew for every tensor that uses it.
     storages: HashMap<&'a str, u32>,
@@ -107,7 +104,7 @@ impl<'a> Machine<'a> {
             opcode::LONG_BINGET => field(self.cursor.u32()).and_then(|index| self.get(index)),
             opcode::BINPUT => field(self.cursor.u8()).and_then(|index| self.put(index.into())),
             opcode::LONG_BINPUT => field(self.cursor.u32()).and_then(|index| self.put(index as usize)),
-            opcode::MEMOIZE => self.put(self.memoized),
+            opcode::MEMOIZE => self.put(self.memo.next()),
             opcode::GLOBAL => self.global(),
             opcode::STACK_GLOBAL => self.stack_global(),
             opcode::BINPERSID => self.persistent(),
@@ -200,23 +197,11 @@ impl<'a> Machine<'a> {
     }
 
     fn get(&mut self, index: u32) -> Result<()> {
-        let value = self.memo.get(index as usize).copied().flatten();
-        self.stack.push(value.ok_or_else(|| bad(format!("memo {index} is not set")))?)
+        self.stack.push(self.memo.get(index)?)
     }
 
     fn put(&mut self, index: usize) -> Result<()> {
-        let value = self.stack.top()?;
-        // Memos are numbered from zero and take a byte each at least: a higher index would only claim memory.
-        if index >= MAX_MEMO || index >= self.cursor.at() {
-            return Err(bad(format!("memo {index} is out of bounds")));
-        }
-        if self.memo.len() <= index {
-            self.memo.resize(index + 1, None);
-        }
-        if self.memo[index].replace(value).is_none() {
-            self.memoized += 1;
-        }
-        Ok(())
+        self.memo.put(index, self.stack.top()?, self.cursor.at())
     }
 
     fn line(&mut self) -> Result<&'a str> {

@@ -20,6 +20,7 @@ mod fetched;
 mod global;
 mod limits;
 mod machine;
+mod memo;
 mod opcode;
 mod reader;
 mod rebuild;

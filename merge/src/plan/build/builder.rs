@@ -8,6 +8,7 @@ use crate::base::modules::ModelClass;
 use crate::base::tied::Ties;
 use crate::inventory::{Equal, Inventory};
 use crate::output::Architecture;
+use crate::plan::lineage::Lineage;
 use crate::plan::report::Report;
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
@@ -22,10 +23,13 @@ pub(super) struct Builder<'a> {
     pub(super) class: ModelClass,
     pub(super) slots: Slots,
     pub(super) ties: Ties,
+    pub(super) lineage: Vec<Lineage>,
     pub(super) statistics: Vec<Statistic>,
     pub(super) equals: Vec<Equal>,
     /// The class of the output, where an adapter brings a head that the base lacks.
     pub(super) architecture: Option<Architecture>,
+    /// Whether an order of experts that was asked for has been used.
+    pub(super) ordered: bool,
     pub(super) token_rows: TokenRows,
     pub(super) main_dtype: Option<Dtype>,
     pub(super) report: Report,

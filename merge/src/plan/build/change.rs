@@ -11,6 +11,7 @@ use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Equal, Source};
 use crate::recipe::{Along, DoraNorm, Norm, statistics};
+use crate::spec::Rounding;
 use crate::statistic::{self, Statistic, StatisticId};
 use crate::tensor::{DtypeExt, matrix};
 
@@ -20,6 +21,9 @@ impl Builder<'_> {
         let replaces = matches!(edit.change, Change::Replace { .. });
         expect_computable(&self.slots.all[self.slots.at(&edit.tensor)?], &edit.change)?;
         let at = self.slots.place(&edit.tensor, edit.rows, replaces)?;
+        if self.spec.rounding == Rounding::PerAdapter {
+            self.slots[at].save_before(laid.number);
+        }
         match edit.change {
             Change::Replace { source, twin, .. } => self.replace(at, laid.number, source, twin)?,
             Change::Rows { rows, source } => self.set_rows(at, laid.number, rows, source)?,

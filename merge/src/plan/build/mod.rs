@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::lineage::Lineage;
 use super::report::{AdapterReport, Report};
 use crate::adapter::edit::{Change, Resolved};
 use crate::adapter::orientation::Orientation;
@@ -29,6 +30,7 @@ use crate::tensor::{Dtype, DtypeExt};
 mod builder;
 mod chain;
 mod change;
+mod expert_order;
 mod heads;
 mod op;
 mod quantised;
@@ -56,6 +58,8 @@ const METADATA: &str = "__metadata__";
 pub struct Built {
     /// What the output consists of.
     pub contents: Contents,
+    /// What each adapter was trained on.
+    pub lineage: Vec<Lineage>,
     /// Measurements, in an order in which each needs only earlier ones.
     pub statistics: Vec<Statistic>,
     /// Equalities to check before work starts.
@@ -73,7 +77,8 @@ pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Re
     let in_order: Vec<(usize, f64)> = uses.iter().map(|u| (u.index, u.weight)).collect();
     let mut builder = Builder::new(spec, inventory)?;
     for (number, usage) in uses.iter().enumerate() {
-        chain::report(&mut builder.report, number, &in_order, inventory);
+        let lineage = chain::lineage(&mut builder.report, number, &in_order, inventory);
+        builder.lineage.push(lineage);
         builder.apply(number as u16, usage, effort).map_err(|e| e.at(&inventory.adapters[usage.index].url))?;
     }
     builder.finish(uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect())
@@ -105,9 +110,11 @@ impl<'a> Builder<'a> {
             class,
             slots,
             ties,
+            lineage: Vec::new(),
             statistics: Vec::new(),
             equals: Vec::new(),
             architecture: None,
+            ordered: false,
             token_rows: TokenRows::default(),
             main_dtype,
             report,
@@ -118,10 +125,12 @@ impl<'a> Builder<'a> {
         let adapter = &self.inventory.adapters[usage.index];
         let tensors = self.slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
         let names = Names::new(tensors, self.ties.names(), &self.class);
-        let resolved = resolve(adapter, &names, effort)?;
+        let order = self.spec.expert_order_of(usage.index);
+        let resolved = resolve(adapter, order, &names, effort)?;
         let report = AdapterReport::new(&adapter.url, &adapter.config, usage.weight, &resolved);
         self.report.adapters.push(AdapterReport { files: adapter.files.clone(), ..report });
         remarks::on_adapter(number, adapter, &resolved, &mut self.report);
+        self.note_order(number, order, resolved.expert_blocks)?;
         if usage.weight == 0.0 {
             self.report.note(format!("adapter {} has weight 0 and changes nothing", number + 1));
             return Ok(());
@@ -176,12 +185,14 @@ impl<'a> Builder<'a> {
     fn finish(mut self, in_force: Vec<usize>) -> Result<Built> {
         self.finish_ties()?;
         self.expect_architecture()?;
+        self.expect_order()?;
         let vocabulary = self.vocabulary()?;
         let changed = self.slots.all.iter().filter(|s| s.touched()).count();
         self.report.tensors_changed = changed as u64;
         self.report.tensors_copied = (self.slots.all.len() - changed) as u64;
         let mut tensors: Vec<_> = self.slots.all.iter().map(Slot::tensors).collect::<Result<Vec<_>>>()?.concat();
         tensors.sort_by_key(|(number, _)| *number);
+        self.slots.all.iter_mut().try_for_each(Slot::part_stacked)?;
         let main_dtype = self.written_dtype();
         let contents = Contents {
             tensors: tensors.into_iter().map(|(_, tensor)| tensor).collect(),
@@ -191,7 +202,8 @@ impl<'a> Builder<'a> {
             in_force,
             main_dtype,
         };
-        Ok(Built { contents, statistics: self.statistics, equals: self.equals, report: self.report })
+        let Builder { lineage, statistics, equals, report, .. } = self;
+        Ok(Built { contents, lineage, statistics, equals, report })
     }
 
     /// The dtype that config.json names: that of the parameters which were quantised, if they are written as floats.

@@ -3,7 +3,10 @@
 use crate::adapter::delta::{self, Factors};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::recipe::{Add, Along, Delta, Dense, Dora, DoraNorm, Hadamard, LowRank, Norm, Op, Operand, Scale, SetRows};
+use crate::recipe::{
+    Add, Along, Delta, Dense, Dora, DoraNorm, Hadamard, LowRank, Norm, Op, Operand, Round, Scale, SetRows,
+};
+use crate::tensor::float::Float;
 
 /// `w += delta`.
 pub(super) fn add(delta: Delta) -> Op {
@@ -28,6 +31,11 @@ pub(super) fn set_rows(rows: Vec<u64>, source: Source) -> Op {
 /// `w *= gains`, one gain for each row or each column.
 pub(super) fn multiply(gains: Source, along: Along) -> Op {
     Op::Scale(Scale { gains: Operand::vector(gains), along })
+}
+
+/// `w = fp32(round(w))`.
+pub(super) fn round(to: Float) -> Op {
+    Op::Round(Round { to })
 }
 
 /// A delta as it is laid onto a weight. `by_columns` tells that the weight is stored as [in, out]: the delta is then

@@ -1,5 +1,6 @@
 //! One output tensor on its way: a parameter and what is done to it so far.
 
+use super::op;
 use crate::adapter::edit::RowRange;
 use crate::base::parameter::{Parameter, Position};
 use crate::base::scheme::stored::{Start, Stored};
@@ -9,6 +10,7 @@ use crate::inventory::Source;
 use crate::output::{Recipes, Tensor};
 use crate::recipe::{Fuse, Op, Recipe, Step};
 use crate::tensor::Dtype;
+use crate::tensor::float::Float;
 
 /// A parameter with the recipe that stands.
 #[derive(Debug, Clone)]
@@ -89,25 +91,34 @@ impl Slot {
                 .hint("merge the adapters one after another")),
             };
         }
-        let [whole] = self.stored.tensors.as_slice() else {
-            return Err(Error::new(Kind::Unsupported, format!("{} is stored in several tensors", self.name)));
-        };
         if !self.steps.is_empty() {
             let text = format!("{} is changed as a whole, and then by portions", self.name);
             return Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"));
         }
         let portion = |at: u64| {
+            let stored = self.stored.portion(at * count..(at + 1) * count).ok_or_else(|| {
+                let (name, scheme) = (&self.name, self.stored.scheme.name());
+                let text = format!(
+                    "the adapter changes {count} rows of {name}, whose blocks as {scheme} do not end with them"
+                );
+                Error::new(Kind::Unsupported, text).hint("merge into the unquantised base")
+            })?;
             let dims = vec![count, cols];
-            let source = Source {
-                shape: dims.clone(),
-                offset: whole.offset + at * (whole.bytes() / height * count),
-                ..whole.clone()
-            };
-            let stored = Stored { tensors: vec![source], ..self.stored.clone() };
-            Slot { dims: dims.clone(), before: Some(dims), stored, portions: Vec::new(), ..self.clone() }
+            Ok(Slot { dims: dims.clone(), before: Some(dims), stored, portions: Vec::new(), ..self.clone() })
         };
-        self.portions = (0..height / count).map(portion).collect();
+        self.portions = (0..height / count).map(portion).collect::<Result<_>>()?;
         Ok(())
+    }
+
+    /// Parts stacked matrices that are to be dequantised, so that a row of work is not a whole expert.
+    ///
+    /// # Errors
+    /// As [`Slot::part`].
+    pub(super) fn part_stacked(&mut self) -> Result<()> {
+        match *self.dims.as_slice() {
+            [_, count, cols] if self.dequantised && !self.touched() => self.part(RowRange { first: 0, count, cols }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether an adapter changes it.
@@ -124,6 +135,21 @@ impl Slot {
     /// Adds a step.
     pub(super) fn push(&mut self, adapter: u16, op: Op) {
         self.steps.push(Step { adapter, op });
+    }
+
+    /// Rounds what stands, as if it had been saved before this adapter was merged. Nothing is done if the adapter changes it
+    /// already, or the output's dtype holds what stands.
+    pub(super) fn save_before(&mut self, adapter: u16) {
+        let begun = match self.steps.last() {
+            Some(step) => step.adapter == adapter,
+            None => self.start_adapter == Some(adapter),
+        };
+        let Some(to) = Float::of(self.dtype).filter(|_| adapter > 0 && !begun) else { return };
+        let held = |start: Start| start.as_plain().is_some_and(|(_, from)| to.holds(from));
+        if to == Float::F32 || self.steps.is_empty() && self.start().is_ok_and(held) {
+            return;
+        }
+        self.push(adapter - 1, op::round(to));
     }
 
     /// What its steps start from.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::inventory::{Inventory, ObjectId};
-use crate::spec::MergeSpec;
+use crate::spec::{MergeSpec, Rounding};
 
 /// A run of the same adapter, merged into one use.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub(super) struct Use {
     pub(super) weight: f64,
 }
 
-/// Consecutive uses of one adapter become one use with the sum of their weights.
+/// Consecutive uses of one adapter become one use with the sum of their weights, unless the result is rounded between them.
 pub(super) fn uses(spec: &MergeSpec, inventory: &Inventory) -> Vec<Use> {
     let identity = |i: usize| {
         let a = &inventory.adapters[i];
@@ -22,10 +22,14 @@ pub(super) fn uses(spec: &MergeSpec, inventory: &Inventory) -> Vec<Use> {
         let place = |id: ObjectId| (&inventory.objects[id.0 as usize].url, &inventory.objects[id.0 as usize].pin);
         objects.into_iter().map(place).collect::<Vec<_>>()
     };
+    let joins = |one: usize, other: usize| {
+        let same_order = spec.expert_order_of(one) == spec.expert_order_of(other);
+        spec.rounding == Rounding::Once && same_order && identity(one) == identity(other)
+    };
     let mut uses: Vec<Use> = Vec::new();
     for (index, lora) in spec.lora.iter().enumerate() {
         match uses.last_mut() {
-            Some(last) if identity(last.index) == identity(index) => last.weight += lora.weight,
+            Some(last) if joins(last.index, index) => last.weight += lora.weight,
             _ => uses.push(Use { index, weight: lora.weight }),
         }
     }

@@ -1,6 +1,7 @@
 //! What the report says of adapters that name another adapter as their base.
 
 use super::*;
+use crate::plan::lineage::TrainedOn;
 
 const WEIGHT: &str = "model.layers.0.mlp.up_proj.weight";
 
@@ -60,4 +61,32 @@ fn adapters_are_numbered_as_the_report_lists_them() {
     let (_, report) = case.plan().unwrap();
     let chains: Vec<&String> = report.notes.iter().filter(|n| n.contains("a chain")).collect();
     assert_eq!(chains, ["adapter 2 names adapter 1 as its base (adapter1): a chain"]);
+}
+
+/// What the plan says that each adapter was trained on. Adapters have these places.
+fn lineage(named: &[&'static str], places: &'static [&'static str]) -> Vec<TrainedOn> {
+    let (spec, mut inventory) = trained_on(named).inputs().unwrap();
+    inventory.base.url = "models/Llama-2-7b-hf".into();
+    inventory.adapters.iter_mut().zip(places).for_each(|(adapter, place)| adapter.url = (*place).into());
+    let (plan, _) = Plan::new(spec, &inventory).unwrap();
+    let read = Plan::from_bytes(&plan.to_bytes()).unwrap();
+    assert_eq!(read.lineage, plan.lineage);
+    plan.lineage.iter().map(|one| one.trained_on).collect()
+}
+
+#[test]
+fn the_result_of_an_adapter_is_found_by_its_name_without_the_words_of_adapters() {
+    use TrainedOn::{Adapter, Base, Elsewhere, LaterAdapter};
+    let places = &["hub/chinese-alpaca-2-lora-7b", "hub/instruct_peft", "mine"];
+    let chain = &["meta/Llama-2-7b-hf", "hub/chinese-alpaca-2-7b", "/disk/instruct-merged/"];
+    assert_eq!(lineage(chain, places), [Base, Adapter(1), Adapter(2)]);
+    assert_eq!(lineage(&["a/instruct", "a/Llama-2-7b-hf", "lora"], places), [LaterAdapter(2), Base, Elsewhere]);
+}
+
+#[test]
+fn adapters_of_one_base_are_no_chain_whatever_they_are_called() {
+    use TrainedOn::Elsewhere;
+    // The base lies here under another name than the one that both name.
+    assert_eq!(lineage(&["Llama-2-7b", "Llama-2-7b"], &["Llama-2-7b-lora", "b"]), [Elsewhere, Elsewhere]);
+    assert_eq!(lineage(&["Llama-2-7b", "Llama-2-7b"], &["b", "Llama-2-7b-lora"]), [Elsewhere, Elsewhere]);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::recipe::{LowRank, Placed};
+use crate::spec::ExpertOrder;
 
 const MIXTRAL: &str = "MixtralForCausalLM";
 const QWEN: &str = "Qwen3MoeForCausalLM";
@@ -76,6 +77,72 @@ fn one_pair_changes_every_tensor_of_every_expert() {
     // B is [10, 6]: rows from 5 on, every third column from 2 on. A is [6, 3]: rows 4 and 5.
     assert_eq!((up.left.view.offset, up.left.view.row_stride, up.left.view.col_stride), (5 * 6 + 2, 6, 3));
     assert_eq!((up.right.view.offset, up.right.view.row_stride), (4 * 3, 3));
+}
+
+/// Two adapters of three experts, each read with its order.
+fn ordered(orders: &[ExpertOrder], second: &[(&'static str, Vec<u64>)]) -> Result<(Plan, Report)> {
+    let first = factors(3);
+    let shapes: Vec<(&'static str, &[u64])> = second.iter().map(|(name, shape)| (*name, shape.as_slice())).collect();
+    let case = case(QWEN, one_by_one(3), json!({}), &first).adapter(json!({"target_parameters": null}), &shapes);
+    let (mut spec, inventory) = case.inputs().unwrap();
+    spec.expert_order = orders.to_vec();
+    Plan::new(spec, &inventory)
+}
+
+#[test]
+fn the_order_of_experts_is_that_of_the_flag_for_all_adapters_or_for_each() {
+    use ExpertOrder::{Fastest, Slowest};
+    let of_b = |orders: &[ExpertOrder], adapter: usize| {
+        let both = case(QWEN, one_by_one(3), json!({}), &factors(3));
+        let config = json!({"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]});
+        let same = factors(3);
+        let shapes: Vec<(&'static str, &[u64])> = same.iter().map(|(name, shape)| (*name, shape.as_slice())).collect();
+        let (mut spec, inventory) = both.adapter(config, &shapes).inputs().unwrap();
+        spec.expert_order = orders.to_vec();
+        let (plan, _) = Plan::new(spec, &inventory).unwrap();
+        let up = plan.output.files[0].tensors.iter().find(|t| t.name.ends_with("experts.2.up_proj.weight")).unwrap();
+        let Recipe::Fuse(fuse) = &up.recipe else { panic!("{up:?}") };
+        let view = left(fuse.steps[adapter].op.delta().unwrap()).view;
+        (view.offset, view.row_stride, view.col_stride, view.rows, view.cols)
+    };
+    // B is [10, 6]: rows from 5 on. Of expert 2 with rank 2, columns 2 and 5, or 4 and 5.
+    let (fastest, slowest) = ((5 * 6 + 2, 6, 3, 5, 2), (5 * 6 + 4, 6, 1, 5, 2));
+    for (orders, expected) in [
+        (&[][..], [fastest, fastest]),
+        (&[Slowest], [slowest, slowest]),
+        (&[Slowest, Fastest], [slowest, fastest]),
+        (&[Fastest, Slowest], [fastest, slowest]),
+    ] {
+        assert_eq!([of_b(orders, 0), of_b(orders, 1)], expected, "{orders:?}");
+    }
+}
+
+#[test]
+fn an_order_that_has_no_effect_is_refused() {
+    use ExpertOrder::{Fastest, Slowest};
+    let one = "base_model.model.model.layers.0.mlp.experts.1.gate_proj";
+    let pair = [(key(one, "lora_A"), vec![2, 3]), (key(one, "lora_B"), vec![5, 2])];
+    let (_, report) = ordered(&[Slowest], &pair).unwrap();
+    let notes: Vec<&String> = report.notes.iter().filter(|note| note.contains("--expert-order")).collect();
+    assert!(notes.len() == 1 && notes[0].starts_with("adapter 1: "), "{notes:?}");
+    let refused = |orders: &[ExpertOrder]| {
+        let error = ordered(orders, &pair).unwrap_err();
+        (error.kind(), error.message().to_owned())
+    };
+    let (kind, message) = refused(&[Fastest, Slowest]);
+    assert_eq!(kind, Kind::Conflict);
+    assert!(
+        message.ends_with("--expert-order slowest for adapter 2, which holds no lora_B for all experts"),
+        "{message}"
+    );
+    let (kind, message) = refused(&[Slowest; 3]);
+    assert_eq!((kind, message.as_str()), (Kind::Usage, "--expert-order is given 3 times, and there are 2 adapters"));
+    let mut spec_of_none = linear().adapter(json!({}), &Q);
+    spec_of_none.adjust = |spec, _| spec.expert_order = vec![Slowest];
+    assert_eq!(
+        spec_of_none.refusal(),
+        (Kind::Conflict, "--expert-order slowest, but no adapter holds one lora_B for all experts".to_owned())
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoNorm, Tile};
+use super::definition::{Definition, ExactRows, NoResult, Tile};
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::operand::{Input, Value};
@@ -26,7 +26,7 @@ impl Definition for Add {
         _: &mut Tile<'_>,
         _: Option<&[f32]>,
         _: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::operand::{Input, Value};
+use crate::tensor::float::Float;
 
 /// Whole rows of a parameter while they are computed.
 #[derive(Debug)]
@@ -24,6 +25,42 @@ pub struct ExactRows<'a> {
     pub cols: usize,
     /// The values, row-major.
     pub w: &'a mut [f64],
+    /// How far another right result may be from each value: [`crate::recipe::exact`].
+    pub doubt: &'a mut [f64],
+}
+
+/// Why an operation has no result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoResult {
+    /// An output has no norm to divide by.
+    Norm(NoNorm),
+    /// A dtype cannot hold a value.
+    Overflow(Overflow),
+}
+
+impl From<NoNorm> for NoResult {
+    fn from(norm: NoNorm) -> NoResult {
+        NoResult::Norm(norm)
+    }
+}
+
+impl From<Overflow> for NoResult {
+    fn from(overflow: Overflow) -> NoResult {
+        NoResult::Overflow(overflow)
+    }
+}
+
+/// A value that is not finite, or that a dtype cannot hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overflow {
+    /// The row of the parameter.
+    pub row: u64,
+    /// The column.
+    pub col: u64,
+    /// The value.
+    pub value: f32,
+    /// What it was to be rounded to.
+    pub to: Float,
 }
 
 /// An output that has no norm to divide by.
@@ -56,8 +93,9 @@ pub trait Definition {
         tile: &mut Tile<'_>,
         original: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm>;
-    /// The same in f64; an output without a norm becomes NaN.
+    ) -> Result<(), NoResult>;
+    /// The same in f64; an output without a norm becomes NaN. An input that is derived has two lists of values: the values,
+    /// and how far each may be off.
     fn exact(&self, tile: &mut ExactRows<'_>, original: Option<&[f64]>, values: &[&[f64]]);
     /// Fused multiply-adds for each element, beside the delta's.
     fn cost(&self) -> u64;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoNorm, Tile};
+use super::definition::{Definition, ExactRows, NoNorm, NoResult, Tile};
 use super::norm::dora_gain;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
@@ -66,7 +66,7 @@ impl Definition for Dora {
         tile: &mut Tile<'_>,
         original: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let cols = tile.cols;
         if let Norm::Columns(_) = self.norm {
             arithmetic.scale_columns(tile.w, cols, values[0].plain());
@@ -86,13 +86,24 @@ impl Definition for Dora {
 
     fn exact(&self, tile: &mut ExactRows<'_>, original: Option<&[f64]>, values: &[&[f64]]) {
         let cols = tile.cols;
-        for (i, row) in tile.w.chunks_exact_mut(cols).enumerate() {
+        let scale = |w: &mut f64, doubt: &mut f64, gain: f64, gain_doubt: f64| {
+            *doubt = *doubt * gain.abs() + w.abs() * gain_doubt;
+            *w *= gain;
+        };
+        let rows = tile.w.chunks_exact_mut(cols).zip(tile.doubt.chunks_exact_mut(cols));
+        for (i, (row, doubts)) in rows.enumerate() {
             match self.norm {
-                Norm::Columns(_) => row.iter_mut().zip(values[0]).for_each(|(w, gain)| *w *= gain),
+                Norm::Columns(_) => {
+                    let gains = values[0].iter().zip(values[1]);
+                    row.iter_mut().zip(doubts).zip(gains).for_each(|((w, d), (gain, off))| scale(w, d, *gain, *off));
+                }
                 Norm::Rows => {
+                    // The start has no doubt.
+                    let of_doubts = if original.is_some() { 0.0 } else { exact::squares(doubts) };
                     let squares = exact::squares(original.map_or(&*row, |o| &o[i * cols..][..cols]));
                     let gain = exact::dora_gain(values[0][i], squares).unwrap_or(f64::NAN);
-                    row.iter_mut().for_each(|w| *w *= gain);
+                    let off = exact::gain_doubt(gain, squares, of_doubts);
+                    row.iter_mut().zip(doubts).for_each(|(w, d)| scale(w, d, gain, off));
                 }
             }
         }

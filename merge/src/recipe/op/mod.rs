@@ -7,14 +7,16 @@ mod add;
 mod definition;
 mod dora;
 pub mod norm;
+mod round;
 mod scale;
 mod set_rows;
 
 use serde::{Deserialize, Serialize};
 
 pub use add::Add;
-pub use definition::{ExactRows, NoNorm, Tile};
+pub use definition::{ExactRows, NoNorm, NoResult, Overflow, Tile};
 pub use dora::{Dora, DoraNorm, Norm};
+pub use round::Round;
 pub use scale::{Along, Scale};
 pub use set_rows::SetRows;
 
@@ -36,6 +38,8 @@ pub enum Op {
     SetRows(SetRows),
     /// `w *= gains`, by rows or columns.
     Scale(Scale),
+    /// `w = fp32(round(w))`.
+    Round(Round),
 }
 
 /// Calls the definition of an operation.
@@ -46,6 +50,7 @@ macro_rules! each {
             Op::Dora($kind) => $call,
             Op::SetRows($kind) => $call,
             Op::Scale($kind) => $call,
+            Op::Round($kind) => $call,
         }
     };
 }
@@ -84,7 +89,7 @@ impl Op {
     /// Behind the delta: the rest of the definition in fp32. The values are those of [`Self::own_inputs`].
     ///
     /// # Errors
-    /// If an output has no norm.
+    /// If an output has no norm, or a dtype cannot hold a value.
     ///
     /// # Panics
     /// If lengths or forms do not fit.
@@ -94,7 +99,7 @@ impl Op {
         tile: &mut Tile<'_>,
         original: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         each!(self, kind => kind.finish(arithmetic, tile, original, values))
     }
 
@@ -102,7 +107,7 @@ impl Op {
     /// tile before the first step.
     ///
     /// # Errors
-    /// If an output has no norm.
+    /// If an output has no norm, or a dtype cannot hold a value.
     ///
     /// # Panics
     /// If lengths or forms do not fit.
@@ -112,7 +117,7 @@ impl Op {
         tile: &mut Tile<'_>,
         start: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let Some(delta) = self.delta() else { return self.finish(arithmetic, tile, None, values) };
         let (of_delta, own) = values.split_at(values.len() - self.own_inputs().len());
         let original = start.filter(|_| self.wants_original()).map(|start| {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoNorm, Tile};
+use super::definition::{Definition, ExactRows, NoResult, Tile};
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::operand::{Input, Need, Operand, Value};
 
@@ -39,7 +39,7 @@ impl Definition for Scale {
         tile: &mut Tile<'_>,
         _: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let gains = values[0].plain();
         match self.along {
             Along::Columns => arithmetic.scale_columns(tile.w, tile.cols, gains),
@@ -53,10 +53,12 @@ impl Definition for Scale {
     }
 
     fn exact(&self, tile: &mut ExactRows<'_>, _: Option<&[f64]>, values: &[&[f64]]) {
-        for (i, row) in tile.w.chunks_exact_mut(tile.cols).enumerate() {
-            match self.along {
-                Along::Rows => row.iter_mut().for_each(|w| *w *= values[0][i]),
-                Along::Columns => row.iter_mut().zip(values[0]).for_each(|(w, gain)| *w *= gain),
+        let rows = tile.w.chunks_exact_mut(tile.cols).zip(tile.doubt.chunks_exact_mut(tile.cols));
+        for (i, (row, doubts)) in rows.enumerate() {
+            for (j, (w, doubt)) in row.iter_mut().zip(doubts).enumerate() {
+                let gain = values[0][if self.along == Along::Rows { i } else { j }];
+                *w *= gain;
+                *doubt *= gain.abs();
             }
         }
     }

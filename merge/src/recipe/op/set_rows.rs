@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoNorm, Tile};
+use super::definition::{Definition, ExactRows, NoResult, Tile};
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::operand::{Input, Need, Operand, Value};
 
@@ -26,7 +26,7 @@ impl Definition for SetRows {
         tile: &mut Tile<'_>,
         _: Option<&[f32]>,
         values: &[Value<'_, A::Right>],
-    ) -> Result<(), NoNorm> {
+    ) -> Result<(), NoResult> {
         let Value::Rows(rows) = &values[0] else { panic!("rows are needed") };
         for (row, values) in rows {
             tile.w[(row - tile.first) as usize * tile.cols..][..tile.cols].copy_from_slice(values);
@@ -39,6 +39,7 @@ impl Definition for SetRows {
         let replaced = tile.rows.iter().enumerate().filter(|(_, row)| self.rows.contains(row));
         for ((at, _), values) in replaced.zip(values[0].chunks_exact(tile.cols)) {
             tile.w[at * tile.cols..][..tile.cols].copy_from_slice(values);
+            tile.doubt[at * tile.cols..][..tile.cols].fill(0.0);
         }
     }
 

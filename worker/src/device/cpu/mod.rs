@@ -21,6 +21,7 @@ use std::fmt;
 
 use shardfuse_merge::Dtype;
 use shardfuse_merge::recipe::arithmetic::Arithmetic;
+use shardfuse_merge::tensor::float::Float;
 
 mod pack;
 mod scalar;
@@ -39,6 +40,9 @@ mod tests;
 
 pub use pack::Packed;
 use set::Set;
+
+/// Values that are rounded at a time, on the stack.
+const ROUNDED: usize = 1024;
 
 /// The kernels of one instruction set that this CPU can run.
 ///
@@ -145,6 +149,18 @@ impl Arithmetic for Kernels {
     fn scale_columns(&self, tile: &mut [f32], cols: usize, gains: &[f32]) {
         // SAFETY: as in `add_scaled`.
         unsafe { (self.0.shared.scale_columns)(tile, cols, gains) }
+    }
+
+    fn round(&self, w: &mut [f32], to: Float) -> Option<usize> {
+        let mut stored = [0; 4 * ROUNDED];
+        for (i, w) in w.chunks_mut(ROUNDED).enumerate() {
+            let stored = &mut stored[..w.len() * to.bytes() as usize];
+            if let Some(at) = self.encode(to.dtype(), w, stored) {
+                return Some(i * ROUNDED + at);
+            }
+            self.decode(to.dtype(), stored, w);
+        }
+        None
     }
 
     fn row_squares(&self, row: &[f32]) -> f64 {

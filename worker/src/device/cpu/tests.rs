@@ -5,7 +5,7 @@ use shardfuse_merge::Dtype;
 use shardfuse_merge::recipe::arithmetic::{self, Arithmetic};
 use shardfuse_merge::recipe::op::norm;
 use shardfuse_merge::statistic::column_squares;
-use shardfuse_merge::tensor::float;
+use shardfuse_merge::tensor::float::{self, Float};
 
 use super::Kernels;
 
@@ -124,6 +124,17 @@ fn check_slices(len: usize, offset: usize, kind: Values, seed: u64) -> Result<()
         arithmetic::scale_row(&mut expected, scale);
         same(name, &got, &expected)?;
 
+        for to in [Float::F32, Float::F16, Float::BF16] {
+            // Longer than what is rounded at a time.
+            let values = values.repeat(1 + 2 * super::ROUNDED / len.max(1));
+            let (mut got, mut expected) = (values.clone(), values.clone());
+            let bad = kernels.round(&mut got, to);
+            prop_assert_eq!(bad, arithmetic::round(&mut expected, to), "{} {:?}", name, to);
+            match bad {
+                None => same(name, &got, &expected)?,
+                Some(at) => prop_assert!(got[at].to_bits() == values[at].to_bits(), "{} {:?}", name, to),
+            }
+        }
         for (dtype, size) in DTYPES {
             let (mut got, mut expected) = (vec![0; len * size + offset], vec![0; len * size + offset]);
             let bad = kernels.encode(dtype, values, &mut got[offset..]);

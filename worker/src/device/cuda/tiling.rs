@@ -79,7 +79,7 @@ pub fn product(op: &Op) -> Option<&LowRank> {
     let delta = match op {
         Op::Add(add) => &add.0,
         Op::Dora(dora) => &dora.delta,
-        Op::SetRows(_) | Op::Scale(_) => return None,
+        Op::SetRows(_) | Op::Scale(_) | Op::Round(_) => return None,
     };
     let plain = |factor: &Operand| factor.row_gains.is_none() && factor.view.order().is_some();
     match delta {
@@ -94,6 +94,7 @@ fn beside(op: &Op, cols: u64) -> Result<(u64, u64, u64), String> {
         return Err(match op {
             Op::SetRows(_) => "rows that are replaced beside a product",
             Op::Scale(_) => "a scaling beside a product",
+            Op::Round(_) => "a rounding between adapters",
             Op::Add(_) | Op::Dora(_) => "a delta that is no plain low-rank product",
         }
         .to_owned());
@@ -187,7 +188,7 @@ impl Tiling {
 mod tests {
     use proptest::prelude::*;
     use shardfuse_merge::inventory::{ObjectId, Source};
-    use shardfuse_merge::recipe::{Add, DoraNorm, SetRows, Start};
+    use shardfuse_merge::recipe::{Add, DoraNorm, Round, SetRows, Start};
     use shardfuse_merge::statistic::StatisticId;
 
     use super::*;
@@ -294,6 +295,9 @@ mod tests {
         assert_eq!(Way::of(&fuse(vec![set.clone()]), Dtype::BF16, 4, 8), Way::Host);
         let way = Way::of(&fuse(vec![add(2), set]), Dtype::BF16, 4, 8);
         assert_eq!(way, Way::NoPath("rows that are replaced beside a product".into()));
+        let saved = Op::Round(Round { to: Float::BF16 });
+        let way = Way::of(&fuse(vec![add(2), saved, add(2)]), Dtype::BF16, 4, 8);
+        assert_eq!(way, Way::NoPath("a rounding between adapters".into()));
         let wide = Way::of(&fuse(vec![add(2)]), Dtype::BF16, 1, TILE + 1);
         assert!(matches!(wide, Way::NoPath(_)), "{wide:?}");
     }

@@ -3,7 +3,7 @@
 //! | part | stored | of expert `e` |
 //! |---|---|---|
 //! | `lora_A` | [experts * r, a] | rows `e * r..(e + 1) * r` |
-//! | `lora_B` | [b, r * experts] | columns `e`, `e + experts`, `e + 2 * experts`, ... |
+//! | `lora_B` | [b, r * experts] | columns `e`, `e + experts`, `e + 2 * experts`, ...; with `--expert-order slowest` `e * r..(e + 1) * r` |
 //!
 //! The parameter of an expert is [rows, columns]. Where `b` are its rows and `a` its columns, the delta is `B @ A`, else `A^T @ B^T`
 //! [PEFT 0.21.2, `lora/layer.py`, `get_delta_weight`]. A factor that has the rank of one expert is the same for all.
@@ -21,6 +21,7 @@ use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::recipe::Operand;
+use crate::spec::ExpertOrder;
 use crate::tensor::View;
 
 /// Adds the edits of all targeted parameters.
@@ -70,10 +71,11 @@ pub(super) fn edits(
             (true, true) => settled.get(target.module).copied().unwrap_or(square.inputs_first(transposed)),
             (false, false) => return Err(pair.misfit(target, dims)),
         };
+        out.expert_blocks |= pair.b.shape[1] > rank;
         let count = rows / parts;
         for expert in 0..experts {
             effort.check()?;
-            let (left, right) = pair.of_expert(expert, experts, rank, inputs_first);
+            let (left, right) = pair.of_expert((expert, experts), target.order, rank, inputs_first);
             for part in 0..parts {
                 let view = left.view.rows(part * count..(part + 1) * count);
                 let left = Operand { view, ..left.clone() };
@@ -186,9 +188,21 @@ impl<'a> Pair<'a> {
     }
 
     /// The factors of one expert: [rows, rank] and [rank, columns].
-    fn of_expert(&self, expert: u64, experts: u64, rank: u64, inputs_first: bool) -> (Operand, Operand) {
+    fn of_expert(
+        &self,
+        (expert, experts): (u64, u64),
+        order: ExpertOrder,
+        rank: u64,
+        inputs_first: bool,
+    ) -> (Operand, Operand) {
         let (inputs, width) = (self.a.shape[1], self.b.shape[1]);
-        let (of_a, of_b) = (self.a.shape[0] > rank, width > rank);
+        let of_a = self.a.shape[0] > rank;
+        let (first, apart) = match order {
+            // One for all experts.
+            _ if width == rank => (0, 1),
+            ExpertOrder::Fastest => (expert, experts),
+            ExpertOrder::Slowest => (expert * rank, 1),
+        };
         let a = View {
             rows: rank,
             cols: inputs,
@@ -196,13 +210,7 @@ impl<'a> Pair<'a> {
             col_stride: 1,
             offset: if of_a { expert * rank * inputs } else { 0 },
         };
-        let b = View {
-            rows: self.b.shape[0],
-            cols: rank,
-            row_stride: width,
-            col_stride: if of_b { experts } else { 1 },
-            offset: if of_b { expert } else { 0 },
-        };
+        let b = View { rows: self.b.shape[0], cols: rank, row_stride: width, col_stride: apart, offset: first };
         let seen = |source: &Source, view: View| Operand { source: source.clone(), view, row_gains: None };
         match inputs_first {
             false => (seen(self.b, b), seen(self.a, a)),

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::companions::beside;
 use super::values::{e4m3, e5m2, scale_bytes, scales};
-use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors};
+use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
 use crate::tensor::Dtype;
 use crate::tensor::float::Float;
@@ -97,6 +97,12 @@ impl Grid {
     }
 }
 
+/// Rows of the parameter as rows of its last dimension.
+fn flat(form: Form<'_>, rows: Range<u64>) -> Range<u64> {
+    let each: u64 = form.tensors.first().map_or(1, |codes| codes.shape.iter().rev().skip(1).rev().skip(1).product());
+    rows.start * each..rows.end * each
+}
+
 impl Layout for Fp8 {
     fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
         let [codes, scale, ..] = form.tensors else {
@@ -122,6 +128,7 @@ impl Layout for Fp8 {
         if rows.is_empty() {
             return Vec::new();
         }
+        let rows = flat(form, rows);
         let lines = grid.line(rows.start)..grid.line(rows.end - 1) + 1;
         let line = grid.width() * size;
         vec![
@@ -136,6 +143,7 @@ impl Layout for Fp8 {
         let table: [f32; 256] = std::array::from_fn(|code| value(code as u8));
         let scales = scales(form.tensors[1].dtype, scale, floats);
         let (cols, width, block) = (grid.cols as usize, grid.width() as usize, grid.block[1] as usize);
+        let rows = flat(form, rows);
         let first = grid.line(rows.start);
         for (row, (codes, out)) in rows.zip(codes.chunks_exact(cols).zip(out.chunks_exact_mut(cols))) {
             let line = (grid.line(row) - first) as usize * width;
@@ -146,6 +154,22 @@ impl Layout for Fp8 {
                 }
             }
         }
+    }
+
+    /// Rows that begin and end with blocks.
+    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+        let (grid, [codes, scale, ..]) = (Grid::of(form)?, form.tensors) else { return None };
+        let (stacked, ..) = sides(&codes.shape)?;
+        let (height, count) = (stacked * grid.rows, rows.end - rows.start);
+        let lines = stacked * grid.rows.div_ceil(grid.block[0]);
+        let own = grid.line(rows.start)..grid.line(rows.end.checked_sub(1)?) + 1;
+        let whole = |row: u64| row % grid.rows % grid.block[0] == 0;
+        if !(whole(rows.start) && (whole(rows.end) || rows.end == height)) || count > grid.rows {
+            return None;
+        }
+        let scales = vec![own.end - own.start, grid.width()];
+        let codes = lines_of(codes, rows, height, vec![count, grid.cols])?;
+        Some((vec![codes, lines_of(scale, own, lines, scales)?], form.settings.to_vec()))
     }
 
     fn plain(&self, _: Form<'_>) -> Option<Float> {
@@ -182,19 +206,48 @@ mod tests {
     }
 
     #[test]
-    fn rows_across_blocks_and_experts_take_their_own_scales() {
-        // Two experts of 3 rows and 5 columns, in blocks of 2 x 4: a grid of 2 x 2 for each.
-        let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 5]), tensor("s", Dtype::F32, &[2, 2, 2])];
+    fn rows_take_the_scales_of_their_blocks() {
+        // Rows of 5 columns in blocks of 2 x 4: a grid of 2 x 2.
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[3, 5]), tensor("s", Dtype::F32, &[2, 2])];
         let form = Form { tensors: &tensors, settings: &[2, 4] };
-        assert_eq!(Fp8.dims(form).unwrap(), [2, 3, 5]);
-        // Rows 1 and 2 of the first expert, row 0 of the second: lines 0, 1 and 2 of the scales.
+        assert_eq!(Fp8.dims(form).unwrap(), [3, 5]);
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
-        assert_eq!(Fp8.ranges(form, 1..4), [bytes(0, 5..20), bytes(1, 0..24)]);
-        let scales: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let mut out = [0.0; 15];
+        assert_eq!(Fp8.ranges(form, 1..3), [bytes(0, 5..15), bytes(1, 0..16)]);
+        assert_eq!(Fp8.ranges(form, 2..3), [bytes(0, 10..15), bytes(1, 8..16)]);
+        let scales: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut out = [0.0; 10];
         let floats = |float: Float, bytes: &[u8], out: &mut [f32]| float::decode(float.dtype(), bytes, out);
-        Fp8.decode(form, 1..4, &[&[0x38; 15], &scales], &floats, &mut out);
-        assert_eq!(out, [1., 1., 1., 1., 2., 3., 3., 3., 3., 4., 5., 5., 5., 5., 6.]);
+        Fp8.decode(form, 1..3, &[&[0x38; 10], &scales], &floats, &mut out);
+        assert_eq!(out, [1., 1., 1., 1., 2., 3., 3., 3., 3., 4.]);
+    }
+
+    #[test]
+    fn a_row_of_stacked_experts_is_an_expert() {
+        // Two experts of 3 rows and 2 columns with a scale for each row.
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 2]), tensor("s", Dtype::F32, &[2, 3, 1])];
+        let form = Form { tensors: &tensors, settings: &[1, 2] };
+        assert_eq!(Fp8.dims(form).unwrap(), [2, 3, 2]);
+        let bytes = |tensor, bytes| Stretch { tensor, bytes };
+        assert_eq!(Fp8.ranges(form, 1..2), [bytes(0, 6..12), bytes(1, 12..24)]);
+        let scales: Vec<u8> = [4.0f32, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut out = [0.0; 6];
+        let floats = |float: Float, bytes: &[u8], out: &mut [f32]| float::decode(float.dtype(), bytes, out);
+        Fp8.decode(form, 1..2, &[&[0x38; 6], &scales], &floats, &mut out);
+        assert_eq!(out, [4., 4., 5., 5., 6., 6.]);
+    }
+
+    #[test]
+    fn rows_of_whole_blocks_are_a_parameter_of_their_own() {
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 4, 5]), tensor("s", Dtype::F32, &[2, 2, 2])];
+        let form = Form { tensors: &tensors, settings: &[2, 4] };
+        let (own, settings) = Fp8.portion(form, 4..8).unwrap();
+        let expected = [(20, vec![4, 5]), (16, vec![2, 2])];
+        assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
+        assert_eq!(Fp8.dims(Form { tensors: &own, settings: &settings }).unwrap(), [4, 5]);
+        assert_eq!(Fp8.portion(form, 2..4).unwrap().0[1].offset, 8);
+        assert!(
+            Fp8.portion(form, 1..4).is_none() && Fp8.portion(form, 2..3).is_none() && Fp8.portion(form, 0..8).is_none()
+        );
     }
 
     #[test]

@@ -8,16 +8,19 @@ use std::ops::Range;
 
 use super::companions::beside;
 use super::values::{E2M1, e8m0};
-use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors};
+use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
+use crate::inventory::Source;
 use crate::tensor::Dtype;
 use crate::tensor::float::Float;
 
 /// Bytes of a group: 32 values.
 const GROUP: u64 = 16;
 
-/// The scheme, and its layout.
+/// The scheme, and its layout. The setting 1 makes one matrix of all experts, [experts x in, out].
 #[derive(Debug)]
 pub struct Mxfp4;
+
+const FLAT: &[u64] = &[1];
 
 impl Scheme for Mxfp4 {
     fn name(&self) -> &'static str {
@@ -61,6 +64,12 @@ impl Extents {
     }
 }
 
+/// Rows of the parameter as inputs of experts.
+fn flat(form: Form<'_>, extents: Extents, rows: Range<u64>) -> Range<u64> {
+    let each = if form.settings == FLAT { 1 } else { extents.inputs() };
+    rows.start * each..rows.end * each
+}
+
 impl Layout for Mxfp4 {
     fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
         let [codes, scales] = form.tensors else {
@@ -69,7 +78,8 @@ impl Layout for Mxfp4 {
         let fits = codes.dtype == Dtype::U8
             && scales.dtype == Dtype::U8
             && codes.shape.split_last().is_some_and(|(_, s)| s == scales.shape);
-        Extents::of(&codes.shape).filter(|_| fits).map(Extents::dims).ok_or_else(|| {
+        let dims = |e: Extents| if form.settings == FLAT { vec![e.experts * e.inputs(), e.outputs] } else { e.dims() };
+        Extents::of(&codes.shape).filter(|_| fits).map(dims).ok_or_else(|| {
             format!(
                 "{} is {:?} {:?}, {} is {:?} {:?}",
                 codes.name, codes.dtype, codes.shape, scales.name, scales.dtype, scales.shape
@@ -77,9 +87,10 @@ impl Layout for Mxfp4 {
         })
     }
 
-    /// A row is one input of an expert, whose values lie in all rows of that expert's codes.
+    /// The values of one input of an expert lie in all rows of that expert's codes.
     fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
         let Some(extents) = form.tensors.first().and_then(|codes| Extents::of(&codes.shape)) else { return Vec::new() };
+        let rows = flat(form, extents, rows);
         let experts = rows.start / extents.inputs()..rows.end.div_ceil(extents.inputs());
         let scales = extents.outputs * extents.groups;
         let of = |tensor, each: u64| Stretch { tensor, bytes: experts.start * each..experts.end * each };
@@ -89,6 +100,7 @@ impl Layout for Mxfp4 {
     fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], _: Floats<'_>, out: &mut [f32]) {
         let (Some(extents), [codes, scales]) = (Extents::of(&form.tensors[0].shape), bytes) else { return };
         let (inputs, outputs, groups) = (extents.inputs(), extents.outputs as usize, extents.groups as usize);
+        let rows = flat(form, extents, rows);
         let first = rows.start / inputs;
         for (row, out) in rows.zip(out.chunks_exact_mut(outputs)) {
             let (expert, input) = ((row / inputs - first) as usize, (row % inputs) as usize);
@@ -101,6 +113,22 @@ impl Layout for Mxfp4 {
         }
     }
 
+    /// The rows of whole experts.
+    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+        let [codes, scales] = form.tensors else { return None };
+        let extents = Extents::of(&codes.shape)?;
+        let inputs = extents.inputs();
+        if !(rows.start.is_multiple_of(inputs) && rows.end.is_multiple_of(inputs)) {
+            return None;
+        }
+        let experts = rows.start / inputs..rows.end / inputs;
+        let of = |tensor: &Source| {
+            let shape = [&[experts.end - experts.start], &tensor.shape[1..]].concat();
+            lines_of(tensor, experts.clone(), extents.experts, shape)
+        };
+        Some((vec![of(codes)?, of(scales)?], FLAT.to_vec()))
+    }
+
     fn plain(&self, _: Form<'_>) -> Option<Float> {
         None
     }
@@ -109,7 +137,7 @@ impl Layout for Mxfp4 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{ObjectId, Source};
+    use crate::inventory::ObjectId;
 
     fn tensor(name: &str, shape: &[u64]) -> Source {
         Source { name: name.into(), object: ObjectId(0), offset: 0, dtype: Dtype::U8, shape: shape.into() }
@@ -118,8 +146,10 @@ mod tests {
     #[test]
     fn a_row_is_one_input_over_all_outputs_of_its_expert() {
         let tensors = [tensor("b", &[2, 3, 1, 16]), tensor("s", &[2, 3, 1])];
-        let form = Form { tensors: &tensors, settings: &[] };
-        assert_eq!(Mxfp4.dims(form).unwrap(), [2, 32, 3]);
+        let form = Form { tensors: &tensors, settings: FLAT };
+        let stacked = Form { settings: &[], ..form };
+        assert_eq!((Mxfp4.dims(form).unwrap(), Mxfp4.dims(stacked).unwrap()), (vec![64, 3], vec![2, 32, 3]));
+        assert_eq!(Mxfp4.ranges(stacked, 1..2), Mxfp4.ranges(form, 32..64));
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
         assert_eq!(Mxfp4.ranges(form, 3..5), [bytes(0, 0..48), bytes(1, 0..3)], "of the first expert");
         assert_eq!(Mxfp4.ranges(form, 31..33), [bytes(0, 0..96), bytes(1, 0..6)], "of both");
@@ -139,6 +169,16 @@ mod tests {
         Mxfp4.decode(form, 2..4, &[&codes[..48], &[127, 128, 126]], &floats, &mut out);
         // Byte 1 is code 1 (0.5) and code 14 (-4).
         assert_eq!(out, [0.5, 1.0, 0.25, -4.0, -8.0, -2.0]);
+    }
+
+    #[test]
+    fn an_expert_is_a_parameter_of_its_own() {
+        let tensors = [tensor("b", &[2, 3, 1, 16]), tensor("s", &[2, 3, 1])];
+        let form = Form { tensors: &tensors, settings: &[] };
+        let (own, _) = Mxfp4.portion(form, 32..64).unwrap();
+        let expected = [(48, vec![1, 3, 1, 16]), (3, vec![1, 3, 1])];
+        assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
+        assert!(Mxfp4.portion(form, 16..48).is_none());
     }
 
     #[test]

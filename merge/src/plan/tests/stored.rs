@@ -1,0 +1,44 @@
+//! A plan as it is stored, and cut into tasks.
+
+use super::*;
+
+#[test]
+fn a_plan_is_read_back_as_it_was_and_a_difference_is_named() {
+    let (plan, _) = linear().adapter(json!({}), &Q).plan().unwrap();
+    let again = Plan::from_bytes(&plan.to_bytes()).unwrap();
+    assert_eq!(again, plan);
+    assert_eq!(again.digest(), plan.digest());
+    assert_eq!(plan.difference(&again), None);
+    let mut other = plan.clone();
+    other.objects[1].pin = "touched".into();
+    let difference = plan.difference(&other).unwrap();
+    assert!(difference.input && difference.what == "adapter0/adapter_model.safetensors");
+    let mut other = plan.clone();
+    other.spec.dora_norm = DoraNorm::Original;
+    let difference = plan.difference(&other).unwrap();
+    assert!(!difference.input && difference.what == "plan.spec.dora_norm", "{difference:?}");
+    assert_eq!(Plan::from_bytes(br#"{"format": 99}"#).unwrap_err().kind(), Kind::Unsupported);
+}
+
+proptest! {
+    /// Whatever the shapes: every byte of every file belongs to the header or to one tensor, and every part to one task.
+    #[test]
+    fn tasks_cover_every_part_once(shapes in proptest::collection::vec((1u64..40, 1u64..40), 1..20)) {
+        const NAMES: [&str; 20] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
+        let mut base: Vec<(&'static str, Vec<u64>)> = vec![("m.q_proj.weight", vec![6, 6])];
+        base.extend(shapes.iter().zip(NAMES).map(|((r, c), n)| (n, vec![*r, *c])));
+        let case = Case { base, ..Case::new(json!({"model_type": LLAMA}), &[]).adapter(json!({}), &Q) };
+        let (plan, _) = case.plan().unwrap();
+        let file = &plan.output.files[0];
+        let mut at = file.header().len() as u64;
+        prop_assert_eq!(at, file.header_length());
+        for t in &file.tensors {
+            prop_assert_eq!(t.offset, at);
+            at += t.length;
+        }
+        prop_assert_eq!(at, file.size);
+        let mut parts: Vec<u32> = tasks(&plan).iter().flat_map(|t| t.work.pieces()).collect();
+        parts.sort_unstable();
+        prop_assert_eq!(parts, (0..file.parts(1024)).collect::<Vec<_>>());
+    }
+}
