@@ -16,11 +16,14 @@ use super::reader::Reader;
 /// Values of an operand that are in memory at a time; a single row or column may have more.
 const BLOCK: u64 = 1 << 20;
 
+/// Values that are kept.
+type Numbers = Arc<Vec<f64>>;
+
 /// One parameter in f64. It keeps vectors (magnitudes and gains), and reads matrices in blocks each time.
 pub struct Exact<'a> {
     reader: &'a Reader<'a>,
-    vectors: HashMap<(u32, u64), Arc<Vec<f64>>>,
-    derived: HashMap<(StatisticId, u32, u64), [Arc<Vec<f64>>; 2]>,
+    vectors: HashMap<(u32, u64), Numbers>,
+    derived: HashMap<(StatisticId, u32, u64), [Numbers; 2]>,
 }
 
 /// Rows of a parameter.
@@ -89,7 +92,7 @@ impl<'a> Exact<'a> {
         }
     }
 
-    async fn own(&mut self, input: &Input<'_>, rows: &[u64]) -> Result<Vec<Arc<Vec<f64>>>> {
+    async fn own(&mut self, input: &Input<'_>, rows: &[u64]) -> Result<Vec<Numbers>> {
         let operand = input.operand;
         Ok(vec![match input.need {
             Need::PerRow => {
@@ -126,7 +129,7 @@ impl<'a> Exact<'a> {
     }
 
     /// m / n of every column, over all rows, and how far each may be off.
-    async fn derive(&mut self, id: StatisticId, magnitude: &Operand) -> Result<Vec<Arc<Vec<f64>>>> {
+    async fn derive(&mut self, id: StatisticId, magnitude: &Operand) -> Result<Vec<Numbers>> {
         let key = (id, magnitude.source.object.0, magnitude.source.offset);
         if let Some(gains) = self.derived.get(&key) {
             return Ok(gains.to_vec());
@@ -152,7 +155,7 @@ impl<'a> Exact<'a> {
         Ok(both.to_vec())
     }
 
-    async fn vector(&mut self, source: &Source) -> Result<Arc<Vec<f64>>> {
+    async fn vector(&mut self, source: &Source) -> Result<Numbers> {
         let key = (source.object.0, source.offset);
         if let Some(values) = self.vectors.get(&key) {
             return Ok(Arc::clone(values));
