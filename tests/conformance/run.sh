@@ -11,3 +11,4 @@ export PYTHONDONTWRITEBYTECODE=1
 "$python" "$here/check.py" --selftest "$here/golden"
 "$python" "$here/shared_set.py" "$here/golden" "$binary" | grep -v '^ok '
 "$python" "$here/fresh.py" "$binary" "${@:2}"
+"$python" "$here/quantised.py" "$binary"
