@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shardfuse_merge::Result;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::recipe::op::ExactRows;
-use shardfuse_merge::recipe::{Delta, Input, Need, Operand, Start, Step, exact};
+use shardfuse_merge::recipe::{Delta, Input, Made, Need, Operand, Start, Step, bytes, exact};
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::tensor::View;
 
@@ -19,10 +19,12 @@ const BLOCK: u64 = 1 << 20;
 /// Values that are kept.
 type Numbers = Arc<Vec<f64>>;
 
-/// One parameter in f64. It keeps vectors (magnitudes and gains), and reads matrices in blocks each time.
+/// One parameter in f64. It keeps vectors (magnitudes and gains) and matrices that are made of others, and reads matrices in
+/// blocks each time.
 pub struct Exact<'a> {
     reader: &'a Reader<'a>,
     vectors: HashMap<(u32, u64), Numbers>,
+    made: HashMap<Vec<u8>, Numbers>,
     derived: HashMap<(StatisticId, u32, u64), [Numbers; 2]>,
 }
 
@@ -36,7 +38,7 @@ pub struct Rows {
 
 impl<'a> Exact<'a> {
     pub fn new(reader: &'a Reader<'a>) -> Self {
-        Self { reader, vectors: HashMap::new(), derived: HashMap::new() }
+        Self { reader, vectors: HashMap::new(), derived: HashMap::new(), made: HashMap::new() }
     }
 
     /// Rows (ascending) of `start + steps`, one after another.
@@ -56,27 +58,37 @@ impl<'a> Exact<'a> {
             for input in step.op.own_inputs() {
                 own.append(&mut self.own(&input, rows).await?);
             }
+            for matrices in step.op.own_matrices() {
+                own.push(self.made(matrices.made).await?);
+            }
             let values: Vec<&[f64]> = own.iter().map(|v| v.as_slice()).collect();
-            let mut tile = ExactRows { rows, cols: cols as usize, w: &mut w, doubt: &mut doubt };
+            let mut tile = ExactRows { rows, column: 0, cols: cols as usize, w: &mut w, doubt: &mut doubt };
             step.op.exact(&mut tile, original.as_deref(), &values);
         }
         Ok(Rows { values: w, doubt })
     }
 
     /// `w += delta`, one range of columns after another.
-    async fn add(&self, delta: &Delta, rows: &[u64], cols: u64, w: &mut [f64]) -> Result<()> {
+    async fn add(&mut self, delta: &Delta, rows: &[u64], cols: u64, w: &mut [f64]) -> Result<()> {
         let inputs = delta.inputs();
+        let mut made = Vec::new();
+        for matrices in delta.matrices() {
+            made.push(self.made(matrices.made).await?);
+        }
         let tallest = inputs.iter().filter(|i| i.need == Need::SameColumns).map(|i| i.operand.view.rows).max();
         for columns in blocks(cols, tallest.unwrap_or(1)) {
             let mut values = Vec::with_capacity(inputs.len());
             for input in &inputs {
                 values.push(self.of_delta(input, rows, columns.clone()).await?);
             }
-            let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
+            let made = made.iter().map(|v| v.as_slice());
+            let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).chain(made).collect();
+            let column = columns.start;
             let (columns, cols) = (columns.start as usize..columns.end as usize, cols as usize);
             let mut part: Vec<f64> =
                 w.chunks_exact(cols).flat_map(|row| row[columns.clone()].iter().copied()).collect();
-            delta.exact(&mut part, columns.len(), &values);
+            let mut tile = ExactRows { rows, column, cols: columns.len(), w: &mut part, doubt: &mut [] };
+            delta.exact(&mut tile, &values);
             for (row, part) in w.chunks_exact_mut(cols).zip(part.chunks_exact(columns.len())) {
                 row[columns.clone()].copy_from_slice(part);
             }
@@ -106,9 +118,8 @@ impl<'a> Exact<'a> {
                     rows.iter().filter_map(|row| list.iter().position(|r| r == row)).map(|i| i as u64).collect();
                 Arc::new(self.matrix(operand, 0..operand.view.cols, Some(&at)).await?)
             }
-            Need::SameRows | Need::Same | Need::SameColumns => {
-                Arc::new(self.matrix(operand, 0..operand.view.cols, Some(rows)).await?)
-            }
+            Need::SameColumns => Arc::new(self.matrix(operand, 0..operand.view.cols, None).await?),
+            Need::SameRows | Need::Same => Arc::new(self.matrix(operand, 0..operand.view.cols, Some(rows)).await?),
         }])
     }
 
@@ -125,6 +136,24 @@ impl<'a> Exact<'a> {
             let gain = gains[rows.map_or(i, |rows| rows[i] as usize)];
             row.iter_mut().for_each(|v| *v *= gain);
         }
+        Ok(values)
+    }
+
+    /// Matrices that are made of stored tensors, one after another.
+    async fn made(&mut self, made: &Made) -> Result<Numbers> {
+        let key = bytes::write(made);
+        if let Some(values) = self.made.get(&key) {
+            return Ok(Arc::clone(values));
+        }
+        let mut operands = Vec::new();
+        for operand in made.operands() {
+            operands.push(self.matrix(operand, 0..operand.view.cols, None).await?);
+        }
+        let operands: Vec<&[f64]> = operands.iter().map(Vec::as_slice).collect();
+        // What has no norm becomes NaN, as an output does.
+        let values = made.make(&operands).unwrap_or_else(|_| vec![f64::NAN; made.elements() as usize]);
+        let values = Arc::new(values);
+        self.made.insert(key, Arc::clone(&values));
         Ok(values)
     }
 

@@ -14,6 +14,8 @@ logging.disable(logging.CRITICAL)
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
+
+import tiny_models  # noqa: E402
 from transformers.models.auto import modeling_auto  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
@@ -55,15 +57,18 @@ def shrink(config, depth: int = 0) -> None:
 
 def make(cls, config_class, configure: Callable = lambda config_class: config_class()):
     """A model without values, with two layers where its configuration allows that."""
-    config = configure(config_class)
-    shrink(config)
-    try:
-        with torch.device("meta"):
-            return cls(config)
-    except Exception:
-        # Some configurations do not allow two layers.
-        with torch.device("meta"):
-            return cls(configure(config_class))
+    # Some configurations do not allow two layers, and some default ones no model at all.
+    smaller = [lambda config, sizes=sizes: tiny_models.shrink(config, sizes) for sizes in tiny_models.SHRUNK]
+    failed = None
+    for change in (shrink, lambda config: None, *smaller):
+        config = configure(config_class)
+        try:
+            change(config)
+            with torch.device("meta"):
+                return cls(config)
+        except Exception as e:
+            failed = failed or e
+    raise failed
 
 
 class Lists:

@@ -18,7 +18,20 @@ warnings.filterwarnings("ignore")
 import torch
 import transformers
 
-from generate import bases, cases_experts, cases_lora, cases_several, cases_variants, merges, readme, refusal_list, refusals
+from generate import (
+    bases,
+    cases_experts,
+    cases_kinds,
+    cases_lora,
+    cases_pieces,
+    cases_several,
+    cases_starts,
+    cases_variants,
+    merges,
+    readme,
+    refusal_list,
+    refusals,
+)
 
 HERE = Path(__file__).resolve().parent
 
@@ -38,7 +51,8 @@ def main() -> int:
     shutil.rmtree(args.into, ignore_errors=True)
     bases.make(args.into / "bases")
     entries = []
-    for case in cases_lora.CASES + cases_variants.CASES + cases_several.CASES + cases_experts.CASES:
+    files = (cases_lora, cases_variants, cases_kinds, cases_several, cases_starts, cases_experts, cases_pieces)
+    for case in (case for file in files for case in file.CASES):
         if case.name.startswith(args.only):
             entries.append(merges.build(case, args.into))
     for case in refusal_list.CASES:

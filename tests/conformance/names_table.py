@@ -12,11 +12,17 @@ The table has, for each class, the rules in their order. A rule has branches, ea
 match (`\\1` is the first group); the first branch that matches at the leftmost place counts. For a model inside the class a rule has
 `scope`: the key must begin with one of these prefixes, which stay. A `guarded` rule acts only if its first branch matches some key.
 
-`stacks` are the experts that a checkpoint stores one by one and the model holds in one parameter [experts, rows, columns]. `parts` are
-expressions that match a stored name after the rules (the first group is the expert's number), in the order in which they fill the rows of the
-parameter; `into` replaces the match. `stacked` are the modules that hold such parameters, with the last components of their paths, their
-parameters in the order of registration, and whether a parameter is [experts, columns, rows]. Other conversions of values (splits,
-concatenations, transposes) are not in it.
+`stacks` are what a checkpoint stores in several tensors and the model holds in one parameter: experts [experts, rows, columns], or parts of
+one weight [rows, columns]. `parts` are expressions that match a stored name after the rules (the first group is the expert's number, if there
+are experts), in the order in which they fill the rows of the parameter; `into` replaces the match. Of several parameters the first has
+the first of the experts, and so on. With `across` the tensor of each part holds all experts. `stacked` are the modules that hold
+parameters of experts, with the last components of their paths, their parameters in the order of registration, and whether a parameter
+is [experts, columns, rows].
+
+`splits` are the reverse: `from` matches a stored name after the rules, and `into` replaces the match, for each parameter that holds as many of
+the tensor's rows, in their order. With `turns` the tensor has the first row of each, then the second of each, and so on. `pairs` says in
+which parts (`of`) row i of a head is beside row i + half of it, and where the configuration has the number of heads (`heads`, else
+`default`). With `experts` the tensor is [experts, rows, columns], and the rows of each expert are so; with `transposed` it has columns and rows the other way round than the parameter. Conversions that are neither are printed.
 """
 
 import re
@@ -55,20 +61,78 @@ def rules(transforms) -> list[dict]:
     return out
 
 
-def stacks(transforms) -> list[dict]:
-    out = []
-    for t in transforms:
-        if not isinstance(t, core_model_loading.WeightConverter) or len(t.target_patterns) != 1:
-            continue
-        merge, *rest = t.operations
-        if not (isinstance(merge, core_model_loading.MergeModulelist) and merge.dim == 0):
-            continue
-        if [(type(op).__name__, op.dim) for op in rest] != ([("Concatenate", 1)] if len(t.source_patterns) > 1 else []):
-            continue
-        literal = [source.replace("\\.", ".") for source in t.source_patterns]
-        stack = {"parts": [re.escape(source).replace(r"\*", r"(\d+)") + "$" for source in literal], "into": t.target_patterns[0]}
-        out.append({**scope(t), **stack})
+def operations(t) -> list[tuple]:
+    """The operations of a conversion: name and dimension, and for concatenations and chunks where their number stands, if it is no fixed one."""
+    dim = lambda op: getattr(op, "dim", getattr(op, "stack_dim", None))  # noqa: E731
+    return [(type(op).__name__, dim(op), getattr(op, "num_shards_attribute", None)) for op in t.operations]
+
+
+MERGE, JOIN_ROWS, JOIN = ("MergeModulelist", 0, None), ("Concatenate", 1, None), ("Concatenate", 0, None)
+SHARE = ("ErnieFuseAndSplitTextVisionExperts", 0, None)
+CHUNK, TURNS, PAIRS = ("Chunk", 0, None), ("Interleave", 0, None), ("PermuteForRope", None, None)
+CHUNK_ROWS, TURN_ROWS = ("Chunk", 1, None), ("Interleave", 1, None)
+
+
+def stack(t) -> dict | None:
+    known = [[MERGE, JOIN_ROWS], [JOIN], [JOIN_ROWS], [SHARE]] if len(t.source_patterns) > 1 else [[MERGE], [SHARE]]
+    if operations(t) not in known or (len(t.target_patterns) > 1) != (operations(t) == [SHARE]):
+        return None
+    literal = [source.replace("\\.", ".") for source in t.source_patterns]
+    out = {"parts": [re.escape(source).replace(r"\*", r"(\d+)") + "$" for source in literal], "into": t.target_patterns}
+    return out | ({"across": True} if operations(t) == [JOIN_ROWS] else {})
+
+
+def transposes(t) -> bool:
+    """Whether a conversion only swaps the last two dimensions of a tensor of experts."""
+    op = t.operations[0]
+    alone = len(t.operations) == 1 and isinstance(op, core_model_loading.Transpose)
+    return alone and {op.dim0, op.dim1} == {1, 2} and not op.check_dims
+
+
+def split(t, config) -> dict | None:
+    ops = operations(t)
+    if transposes(t):
+        return {"from": pattern(t.source_patterns[0]), "into": t.target_patterns, "experts": True, "transposed": True}
+    if len(t.source_patterns) != 1 or ops not in ([CHUNK], [TURNS, CHUNK], [CHUNK, PAIRS], [PAIRS], [TURN_ROWS, CHUNK_ROWS], [TURN_ROWS]):
+        return None
+    out = {"from": pattern(t.source_patterns[0]), "into": t.target_patterns}
+    if TURN_ROWS in ops:
+        out["experts"] = True
+    if ops in ([TURNS, CHUNK], [TURN_ROWS, CHUNK_ROWS]):
+        out["turns"] = True
+    elif ops == [TURN_ROWS]:  # one part of two halves that take turns
+        out["pairs"] = {"of": [0], "default": 1}
+    elif PAIRS in ops:
+        permute = t.operations[-1]
+        named = permute.permute_layer_names
+        part = getattr(config, permute.subconfig_key or "", None)
+        held = part or config
+        key = getattr(held, "attribute_map", {}).get("num_attention_heads", "num_attention_heads")
+        out["pairs"] = {
+            "of": [i for i, into in enumerate(t.target_patterns) if named is None or any(name in into for name in named)],
+            "heads": ([permute.subconfig_key] if part else []) + [key],
+            "default": getattr(held, "num_attention_heads", 1),
+        }
     return out
+
+
+# Conversions that are in no table, with a class that has them.
+OTHERS: dict[str, str] = {}
+
+
+def conversions(transforms, model) -> tuple[list[dict], list[dict]]:
+    """What is joined, and what is split."""
+    joined, parted = [], []
+    for t in transforms:
+        if not isinstance(t, core_model_loading.WeightConverter):
+            continue
+        if (found := stack(t)) is not None:
+            joined.append(scope(t) | found)
+        elif (found := split(t, model.config)) is not None:
+            parted.append(scope(t) | found)
+        else:
+            OTHERS.setdefault(f"{t.source_patterns} -> {t.target_patterns}: {operations(t)}", type(model).__name__)
+    return joined, parted
 
 
 def stacked(model) -> list[dict]:
@@ -89,21 +153,23 @@ def stacked(model) -> list[dict]:
 
 
 def table() -> dict:
-    renamed, joined, held = made.Lists(), made.Lists(), made.Lists()
+    tables = {name: made.Lists() for name in ("rules", "stacks", "splits", "stacked")}
     failed = made.Failures()
 
-    def ask(cls, config_class) -> tuple[list[dict], list[dict], list[dict]]:
+    def ask(cls, config_class) -> tuple[list[dict], ...]:
         model = made.make(cls, config_class)
         transforms = conversion_mapping.get_model_conversion_mapping(model, add_legacy=False)
-        return rules(transforms), stacks(transforms), stacked(model)
+        return rules(transforms), *conversions(transforms, model), stacked(model)
 
     for name, found in made.each(failed, ask):
-        for lists, of_class in zip((renamed, joined, held), found, strict=True):
+        for lists, of_class in zip(tables.values(), found, strict=True):
             lists.add(name, of_class)
-    print(f"rules: {renamed}; experts to stack: {joined}; stacked parameters: {held}")
+    print("; ".join(f"{name}: {lists}" for name, lists in tables.items()))
+    for conversion, example in OTHERS.items():
+        print(f"not in the table: {conversion} ({example})")
     failed.report()
     legacy = rules(conversion_mapping.get_checkpoint_conversion_mapping("legacy"))
-    return {"legacy": legacy, "rules": renamed.table(), "stacks": joined.table(), "stacked": held.table()}
+    return {"legacy": legacy} | {name: lists.table() for name, lists in tables.items()}
 
 
 if __name__ == "__main__":

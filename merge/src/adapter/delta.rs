@@ -1,8 +1,9 @@
 //! A delta as an adapter describes it, before it is laid onto a weight.
 
+use super::lines::Lines;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::recipe::Operand;
+use crate::recipe::{self, Operand};
 use crate::tensor::matrix;
 
 /// The factors of a delta, and how they make it. The delta has the outputs of its layer as rows.
@@ -31,6 +32,9 @@ pub enum Factors {
         /// [out, rank].
         b: Operand,
     },
+    /// A delta of matrices that are made of the adapter's tensors, as a recipe has it, but for its scale. It is
+    /// [out, in * kernel].
+    Made(Box<recipe::Delta>),
     /// `left @ right`, which are parts of larger tensors. The delta has the shape of the weight as it is stored.
     Views {
         /// [rows, rank].
@@ -48,12 +52,21 @@ impl Factors {
             Factors::Hadamard { first, second } => vec![&first.0, &first.1, &second.0, &second.1],
             Factors::Views { left, right } => vec![&left.source, &right.source],
             Factors::Gained { a, b } => vec![&a.source, &b.source],
+            Factors::Made(delta) => {
+                let operands = delta.matrices().into_iter().flat_map(|matrices| matrices.made.operands());
+                operands.map(|operand| &operand.source).collect()
+            }
         }
     }
 
     /// Whether the inputs and the kernel of a convolution are one dimension.
     fn is_flat(&self) -> bool {
-        matches!(self, Factors::Hadamard { .. })
+        matches!(self, Factors::Hadamard { .. } | Factors::Made(_))
+    }
+
+    /// Whether they can be laid onto a weight that is stored as [in, out].
+    fn can_be_turned(&self) -> bool {
+        matches!(self, Factors::LowRank { .. } | Factors::Hadamard { .. } | Factors::Views { .. })
     }
 }
 
@@ -70,8 +83,10 @@ pub struct Delta {
     pub rank: u64,
     /// What multiplies it, without the adapter's weight.
     pub scale: f64,
-    /// DoRA's magnitude.
-    pub magnitude: Option<Source>,
+    /// DoRA's magnitude: one value for each output.
+    pub magnitude: Option<Operand>,
+    /// Whether it is multiplied by the weight before it is added.
+    pub of_weight: bool,
 }
 
 impl Delta {
@@ -86,6 +101,39 @@ impl Delta {
             [out, inn] if !self.embedding && !self.is_as_stored() => Some([out, inn]),
             _ => None,
         }
+    }
+
+    /// Some rows of it, as the delta of a weight that has only these; `None` if it is not cut.
+    pub fn lines(&self, lines: Lines) -> Option<Delta> {
+        let (left, right) = match &self.factors {
+            Factors::LowRank { a, b, inner: None } if self.embedding => {
+                (Operand::transposed(a.clone()), Operand::transposed(b.clone()))
+            }
+            Factors::LowRank { a, b, inner: None } => (Operand::matrix(b.clone()), Operand::matrix(a.clone())),
+            _ => return None,
+        };
+        // The norms of an embedding's columns are taken over all its rows.
+        if self.embedding && self.magnitude.is_some() {
+            return None;
+        }
+        let of = |operand: &Operand| Operand { view: lines.of(operand.view), ..operand.clone() };
+        let dims = match (self.embedding, self.dims.as_slice()) {
+            (true, [width, _]) => vec![lines.count, *width],
+            (_, dims) => [lines.count].into_iter().chain(dims.iter().skip(1).copied()).collect(),
+        };
+        let magnitude = self.magnitude.as_ref().map(of);
+        Some(Delta {
+            factors: Factors::Views { left: of(&left), right },
+            dims,
+            embedding: false,
+            magnitude,
+            ..self.clone()
+        })
+    }
+
+    /// How many rows its weight has as it is stored.
+    pub fn rows(&self) -> u64 {
+        self.dims[usize::from(self.embedding)]
     }
 
     /// The pairs of tensors that must be equal for two deltas to be the same, and whether one is the other's transpose.
@@ -114,7 +162,7 @@ impl Delta {
             Err(Error::new(Kind::Unsupported, text))
         };
         let fits = match (by_columns, dims, self.dims.as_slice()) {
-            (true, ..) if matches!(self.factors, Factors::Gained { .. }) => {
+            (true, ..) if !self.factors.can_be_turned() => {
                 return unsupported("a layer that is stored as [in, out] is not supported for this kind");
             }
             (true, [w, h], [out, inn]) => (w, h) == (inn, out),

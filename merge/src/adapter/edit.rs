@@ -2,6 +2,7 @@
 
 use super::delta::Delta;
 use crate::inventory::{Equal, Source};
+use crate::recipe::Op;
 
 /// Why a tensor is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Change {
         /// What a gain multiplies.
         of: Dimension,
     },
+    /// Whatever an operation does to a weight that is stored as [out, in].
+    Apply(Applied),
     /// A delta of a bias: a tensor of its shape, times the scale.
     Bias {
         /// `[out]`.
@@ -62,8 +65,19 @@ pub enum Change {
     },
 }
 
+/// Operations on a weight, as the adapter describes them.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The operations, in order.
+    pub ops: Vec<Op>,
+    /// Outputs of the weight, or tokens of an embedding. `None` where the adapter does not tell.
+    pub outputs: Option<u64>,
+    /// The rank, where there is one.
+    pub rank: Option<u64>,
+}
+
 /// Rows of a stored tensor, seen as a matrix whose columns are its last dimension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowRange {
     /// The first row.
     pub first: u64,

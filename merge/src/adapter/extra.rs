@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::edit::Resolved;
 use super::key::{Role, classify};
 use super::module::locate;
-use super::replaced::Replaced;
+use super::replaced::{Replaced, Target};
 use crate::base::names::Names;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{AdapterInventory, Equal, Source};
@@ -20,7 +20,7 @@ use crate::inventory::{AdapterInventory, Equal, Source};
 pub(super) fn lay<'a>(
     adapter: &'a AdapterInventory,
     base: &Names<'_>,
-    replaced: &mut BTreeMap<String, Replaced<'a>>,
+    replaced: &mut BTreeMap<Target, Replaced<'a>>,
     out: &mut Resolved,
     unmatched: &mut Vec<String>,
 ) -> Result<()> {
@@ -68,7 +68,7 @@ pub(super) fn lay<'a>(
                 unmatched.push(format!("{} ({})", tensor.name, file.name));
                 continue;
             };
-            let entry = replaced.entry(name).or_insert_with(|| Replaced::of(module));
+            let entry = replaced.entry((name, None)).or_insert_with(|| Replaced::of(module));
             match entry.standing() {
                 Some(other) => same(other),
                 None => entry.extra = Some(tensor),

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::delta::Delta;
 use super::edit::{Change, Edit, RowRange};
+use super::piece::{self, OfExpert, Piece};
 use super::rename::candidates;
-use super::stacked::one_of_stacked;
 use crate::base::names::Names;
 use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::tensor::DtypeExt;
+use crate::tensor::{DtypeExt, matrix};
 
 /// The tensors of one module by their parts, whose names the kind gives.
 #[derive(Debug, Default)]
@@ -41,6 +42,10 @@ pub struct Module<'a> {
     pub tensor: String,
     /// The rows of that tensor that are the module's weight; `None` if all of it is.
     pub rows: Option<RowRange>,
+    /// For one expert of a stacked tensor: whether a square weight is stored as [in, out]. Of others, the shape tells.
+    pub expert: Option<bool>,
+    /// Where the rows of its weight are stored, if that is not one range of rows in their order.
+    pub pieces: Vec<Piece>,
     /// The path in the base.
     pub base: String,
     /// The adapter's tensors.
@@ -53,25 +58,99 @@ impl<'a> Module<'a> {
     /// Looks a module up in the base.
     ///
     /// # Errors
-    /// `shape_mismatch` if the base stacks the experts and has no such one.
+    /// `shape_mismatch` if the base has its weight in a larger tensor that has no such part.
     pub fn find(
         name: &'a str,
         parts: &'a Parts<'a>,
         shared: &'a Parts<'a>,
         base: &Names<'_>,
     ) -> Result<Option<Module<'a>>> {
+        let module = |tensor: String, rows: Option<RowRange>, base: String| Module {
+            name,
+            tensor,
+            rows,
+            expert: None,
+            pieces: Vec::new(),
+            base,
+            parts,
+            shared,
+        };
         if let Some((tensor, base)) =
             ["weight", "in_proj_weight"].into_iter().find_map(|p| locate(name, p, false, base))
         {
-            return Ok(Some(Module { name, tensor, rows: None, base, parts, shared }));
+            return Ok(Some(module(tensor, None, base)));
         }
-        let found = one_of_stacked(name, base)?;
-        Ok(found.map(|(tensor, rows)| Module { name, tensor, rows: Some(rows), base: name.to_owned(), parts, shared }))
+        if let Some((pieces, base)) = piece::pieces(name, base)? {
+            return Ok(Some(match <[Piece; 1]>::try_from(pieces) {
+                Ok([Piece { tensor, rows, .. }]) => module(tensor, rows, base),
+                Err(pieces) => {
+                    let tensor = pieces.first().map_or(String::new(), |piece| piece.tensor.clone());
+                    Module { pieces, ..module(tensor, None, base) }
+                }
+            }));
+        }
+        let expert = piece::of_expert(name, base)?;
+        Ok(expert.map(|OfExpert { tensor, rows, transposed, path }| Module {
+            expert: Some(transposed),
+            ..module(tensor, Some(rows), path)
+        }))
+    }
+
+    /// The edits that a delta of its weight is: one for each piece.
+    ///
+    /// # Errors
+    /// `shape_mismatch` if the pieces are not the rows that the delta has; `unsupported` if it cannot be cut into rows.
+    pub fn delta(&self, delta: Delta) -> Result<Vec<Edit>> {
+        if self.pieces.is_empty() {
+            return Ok(vec![self.edit(Change::Delta(delta))]);
+        }
+        let (have, stored) = (delta.rows(), self.pieces.iter().map(|piece| piece.of.count).sum::<u64>());
+        if have != stored {
+            let text = format!(
+                "the delta of {} has {have} rows, {} and the others of it have {stored}",
+                self.name, self.tensor
+            );
+            return Err(
+                Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size")
+            );
+        }
+        let edit = |piece: &Piece| {
+            let Some(delta) = delta.lines(piece.of) else {
+                let text = format!(
+                    "{} is stored as rows of several tensors, and its delta cannot be cut into rows",
+                    self.name
+                );
+                return Err(Error::new(Kind::Unsupported, text));
+            };
+            let (tensor, module) = (piece.tensor.clone(), self.base.clone());
+            Ok(Edit { tensor, rows: piece.rows, module, change: Change::Delta(delta) })
+        };
+        self.pieces.iter().map(edit).collect()
+    }
+
+    /// Where its first row is stored.
+    pub fn place(&self) -> (String, Option<RowRange>) {
+        match self.pieces.first() {
+            Some(piece) => (piece.tensor.clone(), piece.rows),
+            None => (self.tensor.clone(), self.rows),
+        }
     }
 
     /// The edit that a change of its weight is.
     pub fn edit(&self, change: Change) -> Edit {
         Edit { tensor: self.tensor.clone(), rows: self.rows, module: self.base.clone(), change }
+    }
+
+    /// The rows and columns of its weight, as it is stored.
+    ///
+    /// # Errors
+    /// `internal` if the base does not have it: a module is found by its tensor.
+    pub fn matrix(&self, base: &Names<'_>) -> Result<(u64, u64)> {
+        let size = match self.rows {
+            Some(rows) => Some((rows.count, rows.cols)),
+            None => base.shape(&self.tensor).map(matrix),
+        };
+        size.ok_or_else(|| Error::new(Kind::Internal, format!("{} is not in the base", self.tensor)))
     }
 
     /// The tensors of the parts named, all of which a module must have.

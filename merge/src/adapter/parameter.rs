@@ -5,13 +5,20 @@
 
 use std::collections::BTreeMap;
 
+use super::edit::RowRange;
+use super::lines::Lines;
 use super::module::{Parts, locate};
+use super::piece::Piece;
 use super::rename::candidates;
 use crate::base::experts::OneByOne;
-use crate::base::names::Names;
+use crate::base::modules::Run;
+use crate::base::names::{Names, Part};
 use crate::bounded;
 use crate::error::{Error, Kind, Result};
 use crate::spec::ExpertOrder;
+
+/// As many portions a tensor may have. Each is a record in the plan.
+const MAX_PIECES: u64 = 1 << 16;
 
 /// A targeted parameter.
 #[derive(Debug)]
@@ -47,13 +54,65 @@ pub enum Held<'a> {
         /// Whether the class has [experts, inputs, outputs].
         transposed: bool,
     },
-    /// As a tensor, or several, for each expert.
+    /// As one tensor of all experts, with other parameters or with its rows in another order.
+    Split {
+        /// The tensor, and how it holds the parameter.
+        part: Part<'a>,
+        /// The shape of the parameter.
+        dims: [u64; 3],
+    },
+    /// As a tensor, or several, for each expert; or as one of all experts for each part.
     OneByOne {
         /// The tensors.
         tensors: OneByOne<'a>,
         /// The shape of all of them together.
         dims: [u64; 3],
     },
+}
+
+impl Held<'_> {
+    /// The shape, if it is one of experts.
+    pub fn dims(&self) -> Option<[u64; 3]> {
+        match self {
+            Held::Matrix { .. } => None,
+            Held::Stacked { dims, .. } | Held::Split { dims, .. } | Held::OneByOne { dims, .. } => Some(*dims),
+        }
+    }
+
+    /// Where the rows of an expert are stored.
+    pub fn pieces(&self, expert: u64) -> Vec<Piece> {
+        let part = |tensor: &str, at: Option<u64>, number: u64, count: u64, cols: u64| Piece {
+            tensor: tensor.to_owned(),
+            rows: at.map(|first| RowRange { first, count, cols }),
+            of: Lines { first: number * count, step: 1, count },
+        };
+        match self {
+            Held::Matrix { .. } => Vec::new(),
+            Held::Stacked { tensor, dims: [_, rows, cols], parts, .. } => {
+                let parts = if rows.is_multiple_of(*parts) { *parts } else { 1 };
+                let count = rows / parts;
+                (0..parts).map(|n| part(tensor, Some(expert * rows + n * count), n, count, *cols)).collect()
+            }
+            Held::OneByOne { tensors, dims: [_, rows, cols] } => {
+                let count = rows / tensors.parts();
+                let stored = |n| {
+                    let at = tensors.across.then_some(expert * count);
+                    part(tensors.tensor(n, expert).unwrap_or_default(), at, n, count, *cols)
+                };
+                (0..tensors.parts()).map(stored).collect()
+            }
+            Held::Split { part, dims: [_, rows, cols] } => {
+                let all = rows * part.split.count();
+                let runs = part.split.runs(part.part, all).unwrap_or_default();
+                let run = |run: &Run| Piece {
+                    tensor: part.tensor.to_owned(),
+                    rows: Some(RowRange { first: expert * all + run.at, count: run.count, cols: *cols }),
+                    of: Lines { first: run.first, step: run.step, count: run.count },
+                };
+                runs.iter().map(run).collect()
+            }
+        }
+    }
 }
 
 /// The targeted parameters of a module with their tensors; none if the module has none.
@@ -122,11 +181,31 @@ fn held<'b>(module: &str, parameter: &str, base: &Names<'b>) -> Result<Option<He
     }
     for path in candidates(module) {
         let name = format!("{path}.{parameter}");
+        if let Some(part) = base.part(&name).filter(|part| part.split.experts) {
+            return of_split(&name, part).map(Some);
+        }
         let Some(tensors) = base.stacked(&name) else { continue };
         let dims = tensors.shape().map_err(|why| Error::new(Kind::MissingTensor, format!("{name}: {why}")))?;
         return Ok(Some(Held::OneByOne { tensors: tensors.clone(), dims }));
     }
     Ok(None)
+}
+
+/// A parameter that one tensor holds with others, or in another order.
+fn of_split<'b>(name: &str, part: Part<'b>) -> Result<Held<'b>> {
+    let shape = format!("{name} is a part of {}, whose shape is {:?}", part.tensor, part.shape);
+    let [experts, rows, cols] = *part.shape else { return Err(Error::new(Kind::ShapeMismatch, shape)) };
+    match part.split.runs(part.part, rows) {
+        None => Err(Error::new(Kind::ShapeMismatch, shape)),
+        Some(runs) if (runs.len() as u64).saturating_mul(experts) > MAX_PIECES => {
+            let text = format!(
+                "{shape}: its rows are stored in another order, which would take more than {MAX_PIECES} portions"
+            );
+            Err(Error::new(Kind::Unsupported, text)
+                .hint("load the base with transformers, and save its state dict as it is"))
+        }
+        Some(_) => Ok(Held::Split { part, dims: [experts, rows / part.split.count(), cols] }),
+    }
 }
 
 /// Sorts the parameters of a module as its class registers them.

@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::edit::{Change, Edit, Origin};
+use super::edit::{Change, Edit, Origin, RowRange};
 use super::suffix::suffixes;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
+
+/// What is replaced: a tensor of the base, or rows of one.
+pub(super) type Target = (String, Option<RowRange>);
 
 /// The tensors of an adapter that replace one tensor of the base.
 #[derive(Default)]
@@ -32,7 +35,7 @@ impl<'a> Replaced<'a> {
         self.saved.or(self.plain).or(self.base_layer).or(self.extra)
     }
 
-    pub(super) fn edit(self, tensor: String, modules_to_save: &HashSet<&str>) -> Result<Edit> {
+    pub(super) fn edit(self, (tensor, rows): Target, modules_to_save: &HashSet<&str>) -> Result<Edit> {
         // PEFT saves a module of modules_to_save under its own name, as it does an embedding that was only resized.
         let trained = suffixes(&self.module).any(|name| modules_to_save.contains(name));
         let origin = if trained { Origin::Trained } else { Origin::Resized };
@@ -52,6 +55,6 @@ impl<'a> Replaced<'a> {
             },
         };
         let change = Change::Replace { source: source.clone(), origin, twin: twin.cloned() };
-        Ok(Edit { tensor, rows: None, module: self.module, change })
+        Ok(Edit { tensor, rows, module: self.module, change })
     }
 }

@@ -9,10 +9,10 @@ use super::edit::{Resolved, RowRange};
 use super::key::{Key, Role, classify};
 use super::module::{Module, Parts, locate};
 use super::parameter::{self, Targeted};
-use super::replaced::Replaced;
+use super::replaced::{Replaced, Target};
 use super::target::missing_targets;
 use super::wrapper::Unwrap;
-use super::{extra, heads, marked, rows, unmatched};
+use super::{extra, heads, marked, piece, rows, unmatched};
 use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
@@ -55,7 +55,7 @@ pub fn resolve(
 #[derive(Default)]
 struct Sorted<'a> {
     /// Replacements, by the base's tensor.
-    replaced: BTreeMap<String, Replaced<'a>>,
+    replaced: BTreeMap<Target, Replaced<'a>>,
     /// The tensors of the kind, by module and by wrapper.
     modules: BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
     /// Tensors of the kind that all modules share.
@@ -91,11 +91,13 @@ fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved)
             }
             Role::Plain(ref parameter) | Role::BaseLayer(ref parameter) | Role::Saved(ref parameter) => {
                 let is_saved = matches!(key.role, Role::Saved(_));
-                let Some((name, module)) = locate(&key.module, parameter, is_saved, base) else {
+                let whole = locate(&key.module, parameter, is_saved, base).map(|(name, module)| ((name, None), module));
+                let part = || piece::of_saved(&key.module, parameter, base);
+                let Some((target, module)) = whole.map_or_else(part, |whole| Ok(Some(whole)))? else {
                     sorted.unmatched.push(tensor.name.clone());
                     continue;
                 };
-                let entry = sorted.replaced.entry(name).or_insert_with(|| Replaced::of(module));
+                let entry = sorted.replaced.entry(target).or_insert_with(|| Replaced::of(module));
                 let place = match key.role {
                     Role::Plain(_) => &mut entry.plain,
                     Role::Saved(_) => &mut entry.saved,
@@ -120,9 +122,18 @@ fn foreign(tensor: &Source, kind: &str, own: &str) -> Error {
     let merged = super::kind::KINDS.iter().any(|row| row.name == kind);
     let text = match merged {
         true => format!("tensor {} belongs to {kind}, and adapter_config.json is one of {own}", tensor.name),
-        false => format!("tensor {} belongs to {kind}, which is not supported yet", tensor.name),
+        false => format!("tensor {} belongs to {kind}, which is not merged", tensor.name),
     };
     Error::new(Kind::Unsupported, text)
+}
+
+/// A module that a kind does not merge as the base stores it.
+fn in_pieces(module: &Module<'_>, kind: &str) -> Error {
+    let text = format!(
+        "the weight of {} is stored as rows of {}, in a form that {kind} is not merged into",
+        module.name, module.tensor
+    );
+    Error::new(Kind::Unsupported, text).hint("load the base with transformers, and save its state dict as it is")
 }
 
 /// What the tensors of an adapter's kind belong to.
@@ -156,7 +167,10 @@ fn find<'a, 'b: 'a>(
                 unmatched.extend(parts.all().map(|t| t.name.clone()));
                 continue;
             };
-            if let Some(other) = owners.insert((module.tensor.clone(), module.rows), name) {
+            if (!module.pieces.is_empty() || module.expert.is_some()) && !adapter.config.kind.takes_pieces() {
+                return Err(in_pieces(&module, adapter.config.kind.row().name));
+            }
+            if let Some(other) = owners.insert(module.place(), name) {
                 return Err(Error::new(
                     Kind::Conflict,
                     format!("adapter modules {other} and {name} are both {} of the base", module.tensor),

@@ -43,6 +43,20 @@ impl Ranks {
         })
     }
 
+    /// Reads the ranks of a kind without alphas; `r` is the default of the kind.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn without_alpha(fields: Fields<'_>, r: u64) -> Result<Ranks> {
+        Ok(Ranks {
+            r: fields.count("r")?.unwrap_or(r),
+            alpha: 1.0,
+            by_root: false,
+            rank_pattern: fields.pattern("rank_pattern")?,
+            alpha_pattern: Vec::new(),
+        })
+    }
+
     /// Indexes the patterns.
     ///
     /// # Errors
@@ -92,13 +106,28 @@ impl Scales<'_> {
     ///
     /// # Errors
     /// `rank_mismatch` if the configuration has another rank.
-    pub fn of(&self, number: usize, module: &str, (held, a): (u64, &Source), out: &mut Resolved) -> Result<f64> {
+    pub fn of(&self, number: usize, module: &str, held: (u64, &Source), out: &mut Resolved) -> Result<f64> {
+        Ok(self.of_held(number, module, Some(held), out)?.1)
+    }
+
+    /// A module's rank and scale. Where no tensor has the rank, it is the configuration's.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_held(
+        &self,
+        number: usize,
+        module: &str,
+        held: Option<(u64, &Source)>,
+        out: &mut Resolved,
+    ) -> Result<(u64, f64)> {
         let (ranks, alphas) = (&self.ranks[number], &self.alphas[number]);
         let said = ranks.first().map_or(self.said.r as f64, |(_, r)| *r);
         // PEFT sorts the keys when it saves, so where several match, the order on disk need not be the trainer's; the
         // tensor's own rank is the truth.
-        let agrees = said == held as f64 || (ranks.len() > 1 && ranks.iter().any(|(_, r)| *r == held as f64));
-        if !agrees {
+        let agrees =
+            |held: u64| said == held as f64 || (ranks.len() > 1 && ranks.iter().any(|(_, r)| *r == held as f64));
+        if let Some((held, a)) = held.filter(|(held, _)| !agrees(*held)) {
             let by = ranks.first().map_or("r".to_owned(), |(key, _)| format!("rank_pattern {key:?}"));
             return Err(Error::new(
                 Kind::RankMismatch,
@@ -112,7 +141,7 @@ impl Scales<'_> {
             }
         }
         let alpha = alphas.first().map_or(self.said.alpha, |(_, v)| *v);
-        let rank = held as f64;
-        Ok(if self.said.by_root { alpha / rank.sqrt() } else { alpha / rank })
+        let rank = held.map_or(said, |(held, _)| held as f64);
+        Ok((rank as u64, if self.said.by_root { alpha / rank.sqrt() } else { alpha / rank }))
     }
 }

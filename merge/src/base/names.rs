@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::experts::OneByOne;
-use super::modules::{Member, ModelClass, Rule};
+use super::modules::{Member, ModelClass, Rule, Split};
 
 /// What the names of all experts contain.
 const EXPERTS: &str = "experts.";
@@ -21,6 +21,21 @@ pub struct Names<'a> {
     renamed: OnceCell<BTreeMap<String, &'a str>>,
     /// Experts that are stored one by one, by the parameter that transformers stacks them into. Likewise.
     stacked: OnceCell<BTreeMap<String, OneByOne<'a>>>,
+    /// Stored tensors that hold several parameters, by the names of these. Likewise.
+    split: OnceCell<BTreeMap<String, Part<'a>>>,
+}
+
+/// A parameter that is stored in one tensor with others.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The tensor.
+    pub tensor: &'a str,
+    /// Its shape.
+    pub shape: &'a [u64],
+    /// The parameter's number in it.
+    pub part: usize,
+    /// How the tensor holds its parts.
+    pub split: &'a Split,
 }
 
 impl<'a> Names<'a> {
@@ -35,7 +50,15 @@ impl<'a> Names<'a> {
         let (sorted, shapes) = tensors.into_iter().unzip();
         let mut tied: Vec<&str> = tied.collect();
         tied.sort_unstable();
-        Names { sorted, shapes, tied, class, renamed: OnceCell::new(), stacked: OnceCell::new() }
+        Names {
+            sorted,
+            shapes,
+            tied,
+            class,
+            renamed: OnceCell::new(),
+            stacked: OnceCell::new(),
+            split: OnceCell::new(),
+        }
     }
 
     /// Whether the base has this parameter.
@@ -78,10 +101,28 @@ impl<'a> Names<'a> {
 
     /// What a tensor of this name would be in a stacked parameter.
     pub fn member(&self, name: &str) -> Option<Member> {
-        if self.class.stacks.is_empty() || !name.contains(EXPERTS) {
+        if !self.may_be_member(name) {
             return None;
         }
         self.class.member(&self.module(name))
+    }
+
+    /// Whether a name is worth a look, which takes an expression for each part.
+    fn may_be_member(&self, name: &str) -> bool {
+        self.class.stacks.iter().any(|stack| !stack.has_experts() || name.contains(EXPERTS))
+    }
+
+    /// The stored tensor that holds a parameter of this name with others.
+    pub fn part(&self, parameter: &str) -> Option<Part<'a>> {
+        self.by_part().get(parameter).copied()
+    }
+
+    /// The parameters that transformers makes of a tensor of this name.
+    pub fn parts_of(&self, name: &str) -> Option<(&'a Split, Vec<String>)> {
+        if self.class.splits.is_empty() {
+            return None;
+        }
+        self.class.split(&self.module(name))
     }
 
     /// The tensors that transformers stacks into a parameter of this name.
@@ -98,8 +139,9 @@ impl<'a> Names<'a> {
         };
         let stacked = || self.by_parameter().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
         let renamed = || self.by_module().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
+        let split = || self.by_part().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
         let stored = has(&self.sorted) || has(&self.tied);
-        stored || (!self.class.rules.is_empty() && renamed()) || (!self.class.stacks.is_empty() && stacked())
+        stored || (!self.class.rules.is_empty() && renamed()) || (!self.class.stacks.is_empty() && stacked()) || split()
     }
 
     fn by_module(&self) -> &BTreeMap<String, &'a str> {
@@ -113,18 +155,40 @@ impl<'a> Names<'a> {
 
     fn by_parameter(&self) -> &BTreeMap<String, OneByOne<'a>> {
         self.stacked.get_or_init(|| {
-            let mut found = BTreeMap::new();
+            let mut found: BTreeMap<Vec<String>, OneByOne<'a>> = BTreeMap::new();
             if self.class.stacks.is_empty() {
-                return found;
+                return BTreeMap::new();
             }
             let rules = self.acting();
             for (name, shape) in self.sorted.iter().zip(&self.shapes) {
-                if !name.contains(EXPERTS) {
+                if !self.may_be_member(name) {
                     continue;
                 }
                 let Some(member) = self.class.member(&rename(rules.iter().copied(), name)) else { continue };
-                let stack = found.entry(member.parameter).or_insert_with(|| OneByOne::new(member.parts));
+                let stack =
+                    found.entry(member.parameters).or_insert_with(|| OneByOne::new(member.parts, member.across));
                 stack.insert(member.part, member.expert, name, shape);
+            }
+            let shared = |(names, all): (Vec<String>, OneByOne<'a>)| {
+                let of = names.len();
+                let one = move |(number, name)| (name, if of == 1 { all.clone() } else { all.share(number, of) });
+                names.into_iter().enumerate().map(one)
+            };
+            found.into_iter().flat_map(shared).collect()
+        })
+    }
+
+    fn by_part(&self) -> &BTreeMap<String, Part<'a>> {
+        self.split.get_or_init(|| {
+            let mut found = BTreeMap::new();
+            if self.class.splits.is_empty() {
+                return found;
+            }
+            let rules = self.acting();
+            for (tensor, shape) in self.sorted.iter().zip(&self.shapes) {
+                let Some((split, names)) = self.class.split(&rename(rules.iter().copied(), tensor)) else { continue };
+                let parts = names.into_iter().enumerate();
+                found.extend(parts.map(|(part, name)| (name, Part { tensor, shape, part, split })));
             }
             found
         })

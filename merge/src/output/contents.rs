@@ -27,7 +27,7 @@ pub struct Tensor {
 pub enum Recipes {
     /// All alike.
     Whole(Recipe),
-    /// Portions of equally many rows, in order. The rows are those of a matrix whose columns are the last dimension.
+    /// Portion by portion, in order. The rows are those of a matrix whose columns are the last dimension; a vector has one column.
     Portions(Vec<Recipe>),
 }
 

@@ -40,6 +40,10 @@ pub fn cost(plan: &Plan) -> Cost {
                 let factors = step.op.inputs().into_iter();
                 let factors = factors.filter(|i| matches!(i.need, Need::SameRows | Need::SameColumns));
                 cost.unbounded_memory += factors.map(|i| 4 * i.operand.view.elements()).sum::<u64>();
+                for matrices in step.op.matrices() {
+                    cost.multiply_adds += matrices.made.effort();
+                    cost.unbounded_memory += 4 * matrices.made.elements();
+                }
             }
         }
     }

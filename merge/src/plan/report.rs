@@ -52,6 +52,10 @@ impl AdapterReport {
                 Change::Replace { .. } => replaced += 1,
                 Change::Rows { rows: r, .. } => rows += r.len() as u64,
                 Change::Multiply { .. } => modules += 1,
+                Change::Apply(applied) => {
+                    modules += 1;
+                    ranks.extend(applied.rank);
+                }
                 Change::Bias { .. } => {}
             }
         }

@@ -13,17 +13,19 @@ use crate::inventory::{AdapterInventory, BaseInventory, Comparison, Inventory, O
 use crate::recipe::{Add, Delta, Dense, Dora, DoraNorm, Norm, Op, Operand, Recipe};
 use crate::spec::{LoraSpec, MergeSpec};
 use crate::tensor::Dtype;
-use crate::tensor::Order;
+use crate::tensor::{Order, View};
 
 mod bounds;
 mod case;
 mod chain;
 mod embeddings;
 mod experts;
+mod formulas;
 mod heads;
 mod kinds;
 mod layout;
 mod lora;
+mod pieces;
 mod quantised;
 mod rounding;
 mod stored;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version of the format.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// A recipe, or a part of one, as bytes.
 pub fn write(value: &impl Serialize) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::made::Made;
 use super::operand::{Input, Need, Operand};
 use super::{Fuse, Step};
 use crate::base::scheme::stored::Start;
@@ -47,9 +48,13 @@ pub fn steps(start: &Start, steps: &[Step], around: &impl Surroundings) -> Resul
         for input in step.op.inputs() {
             check_input(&input, shape, around)?;
         }
-        let Some(delta) = step.op.delta() else { continue };
+        for matrices in step.op.matrices() {
+            check_made(matrices.made, shape, around)?;
+        }
+        step.op.fits(shape.0, shape.1)?;
+        let Some(delta) = step.op.delta().or(step.op.factor()) else { continue };
         if !delta.scale().is_finite() {
-            let name = delta.inputs().first().map_or("", |input| input.operand.source.name.as_str());
+            let name = step.op.sources().next().map_or("", |source| source.name.as_str());
             return Err(format!("{name} is scaled by {}", delta.scale()));
         }
         for (source, one, other) in delta.inner() {
@@ -93,6 +98,20 @@ fn check_input(input: &Input<'_>, (rows, cols): (u64, u64), around: &impl Surrou
         Need::Derived(id) if !around.has(id) => Err(format!("statistic {} is needed and not there", id.0)),
         _ => Ok(()),
     }
+}
+
+/// Matrices that are made: what they read, and that they are no larger than a parameter may be that they serve.
+fn check_made(made: &Made, (rows, cols): (u64, u64), around: &impl Surroundings) -> Result<(), String> {
+    for operand in made.operands() {
+        within(operand, around)?;
+    }
+    let (size, name) = (made.size()?, made.operands().first().map_or("", |operand| operand.source.name.as_str()));
+    let read: u64 = made.operands().iter().map(|operand| operand.view.elements()).sum();
+    let most = rows.saturating_mul(cols).max(read).saturating_mul(4);
+    if size.elements() == 0 || size.elements() > most {
+        return Err(format!("{name} would give {size:?} for a parameter of {rows} x {cols}"));
+    }
+    Ok(())
 }
 
 fn within(operand: &Operand, around: &impl Surroundings) -> Result<(), String> {

@@ -19,6 +19,11 @@ pub fn noise(row: &[f64]) -> f64 {
     NOISE * row.iter().fold(0.0f64, |largest, v| largest.max(v.abs()))
 }
 
+/// The absolute values: how a matrix spreads what is in doubt.
+pub fn absolute(values: &[f64]) -> Vec<f64> {
+    values.iter().map(|v| v.abs()).collect()
+}
+
 /// The sum of the squares of one output.
 pub fn squares(output: &[f64]) -> f64 {
     output.iter().map(|v| v * v).sum()

@@ -28,16 +28,19 @@ pub mod bytes;
 pub mod check;
 pub mod delta;
 pub mod exact;
+pub mod made;
 pub mod op;
 pub mod operand;
 pub mod reference;
 pub(crate) mod step;
+pub(crate) mod tile;
 
 #[cfg(test)]
 mod tests;
 
-pub use delta::{Delta, Dense, Hadamard, LowRank};
-pub use op::{Add, Along, Dora, DoraNorm, Norm, Op, Round, Scale, SetRows};
+pub use delta::{Circulant, Delta, Dense, Grid, Hadamard, Kronecker, LowRank};
+pub use made::{Form, Made, Matrices};
+pub use op::{Add, Along, Dora, DoraNorm, Mix, Modulate, Norm, Op, Reflect, Round, Scale, SetRows, Shuffle};
 pub use operand::{Input, Need, Operand, Value};
 pub use step::{Step, sources, statistics};
 

@@ -81,6 +81,8 @@ pub enum Value<'a, R> {
     Plain(&'a [f32]),
     /// [`Need::SameColumns`]: a right factor.
     Right(&'a R),
+    /// Matrices that were made, each as a right factor.
+    Rights(&'a [R]),
     /// [`Need::Rows`]: the rows that fall into the tile, by their number in the parameter.
     Rows(Vec<(u64, &'a [f32])>),
 }
@@ -92,6 +94,15 @@ impl<'a, R> Value<'a, R> {
         match self {
             Value::Plain(values) => values,
             _ => panic!("a plain value is needed"),
+        }
+    }
+
+    /// # Panics
+    /// As [`Self::plain`].
+    pub(super) fn rights(&self) -> &'a [R] {
+        match self {
+            Value::Rights(rights) => rights,
+            _ => panic!("right factors are needed"),
         }
     }
 

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use super::arithmetic::{Arithmetic, Plain, PlainRight};
-use super::op::{NoResult, Tile};
+use super::made::{Form, Matrices, rounded};
+use super::op::Op;
 use super::operand::{Input, Need, Operand, Value};
+use super::tile::{NoResult, Tile};
 use super::{Fuse, Step};
 use crate::base::scheme::stored::Start;
 use crate::inventory::Source;
@@ -77,34 +79,68 @@ fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>
     let start = tensors.start(start);
     let mut w = start.clone();
     for step in steps {
-        let inputs = step.op.inputs();
-        let loaded = inputs.iter().map(|input| load(input, tensors)).collect::<Result<Vec<_>, _>>()?;
+        let loaded = all(&step.op, tensors)?;
         let values: Vec<Value<'_, <Plain as Arithmetic>::Right>> =
-            inputs.iter().zip(&loaded).map(|(input, loaded)| loaded.value(input, cols as usize)).collect();
-        let mut tile = Tile { first: 0, cols: cols as usize, w: &mut w };
+            loaded.iter().map(|loaded| loaded.value(cols as usize)).collect();
+        let mut tile = Tile { first: 0, column: 0, cols: cols as usize, w: &mut w };
         step.op.apply(&Plain, &mut tile, Some(&start), &values)?;
     }
     Ok(w)
 }
 
-enum Loaded {
+enum Loaded<'a> {
     Plain(Vec<f32>),
     Right(PlainRight),
+    Rights(Vec<PlainRight>),
+    Rows(&'a [u64], Vec<f32>),
 }
 
-impl Loaded {
-    fn value<'a>(&'a self, input: &Input<'a>, cols: usize) -> Value<'a, PlainRight> {
-        match (self, input.need) {
-            (Loaded::Right(right), _) => Value::Right(right),
-            (Loaded::Plain(values), Need::Rows(rows)) => {
-                Value::Rows(rows.iter().copied().zip(values.chunks_exact(cols)).collect())
-            }
-            (Loaded::Plain(values), _) => Value::Plain(values),
+impl Loaded<'_> {
+    fn value(&self, cols: usize) -> Value<'_, PlainRight> {
+        match self {
+            Loaded::Plain(values) => Value::Plain(values),
+            Loaded::Right(right) => Value::Right(right),
+            Loaded::Rights(rights) => Value::Rights(rights),
+            Loaded::Rows(rows, values) => Value::Rows(rows.iter().copied().zip(values.chunks_exact(cols)).collect()),
         }
     }
 }
 
-fn load(input: &Input<'_>, tensors: &impl Tensors) -> Result<Loaded, NoResult> {
+/// What an operation takes: inputs and matrices of its delta, then its own.
+fn all<'a>(op: &'a Op, tensors: &impl Tensors) -> Result<Vec<Loaded<'a>>, NoResult> {
+    let mut loaded = Vec::new();
+    let (of_delta, matrices) = op.delta().map(|delta| (delta.inputs(), delta.matrices())).unwrap_or_default();
+    for input in &of_delta {
+        loaded.push(load(input, tensors)?);
+    }
+    for matrices in &matrices {
+        loaded.push(make(matrices, tensors)?);
+    }
+    for input in &op.own_inputs() {
+        loaded.push(load(input, tensors)?);
+    }
+    for matrices in &op.own_matrices() {
+        loaded.push(make(matrices, tensors)?);
+    }
+    Ok(loaded)
+}
+
+/// Matrices, made and rounded.
+fn make<'a>(matrices: &Matrices<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoResult> {
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let operands: Vec<Vec<f64>> = matrices.made.operands().into_iter().map(|o| wide(operand(o, tensors))).collect();
+    let operands: Vec<&[f64]> = operands.iter().map(Vec::as_slice).collect();
+    let values = rounded(&matrices.made.make(&operands)?);
+    let Ok(size) = matrices.made.size() else { return Ok(Loaded::Plain(values)) };
+    let (rank, cols) = (size.rows as usize, size.cols as usize);
+    let right = |values: &[f32]| PlainRight { values: values.to_vec(), rank, cols };
+    Ok(match matrices.form {
+        Form::Plain => Loaded::Plain(values),
+        Form::Rights => Loaded::Rights(values.chunks_exact(rank * cols).map(right).collect()),
+    })
+}
+
+fn load<'a>(input: &Input<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoResult> {
     let values = operand(input.operand, tensors);
     Ok(match input.need {
         Need::SameColumns => {
@@ -116,6 +152,7 @@ fn load(input: &Input<'_>, tensors: &impl Tensors) -> Result<Loaded, NoResult> {
             let value = numbers(&statistic(of, tensors)?);
             Loaded::Plain(of.kind.derive(&input.operand.source.name, &values, &value)?)
         }
+        Need::Rows(rows) => Loaded::Rows(rows, values),
         _ => Loaded::Plain(values),
     })
 }

@@ -17,7 +17,7 @@ pub struct Step {
 
 /// Every stored tensor that steps read, in the order of their inputs.
 pub fn sources(steps: &[Step]) -> impl Iterator<Item = &Source> {
-    steps.iter().flat_map(|step| step.op.inputs()).flat_map(|input| input.operand.sources())
+    steps.iter().flat_map(|step| step.op.sources())
 }
 
 /// The statistics that steps wait for.

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::arithmetic::*;
 use super::exact;
+use super::op::ExactRows;
 use super::op::norm::*;
 use super::{Delta, Dense, LowRank, Operand};
 use crate::Dtype;
@@ -59,10 +60,13 @@ fn the_exact_delta_is_added_to_what_is_there() {
     };
     let (left, right) = (Operand::matrix(source("b", &[2, 1])), Operand::matrix(source("a", &[1, 2])));
     let low_rank = Delta::LowRank(LowRank { left, right, scale: 0.5 });
-    let mut w = [1.0, 2.0, 3.0, 4.0];
-    low_rank.exact(&mut w, 2, &[&[2.0, 4.0], &[1.0, 3.0]]);
+    let (mut w, rows) = ([1.0, 2.0, 3.0, 4.0], [0, 1]);
+    low_rank.exact(
+        &mut ExactRows { rows: &rows, column: 0, cols: 2, w: &mut w, doubt: &mut [] },
+        &[&[2.0, 4.0], &[1.0, 3.0]],
+    );
     assert_eq!(w, [2.0, 5.0, 5.0, 10.0]);
-    low_rank.exact(&mut w, 2, &[&[], &[]]);
+    low_rank.exact(&mut ExactRows { rows: &rows, column: 0, cols: 2, w: &mut w, doubt: &mut [] }, &[&[], &[]]);
     assert_eq!(w, [2.0, 5.0, 5.0, 10.0], "factors without a rank change nothing");
     let dense = Delta::Dense(Dense { tensor: Operand::matrix(source("d", &[1, 2])), scale: 3.0 });
     assert_eq!((dense.scale(), low_rank.scale()), (3.0, 0.5));

@@ -65,6 +65,16 @@ impl View {
         View { rows: rows.end - rows.start, offset: self.offset + rows.start * self.row_stride, ..self }
     }
 
+    /// Rows that are equally far apart: `count` of them, every `step`th one from `first` on.
+    ///
+    /// # Panics
+    /// If the rows are not rows of the view.
+    pub fn every(self, first: u64, step: u64, count: u64) -> View {
+        let last = count.checked_sub(1).map_or(0, |more| first + more * step);
+        assert!(last < self.rows.max(1), "row {last} of {}", self.rows);
+        View { rows: count, row_stride: step * self.row_stride, offset: first * self.row_stride + self.offset, ..self }
+    }
+
     /// Some of its columns.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 SETS = ("target_modules", "exclude_modules", "target_parameters")  # sets in PEFT, in any order
 Disguise = Callable[[Path], None]
+Begin = Callable[[torch.nn.Module, PeftConfig], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Adapter:
     one_by_one: bool = False  # a pair for each expert
     architecture: str | None = None  # the class that it was trained on, if it is not the base's
     labels: int | None = None
+    begin: Begin | None = None  # a start that changes the base; the adapter is converted when it is saved
 
 
 def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
@@ -39,10 +42,16 @@ def make(adapter: Adapter, base: Path, folder: Path, seed: int) -> None:
     model = oracle.load(base, adapter.rows, adapter.architecture, adapter.labels, one_by_one=adapter.one_by_one)
     if hasattr(model, "name_or_path"):
         model.name_or_path = str(base)  # PEFT compares the vocabulary with that of the base
+    torch.manual_seed(seed)  # some kinds begin at random
+    if adapter.begin:
+        adapter.begin(model, adapter.config)
     model = get_peft_model(model, adapter.config)
-    if adapter.trained:
-        randomise(model, seed)
-    model.save_pretrained(folder)
+    with tempfile.TemporaryDirectory() as before:
+        if adapter.begin:
+            model.save_pretrained(before)
+        if adapter.trained:
+            randomise(model, seed)
+        model.save_pretrained(folder, path_initial_model_for_weight_conversion=before if adapter.begin else None)
     tidy(folder, base)
     if adapter.dtype is not None:
         rewrite(folder, lambda tensors: {name: tensor.to(adapter.dtype) for name, tensor in tensors.items()})

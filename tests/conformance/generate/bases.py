@@ -63,6 +63,7 @@ DEEPSEEK = MOE | {
 del DEEPSEEK["num_experts"], DEEPSEEK["head_dim"]
 GPT_OSS = MIXTRAL | {"head_dim": 8, "intermediate_size": 20, "layer_types": ["full_attention"]}
 LLAMA4 = MIXTRAL | {"head_dim": 8, "intermediate_size": 20, "intermediate_size_mlp": 24, "interleave_moe_layer_step": 1}
+NOMIC = MLM | {"num_hidden_layers": 2}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ BASES = {
     "bert-f32": Base("BertModel", "BertConfig", BERT | {"max_position_embeddings": 32}, "F32"),
     "vit-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32"),
     "vit-modules-f32": Base("ViTForImageClassification", "ViTConfig", VIT, "F32", "modules"),
+    "nomic-f32": Base("NomicBertModel", "NomicBertConfig", NOMIC, "F32"),
+    "nomic-modules-f32": Base("NomicBertModel", "NomicBertConfig", NOMIC, "F32", "modules"),
+    "gte-bf16": Base("GteModel", "GteConfig", NOMIC, "BF16"),
     "neox-f32": Base("GPTNeoXForCausalLM", "GPTNeoXConfig", NEOX, "F32"),
     "t5-f32": Base("T5ForConditionalGeneration", "T5Config", T5, "F32"),
     "t5-f32-bin": Base("T5ForConditionalGeneration", "T5Config", T5, "F32", "shared"),

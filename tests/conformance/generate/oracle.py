@@ -1,6 +1,7 @@
 """What the merge must be: PEFT's own, run in fp32 on the upcast base."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 import transformers
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 State = dict[str, torch.Tensor]
@@ -66,13 +67,18 @@ def apart(state: State) -> State:
     return out
 
 
+def older(base: Path) -> Path:
+    """The same weights as a checkpoint stores them, for a base under the names of modules."""
+    return base.with_name(base.name.replace("-modules-", "-"))
+
+
 def load(
     base: Path, rows: int | None = None, architecture: str | None = None, labels: int | None = None, one_by_one: bool = False
 ) -> nn.Module:
-    """The base in fp32: with its vocabulary resized to `rows`, as another class with so many labels, with a linear for each expert."""
+    """The base in fp32: with its vocabulary resized to `rows`, as another class with so many labels, with a linear for each matrix."""
     config = json.loads((base / "config.json").read_text())
     if base.name.startswith("qwen3moe-") or one_by_one:
-        return Tree({name: tensor.float() for name, tensor in apart(stored(base)).items()})
+        return Tree({name: tensor.float() for name, tensor in apart(stored(older(base))).items()})
     if architecture:
         torch.manual_seed(0)  # its new head is random
     options = {"num_labels": labels} if labels else {}
@@ -136,6 +142,17 @@ def in_modules(base: Path, adapters: Sequence[Path]) -> State:
     for adapter in adapters:
         model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     return state_of(model)
+
+
+def joined(base: Path, adapters: Sequence[Path]) -> State:
+    """Adapters of the checkpoint's own modules, on a base that is stored under the names of transformers' modules."""
+    model = load(base, one_by_one=True)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(state_of(model), Path(folder) / "model.safetensors", {"format": "pt"})
+        shutil.copy(base / "config.json", folder)
+        return state_of(load(Path(folder)))
 
 
 def written(base: Path, adapters: Sequence[Path]) -> State:

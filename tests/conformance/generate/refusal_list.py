@@ -1,6 +1,8 @@
 """The cases to refuse."""
 
-from peft import LoKrConfig, OFTConfig, VeraConfig
+from peft import FourierFTConfig, HRAConfig, LoKrConfig, OFTConfig, PsoftConfig, RoadConfig, VeraConfig
+
+import tensors as st
 
 from . import refusals, spoil
 from .adapters import Adapter
@@ -15,6 +17,7 @@ TOKENS = [Adapter(lora(["q_proj"], r=2, trainable_token_indices=indices)) for in
 GROWN = [Adapter(lora(["q_proj"], r=2, modules_to_save=["embed_tokens", "lm_head"]), rows=rows) for rows in (40, 36)]
 DORA = Adapter(lora(["q_proj"], r=2, use_dora=True))
 HEAD = "base_model.model.lm_head"
+OFT = Adapter(OFTConfig(oft_block_size=4, target_modules=["q_proj"]))
 
 FILES = [
     Refusal("adapter-config-missing", "missing_file", "no adapter_config.json", spoil.remove(CONFIG)),
@@ -100,6 +103,15 @@ def _starts_from(kind: str, value: object) -> Refusal:
     )
 
 
+def _first_rows(held: dict[str, st.Tensor]) -> dict[str, st.Tensor]:
+    """Of every tensor the first row."""
+    return {name: st.encode(tensor.values()[:1], tensor.dtype) for name, tensor in held.items()}
+
+
+def _zeros(held: dict[str, st.Tensor]) -> dict[str, st.Tensor]:
+    return {name: st.encode(0 * tensor.values(), tensor.dtype) for name, tensor in held.items()}
+
+
 KINDS = [
     *(_starts_from(kind, kind) for kind in ("pissa", "olora", "loftq", "corda", "lora_ga")),
     _starts_from("pissa-niter", "pissa_niter_4"),
@@ -108,12 +120,28 @@ KINDS = [
     Refusal("alora", "unsupported", "aLoRA", spoil.config(alora_invocation_tokens=[5, 6])),
     Refusal("qalora", "unsupported", "QA-LoRA", spoil.config(use_qalora=True)),
     Refusal("layer-replication", "unsupported", "layer_replication", spoil.config(layer_replication=[[0, 1], [0, 1]])),
-    Refusal("lokr", "unsupported", "LoKr", adapters=[Adapter(LoKrConfig(r=2, alpha=4, target_modules=["q_proj"]))]),
+    Refusal("lokr-conv1d-layer", "unsupported", "LoKr on nn.Conv1d, w2 whole", made_for="whisper-f16", base="whisper-f16",
+            adapters=[Adapter(LoKrConfig(r=16, alpha=4, target_modules=["conv1"]))]),
+    Refusal("lokr-rank", "rank_mismatch", "the config says 3, the tensors 1", spoil.config(r=3),
+            adapters=[Adapter(LoKrConfig(r=1, alpha=4, target_modules=["q_proj"]))]),
+    Refusal("lokr-w2-b-missing", "incomplete_pair", "w2_a without w2_b", spoil.without("lokr_w2_b"),
+            adapters=[Adapter(LoKrConfig(r=1, alpha=4, target_modules=["q_proj"]))]),
     Refusal("vera-no-projections", "missing_tensor", "VeRA without its random matrices",
             adapters=[Adapter(VeraConfig(r=4, target_modules=["q_proj"], save_projection=False))]),
     Refusal("vera-conv1d", "unsupported", "VeRA on a layer that is stored transposed", made_for="gpt2-f32", base="gpt2-f32",
             adapters=[Adapter(VeraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True))]),
-    Refusal("oft", "unsupported", "OFT", adapters=[Adapter(OFTConfig(oft_block_size=4, target_modules=["q_proj"]))]),
+    Refusal("oft-old-keys", "unsupported", "OFT in the form of PEFT 0.15 and older", spoil.renamed("oft_R.weight", "oft_r"), adapters=[OFT]),
+    Refusal("oft-hidden-size", "shape_mismatch", "OFT for a wider model", adapters=[OFT], made_for="llama-bf16"),
+    Refusal("oft-blocks", "shape_mismatch", "OFT with fewer blocks than the weight has", spoil.tensors(_first_rows), adapters=[OFT]),
+    Refusal("weight-on-oft", "conflict", "a weight of 0.5 on a rotation", adapters=[OFT], uses=["adapter=0.5"]),
+    Refusal("hra-no-length", "non_finite", "HRA with a vector of zeros", spoil.tensors(_zeros),
+            adapters=[Adapter(HRAConfig(r=2, target_modules=["q_proj"]))]),
+    Refusal("fourierft", "unsupported", "FourierFT: its places are drawn",
+            adapters=[Adapter(FourierFTConfig(n_frequency=8, target_modules=["q_proj"]))]),
+    Refusal("psoft", "unsupported", "PSOFT", adapters=[Adapter(PsoftConfig(r=2, target_modules=["q_proj"]))]),
+    Refusal("road", "unsupported", "RoAd", adapters=[Adapter(RoadConfig(group_size=4, target_modules=["q_proj"]))]),
+    Refusal("key-of-hra", "unsupported", "a tensor of HRA beside a LoRA",
+            spoil.tensors(lambda held: held | {f"base_model.model.{Q}.hra_u": next(iter(held.values()))})),
     Refusal("convolution-groups", "unsupported", "LoRA on a convolution in groups", adapters=[Adapter(lora(["dwconv"], r=24))],
             made_for="convnext-f32", base="convnext-f32"),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::flow::{Budget, Share, Turns};
 use super::fuse::fallbacks::Fallbacks;
 use super::level::{self, Level, OneOf};
-use super::read::{Derived, Factors, StoredTensors};
+use super::read::{Derived, Factors, MadeMatrices, StoredTensors};
 use super::threads::Threads;
 use crate::Failure;
 use crate::device::Device;
@@ -53,8 +53,10 @@ pub struct Shared {
     pub reads: Turns,
     /// Parts that are put, in turn.
     pub writes: Turns,
-    /// Three sixteenths: factors that are kept.
+    /// An eighth: factors that are kept.
     pub factors: Factors,
+    /// A sixteenth: matrices that were made, and are kept.
+    pub made: MadeMatrices,
     /// A sixteenth: tensors of scattered views that are kept.
     pub tensors: StoredTensors,
     /// Who reads scattered views of a tensor that is too large to be kept.
@@ -96,7 +98,8 @@ impl Shared {
             loading: Budget::new(memory / 8),
             reads: Turns::new(),
             writes: Turns::new(),
-            factors: Factors::new(memory / 16 * 3),
+            factors: Factors::new(memory / 8),
+            made: MadeMatrices::new(memory / 16),
             tensors: StoredTensors::new(memory / 16),
             picking: Semaphore::new(PICKING),
             derived: Derived::new(DERIVED.min(memory / 32)),
@@ -168,6 +171,6 @@ impl Shared {
 
     /// Bytes that are kept for the next parts.
     fn kept(&self) -> u64 {
-        self.factors.bytes() + self.tensors.bytes() + self.derived.bytes()
+        self.factors.bytes() + self.made.bytes() + self.tensors.bytes() + self.derived.bytes()
     }
 }

@@ -141,6 +141,7 @@ impl AdapterKind for AdaLora {
                 rank: *k,
                 scale: self.scale(),
                 magnitude: None,
+                of_weight: false,
             };
             let change = Change::Delta(delta);
             out.edits.push(module.edit(change));

@@ -104,6 +104,11 @@ pub trait AdapterKind: Debug + Send + Sync {
         None
     }
 
+    /// Whether it takes a module whose weight is stored in several pieces ([`Module::delta`]), or as one expert of a stacked tensor.
+    fn takes_pieces(&self) -> bool {
+        false
+    }
+
     /// Parameters of modules that it targets by themselves: the last components of their names.
     fn parameters(&self) -> &[String] {
         &[]

@@ -111,6 +111,7 @@ impl AdapterKind for LoHa {
                 rank,
                 scale,
                 magnitude: None,
+                of_weight: false,
             };
             let change = Change::Delta(delta);
             out.edits.push(module.edit(change));

@@ -7,6 +7,9 @@
 //! | `vera_lambda_b`, `vera_lambda_d` | without `.weight` | `[out]`, `[r]` |
 //!
 //! A file without `vera_A` and `vera_B` (`save_projection: false`) is refused: PEFT draws them from torch's generator.
+//!
+//! PVERA (arXiv:2512.07703; PEFT's `PveraLayer`) has the same tensors under `pvera_`. The first halves of `pvera_lambda_d` and of the
+//! rows of `pvera_A` give the mean, which PEFT merges; the second halves give a variance, which acts only unmerged.
 
 use std::sync::Arc;
 
@@ -24,10 +27,19 @@ use crate::inventory::Source;
 use crate::recipe::Operand;
 use crate::tensor::View;
 
-const A: &str = "vera_A";
-const B: &str = "vera_B";
-const LAMBDA_B: &str = "vera_lambda_b";
-const LAMBDA_D: &str = "vera_lambda_d";
+/// What the tensors of a kind are called.
+#[derive(Debug)]
+struct TensorNames {
+    a: &'static str,
+    b: &'static str,
+    lambda_b: &'static str,
+    lambda_d: &'static str,
+}
+
+const VERA: TensorNames =
+    TensorNames { a: "vera_A", b: "vera_B", lambda_b: "vera_lambda_b", lambda_d: "vera_lambda_d" };
+const PVERA: TensorNames =
+    TensorNames { a: "pvera_A", b: "pvera_B", lambda_b: "pvera_lambda_b", lambda_d: "pvera_lambda_d" };
 
 /// The PEFT type.
 pub static ROW: Row = Row {
@@ -43,13 +55,43 @@ pub static ROW: Row = Row {
         "vera_dropout",
     ],
     parts: &[
-        Part { name: LAMBDA_B, marker: LAMBDA_B, end: End::Any },
-        Part { name: LAMBDA_D, marker: LAMBDA_D, end: End::Any },
+        Part { name: VERA.lambda_b, marker: VERA.lambda_b, end: End::Any },
+        Part { name: VERA.lambda_d, marker: VERA.lambda_d, end: End::Any },
     ],
-    shared: &[A, B],
+    shared: &[VERA.a, VERA.b],
     rank_0: false,
     ignored: &[],
-    parse: |fields| Ok(Arc::new(Vera { r: fields.count("r")?.unwrap_or(256) })),
+    parse: |fields| {
+        Ok(Arc::new(Vera { r: fields.count("r")?.unwrap_or(256), row: &ROW, names: &VERA, has_variance: false }))
+    },
+    tokens: |_| Ok(Tokens::None),
+};
+
+/// The PEFT type of the probabilistic form.
+pub static PVERA_ROW: Row = Row {
+    peft_type: "PVERA",
+    name: "PVeRA",
+    keys: &[
+        "d_initial",
+        "generator_seed",
+        "init_weights",
+        "projection_prng_key",
+        "pvera_dropout",
+        "r",
+        "runtime_config",
+        "sample_at_inference",
+        "save_projection",
+    ],
+    parts: &[
+        Part { name: PVERA.lambda_b, marker: PVERA.lambda_b, end: End::Any },
+        Part { name: PVERA.lambda_d, marker: PVERA.lambda_d, end: End::Any },
+    ],
+    shared: &[PVERA.a, PVERA.b],
+    rank_0: false,
+    ignored: &[],
+    parse: |fields| {
+        Ok(Arc::new(Vera { r: fields.count("r")?.unwrap_or(256), row: &PVERA_ROW, names: &PVERA, has_variance: true }))
+    },
     tokens: |_| Ok(Tokens::None),
 };
 
@@ -57,11 +99,15 @@ pub static ROW: Row = Row {
 #[derive(Debug)]
 struct Vera {
     r: u64,
+    row: &'static Row,
+    names: &'static TensorNames,
+    /// Whether the tensors have a second half, which gives a variance.
+    has_variance: bool,
 }
 
 impl AdapterKind for Vera {
     fn row(&self) -> &'static Row {
-        &ROW
+        self.row
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
@@ -71,9 +117,9 @@ impl AdapterKind for Vera {
     fn edits(&self, modules: &[Module<'_>], base: &Names<'_>, effort: &mut Effort, out: &mut Resolved) -> Result<()> {
         for module in modules {
             effort.check()?;
-            let [lambda_b, lambda_d] = module.all_of([LAMBDA_B, LAMBDA_D])?;
+            let [lambda_b, lambda_d] = module.all_of([self.names.lambda_b, self.names.lambda_d])?;
             module.expect_values()?;
-            let (a, b) = projections(module)?;
+            let (a, b) = self.projections(module)?;
             let outputs = lambda_b.elements();
             let inputs = match base.shape(&module.tensor) {
                 // The second is refused when it is laid on, where the layer is known to be stored so.
@@ -81,7 +127,7 @@ impl AdapterKind for Vera {
                 _ => return Err(misfit(module, base, [lambda_b, lambda_d, a, b])),
             };
             let (rank, widest, tallest) = self.sizes(a, b)?;
-            if lambda_d.elements() != rank || inputs > widest || outputs > tallest {
+            if lambda_d.elements() != self.held() || inputs > widest || outputs > tallest {
                 return Err(misfit(module, base, [lambda_b, lambda_d, a, b]));
             }
             let operand = |source: &Source, view: View, gains: &Source| Operand {
@@ -90,11 +136,11 @@ impl AdapterKind for Vera {
                 row_gains: Some(gains.clone()),
             };
             let factors = Factors::Gained {
-                a: operand(a, View::of(&a.shape).columns(0..inputs), lambda_d),
+                a: operand(a, View::of(&a.shape).rows(0..rank).columns(0..inputs), &first(lambda_d, rank)),
                 b: operand(b, View::of(&b.shape).rows(0..outputs), lambda_b),
             };
             let dims = vec![outputs, inputs];
-            let delta = Delta { factors, dims, embedding: false, rank, scale: 1.0, magnitude: None };
+            let delta = Delta { factors, dims, embedding: false, rank, scale: 1.0, magnitude: None, of_weight: false };
             out.edits.push(module.edit(Change::Delta(delta)));
         }
         Ok(())
@@ -102,16 +148,44 @@ impl AdapterKind for Vera {
 }
 
 impl Vera {
+    /// Rows of A, and values of `lambda_d`.
+    fn held(&self) -> u64 {
+        if self.has_variance { self.r.saturating_mul(2) } else { self.r }
+    }
+
     /// The rank, A's columns and B's rows.
     fn sizes(&self, a: &Source, b: &Source) -> Result<(u64, u64, u64)> {
         match (&a.shape[..], &b.shape[..]) {
-            ([rank, widest], [tallest, other]) if rank == other && *rank == self.r => Ok((*rank, *widest, *tallest)),
+            ([held, widest], [tallest, rank]) if *held == self.held() && *rank == self.r => {
+                Ok((*rank, *widest, *tallest))
+            }
             (x, y) => Err(Error::new(
                 Kind::RankMismatch,
-                format!("vera_A has the shape {x:?} and vera_B {y:?}, adapter_config.json says r = {}", self.r),
+                format!(
+                    "{} has the shape {x:?} and {} {y:?}, adapter_config.json says r = {}",
+                    self.names.a, self.names.b, self.r
+                ),
             )),
         }
     }
+
+    /// The two matrices that all modules share.
+    fn projections<'a>(&self, module: &Module<'a>) -> Result<(&'a Source, &'a Source)> {
+        let TensorNames { a, b, .. } = self.names;
+        let (Some(a), Some(b)) = (module.shared.get(a), module.shared.get(b)) else {
+            let text =
+                format!("the file holds no {a} and {b}, the random matrices that PEFT draws from torch's generator");
+            return Err(Error::new(Kind::MissingTensor, text)
+                .hint("save the adapter again with save_projection=True, or merge it with PEFT's merge_and_unload"));
+        };
+        [a, b].into_iter().try_for_each(expect_values)?;
+        Ok((a, b))
+    }
+}
+
+/// The first values of a vector.
+fn first(vector: &Source, count: u64) -> Source {
+    Source { shape: vec![count], ..vector.clone() }
 }
 
 fn misfit(module: &Module<'_>, base: &Names<'_>, tensors: [&Source; 4]) -> Error {
@@ -119,15 +193,4 @@ fn misfit(module: &Module<'_>, base: &Names<'_>, tensors: [&Source; 4]) -> Error
     let shape = base.shape(&module.tensor).unwrap_or_default();
     let text = format!("{} do not fit {} of shape {shape:?}", parts.join(", "), module.tensor);
     Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size")
-}
-
-/// The two matrices that all modules share.
-fn projections<'a>(module: &Module<'a>) -> Result<(&'a Source, &'a Source)> {
-    let (Some(a), Some(b)) = (module.shared.get(A), module.shared.get(B)) else {
-        let text = "the file holds no vera_A and vera_B, the random matrices that PEFT draws from torch's generator";
-        return Err(Error::new(Kind::MissingTensor, text)
-            .hint("save the adapter again with save_projection=True, or merge it with PEFT's merge_and_unload"));
-    };
-    [a, b].into_iter().try_for_each(expect_values)?;
-    Ok((a, b))
 }

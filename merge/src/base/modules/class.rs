@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::holder::Holder;
 use super::rule::Rule;
+use super::split::Split;
 use super::stack::{Member, Stack};
 use super::table;
 
@@ -12,8 +13,10 @@ use super::table;
 pub struct ModelClass {
     /// How stored names become those of modules, in order.
     pub rules: Vec<Rule>,
-    /// Experts that are stored one by one.
+    /// What is stored in several tensors: experts, and parts of one weight.
     pub stacks: Vec<Stack>,
+    /// What is stored in one tensor with others.
+    pub splits: Vec<Split>,
     /// Modules with stacked parameters.
     pub holders: Vec<Holder>,
 }
@@ -21,12 +24,22 @@ pub struct ModelClass {
 impl ModelClass {
     /// The first class that a configuration names and the table has. For one that is not known, there are only rules for every model.
     pub fn of(config: &Value) -> ModelClass {
-        ModelClass { rules: table::rules(config), stacks: table::stacks(config), holders: table::holders(config) }
+        ModelClass {
+            rules: table::rules(config),
+            stacks: table::stacks(config),
+            splits: table::splits(config),
+            holders: table::holders(config),
+        }
     }
 
     /// What a stored tensor is in a stacked parameter of a module.
     pub fn member(&self, name: &str) -> Option<Member> {
         self.stacks.iter().find_map(|stack| stack.member(name))
+    }
+
+    /// How a stored tensor of this name becomes several parameters, and their names.
+    pub fn split(&self, name: &str) -> Option<(&Split, Vec<String>)> {
+        self.splits.iter().find_map(|split| Some((split, split.parts(name)?)))
     }
 
     /// In how many parts a checkpoint stores the rows of one expert of a parameter; 1 if nothing is known.
@@ -67,8 +80,8 @@ mod tests {
             ("DeepseekV3ForCausalLM", "mlp.experts.5.gate_proj.weight", "mlp.experts.gate_up_proj"),
         ] {
             let member = class_of(class).member(&format!("model.layers.1.{gate}")).unwrap();
-            let parameter = format!("model.layers.1.{into}");
-            assert_eq!(member, Member { parameter, part: 0, parts: 2, expert: 5 }, "{class}");
+            let parameters = vec![format!("model.layers.1.{into}")];
+            assert_eq!(member, Member { parameters, part: 0, parts: 2, expert: Some(5), across: false }, "{class}");
         }
         let gpt_oss = class_of("GptOssForCausalLM");
         let experts = gpt_oss.holder("model.layers.0.mlp.experts").unwrap();

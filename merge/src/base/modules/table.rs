@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::holder::Holder;
 use super::rule::{Renaming, Rule};
+use super::run::Order;
 use super::scope::Scope;
+use super::split::Split;
 use super::stack::Stack;
 use crate::base::by_class::ByClass;
 
@@ -20,6 +22,7 @@ struct Table {
     legacy: Vec<WrittenRule>,
     rules: ByClass<Vec<WrittenRule>>,
     stacks: ByClass<Vec<WrittenStack>>,
+    splits: ByClass<Vec<WrittenSplit>>,
     stacked: ByClass<Vec<Holder>>,
 }
 
@@ -39,7 +42,40 @@ struct WrittenStack {
     #[serde(default)]
     scope: Scope,
     parts: Vec<String>,
-    into: String,
+    into: Vec<String>,
+    /// Whether the tensor of each part holds all experts.
+    #[serde(default)]
+    across: bool,
+}
+
+/// A split as it is written.
+#[derive(Deserialize)]
+struct WrittenSplit {
+    #[serde(default)]
+    scope: Scope,
+    from: String,
+    into: Vec<String>,
+    /// Whether the rows of the parts take turns.
+    #[serde(default)]
+    turns: bool,
+    pairs: Option<WrittenPairs>,
+    /// Whether the rows are those of each expert.
+    #[serde(default)]
+    experts: bool,
+    /// Whether each expert has its columns and rows the other way round.
+    #[serde(default)]
+    transposed: bool,
+}
+
+/// Parts whose heads have the rows of their two halves in pairs.
+#[derive(Deserialize)]
+struct WrittenPairs {
+    of: Vec<usize>,
+    /// Where the configuration has the number of heads.
+    #[serde(default)]
+    heads: Vec<String>,
+    /// How many there are where it does not.
+    default: u64,
 }
 
 fn table() -> &'static Table {
@@ -58,6 +94,11 @@ pub(super) fn stacks(config: &Value) -> Vec<Stack> {
     table().stacks.of_config(config).into_iter().flatten().map(stack).collect()
 }
 
+/// The splits of the class that a configuration names.
+pub(super) fn splits(config: &Value) -> Vec<Split> {
+    table().splits.of_config(config).into_iter().flatten().map(|written| split(written, config)).collect()
+}
+
 /// The modules with stacked parameters of the class that a configuration names.
 pub(super) fn holders(config: &Value) -> Vec<Holder> {
     table().stacked.of_config(config).cloned().unwrap_or_default()
@@ -74,7 +115,21 @@ fn rule(written: &WrittenRule) -> Rule {
 
 fn stack(written: &WrittenStack) -> Stack {
     let parts = written.parts.iter().map(|part| compiled(part)).collect();
-    Stack { scope: written.scope.clone(), parts, into: written.into.clone() }
+    Stack { scope: written.scope.clone(), parts, into: written.into.clone(), across: written.across }
+}
+
+fn split(written: &WrittenSplit, config: &Value) -> Split {
+    let order = match &written.pairs {
+        Some(WrittenPairs { of, heads, default }) => {
+            let told = heads.iter().try_fold(config, |at, key| at.get(key)).filter(|_| !heads.is_empty());
+            let told = told.and_then(Value::as_u64);
+            Order::Pairs { heads: told.unwrap_or(*default), of: of.clone() }
+        }
+        None if written.turns => Order::Turns,
+        None => Order::Parts,
+    };
+    let (scope, from, into) = (written.scope.clone(), compiled(&written.from), written.into.clone());
+    Split { scope, from, into, order, experts: written.experts, transposed: written.transposed }
 }
 
 fn compiled(pattern: &str) -> Regex {
@@ -108,7 +163,10 @@ mod tests {
         for from in different {
             assert!(Renaming::new(from, "").is_ok(), "{from}");
         }
-        assert!(parts.all(|part| part.contains("experts")), "the names of experts say so");
+        assert!(parts.all(|part| !part.contains(r"(\d+)") || part.contains("experts")), "the names of experts say so");
+        for split in table.splits.lists.iter().flatten() {
+            assert!(Renaming::new(&split.from, "").is_ok() && !split.into.is_empty(), "{}", split.from);
+        }
     }
 
     #[test]

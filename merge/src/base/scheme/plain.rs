@@ -57,8 +57,10 @@ impl Layout for Plain {
 
     fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
         let [tensor] = form.tensors else { return None };
-        let (height, cols) = (tensor.shape.iter().rev().skip(1).product(), tensor.shape.last().copied()?);
-        let shape = vec![rows.end - rows.start, cols];
+        // A vector has one column.
+        let cols = tensor.shape.last().copied().filter(|_| tensor.shape.len() > 1);
+        let shape = std::iter::once(rows.end - rows.start).chain(cols).collect();
+        let height = tensor.elements().checked_div(cols.unwrap_or(1))?;
         Some((vec![lines_of(tensor, rows, height, shape)?], Vec::new()))
     }
 

@@ -5,12 +5,12 @@ use super::slot::Slot;
 use super::slots::Place;
 use super::{op, quantised};
 use crate::adapter::delta::Delta;
-use crate::adapter::edit::{Change, Dimension, Edit};
+use crate::adapter::edit::{Applied, Change, Dimension, Edit};
 use crate::adapter::module::expect_values;
 use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Equal, Source};
-use crate::recipe::{Along, DoraNorm, Norm, statistics};
+use crate::recipe::{Along, DoraNorm, Norm, Op, Operand, statistics};
 use crate::spec::Rounding;
 use crate::statistic::{self, Statistic, StatisticId};
 use crate::tensor::{DtypeExt, matrix};
@@ -21,6 +21,11 @@ impl Builder<'_> {
         let replaces = matches!(edit.change, Change::Replace { .. });
         expect_computable(&self.slots.all[self.slots.at(&edit.tensor)?], &edit.change)?;
         let at = self.slots.place(&edit.tensor, edit.rows, replaces)?;
+        if let (Change::Replace { source, .. }, Some(_)) = (&edit.change, edit.rows)
+            && source.shape != self.slots[at].dims
+        {
+            return Err(mismatch(source, &self.slots[at]));
+        }
         if self.spec.rounding == Rounding::PerAdapter {
             self.slots[at].save_before(laid.number);
         }
@@ -37,6 +42,7 @@ impl Builder<'_> {
             }
             Change::Multiply { gains, of } => self.multiply(at, laid.number, &edit.module, gains, of)?,
             Change::Delta(delta) => self.delta(at, laid, &edit.module, delta)?,
+            Change::Apply(applied) => self.operate(at, laid.number, &edit.module, applied)?,
         }
         self.slots[at].changed_by.push(laid.number);
         if edit.rows.is_some() {
@@ -65,6 +71,10 @@ impl Builder<'_> {
             let why = "the adapter saved one module under two names";
             self.equals.push(Equal::new(&source, &twin, false, why));
         }
+        // A portion keeps its size, and so does the parameter.
+        let grown = self.slots[at].dims != source.shape;
+        let before = self.slots.parameter(at).dims.clone();
+        let after = if grown { source.shape.clone() } else { before.clone() };
         let slot = &mut self.slots[at];
         if let Some(earlier) = slot.changed_by.iter().rev().find(|a| **a != number) {
             self.report.conflict(format!(
@@ -74,7 +84,7 @@ impl Builder<'_> {
                 earlier + 1
             ));
         }
-        self.report.replaced.push((slot.name.clone(), number, slot.dims.clone(), source.shape.clone()));
+        self.report.replaced.push((slot.name.clone(), number, before, after));
         slot.dims = source.shape.clone();
         slot.stored = scheme::alone(&source);
         slot.start_adapter = Some(number);
@@ -125,6 +135,28 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Adds operations that act on the inputs of a layer, which must be the columns of its weight.
+    fn operate(&mut self, at: Place, number: u16, module: &str, applied: Applied) -> Result<()> {
+        let slot = &mut self.slots[at];
+        let first = sources_of(&applied.ops).next().map_or(module, |source| source.name.as_str());
+        if self.conv1d.is(module) && slot.dims.len() == 2 {
+            let text = format!(
+                "{first} targets {} of shape {:?}: a layer that is stored as [in, out] is not supported for this kind",
+                slot.name, slot.dims
+            );
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let (rows, cols) = matrix(&slot.dims);
+        if let Some(outputs) = applied.outputs.filter(|outputs| *outputs != rows) {
+            return Err(misfit(slot, &format!("{first} has {outputs} outputs, the weight {rows}")));
+        }
+        for op in applied.ops {
+            op.fits(rows, cols).map_err(|text| misfit(slot, &text))?;
+            slot.push(number, op);
+        }
+        Ok(())
+    }
+
     fn delta(&mut self, at: Place, laid: &Laid<'_>, module: &str, delta: Delta) -> Result<()> {
         let slot = &mut self.slots[at];
         let by_columns = delta.embedding
@@ -135,10 +167,12 @@ impl Builder<'_> {
             };
         delta.fits(&slot.name, &slot.dims, by_columns)?;
         let scale = op::scale(module, delta.scale, laid.weight)?;
-        let magnitude = delta.magnitude.clone();
+        let (magnitude, of_weight) = (delta.magnitude.clone(), delta.of_weight);
         let delta = op::delta(delta, by_columns, scale);
+        // What a kind's factors give is held against the weight as a worker holds it.
+        delta.fits(matrix(&slot.dims).0, matrix(&slot.dims).1).map_err(|text| misfit(slot, &text))?;
         let Some(magnitude) = magnitude else {
-            slot.push(laid.number, op::add(delta));
+            slot.push(laid.number, if of_weight { op::modulate(delta) } else { op::add(delta) });
             return Ok(());
         };
         check_magnitude(slot, &magnitude, by_columns)?;
@@ -168,6 +202,11 @@ impl Builder<'_> {
     }
 }
 
+/// The tensors that operations read.
+fn sources_of(ops: &[Op]) -> impl Iterator<Item = &Source> {
+    ops.iter().flat_map(Op::sources)
+}
+
 /// Refuses an edit of a parameter that has no values, or no elements.
 fn expect_computable(slot: &Slot, change: &Change) -> Result<()> {
     let whole =
@@ -190,6 +229,12 @@ fn expect_computable(slot: &Slot, change: &Change) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Matrices that do not fit their weight.
+fn misfit(slot: &Slot, text: &str) -> Error {
+    Error::new(Kind::ShapeMismatch, format!("{}: {text}", slot.name))
+        .hint("the adapter was trained on a model of another size")
 }
 
 /// A source that does not have the shape of its target.
@@ -228,11 +273,12 @@ fn check_replacement(slot: &Slot, source: &Source, number: u16, is_side: bool) -
 }
 
 /// DoRA has one magnitude for each output.
-fn check_magnitude(slot: &Slot, magnitude: &Source, by_columns: bool) -> Result<()> {
+fn check_magnitude(slot: &Slot, operand: &Operand, by_columns: bool) -> Result<()> {
     let (rows, cols) = matrix(&slot.dims);
     let outputs = if by_columns { cols } else { rows };
+    let magnitude = &operand.source;
     expect_values(magnitude)?;
-    if magnitude.elements() == outputs {
+    if operand.view.elements() == outputs {
         return Ok(());
     }
     Err(Error::new(

@@ -169,7 +169,8 @@ impl<'a> Builder<'a> {
             Change::Replace { .. } => Some((&e.tensor, "is replaced")),
             Change::Rows { .. } => Some((&e.tensor, "has rows replaced")),
             Change::Delta(delta) if delta.magnitude.is_some() => Some((&e.tensor, "is rescaled by DoRA")),
-            Change::Multiply { .. } => Some((&e.tensor, "is multiplied")),
+            Change::Delta(delta) if delta.of_weight => Some((&e.tensor, "is multiplied by its delta")),
+            Change::Multiply { .. } | Change::Apply(_) => Some((&e.tensor, "is multiplied")),
             Change::Delta(_) | Change::Bias { .. } => None,
         });
         match added.or(whole) {

@@ -4,7 +4,8 @@ use crate::adapter::delta::{self, Factors};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::recipe::{
-    Add, Along, Delta, Dense, Dora, DoraNorm, Hadamard, LowRank, Norm, Op, Operand, Round, Scale, SetRows,
+    Add, Along, Circulant, Delta, Dense, Dora, DoraNorm, Grid, Hadamard, Kronecker, LowRank, Modulate, Norm, Op,
+    Operand, Round, Scale, SetRows,
 };
 use crate::tensor::float::Float;
 
@@ -13,9 +14,14 @@ pub(super) fn add(delta: Delta) -> Op {
     Op::Add(Add(delta))
 }
 
+/// `w += w ∘ delta`.
+pub(super) fn modulate(delta: Delta) -> Op {
+    Op::Modulate(Modulate(delta))
+}
+
 /// `w = (magnitude / norm) * (w + delta)`.
-pub(super) fn dora(delta: Delta, magnitude: Source, norm: Norm, of: DoraNorm) -> Op {
-    Op::Dora(Dora { delta, magnitude: Operand::vector(magnitude), norm, of })
+pub(super) fn dora(delta: Delta, magnitude: Operand, norm: Norm, of: DoraNorm) -> Op {
+    Op::Dora(Dora { delta, magnitude, norm, of })
 }
 
 /// `w += scale * source`.
@@ -54,9 +60,22 @@ pub(super) fn delta(delta: delta::Delta, by_columns: bool, scale: f32) -> Delta 
         Factors::Views { left, right } | Factors::Gained { b: left, a: right } => {
             Delta::LowRank(LowRank { left, right, scale })
         }
+        Factors::Made(made) => scaled(*made, scale),
         Factors::Hadamard { first, second } => {
             Delta::Hadamard(Hadamard { first: pair(first.0, first.1), second: pair(second.0, second.1), scale })
         }
+    }
+}
+
+/// A delta of matrices that are made, with another scale.
+fn scaled(delta: Delta, scale: f32) -> Delta {
+    match delta {
+        Delta::Kronecker(it) => Delta::Kronecker(Box::new(Kronecker { scale, ..*it })),
+        Delta::Grid(it) => Delta::Grid(Box::new(Grid { scale, ..*it })),
+        Delta::Circulant(it) => Delta::Circulant(Box::new(Circulant { scale, ..*it })),
+        Delta::LowRank(it) => Delta::LowRank(LowRank { scale, ..it }),
+        Delta::Hadamard(it) => Delta::Hadamard(Hadamard { scale, ..it }),
+        Delta::Dense(it) => Delta::Dense(Dense { scale, ..it }),
     }
 }
 

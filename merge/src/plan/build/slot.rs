@@ -1,5 +1,7 @@
 //! One output tensor on its way: a parameter and what is done to it so far.
 
+use std::collections::BTreeMap;
+
 use super::op;
 use crate::adapter::edit::RowRange;
 use crate::base::parameter::{Parameter, Position};
@@ -35,8 +37,8 @@ pub(super) struct Slot {
     pub(super) changed_by: Vec<u16>,
     /// Whether it is written as values, although it is stored as codes and nothing changes it.
     pub(super) dequantised: bool,
-    /// Portions of equally many rows that are changed one by one. None if it is changed as a whole.
-    pub(super) portions: Vec<Slot>,
+    /// Portions by their first rows, without gaps, that are changed one by one. None if it is changed as a whole.
+    pub(super) portions: BTreeMap<u64, Slot>,
 }
 
 impl Slot {
@@ -53,77 +55,99 @@ impl Slot {
             positions: parameter.positions,
             changed_by: Vec::new(),
             dequantised: false,
-            portions: Vec::new(),
+            portions: BTreeMap::new(),
         }
     }
 
-    /// Parts it into portions of so many rows, of a matrix whose columns are the last dimension. Nothing is done if it has them.
+    /// Makes a portion of these rows, of a matrix whose columns are the last dimension; a vector has one column. What lies before
+    /// and behind them becomes portions too. Nothing is done if there is such a portion.
     ///
     /// # Errors
-    /// `shape_mismatch` if it has no such rows, `unsupported` if it has other portions, or was changed as a whole.
+    /// `shape_mismatch` if it has no such rows, `unsupported` if it was changed as a whole, or in portions that cross these rows.
     pub(super) fn part(&mut self, rows: RowRange) -> Result<()> {
-        let (height, cols) = (self.dims.iter().rev().skip(1).product::<u64>(), self.dims.last().copied().unwrap_or(1));
+        let (height, cols) = match *self.dims {
+            [height] => (height, 1),
+            _ => (self.dims.iter().rev().skip(1).product::<u64>(), self.dims.last().copied().unwrap_or(1)),
+        };
         let RowRange { first, count, cols: wanted } = rows;
-        if cols != wanted
-            || count == 0
-            || !height.is_multiple_of(count)
-            || !first.is_multiple_of(count)
-            || first >= height
-        {
+        let end = first.checked_add(count).filter(|end| *end <= height && count > 0 && cols == wanted);
+        let Some(end) = end else {
             let text = format!(
-                "{} has the shape {:?}, the adapter changes {count} rows of {wanted} columns",
+                "{} has the shape {:?}, the adapter changes {count} rows of {wanted} columns from {first} on",
                 self.name, self.dims
             );
             return Err(
                 Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size")
             );
-        }
-        if let Some(portion) = self.portions.first() {
-            return match portion.dims[0] == count {
-                true => Ok(()),
-                false => Err(Error::new(
-                    Kind::Unsupported,
-                    format!(
-                        "{} is changed by portions of {} rows, and then by portions of {count}",
-                        self.name, portion.dims[0]
-                    ),
-                )
-                .hint("merge the adapters one after another")),
-            };
-        }
-        if !self.steps.is_empty() {
-            let text = format!("{} is changed as a whole, and then by portions", self.name);
-            return Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"));
-        }
-        let portion = |at: u64| {
-            let stored = self.stored.portion(at * count..(at + 1) * count).ok_or_else(|| {
-                let (name, scheme) = (&self.name, self.stored.scheme.name());
-                let text = format!(
-                    "the adapter changes {count} rows of {name}, whose blocks as {scheme} do not end with them"
-                );
-                Error::new(Kind::Unsupported, text).hint("merge into the unquantised base")
-            })?;
-            let dims = vec![count, cols];
-            Ok(Slot { dims: dims.clone(), before: Some(dims), stored, portions: Vec::new(), ..self.clone() })
         };
-        self.portions = (0..height / count).map(portion).collect::<Result<_>>()?;
+        if self.portions.is_empty() {
+            if !self.steps.is_empty() {
+                let text = format!("{} is changed as a whole, and then by portions", self.name);
+                return Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"));
+            }
+            self.portions = BTreeMap::from([(0, self.rows(0, height)?)]);
+        }
+        let around = self.portions.range(..=first).next_back();
+        let (begin, held) = around.map_or((0, 0), |(begin, slot)| (*begin, slot.dims[0]));
+        if (begin, held) == (first, count) {
+            return Ok(());
+        }
+        let whole = self.portions.remove(&begin).filter(|slot| end <= begin + held && slot.steps.is_empty());
+        let Some(whole) = whole else {
+            let text = format!(
+                "{} is changed by portions, of which one begins with row {begin}, and then rows {first} to {end} of it",
+                self.name
+            );
+            return Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"));
+        };
+        let cuts = [begin, first, end, begin + held];
+        let parts = cuts.windows(2).filter(|cut| cut[0] < cut[1]);
+        for cut in parts {
+            self.portions.insert(cut[0], whole.rows(cut[0] - begin, cut[1] - cut[0])?);
+        }
         Ok(())
     }
 
-    /// Parts stacked matrices that are to be dequantised, so that a row of work is not a whole expert.
+    /// Makes one portion of stacked matrices that are to be dequantised, so that a row of work is not a whole expert.
     ///
     /// # Errors
     /// As [`Slot::part`].
     pub(super) fn part_stacked(&mut self) -> Result<()> {
-        match *self.dims.as_slice() {
-            [_, count, cols] if self.dequantised && !self.touched() => self.part(RowRange { first: 0, count, cols }),
-            _ => Ok(()),
+        if self.dequantised && self.dims.len() == 3 && self.portions.is_empty() && !self.touched() {
+            self.portions = BTreeMap::from([(0, self.rows(0, self.dims[0] * self.dims[1])?)]);
         }
+        Ok(())
+    }
+
+    /// Some of its rows, as if they were a parameter.
+    ///
+    /// # Errors
+    /// `unsupported` if they share a block with others.
+    fn rows(&self, first: u64, count: u64) -> Result<Slot> {
+        let cols = self.dims.last().copied().filter(|_| self.dims.len() > 1);
+        let dims: Vec<u64> = std::iter::once(count).chain(cols).collect();
+        let stored = self.stored.portion(first..first + count).ok_or_else(|| {
+            let (name, scheme, end) = (&self.name, self.stored.scheme.name(), first + count);
+            let text =
+                format!("rows {first} to {end} of {name}, which is stored as {scheme}, share a block with others");
+            Error::new(Kind::Unsupported, text).hint("merge into the unquantised base")
+        })?;
+        Ok(Slot {
+            name: self.name.clone(),
+            before: Some(dims.clone()),
+            dims,
+            stored,
+            positions: self.positions.clone(),
+            steps: Vec::new(),
+            changed_by: self.changed_by.clone(),
+            portions: BTreeMap::new(),
+            ..*self
+        })
     }
 
     /// Whether an adapter changes it.
     pub(super) fn touched(&self) -> bool {
-        self.start_adapter.is_some() || !self.steps.is_empty() || self.portions.iter().any(Slot::touched)
+        self.start_adapter.is_some() || !self.steps.is_empty() || self.portions.values().any(Slot::touched)
     }
 
     /// Its shapes before and after.
@@ -188,9 +212,9 @@ impl Slot {
             return Ok(self.stored.tensors.iter().zip(&self.positions).map(copied).collect());
         }
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
-        let recipes = match self.portions.as_slice() {
-            [] => Recipes::Whole(self.recipe()?),
-            portions => Recipes::Portions(portions.iter().map(Slot::recipe).collect::<Result<_>>()?),
+        let recipes = match self.portions.is_empty() {
+            true => Recipes::Whole(self.recipe()?),
+            false => Recipes::Portions(self.portions.values().map(Slot::recipe).collect::<Result<_>>()?),
         };
         let first = self.positions.first();
         let tensor = Tensor { name, dtype, dims, shard: first.map(|position| position.shard), recipes };

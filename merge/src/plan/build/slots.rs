@@ -11,7 +11,8 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     at: usize,
-    portion: Option<usize>,
+    /// The portion's first row.
+    portion: Option<u64>,
 }
 
 impl Place {
@@ -25,7 +26,7 @@ impl Index<Place> for Slots {
     type Output = Slot;
 
     fn index(&self, Place { at, portion }: Place) -> &Slot {
-        portion.map_or(&self.all[at], |portion| &self.all[at].portions[portion])
+        portion.map_or(&self.all[at], |portion| &self.all[at].portions[&portion])
     }
 }
 
@@ -34,7 +35,7 @@ impl IndexMut<Place> for Slots {
         let slot = &mut self.all[at];
         match portion {
             None => slot,
-            Some(portion) => &mut slot.portions[portion],
+            Some(portion) => slot.portions.get_mut(&portion).expect("a place names a portion that was made"),
         }
     }
 }
@@ -77,7 +78,7 @@ impl Slots {
         match rows {
             Some(rows) => {
                 slot.part(rows)?;
-                Ok(Place { at, portion: Some((rows.first / rows.count) as usize) })
+                Ok(Place { at, portion: Some(rows.first) })
             }
             None if slot.portions.is_empty() || replaces => Ok(Place::whole(at)),
             None => {
@@ -85,6 +86,11 @@ impl Slots {
                 Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"))
             }
         }
+    }
+
+    /// The parameter of a place.
+    pub(super) fn parameter(&self, place: Place) -> &Slot {
+        &self.all[place.at]
     }
 
     /// The one of this name.

@@ -16,7 +16,7 @@ fn steps(case: &Case) -> Vec<(u16, &'static str)> {
         Op::SetRows(_) => "set rows",
         Op::Scale(_) => "scale",
         Op::Round(Round { to: Float::BF16 }) => "round",
-        Op::Round(other) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     };
     fuse.steps.iter().map(|step| (step.adapter, name(&step.op))).collect()
 }

@@ -6,6 +6,7 @@ use super::definition::Definition;
 use crate::inventory::Source;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::operand::{Input, Need, Operand, Value};
+use crate::recipe::tile::{ExactRows, Tile};
 
 /// `delta = scale * tensor`, of the parameter's shape ([`add_scaled`](crate::recipe::arithmetic::add_scaled)).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,12 +30,12 @@ impl Definition for Dense {
         Vec::new()
     }
 
-    fn add<A: Arithmetic>(&self, arithmetic: &A, w: &mut [f32], values: &[Value<'_, A::Right>]) {
-        arithmetic.add_scaled(w, values[0].plain(), self.scale);
+    fn add<A: Arithmetic>(&self, arithmetic: &A, tile: &mut Tile<'_>, values: &[Value<'_, A::Right>]) {
+        arithmetic.add_scaled(tile.w, values[0].plain(), self.scale);
     }
 
-    fn exact(&self, w: &mut [f64], _: usize, values: &[&[f64]]) {
-        for (w, v) in w.iter_mut().zip(values[0]) {
+    fn exact(&self, tile: &mut ExactRows<'_>, values: &[&[f64]]) {
+        for (w, v) in tile.w.iter_mut().zip(values[0]) {
             *w += f64::from(self.scale) * v;
         }
     }

@@ -6,6 +6,7 @@ use super::definition::{Definition, exact_product};
 use crate::inventory::Source;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::operand::{Input, Need, Operand, Value};
+use crate::recipe::tile::{ExactRows, Tile};
 
 /// `delta = scale * (a @ b) ∘ (c @ d)`; a and c [rows, rank], b and d [rank, cols]. In fp32 each product is added to zeros
 /// with a scale of 1 ([`low_rank`](crate::recipe::arithmetic::low_rank)), and the two are joined by
@@ -38,20 +39,20 @@ impl Definition for Hadamard {
         vec![(&self.first.0.source, a, b), (&self.second.0.source, c, d)]
     }
 
-    fn add<A: Arithmetic>(&self, arithmetic: &A, w: &mut [f32], values: &[Value<'_, A::Right>]) {
+    fn add<A: Arithmetic>(&self, arithmetic: &A, tile: &mut Tile<'_>, values: &[Value<'_, A::Right>]) {
         let product = |left: &Value<'_, A::Right>, right: &Value<'_, A::Right>| {
-            let mut out = vec![0.0; w.len()];
+            let mut out = vec![0.0; tile.w.len()];
             arithmetic.low_rank(&mut out, left.plain(), right.right(), 1.0);
             out
         };
         let (first, second) = (product(&values[0], &values[1]), product(&values[2], &values[3]));
-        arithmetic.add_product(w, &first, &second, self.scale);
+        arithmetic.add_product(tile.w, &first, &second, self.scale);
     }
 
-    fn exact(&self, w: &mut [f64], cols: usize, values: &[&[f64]]) {
-        let first = exact_product(cols, values[0], values[1]);
-        let second = exact_product(cols, values[2], values[3]);
-        for ((w, a), b) in w.iter_mut().zip(first).zip(second) {
+    fn exact(&self, tile: &mut ExactRows<'_>, values: &[&[f64]]) {
+        let first = exact_product(tile.cols, values[0], values[1]);
+        let second = exact_product(tile.cols, values[2], values[3]);
+        for ((w, a), b) in tile.w.iter_mut().zip(first).zip(second) {
             *w += f64::from(self.scale) * a * b;
         }
     }

@@ -6,6 +6,7 @@ use super::definition::{Definition, exact_product};
 use crate::inventory::Source;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::operand::{Input, Need, Operand, Value};
+use crate::recipe::tile::{ExactRows, Tile};
 
 /// `delta = scale * left @ right`, left [rows, rank], right [rank, cols]. The order of the operations stands in
 /// [`low_rank`](crate::recipe::arithmetic::low_rank).
@@ -39,13 +40,13 @@ impl Definition for LowRank {
         vec![(&self.left.source, self.left.view.cols, self.right.view.rows)]
     }
 
-    fn add<A: Arithmetic>(&self, arithmetic: &A, w: &mut [f32], values: &[Value<'_, A::Right>]) {
-        arithmetic.low_rank(w, values[0].plain(), values[1].right(), self.scale);
+    fn add<A: Arithmetic>(&self, arithmetic: &A, tile: &mut Tile<'_>, values: &[Value<'_, A::Right>]) {
+        arithmetic.low_rank(tile.w, values[0].plain(), values[1].right(), self.scale);
     }
 
-    fn exact(&self, w: &mut [f64], cols: usize, values: &[&[f64]]) {
-        let product = exact_product(cols, values[0], values[1]);
-        for (w, v) in w.iter_mut().zip(product) {
+    fn exact(&self, tile: &mut ExactRows<'_>, values: &[&[f64]]) {
+        let product = exact_product(tile.cols, values[0], values[1]);
+        for (w, v) in tile.w.iter_mut().zip(product) {
             *w += f64::from(self.scale) * v;
         }
     }

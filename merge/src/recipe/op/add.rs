@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoResult, Tile};
+use super::definition::Definition;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::operand::{Input, Value};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// `w += delta`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

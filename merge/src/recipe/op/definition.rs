@@ -1,78 +1,10 @@
-//! What every operation provides, and what it works on.
+//! What every operation provides.
 
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
+use crate::recipe::made::Matrices;
 use crate::recipe::operand::{Input, Value};
-use crate::tensor::float::Float;
-
-/// Whole rows of a parameter while they are computed.
-#[derive(Debug)]
-pub struct Tile<'a> {
-    /// The number of the first row.
-    pub first: u64,
-    /// Columns.
-    pub cols: usize,
-    /// The values, row-major.
-    pub w: &'a mut [f32],
-}
-
-/// Rows of a parameter in f64, wherever they lie.
-#[derive(Debug)]
-pub struct ExactRows<'a> {
-    /// The numbers of the rows.
-    pub rows: &'a [u64],
-    /// Columns.
-    pub cols: usize,
-    /// The values, row-major.
-    pub w: &'a mut [f64],
-    /// How far another right result may be from each value: [`crate::recipe::exact`].
-    pub doubt: &'a mut [f64],
-}
-
-/// Why an operation has no result.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NoResult {
-    /// An output has no norm to divide by.
-    Norm(NoNorm),
-    /// A dtype cannot hold a value.
-    Overflow(Overflow),
-}
-
-impl From<NoNorm> for NoResult {
-    fn from(norm: NoNorm) -> NoResult {
-        NoResult::Norm(norm)
-    }
-}
-
-impl From<Overflow> for NoResult {
-    fn from(overflow: Overflow) -> NoResult {
-        NoResult::Overflow(overflow)
-    }
-}
-
-/// A value that is not finite, or that a dtype cannot hold.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Overflow {
-    /// The row of the parameter.
-    pub row: u64,
-    /// The column.
-    pub col: u64,
-    /// The value.
-    pub value: f32,
-    /// What it was to be rounded to.
-    pub to: Float,
-}
-
-/// An output that has no norm to divide by.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NoNorm {
-    /// The tensor that scales it.
-    pub tensor: String,
-    /// The number of the output.
-    pub output: u64,
-    /// Its norm.
-    pub norm: f64,
-}
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// What every operation provides.
 pub trait Definition {
@@ -80,8 +12,24 @@ pub trait Definition {
     fn delta(&self) -> Option<&Delta> {
         None
     }
+    /// The delta that it makes something else of than adding it. What that reads is among its own inputs.
+    fn factor(&self) -> Option<&Delta> {
+        None
+    }
     /// What it reads beside its delta. The values are passed in this order.
     fn inputs(&self) -> Vec<Input<'_>>;
+    /// The matrices that it takes beside its delta's. Their values are passed behind those of the inputs.
+    fn matrices(&self) -> Vec<Matrices<'_>> {
+        Vec::new()
+    }
+    /// Holds its matrices, each of which is sound, against the parameter.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn fits(&self, rows: u64, cols: u64) -> Result<(), String> {
+        let _ = (rows, cols);
+        Ok(())
+    }
     /// Whether it needs `start + delta` beside the weight that stands.
     fn wants_original(&self) -> bool {
         false

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoNorm, NoResult, Tile};
+use super::definition::Definition;
 use super::norm::dora_gain;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::delta::Delta;
 use crate::recipe::exact;
 use crate::recipe::operand::{Input, Need, Operand, Value};
+use crate::recipe::tile::{ExactRows, NoNorm, NoResult, Tile};
 use crate::statistic::id::StatisticId;
 
 /// Where DoRA's norms come from.

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoResult, Overflow, Tile};
+use super::definition::Definition;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::exact;
 use crate::recipe::operand::{Input, Value};
+use crate::recipe::tile::{ExactRows, NoResult, Overflow, Tile};
 use crate::tensor::float::Float;
 
 /// `w = fp32(round(w))`, to nearest even, as if the weight had been saved and loaded again.

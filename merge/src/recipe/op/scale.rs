@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, ExactRows, NoResult, Tile};
+use super::definition::Definition;
 use crate::recipe::arithmetic::Arithmetic;
 use crate::recipe::operand::{Input, Need, Operand, Value};
+use crate::recipe::tile::{ExactRows, NoResult, Tile};
 
 /// What a gain multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

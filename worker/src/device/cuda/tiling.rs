@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::recipe::{Delta, Dora, Fuse, LowRank, Need, Norm, Op, Operand, Step};
+use shardfuse_merge::recipe::{Delta, Dora, Fuse, Input, LowRank, Need, Norm, Op, Operand, Step};
 use shardfuse_merge::tensor::float::Float;
 
 /// Elements of a tile at the most: 16 MiB in fp32.
@@ -62,7 +62,10 @@ pub(super) struct Tile {
 impl Way {
     /// The way of a tensor of `rows` x `cols` that becomes `to`. A function of the recipe only.
     pub fn of(fuse: &Fuse, to: Dtype, rows: u64, cols: u64) -> Way {
-        let multiplies = |step: &Step| step.op.inputs().iter().any(|input| input.need == Need::SameColumns);
+        let multiplies = |step: &Step| {
+            let factor = |input: &Input<'_>| input.need == Need::SameColumns;
+            step.op.inputs().iter().any(factor) || !step.op.matrices().is_empty()
+        };
         if !fuse.steps.iter().any(multiplies) {
             return Way::Host;
         }
@@ -79,7 +82,7 @@ pub fn product(op: &Op) -> Option<&LowRank> {
     let delta = match op {
         Op::Add(add) => &add.0,
         Op::Dora(dora) => &dora.delta,
-        Op::SetRows(_) | Op::Scale(_) | Op::Round(_) => return None,
+        Op::SetRows(_) | Op::Scale(_) | Op::Round(_) | Op::Mix(_) | Op::Reflect(_) | Op::Modulate(_) => return None,
     };
     let plain = |factor: &Operand| factor.row_gains.is_none() && factor.view.order().is_some();
     match delta {
@@ -94,6 +97,8 @@ fn beside(op: &Op, cols: u64) -> Result<(u64, u64, u64), String> {
         return Err(match op {
             Op::SetRows(_) => "rows that are replaced beside a product",
             Op::Scale(_) => "a scaling beside a product",
+            Op::Mix(_) | Op::Reflect(_) => "columns that are mixed",
+            Op::Modulate(_) => "a delta that is multiplied by the weight",
             Op::Round(_) => "a rounding between adapters",
             Op::Add(_) | Op::Dora(_) => "a delta that is no plain low-rank product",
         }

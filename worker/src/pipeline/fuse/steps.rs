@@ -7,13 +7,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use shardfuse_merge::recipe::op::Tile;
-use shardfuse_merge::recipe::{Input, Need, Op, Step, Value};
+use shardfuse_merge::recipe::{Input, Matrices, Need, Op, Step, Value};
 
 use super::tile::rows_of_a_tile;
 use crate::Failure;
 use crate::device::cpu::{Kernels, Packed};
 use crate::pipeline::raw::Raw;
-use crate::pipeline::read::{self, Reader, RightFactor};
+use crate::pipeline::read::{self, MadeValues, Reader, RightFactor};
 use crate::pipeline::threads::Threads;
 
 /// Factors by name, and whether what was read of them is all zero.
@@ -37,13 +37,15 @@ enum Loaded {
     Columns(Arc<Vec<f32>>),
     /// A right factor.
     Right(Arc<RightFactor>),
+    /// Matrices that were made.
+    Made(Arc<MadeValues>),
     /// A right factor that is read by ranges of columns.
     Ranges,
     /// Rows of the extent by their number, and where each lies among the values.
     Listed(Vec<(u64, usize)>, Vec<f32>),
 }
 
-/// An operation with its inputs: the delta's, and its own.
+/// An operation with its inputs and matrices: the delta's, and its own.
 #[derive(Debug)]
 struct Prepared {
     op: Op,
@@ -72,6 +74,8 @@ pub fn held(steps: &[Step], rows: u64, cols: u64, loading: u64) -> u64 {
         for input in step.op.inputs() {
             all = all.saturating_add(read::held(&input, rows, cols, whole));
         }
+        let made = step.op.matrices();
+        all = made.iter().map(read::kept).fold(all, u64::saturating_add);
     }
     if !by_ranges {
         return all;
@@ -96,9 +100,18 @@ impl Loader<'_> {
             let loaded = self.input(&input, width.is_some()).await;
             loaded.map_err(|f| f.at(format_args!("adapter {}, {}", step.adapter + 1, input.operand.source.name)))
         };
+        let make = async |matrices: Matrices<'_>| {
+            let made = self.reader.made(&matrices).await;
+            made.map(Loaded::Made).map_err(|f| f.at(format_args!("adapter {}", step.adapter + 1)))
+        };
+        let of_delta = step.op.delta().map(|d| d.matrices()).unwrap_or_default();
         let delta = futures::future::try_join_all(delta_inputs.into_iter().map(&load));
+        let made = futures::future::try_join_all(of_delta.into_iter().map(&make));
         let own = futures::future::try_join_all(own_inputs.into_iter().map(&load));
-        let (delta, own) = futures::try_join!(delta, own)?;
+        let own_made = futures::future::try_join_all(step.op.own_matrices().into_iter().map(&make));
+        let (mut delta, mut made, mut own, mut own_made) = futures::try_join!(delta, made, own, own_made)?;
+        delta.append(&mut made);
+        own.append(&mut own_made);
         Ok(Prepared { op: step.op.clone(), delta, own, width })
     }
 
@@ -149,6 +162,10 @@ impl Loaded {
             }
             Loaded::Columns(values) => Value::Plain(values),
             Loaded::Right(ready) => Value::Right(&ready.packed),
+            Loaded::Made(made) => match &**made {
+                MadeValues::Plain(values) => Value::Plain(values),
+                MadeValues::Rights(rights) => Value::Rights(rights),
+            },
             Loaded::Ranges => return Err(Failure::local("a factor that is read by ranges was applied as a whole")),
             Loaded::Listed(list, values) => {
                 let within = list.iter().filter(|(row, _)| rows.contains(row));
@@ -189,7 +206,7 @@ impl Steps {
         for step in &self.steps {
             let mut values = self.values(&step.delta, &rows)?;
             values.append(&mut self.values(&step.own, &rows)?);
-            let mut tile = Tile { first, cols, w };
+            let mut tile = Tile { first, column: 0, cols, w };
             step.op.apply(kernels, &mut tile, start.as_deref(), &values)?;
         }
         Ok(())
@@ -232,7 +249,8 @@ impl Steps {
             let finish = move |_: &Threads| {
                 let (step, rows) = (&steps.steps[i], &steps.extent.rows);
                 let own = steps.values(&step.own, rows)?;
-                let mut tile = Tile { first: rows.start, cols: steps.extent.cols as usize, w: &mut w };
+                let cols = steps.extent.cols as usize;
+                let mut tile = Tile { first: rows.start, column: 0, cols, w: &mut w };
                 step.op.finish(&kernels, &mut tile, original.as_deref(), &own)?;
                 Ok(w)
             };
@@ -297,7 +315,8 @@ impl Steps {
                 loaded => loaded.value(self.extent.rows.start, &rows, cols),
             });
             let values: Vec<_> = values.collect::<Result<_, _>>()?;
-            delta.add(kernels, part, &values);
+            let mut tile = Tile { first, column: columns.start as u64, cols: width, w: part };
+            delta.add(kernels, &mut tile, &values);
             for (row, from) in w.chunks_exact_mut(cols).zip(part.chunks_exact(width)) {
                 row[columns.clone()].copy_from_slice(from);
             }

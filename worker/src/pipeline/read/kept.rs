@@ -1,6 +1,7 @@
-//! What a worker keeps for neighbouring parts: packed right factors, tensors of scattered views, and what statistics made of an
-//! operand.
+//! What a worker keeps for neighbouring parts: packed right factors, matrices that were made, tensors of scattered views, and what
+//! statistics made of an operand.
 
+use shardfuse_merge::recipe::Form;
 use shardfuse_merge::tensor::View;
 
 use super::cache::Cache;
@@ -20,6 +21,20 @@ pub struct RightFactor {
 pub type FactorKey = (Version, u64, View, Option<(Version, u64)>);
 /// Packed right factors.
 pub type Factors = Cache<FactorKey, RightFactor>;
+
+/// Matrices that were made of stored tensors, in the form in which they are needed.
+#[derive(Debug)]
+pub enum MadeValues {
+    /// Row-major.
+    Plain(Vec<f32>),
+    /// Each as a right factor.
+    Rights(Vec<Packed>),
+}
+
+/// How matrices are made, as bytes of a recipe, the form, and the versions of what they are made of.
+pub type MadeKey = (Vec<u8>, Form, Vec<Version>);
+/// Matrices that were made.
+pub type MadeMatrices = Cache<MadeKey, MadeValues>;
 
 /// A tensor in its object: where it begins.
 pub type TensorKey = (Version, u64);

@@ -5,6 +5,7 @@ mod coalesce;
 mod element;
 mod inputs;
 mod kept;
+mod made;
 mod memory;
 mod operands;
 mod reader;
@@ -15,7 +16,8 @@ mod version;
 
 pub use coalesce::{GAP, MOST, coalesce};
 pub use inputs::Inputs;
-pub use kept::{Derived, Factors, RightFactor, StoredTensors};
+pub use kept::{Derived, Factors, MadeMatrices, MadeValues, RightFactor, StoredTensors};
+pub use made::kept;
 pub use memory::{held, range_width};
 pub use reader::Reader;
 pub use values::Statistics;

@@ -42,11 +42,19 @@ pub(super) fn edits(
         let (rank, transposed) = match &target.held {
             Held::Matrix { .. } => (pair.a.shape[0], false),
             Held::Stacked { transposed, .. } => (pair.rank(target)?, *transposed),
-            Held::OneByOne { .. } => (pair.rank(target)?, false),
+            Held::Split { .. } | Held::OneByOne { .. } => (pair.rank(target)?, false),
         };
         let scale = scales.of(number, &target.name, (rank, pair.a), out)?;
         let make = |factors: Factors, dims: [u64; 2]| {
-            Change::Delta(Delta { factors, dims: dims.to_vec(), embedding: false, rank, scale, magnitude: None })
+            Change::Delta(Delta {
+                factors,
+                dims: dims.to_vec(),
+                embedding: false,
+                rank,
+                scale,
+                magnitude: None,
+                of_weight: false,
+            })
         };
         let edit = |tensor: &str, rows: Option<RowRange>, change: Change| Edit {
             tensor: tensor.to_owned(),
@@ -54,42 +62,27 @@ pub(super) fn edits(
             module: target.module.to_owned(),
             change,
         };
-        let (dims, parts) = match &target.held {
-            Held::Matrix { tensor } => {
-                let factors = Factors::LowRank { a: pair.a.clone(), b: pair.b.clone(), inner: None };
-                out.edits.push(edit(tensor, None, make(factors, [pair.b.shape[0], pair.a.shape[1]])));
-                continue;
-            }
-            Held::Stacked { dims, parts, .. } if dims[1].is_multiple_of(*parts) => (*dims, *parts),
-            Held::Stacked { dims, .. } => (*dims, 1),
-            Held::OneByOne { tensors, dims } => (*dims, tensors.parts()),
-        };
+        if let Held::Matrix { tensor } = &target.held {
+            let factors = Factors::LowRank { a: pair.a.clone(), b: pair.b.clone(), inner: None };
+            out.edits.push(edit(tensor, None, make(factors, [pair.b.shape[0], pair.a.shape[1]])));
+        }
+        let turned = matches!(&target.held, Held::Split { part, .. } if part.split.transposed);
+        let Some(dims) = target.held.dims() else { continue };
         let [experts, rows, cols] = dims;
         let inputs_first = match (pair.fits(rows, cols), pair.fits(cols, rows)) {
             (true, false) => false,
             (false, true) => true,
-            (true, true) => settled.get(target.module).copied().unwrap_or(square.inputs_first(transposed)),
+            (true, true) => settled.get(target.module).copied().unwrap_or(square.inputs_first(transposed) != turned),
             (false, false) => return Err(pair.misfit(target, dims)),
         };
         out.expert_blocks |= pair.b.shape[1] > rank;
-        let count = rows / parts;
         for expert in 0..experts {
             effort.check()?;
             let (left, right) = pair.of_expert((expert, experts), target.order, rank, inputs_first);
-            for part in 0..parts {
-                let view = left.view.rows(part * count..(part + 1) * count);
-                let left = Operand { view, ..left.clone() };
-                let change = make(Factors::Views { left, right: right.clone() }, [count, cols]);
-                out.edits.push(match &target.held {
-                    Held::OneByOne { tensors, .. } => {
-                        let tensor = tensors.tensor(part, expert).unwrap_or_default();
-                        edit(tensor, None, change)
-                    }
-                    Held::Stacked { tensor, .. } | Held::Matrix { tensor } => {
-                        let first = expert * rows + part * count;
-                        edit(tensor, Some(RowRange { first, count, cols }), change)
-                    }
-                });
+            for piece in target.held.pieces(expert) {
+                let left = Operand { view: piece.of.of(left.view), ..left.clone() };
+                let change = make(Factors::Views { left, right: right.clone() }, [piece.of.count, cols]);
+                out.edits.push(edit(&piece.tensor, piece.rows, change));
             }
         }
     }
@@ -99,10 +92,7 @@ pub(super) fn edits(
 /// Whether inputs come first in the parameters of a module, where one that is not square tells.
 fn settled<'a>(targets: &[Targeted<'a>], pairs: &[Pair<'_>]) -> HashMap<&'a str, bool> {
     let told = targets.iter().zip(pairs).filter_map(|(target, pair)| {
-        let (Held::Stacked { dims: [_, rows, cols], .. } | Held::OneByOne { dims: [_, rows, cols], .. }) = target.held
-        else {
-            return None;
-        };
+        let [_, rows, cols] = target.held.dims()?;
         match (pair.fits(rows, cols), pair.fits(cols, rows)) {
             (true, false) => Some((target.module, false)),
             (false, true) => Some((target.module, true)),
@@ -148,16 +138,13 @@ impl<'a> Pair<'a> {
 
     /// The rank of one expert.
     fn rank(&self, target: &Targeted<'_>) -> Result<u64> {
-        let (Held::Stacked { dims: [experts, ..], .. } | Held::OneByOne { dims: [experts, ..], .. }) = &target.held
-        else {
-            return Ok(self.a.shape[0]);
-        };
+        let Some([experts, ..]) = target.held.dims() else { return Ok(self.a.shape[0]) };
         let (of_a, of_b) = (self.a.shape[0], self.b.shape[1]);
-        if of_a == of_b && of_a.is_multiple_of(*experts) {
+        if of_a == of_b && of_a.is_multiple_of(experts) {
             return Ok(of_a / experts);
         }
         // One of the two is the same for all experts.
-        if of_a.checked_mul(*experts) == Some(of_b) || of_b.checked_mul(*experts) == Some(of_a) {
+        if of_a.checked_mul(experts) == Some(of_b) || of_b.checked_mul(experts) == Some(of_a) {
             return Ok(of_a.min(of_b));
         }
         let (a, b) = (self.a, self.b);

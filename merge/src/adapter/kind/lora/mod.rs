@@ -14,7 +14,7 @@ use serde_json::Value;
 
 mod experts;
 mod keys;
-mod pair;
+pub(super) mod pair;
 mod square;
 pub(super) mod variants;
 
@@ -23,15 +23,17 @@ use crate::adapter::config::fields::Fields;
 use crate::adapter::config::modules::Modules;
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
-use crate::adapter::edit::{Change, Edit, Resolved};
+use crate::adapter::edit::{Change, Edit, Resolved, RowRange};
 use crate::adapter::module::Module;
 use crate::adapter::parameter::Targeted;
+use crate::adapter::piece::{Piece, of_parameter};
 use crate::adapter::scale::Ranks;
 use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use keys::{BIAS, KEYS, MAGNITUDE, PARTS};
+use crate::recipe::Operand;
+use keys::{A, B, BIAS, EMBEDDING_A, EMBEDDING_B, KEYS, MAGNITUDE, PARTS};
 use pair::Pair;
 use square::Square;
 
@@ -101,6 +103,10 @@ impl AdapterKind for Lora {
         Some(&self.ranks)
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> &[String] {
         &self.parameters
     }
@@ -115,7 +121,7 @@ impl AdapterKind for Lora {
         let scales = tables.scales(&names, effort)?;
         for (number, module) in modules.iter().enumerate() {
             effort.check()?;
-            let pair = Pair::of(module)?;
+            let pair = Pair::of(module, [A, B, EMBEDDING_A, EMBEDDING_B])?;
             module.expect_values()?;
             let dims = pair.dims()?;
             let rank = pair.a.shape[0];
@@ -128,12 +134,13 @@ impl AdapterKind for Lora {
             let delta = Delta {
                 factors: Factors::LowRank { a: pair.a.clone(), b: pair.b.clone(), inner: None },
                 dims,
-                embedding: pair.embedding,
+                embedding: pair.embedding || is_transposed(module, &pair),
                 rank,
                 scale,
-                magnitude: magnitude.cloned(),
+                magnitude: magnitude.cloned().map(Operand::vector),
+                of_weight: false,
             };
-            out.edits.push(module.edit(Change::Delta(delta)));
+            out.edits.extend(module.delta(delta)?);
         }
         Ok(())
     }
@@ -158,19 +165,31 @@ impl Lora {
     }
 }
 
+/// Whether a module is an expert that is stored as [in, out].
+fn is_transposed(module: &Module<'_>, pair: &Pair<'_>) -> bool {
+    let (Some(transposed), Some(RowRange { count, cols, .. })) = (module.expert, module.rows) else { return false };
+    let (outputs, inputs) = (pair.b.shape[0], pair.a.shape[1]);
+    if count == cols { transposed } else { (inputs, outputs) == (count, cols) }
+}
+
 /// The edit that `lora_bias` makes to the base's bias. `refused` names a kind of module that has none.
 fn bias_edit(module: &Module<'_>, bias: &Source, refused: Option<&str>, scale: f64, base: &Names<'_>) -> Result<Edit> {
     if let Some(what) = refused {
         return Err(Error::new(Kind::Unsupported, format!("{} is a bias delta of {what}, which has none", bias.name)));
     }
-    let target = module.tensor.strip_suffix("weight").map(|t| format!("{t}bias")).filter(|t| base.has(t));
-    let Some(tensor) = target else {
+    let change = Change::Bias { source: bias.clone(), scale };
+    if let Some(Piece { tensor, rows, .. }) = of_parameter(&format!("{}.bias", module.base), base)? {
+        return Ok(Edit { tensor, rows, module: module.base.clone(), change });
+    }
+    let target = module.tensor.strip_suffix("weight").map(|t| format!("{t}bias"));
+    // A weight that is rows of a larger tensor has rows of a bias too.
+    let Some(tensor) = target.filter(|t| base.has(t) && module.rows.is_none() && module.pieces.is_empty()) else {
         return Err(Error::new(
             Kind::MissingTensor,
             format!("{} adds to a bias, and the base has no {}.bias", bias.name, module.base),
         ));
     };
-    Ok(Edit { tensor, rows: None, module: module.base.clone(), change: Change::Bias { source: bias.clone(), scale } })
+    Ok(Edit { tensor, rows: None, module: module.base.clone(), change })
 }
 
 #[cfg(test)]

@@ -1,21 +1,24 @@
 //! The two factors of a module.
 
-use super::keys::{A, B, EMBEDDING_A, EMBEDDING_B};
 use crate::adapter::module::Module;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 
 /// The two factors of a module.
-pub(super) struct Pair<'a> {
-    pub(super) a: &'a Source,
-    pub(super) b: &'a Source,
-    pub(super) embedding: bool,
+pub(in crate::adapter::kind) struct Pair<'a> {
+    pub(in crate::adapter::kind) a: &'a Source,
+    pub(in crate::adapter::kind) b: &'a Source,
+    pub(in crate::adapter::kind) embedding: bool,
 }
 
 impl<'a> Pair<'a> {
-    pub(super) fn of(module: &Module<'a>) -> Result<Pair<'a>> {
-        let part = |name| module.parts.get(name);
-        let all = [part(A), part(B), part(EMBEDDING_A), part(EMBEDDING_B)];
+    /// The factors of a module, by the names of their parts: two of a layer, and two of an embedding.
+    ///
+    /// # Errors
+    /// `incomplete_pair` or `conflict` if it has not exactly two.
+    pub(in crate::adapter::kind) fn of(module: &Module<'a>, names: [&'static str; 4]) -> Result<Pair<'a>> {
+        let [a, b, embedding_a, embedding_b] = names;
+        let all = names.map(|name| module.parts.get(name));
         let missing = match all {
             [Some(a), Some(b), None, None] => return Ok(Pair { a, b, embedding: false }),
             [None, None, Some(a), Some(b)] => return Ok(Pair { a, b, embedding: true }),
@@ -23,18 +26,18 @@ impl<'a> Pair<'a> {
                 let text = format!("{} has a linear and an embedding pair", module.name);
                 return Err(Error::new(Kind::Conflict, text));
             }
-            [Some(_), None, ..] => B,
-            [None, Some(_), ..] => A,
-            [.., Some(_), None] => EMBEDDING_B,
-            [.., None, Some(_)] => EMBEDDING_A,
-            _ => "lora_A and lora_B",
+            [Some(_), None, ..] => b.to_owned(),
+            [None, Some(_), ..] => a.to_owned(),
+            [.., Some(_), None] => embedding_b.to_owned(),
+            [.., None, Some(_)] => embedding_a.to_owned(),
+            _ => format!("{a} and {b}"),
         };
         let have: Vec<&str> = module.parts.all().map(|t| t.name.as_str()).collect();
         Err(Error::new(Kind::IncompletePair, format!("{} has {} and no {missing}", module.name, have.join(", "))))
     }
 
     /// The shape of the product, outputs first.
-    pub(super) fn dims(&self) -> Result<Vec<u64>> {
+    pub(in crate::adapter::kind) fn dims(&self) -> Result<Vec<u64>> {
         let (a, b) = (self.a, self.b);
         let shaped = |s: &Source| format!("{} of shape {:?}", s.name, s.shape);
         let ([inner, rest @ ..], [out, rank, kernel @ ..]) = (a.shape.as_slice(), b.shape.as_slice()) else {

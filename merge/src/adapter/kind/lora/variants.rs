@@ -38,7 +38,7 @@ fn refuse_start(init: &str) -> Result<()> {
             Err(unsupported(format!(
                 "init_lora_weights is {init}: training changed the base, so merging into the raw base is wrong"
             ))
-            .hint("convert the adapter with PEFT (save_pretrained with path_initial_model_for_weight_conversion), or merge into the residual base with init_lora_weights true"))
+            .hint("convert the adapter with PEFT (save_pretrained with path_initial_model_for_weight_conversion, which needs the adapter as it was saved before training); or name the residual base as --base, and set init_lora_weights to true in adapter_config.json"))
         }
         _ => Err(unsupported(format!("init_lora_weights {init} is not known"))),
     }

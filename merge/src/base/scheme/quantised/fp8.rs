@@ -16,7 +16,7 @@ use crate::tensor::float::Float;
 /// The blocks of a checkpoint that does not name their size.
 const USUAL: [u64; 2] = [128, 128];
 
-/// The scheme, and its layout. The settings are rows and columns of a block.
+/// The scheme, and its layout. The settings are rows and columns of a block, and the rows of each matrix that is stacked.
 #[derive(Debug)]
 pub struct Fp8;
 
@@ -38,7 +38,8 @@ impl Scheme for Fp8 {
             places.extend(&beside(at, module, tensors, &[], &also)?[1..]);
         }
         let block = block_of(&codes.shape, tensors.at(places[1]), tensors.quantisation.block);
-        let settings = block.map_or(Vec::new(), Vec::from);
+        let rows = sides(&codes.shape).map(|(_, rows, _)| rows);
+        let settings = block.zip(rows).map_or(Vec::new(), |([r, c], rows)| vec![r, c, rows]);
         Some(Claim { name: codes.name.clone(), dims: codes.shape.clone(), tensors: places, settings })
     }
 
@@ -73,6 +74,8 @@ fn block_of(shape: &[u64], scale: &Source, named: Option<[u64; 2]>) -> Option<[u
 
 /// A parameter whose form was approved.
 struct Grid {
+    /// Matrices that are stacked, and the rows of each.
+    stacked: u64,
     rows: u64,
     cols: u64,
     /// Rows and columns of a block.
@@ -81,9 +84,11 @@ struct Grid {
 
 impl Grid {
     fn of(form: Form<'_>) -> Option<Grid> {
-        let ([codes, _, ..], [r, c]) = (form.tensors, form.settings) else { return None };
-        let (_, rows, cols) = sides(&codes.shape)?;
-        (*r > 0 && *c > 0).then_some(Grid { rows, cols, block: [*r, *c] })
+        let ([codes, _, ..], [r, c, rows]) = (form.tensors, form.settings) else { return None };
+        let (stacked, own, cols) = sides(&codes.shape)?;
+        let all = stacked.checked_mul(own)?;
+        let stacked = all.checked_div(*rows).filter(|stacked| stacked * rows == all)?;
+        (*r > 0 && *c > 0).then_some(Grid { stacked, rows: *rows, cols, block: [*r, *c] })
     }
 
     /// The row of scales that a row of the parameter has.
@@ -115,8 +120,7 @@ impl Layout for Fp8 {
             format!("{} of shape {:?} does not fit {} of shape {:?}", scale.name, scale.shape, codes.name, codes.shape)
         };
         let grid = Grid::of(form).ok_or_else(told)?;
-        let stacked = sides(&codes.shape).map_or(0, |(stacked, ..)| stacked);
-        let scales = stacked.saturating_mul(grid.rows.div_ceil(grid.block[0])).saturating_mul(grid.width());
+        let scales = grid.stacked.saturating_mul(grid.rows.div_ceil(grid.block[0])).saturating_mul(grid.width());
         if scales == scale.elements() { Ok(codes.shape.clone()) } else { Err(told()) }
     }
 
@@ -156,20 +160,22 @@ impl Layout for Fp8 {
         }
     }
 
-    /// Rows that begin and end with blocks.
+    /// Whole matrices, or rows of one that begin and end with blocks.
     fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
         let (grid, [codes, scale, ..]) = (Grid::of(form)?, form.tensors) else { return None };
-        let (stacked, ..) = sides(&codes.shape)?;
-        let (height, count) = (stacked * grid.rows, rows.end - rows.start);
-        let lines = stacked * grid.rows.div_ceil(grid.block[0]);
-        let own = grid.line(rows.start)..grid.line(rows.end.checked_sub(1)?) + 1;
-        let whole = |row: u64| row % grid.rows % grid.block[0] == 0;
-        if !(whole(rows.start) && (whole(rows.end) || rows.end == height)) || count > grid.rows {
+        let (height, count) = (grid.stacked * grid.rows, rows.end.checked_sub(rows.start).filter(|count| *count > 0)?);
+        let is_whole = rows.start.is_multiple_of(grid.rows) && rows.end.is_multiple_of(grid.rows);
+        let (begin, end) = (rows.start % grid.rows, rows.start % grid.rows + count);
+        let by_blocks = begin.is_multiple_of(grid.block[0]) && (end == grid.rows || end.is_multiple_of(grid.block[0]));
+        if !is_whole && (end > grid.rows || !by_blocks) {
             return None;
         }
-        let scales = vec![own.end - own.start, grid.width()];
+        let lines = grid.line(rows.start)..grid.line(rows.end - 1) + 1;
+        let all = grid.stacked * grid.rows.div_ceil(grid.block[0]);
+        let scales = vec![lines.end - lines.start, grid.width()];
         let codes = lines_of(codes, rows, height, vec![count, grid.cols])?;
-        Some((vec![codes, lines_of(scale, own, lines, scales)?], form.settings.to_vec()))
+        let own = if is_whole { grid.rows } else { count };
+        Some((vec![codes, lines_of(scale, lines, all, scales)?], vec![grid.block[0], grid.block[1], own]))
     }
 
     fn plain(&self, _: Form<'_>) -> Option<Float> {
@@ -209,7 +215,7 @@ mod tests {
     fn rows_take_the_scales_of_their_blocks() {
         // Rows of 5 columns in blocks of 2 x 4: a grid of 2 x 2.
         let tensors = [tensor("w", Dtype::F8_E4M3, &[3, 5]), tensor("s", Dtype::F32, &[2, 2])];
-        let form = Form { tensors: &tensors, settings: &[2, 4] };
+        let form = Form { tensors: &tensors, settings: &[2, 4, 3] };
         assert_eq!(Fp8.dims(form).unwrap(), [3, 5]);
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
         assert_eq!(Fp8.ranges(form, 1..3), [bytes(0, 5..15), bytes(1, 0..16)]);
@@ -225,7 +231,7 @@ mod tests {
     fn a_row_of_stacked_experts_is_an_expert() {
         // Two experts of 3 rows and 2 columns with a scale for each row.
         let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 2]), tensor("s", Dtype::F32, &[2, 3, 1])];
-        let form = Form { tensors: &tensors, settings: &[1, 2] };
+        let form = Form { tensors: &tensors, settings: &[1, 2, 3] };
         assert_eq!(Fp8.dims(form).unwrap(), [2, 3, 2]);
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
         assert_eq!(Fp8.ranges(form, 1..2), [bytes(0, 6..12), bytes(1, 12..24)]);
@@ -237,24 +243,29 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_whole_blocks_are_a_parameter_of_their_own() {
-        let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 4, 5]), tensor("s", Dtype::F32, &[2, 2, 2])];
-        let form = Form { tensors: &tensors, settings: &[2, 4] };
-        let (own, settings) = Fp8.portion(form, 4..8).unwrap();
-        let expected = [(20, vec![4, 5]), (16, vec![2, 2])];
-        assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
-        assert_eq!(Fp8.dims(Form { tensors: &own, settings: &settings }).unwrap(), [4, 5]);
-        assert_eq!(Fp8.portion(form, 2..4).unwrap().0[1].offset, 8);
-        assert!(
-            Fp8.portion(form, 1..4).is_none() && Fp8.portion(form, 2..3).is_none() && Fp8.portion(form, 0..8).is_none()
-        );
+    fn whole_matrices_and_rows_of_whole_blocks_are_parameters_of_their_own() {
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 5]), tensor("s", Dtype::F32, &[2, 2, 2])];
+        let form = Form { tensors: &tensors, settings: &[2, 4, 3] };
+        let (all, settings) = Fp8.portion(form, 0..6).unwrap();
+        let flat = Form { tensors: &all, settings: &settings };
+        assert_eq!((Fp8.dims(flat).unwrap(), &settings[..]), (vec![6, 5], &[2, 4, 3][..]));
+        // The second matrix begins a block although the first ends in the middle of one.
+        assert_eq!(Fp8.ranges(flat, 2..4)[1].bytes, 8..24);
+        for form in [form, flat] {
+            let (own, settings) = Fp8.portion(form, 3..5).unwrap();
+            let expected = [(15, vec![2, 5]), (16, vec![1, 2])];
+            assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
+            assert_eq!(Fp8.dims(Form { tensors: &own, settings: &settings }).unwrap(), [2, 5]);
+            assert_eq!(Fp8.portion(form, 2..3).unwrap().0[1].offset, 8, "the rest of the first");
+            assert!([1..3, 2..4, 0..5, 3..3].into_iter().all(|rows| Fp8.portion(form, rows).is_none()));
+        }
     }
 
     #[test]
     fn a_grid_that_does_not_fit_is_named() {
         let tensors = [tensor("w", Dtype::F8_E4M3, &[300, 200]), tensor("s", Dtype::F32, &[4, 2])];
         let refused = |settings: &[u64]| Fp8.dims(Form { tensors: &tensors, settings }).unwrap_err();
-        for settings in [&[][..], &[128, 128], &[0, 128], &[1]] {
+        for settings in [&[][..], &[128, 128, 300], &[0, 128, 300], &[128, 128, 7], &[128, 128]] {
             assert!(refused(settings).contains("s of shape [4, 2] does not fit w of shape [300, 200]"));
         }
     }
