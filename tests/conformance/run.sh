@@ -13,3 +13,4 @@ export PYTHONDONTWRITEBYTECODE=1
 "$python" "$here/shared_set.py" "$here/golden" "$binary" | grep -v '^ok '
 "$python" "$here/fresh.py" "$binary" "${@:2}"
 "$python" "$here/survey.py" "$binary" --sample
+"$python" "$here/quantised.py" "$binary"

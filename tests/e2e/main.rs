@@ -14,6 +14,7 @@ mod kill;
 mod metrics;
 mod output;
 mod places;
+mod quantised;
 mod refusals;
 mod remote_inputs;
 mod resume;

@@ -47,6 +47,15 @@ pub fn set_held(config: &mut Value, key: &str, value: &Value, only: Option<&Valu
     found
 }
 
+/// Takes a key out of every level.
+pub fn remove(config: &mut Value, key: &str) {
+    let take = |at: &mut Value| at.as_object_mut().and_then(|at| at.shift_remove(key));
+    take(config);
+    for path in LEVELS {
+        path.iter().try_fold(&mut *config, |at, name| at.get_mut(name)).and_then(take);
+    }
+}
+
 /// Sets a key as [`set_held`] does. Where none has it, it is set in the language model's own configuration, else at the
 /// top.
 pub fn set(config: &mut Value, key: &str, value: &Value, only: Option<&Value>) {

@@ -9,6 +9,7 @@ pub mod levels;
 pub mod modules;
 pub mod names;
 pub mod parameter;
+pub mod quantisation;
 pub mod scheme;
 pub mod tied;
 pub mod vocabulary;

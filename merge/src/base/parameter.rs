@@ -11,6 +11,15 @@ pub struct Parameter {
     pub dims: Vec<u64>,
     /// How it is stored.
     pub stored: Stored,
+    /// Where its tensors stand, in the same order.
+    pub positions: Vec<Position>,
+}
+
+/// Where a stored tensor stands in a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its number among all tensors.
+    pub number: usize,
     /// The number of the weight file that holds it.
     pub shard: usize,
 }

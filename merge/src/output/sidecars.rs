@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::contents::{Contents, SmallFile};
+use crate::base::quantisation;
 use crate::checkpoint::files::{Fate, FileFate};
 use crate::checkpoint::sidecar;
 use crate::inventory::{Inventory, ObjectId, Sidecar};
-use crate::spec::{MergeSpec, Tokenizer};
+use crate::spec::{MergeSpec, Quantised, Tokenizer};
 
 /// Which files of the inputs the output gets, for the report.
 #[derive(Debug, Default)]
@@ -31,6 +32,9 @@ pub(super) fn sidecars(
 ) -> (Vec<(String, SmallFile)>, Travel) {
     let mut files: BTreeMap<&str, ObjectId> =
         inventory.base.sidecars.iter().map(|s| (s.name.as_str(), s.object)).collect();
+    if spec.quantised == Quantised::Dequantise {
+        files.retain(|name, _| !quantisation::is_repeated_in(name));
+    }
     let mut travel = Travel::default();
     let mut whose = "";
     if let Some((list, from)) = tokenizer(spec, inventory, contents) {
@@ -83,6 +87,9 @@ fn settle(files: &[FileFate], carried: &[Sidecar], taken: &HashSet<ObjectId>, wh
         whose => format!("the tokenizer comes from {whose}"),
     };
     let settled = |file: &FileFate| match file.fate == Fate::Travels && stays.contains(file.name.as_str()) {
+        true if quantisation::is_repeated_in(&file.name) => {
+            FileFate { fate: Fate::Stays, why: "the output is not quantised".to_owned(), ..file.clone() }
+        }
         true => FileFate { fate: Fate::Stays, why: why.clone(), ..file.clone() },
         false => file.clone(),
     };

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::adapter::resolve::resolve;
 use crate::base::modules::ModelClass;
 use crate::base::names::Names;
+use crate::base::quantisation::Quantisation;
 use crate::base::scheme;
 use crate::base::tied::Ties;
 use crate::effort::{Cancel, Effort};
@@ -23,7 +24,7 @@ pub fn to_compare(
     asked: Option<bool>,
     cancel: Cancel,
 ) -> Result<Vec<(Source, Source)>> {
-    let parameters = scheme::parameters(&base.shards);
+    let parameters = scheme::parameters(&base.shards, &Quantisation::of(&base.config));
     let stored = || parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.dims.as_slice()));
     let class = ModelClass::of(&base.config);
     let names = Names::new(stored(), std::iter::empty(), &class);

@@ -26,6 +26,7 @@ mod kinds;
 mod layout;
 mod lora;
 mod pieces;
+mod quantised;
 mod rounding;
 mod stored;
 mod tied;

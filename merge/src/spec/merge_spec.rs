@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Combine, ExpertOrder, OutputDtype, Rounding, Tokenizer};
+use super::{Combine, ExpertOrder, OutputDtype, Quantised, Rounding, Tokenizer};
 use crate::recipe::DoraNorm;
 use crate::tensor::{Dtype, DtypeExt};
 
@@ -34,6 +34,9 @@ pub struct MergeSpec {
     /// The output's element type.
     #[serde(default)]
     pub dtype: OutputDtype,
+    /// What becomes of the quantised parameters of the base.
+    #[serde(default, skip_serializing_if = "Quantised::is_default")]
+    pub quantised: Quantised,
     /// The most tensor bytes in one output file; `None` keeps the base's own layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_shard_size: Option<u64>,
@@ -92,6 +95,7 @@ impl MergeSpec {
             lora: lora.into_iter().collect(),
             output: output.into(),
             dtype: OutputDtype::default(),
+            quantised: Quantised::default(),
             max_shard_size: None,
             part_size: DEFAULT_PART_SIZE,
             dora_norm: DoraNorm::default(),

@@ -10,6 +10,7 @@ mod named;
 mod names;
 mod option;
 mod places;
+mod quantised;
 mod rounding;
 mod size;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use expert_order::ExpertOrder;
 pub use merge_spec::{DEFAULT_PART_SIZE, LoraSpec, MAX_PARTS, MergeSpec};
 pub use option::{OPTIONS, SpecOption, Takes};
 pub use places::Purpose;
+pub use quantised::Quantised;
 pub use rounding::Rounding;
 pub use size::Size;
 pub use tokenizer::Tokenizer;

@@ -49,6 +49,16 @@ pub const OPTIONS: &[SpecOption] = &[
         get: |spec| vec![spec.dtype.to_string()],
     },
     SpecOption {
+        field: "quantised",
+        flag: "quantised",
+        values: "keep|dequantise",
+        help: "What becomes of a quantised base: keep copies codes and scales and refuses adapters that change them; \
+               dequantise writes all of it as floats, of --dtype if that is given",
+        takes: Takes::Value,
+        add: |spec, text| set(&mut spec.quantised, text),
+        get: |spec| vec![spec.quantised.to_string()],
+    },
+    SpecOption {
         field: "max_shard_size",
         flag: "max-shard-size",
         values: "SIZE",

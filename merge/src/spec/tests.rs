@@ -62,6 +62,7 @@ fn a_stored_weight_is_read_back_to_the_last_digit() {
 fn other(option: &SpecOption) -> &'static str {
     match option.field {
         "dtype" => "f16",
+        "quantised" => "dequantise",
         "max_shard_size" => "5000000000",
         "part_size" => "1MiB",
         "dora_norm" => "original",

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use shardfuse_merge::plan::task::Reduce;
 use shardfuse_merge::recipe::Span;
-use shardfuse_merge::{Dtype, Kind};
 use shardfuse_proto::v1;
 
 use super::fuse::{Extent, Steps, held};
+use super::raw::Raw;
 use super::read::Reader;
 use super::shared::Shared;
 use crate::Failure;
@@ -20,9 +21,7 @@ struct Block<'a> {
     rows: Range<u64>,
     cols: u64,
     /// The bytes of the rows as they are stored.
-    stored: Span,
-    /// The dtype of their values.
-    from: Dtype,
+    stored: Vec<Span>,
 }
 
 impl<'a> Block<'a> {
@@ -34,18 +33,14 @@ impl<'a> Block<'a> {
             return Err(Failure::local(format!("block {block} lies behind the {height} rows of {}", start.name())));
         }
         let rows = first..(first + kind.block_rows()).min(height);
-        let spans = start.ranges(rows.clone());
-        let ([stored], Some((_, float))) = (spans.as_slice(), start.as_plain()) else {
-            let what = format!("a statistic of {}, which is not stored as plain values", start.name());
-            return Err(Failure::permanent(Kind::Internal, what));
-        };
-        Ok(Block { reduce, rows, cols, stored: stored.clone(), from: float.dtype() })
+        let stored = start.ranges(rows.clone());
+        Ok(Block { reduce, rows, cols, stored })
     }
 
     /// Bytes of memory that it takes: as it is stored, in fp32, for the steps, and the state.
     fn need(&self, shared: &Shared) -> u64 {
         let (statistic, rows) = (&self.reduce.statistic, self.rows.end - self.rows.start);
-        let stored = self.stored.bytes.end - self.stored.bytes.start;
+        let stored: u64 = self.stored.iter().map(|span| span.bytes.end - span.bytes.start).sum();
         stored
             .saturating_add(rows.saturating_mul(self.cols.saturating_mul(4)))
             .saturating_add(held(&statistic.steps, rows, self.cols, shared.loading.bytes()))
@@ -66,15 +61,17 @@ pub async fn make(reader: Reader<'_>, reduce: &Reduce, block: u32, gate: &Gate) 
 
 /// The state of a block.
 async fn state(reader: Reader<'_>, block: Block<'_>) -> Result<Vec<u8>, Failure> {
-    let (shared, Block { reduce, rows, cols, stored, from }) = (reader.shared, block);
+    let (shared, Block { reduce, rows, cols, stored }) = (reader.shared, block);
     let kind = reduce.statistic.kind;
     let turn = shared.reads.turn().await;
-    let (raw, steps) = futures::try_join!(
-        reader.inputs.lend(shared, stored.object, stored.bytes),
-        Steps::load(reader, &reduce.statistic.steps, Extent { rows, cols })
+    let reads = stored.into_iter().map(|span| reader.inputs.lend(shared, span.object, span.bytes));
+    let (read, steps) = futures::try_join!(
+        try_join_all(reads),
+        Steps::load(reader, &reduce.statistic.steps, Extent { rows: rows.clone(), cols })
     )?;
-    turn.moved(raw.len() as u64);
-    let w = Arc::new(steps).apply_to_all(reader, from, raw).await?;
+    let raw = Raw::new(&reduce.statistic.start, rows, read);
+    turn.moved(raw.bytes());
+    let w = Arc::new(steps).apply_to_all(reader, raw).await?;
     let kernels = shared.kernels;
     // The rows are reduced in order.
     shared.compute(move |_| Ok(kind.accumulate(&kernels, cols, &w))).await

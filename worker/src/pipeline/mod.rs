@@ -27,6 +27,7 @@ mod permit;
 #[cfg(test)]
 mod properties;
 mod put;
+mod raw;
 mod read;
 mod shared;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::fetch::{self, Fetched};
 use super::fuse::{Fuser, Seen};
 use super::part_plan::{Make, PartPlan, range_of};
 use super::put::put;
+use super::raw::Raw;
 use super::read::Reader;
 use super::shared::{Shared, Stage};
 use crate::Failure;
@@ -79,16 +80,17 @@ async fn fuse(reader: Reader<'_>, make: &Make<'_>, fetched: Fetched) -> Result<(
     part[..header.len()].copy_from_slice(&header);
     let mut seen = Seen::new();
     for (piece, loaded) in make.pieces.iter().zip(loaded) {
-        let raw: Bytes = reads[piece.read].slice(piece.within.clone());
+        let mut raw: Vec<Bytes> = piece.from.iter().map(|from| reads[from.read].slice(from.range.clone())).collect();
         let target = piece.target.clone();
         match (&piece.rows, loaded) {
             (Some(rows), Some(loaded)) => {
+                let raw = Raw::new(&rows.fuse.start, rows.rows.clone(), raw);
                 let slice = Slice { part, target, skip: rows.skip };
                 let mut of_factors;
                 (part, of_factors) = loaded.fuse(reader, piece.placed, rows, raw, slice).await?;
                 seen.append(&mut of_factors);
             }
-            _ => part[target].copy_from_slice(&raw),
+            _ => raw.drain(..).for_each(|raw| part[target.clone()].copy_from_slice(&raw)),
         }
     }
     reader.shared.took(Stage::Fuse, began);

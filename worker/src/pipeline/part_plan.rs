@@ -62,12 +62,19 @@ pub struct Piece<'a> {
     pub placed: &'a Placed,
     /// Where the bytes go, from the part's start.
     pub target: Range<usize>,
-    /// Which of the reads has what it starts from.
-    pub read: usize,
-    /// Where that lies in the read.
-    pub within: Range<usize>,
+    /// Where what it starts from lies: ranges of the parameter in its scheme's order, or the bytes to copy.
+    pub from: Vec<Within>,
     /// The rows to compute; `None` where the bytes are copied.
     pub rows: Option<Rows<'a>>,
+}
+
+/// Bytes of one of a part's reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    /// Which of the reads.
+    pub read: usize,
+    /// Where in the read.
+    pub range: Range<usize>,
 }
 
 /// Rows of a tensor that a part touches, and how they are computed.
@@ -79,8 +86,6 @@ pub struct Rows<'a> {
     pub rows: Range<u64>,
     /// Columns of the tensor.
     pub cols: u64,
-    /// The dtype of the values that they start from.
-    pub from: Dtype,
     /// Bytes of the first row that lie before the part.
     pub skip: usize,
 }
@@ -113,17 +118,16 @@ impl<'a> PartPlan<'a> {
             return Ok(PartPlan::Copy(Copy { read, tensors }));
         }
         let reads = reads(&starts);
-        let piece = |start: Start<'a>| {
-            let read = &start.read;
+        let within = |read: &Read| {
             let at = reads.partition_point(|r| (r.object.0, r.range.start) <= (read.object.0, read.range.start)) - 1;
             let first = reads[at].range.start;
-            Piece {
-                placed: start.placed,
-                target: (start.cut.start - range.start) as usize..(start.cut.end - range.start) as usize,
-                read: at,
-                within: (read.range.start - first) as usize..(read.range.end - first) as usize,
-                rows: start.rows,
-            }
+            Within { read: at, range: (read.range.start - first) as usize..(read.range.end - first) as usize }
+        };
+        let piece = |start: Start<'a>| Piece {
+            placed: start.placed,
+            target: (start.cut.start - range.start) as usize..(start.cut.end - range.start) as usize,
+            from: start.reads.iter().map(within).collect(),
+            rows: start.rows,
         };
         let pieces = starts.into_iter().map(piece).collect();
         let length = (range.end - range.start) as usize;
@@ -139,7 +143,10 @@ impl Make<'_> {
 
     /// The tensors that start from a read.
     pub fn tensors_of(&self, read: usize) -> impl Iterator<Item = &Placed> {
-        self.pieces.iter().filter(move |piece| piece.read == read).map(|piece| piece.placed)
+        self.pieces
+            .iter()
+            .filter(move |piece| piece.from.iter().any(|from| from.read == read))
+            .map(|piece| piece.placed)
     }
 }
 
@@ -148,7 +155,7 @@ struct Start<'a> {
     placed: &'a Placed,
     /// The file bytes.
     cut: Range<u64>,
-    read: Read,
+    reads: Vec<Read>,
     rows: Option<Rows<'a>>,
 }
 
@@ -156,27 +163,27 @@ impl<'a> Start<'a> {
     fn of(placed: &'a Placed, part: &Range<u64>) -> Result<Self, Failure> {
         let cut = placed.offset.max(part.start)..(placed.offset + placed.length).min(part.end);
         let within = cut.start - placed.offset..cut.end - placed.offset;
-        let (read, rows) = match &placed.recipe {
+        let (reads, rows) = match &placed.recipe {
             Recipe::Copy(source) => {
                 let range = source.offset + within.start..source.offset + within.end;
-                (Read { object: source.object, range }, None)
+                (vec![Read { object: source.object, range }], None)
             }
             Recipe::Fuse(fuse) => {
                 let (height, cols) = matrix(&placed.shape);
                 let row = (cols * size_of(placed, placed.dtype)?).max(1);
                 let rows = within.start / row..within.end.div_ceil(row).min(height);
                 let skip = (within.start - rows.start * row) as usize;
-                let from = dtype_of(placed, fuse)?;
-                let read = one_read(placed, fuse, rows.clone())?;
-                (read, Some(Rows { fuse, rows, cols, from, skip }))
+                let spans = fuse.start.ranges(rows.clone()).into_iter();
+                let reads = spans.map(|span| Read { object: span.object, range: span.bytes }).collect();
+                (reads, Some(Rows { fuse, rows, cols, skip }))
             }
         };
-        if read.range.is_empty() {
+        if reads.iter().any(|read| read.range.is_empty()) || reads.is_empty() {
             let what =
                 format!("tensor {} has {} bytes of the part and none to start from", placed.name, cut.end - cut.start);
             return Err(Failure::permanent(Kind::Internal, what));
         }
-        Ok(Start { placed, cut, read, rows })
+        Ok(Start { placed, cut, reads, rows })
     }
 }
 
@@ -188,43 +195,27 @@ fn size_of(placed: &Placed, dtype: Dtype) -> Result<u64, Failure> {
     })
 }
 
-/// The dtype of the values that a tensor starts from.
-fn dtype_of(placed: &Placed, fuse: &Fuse) -> Result<Dtype, Failure> {
-    fuse.start.as_plain().map(|(_, float)| float.dtype()).ok_or_else(|| {
-        let what =
-            format!("tensor {} starts from {}, which is not stored as plain values", placed.name, fuse.start.name());
-        Failure::permanent(Kind::Internal, what)
-    })
-}
-
-/// The bytes that rows start from.
-fn one_read(placed: &Placed, fuse: &Fuse, rows: Range<u64>) -> Result<Read, Failure> {
-    let spans = fuse.start.ranges(rows);
-    let [span] = spans.as_slice() else {
-        let what = format!("tensor {} starts from {} ranges of its inputs, 1 is read", placed.name, spans.len());
-        return Err(Failure::permanent(Kind::Internal, what));
-    };
-    Ok(Read { object: span.object, range: span.bytes.clone() })
-}
-
 /// The range of an input that the whole part is, if it is one.
 fn in_one_piece(starts: &[Start<'_>]) -> Option<Read> {
-    let (first, rest) = starts.split_first()?;
-    let mut whole = first.read.clone();
-    first.rows.is_none().then_some(())?;
-    for start in rest {
-        let follows = start.read.object == whole.object && start.read.range.start == whole.range.end;
-        (follows && start.rows.is_none()).then_some(())?;
-        whole.range.end = start.read.range.end;
+    let mut whole: Option<Read> = None;
+    for start in starts {
+        let ([read], None) = (start.reads.as_slice(), &start.rows) else { return None };
+        match &mut whole {
+            None => whole = Some(read.clone()),
+            Some(whole) if read.object == whole.object && read.range.start == whole.range.end => {
+                whole.range.end = read.range.end;
+            }
+            Some(_) => return None,
+        }
     }
-    Some(whole)
+    whole
 }
 
 /// The reads that have all starts, small neighbours as one, in the order of objects and their bytes.
 fn reads(starts: &[Start<'_>]) -> Vec<Read> {
     let mut by_object: BTreeMap<u32, Vec<Range<u64>>> = BTreeMap::new();
-    for start in starts {
-        by_object.entry(start.read.object.0).or_default().push(start.read.range.clone());
+    for read in starts.iter().flat_map(|start| &start.reads) {
+        by_object.entry(read.object.0).or_default().push(read.range.clone());
     }
     let of_object = |(object, ranges): (u32, Vec<Range<u64>>)| {
         let object = ObjectId(object);
@@ -319,7 +310,7 @@ mod tests {
         // Bytes 16..48 of the tensor: the last 8 of row 1, all of row 2, the first 12 of row 3.
         assert_eq!((rows.rows.clone(), rows.cols, rows.skip), (1..4, 3, 4));
         assert_eq!(make.reads, [Read { object: ObjectId(0), range: 1006..1024 }]);
-        assert_eq!((piece.target.clone(), piece.within.clone()), (0..32, 0..18));
+        assert_eq!((piece.target.clone(), piece.from.clone()), (0..32, vec![Within { read: 0, range: 0..18 }]));
         assert_eq!((make.length, make.header.is_empty(), make.bytes()), (32, true, 32 + 18));
     }
 
@@ -337,7 +328,8 @@ mod tests {
         let reads = [(1, 8..16), (1, far..far + 8), (3, 500..548)];
         assert_eq!(make.reads, reads.map(|(object, range)| Read { object: ObjectId(object), range }));
         assert_eq!(make.header, 0..HEADER);
-        let found: Vec<_> = make.pieces.iter().map(|p| (p.read, p.within.clone(), p.target.clone())).collect();
+        let found: Vec<_> =
+            make.pieces.iter().map(|p| (p.from[0].read, p.from[0].range.clone(), p.target.clone())).collect();
         assert_eq!(found, [(2, 0..16, 16..32), (1, 0..8, 32..40), (2, 40..48, 40..48), (0, 0..8, 48..56)]);
         assert_eq!(make.tensors_of(2).map(|t| t.name.as_str()).collect::<Vec<_>>(), ["t0", "t2"]);
     }

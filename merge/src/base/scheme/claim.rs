@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
 
+use crate::base::quantisation::Quantisation;
 use crate::inventory::Source;
 use crate::tensor::float::Float;
 
@@ -21,23 +22,44 @@ pub trait Scheme: Debug + Sync {
 
 /// Where the values of a parameter are among the bytes of its tensors, and how they become fp32.
 ///
-/// All methods but [`Layout::dims`] take tensors and rows that it has approved.
+/// All methods but [`Layout::dims`] take forms and rows that it has approved. Rows are those of the parameter as a matrix: the
+/// first dimension, or what [`Layout::portion`] made of it.
 pub trait Layout: Debug + Sync {
-    /// The shape of the parameter that these tensors store.
+    /// The shape of the parameter that is stored so.
     ///
     /// # Errors
-    /// If they store none. The tensors may come from another process.
-    fn dims(&self, tensors: &[Source]) -> Result<Vec<u64>, String>;
+    /// If none is. The form may come from another process.
+    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String>;
 
     /// The bytes that hold rows of the parameter: ranges within its tensors. Ranges of earlier rows come first within a
     /// tensor.
-    fn ranges(&self, tensors: &[Source], rows: Range<u64>) -> Vec<Stretch>;
+    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch>;
 
     /// Turns the bytes of [`Layout::ranges`], in that order, into fp32, row-major.
-    fn decode(&self, tensors: &[Source], rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]);
+    fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]);
+
+    /// A matrix of some of the rows, as a parameter of its own, with its settings. These rows are those whose columns are the
+    /// last dimension. `None` if they cannot be stored apart.
+    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)>;
 
     /// The float that the values are, row after row in a single tensor; `None` if they are anything else.
-    fn plain(&self, tensors: &[Source]) -> Option<Float>;
+    fn plain(&self, form: Form<'_>) -> Option<Float>;
+}
+
+/// A parameter as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<'a> {
+    /// Its tensors, in the scheme's order.
+    pub tensors: &'a [Source],
+    /// What the scheme has to know beside them, such as the size of a block.
+    pub settings: &'a [u64],
+}
+
+/// Lines of a tensor as a tensor of their own: `lines` of so many in all.
+pub(super) fn lines_of(tensor: &Source, lines: Range<u64>, all: u64, shape: Vec<u64>) -> Option<Source> {
+    let bytes = tensor.bytes();
+    let line = bytes.checked_div(all).filter(|line| line * all == bytes)?;
+    Some(Source { offset: tensor.offset + lines.start * line, shape, ..tensor.clone() })
 }
 
 /// A range of the bytes of one of a parameter's tensors.
@@ -57,6 +79,8 @@ pub type Floats<'a> = &'a (dyn Fn(Float, &[u8], &mut [f32]) + 'a);
 pub struct Tensors<'a> {
     pub(super) all: Vec<&'a Source>,
     pub(super) by_name: HashMap<&'a str, usize>,
+    /// What config.json says of them.
+    pub quantisation: &'a Quantisation,
 }
 
 impl<'a> Tensors<'a> {
@@ -80,4 +104,6 @@ pub struct Claim {
     pub dims: Vec<u64>,
     /// The places of its tensors, in the scheme's order.
     pub tensors: Vec<usize>,
+    /// The settings of its [`Form`].
+    pub settings: Vec<u64>,
 }

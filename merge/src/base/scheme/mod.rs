@@ -7,32 +7,40 @@
 pub mod claim;
 mod opaque;
 mod plain;
+mod quantised;
 pub mod stored;
 mod table;
 
 use std::collections::HashMap;
 
-use super::parameter::Parameter;
+use super::parameter::{Parameter, Position};
+use super::quantisation::Quantisation;
 use crate::inventory::{Shard, Source};
 use claim::Tensors;
 use stored::Stored;
 use table::SCHEMES;
 
 /// The parameters of a checkpoint, in the order of their first tensors.
-pub fn parameters(shards: &[Shard]) -> Vec<Parameter> {
+pub fn parameters(shards: &[Shard], quantisation: &Quantisation) -> Vec<Parameter> {
     let with_shard = || shards.iter().enumerate().flat_map(|(n, shard)| shard.tensors.iter().map(move |t| (n, t)));
     let all: Vec<&Source> = with_shard().map(|(_, t)| t).collect();
     let shard_of: Vec<usize> = with_shard().map(|(n, _)| n).collect();
     let by_name = all.iter().enumerate().map(|(at, t)| (t.name.as_str(), at)).collect();
-    let tensors = Tensors { all, by_name };
+    let tensors = Tensors { all, by_name, quantisation };
     let mut claimed = vec![false; shard_of.len()];
     let mut found: Vec<(usize, Parameter)> = Vec::with_capacity(shard_of.len());
     for scheme in SCHEMES {
         for at in 0..shard_of.len() {
             let Some(claim) = (!claimed[at]).then(|| scheme.claim(at, &tensors)).flatten() else { continue };
+            let stands = tensors.find(&claim.name).is_some_and(|at| !claim.tensors.contains(&at));
+            if stands || claim.tensors.iter().any(|at| claimed[*at]) {
+                continue;
+            }
             claim.tensors.iter().for_each(|at| claimed[*at] = true);
-            let stored = Stored { scheme, tensors: claim.tensors.iter().map(|at| tensors.at(*at).clone()).collect() };
-            found.push((at, Parameter { name: claim.name, dims: claim.dims, stored, shard: shard_of[at] }));
+            let own = claim.tensors.iter().map(|at| tensors.at(*at).clone()).collect();
+            let stored = Stored { scheme, tensors: own, settings: claim.settings };
+            let positions = claim.tensors.iter().map(|at| Position { number: *at, shard: shard_of[*at] }).collect();
+            found.push((at, Parameter { name: claim.name, dims: claim.dims, stored, positions }));
         }
     }
     found.sort_by_key(|(at, _)| *at);
@@ -41,10 +49,16 @@ pub fn parameters(shards: &[Shard]) -> Vec<Parameter> {
 
 /// How a tensor by itself is stored.
 pub fn alone(tensor: &Source) -> Stored {
-    let tensors = Tensors { all: vec![tensor], by_name: HashMap::from([(tensor.name.as_str(), 0)]) };
+    let quantisation = Quantisation::default();
+    let by_name = HashMap::from([(tensor.name.as_str(), 0)]);
+    let tensors = Tensors { all: vec![tensor], by_name, quantisation: &quantisation };
     let claims = |scheme: &&dyn claim::Scheme| scheme.claim(0, &tensors).is_some();
     let [.., last] = SCHEMES;
-    Stored { scheme: SCHEMES.into_iter().find(claims).unwrap_or(last), tensors: vec![tensor.clone()] }
+    Stored {
+        scheme: SCHEMES.into_iter().find(claims).unwrap_or(last),
+        tensors: vec![tensor.clone()],
+        settings: Vec::new(),
+    }
 }
 
 /// Whether a tensor by itself holds values to compute with.
@@ -71,9 +85,9 @@ mod tests {
             shard(vec![tensor("codes", Dtype::I8), tensor("a", Dtype::F16)]),
             shard(vec![tensor("mask", Dtype::BOOL), tensor("b", Dtype::BF16), tensor("wide", Dtype::F64)]),
         ];
-        let found: Vec<_> = parameters(&shards)
+        let found: Vec<_> = parameters(&shards, &Quantisation::default())
             .into_iter()
-            .map(|p| (p.name, p.shard, p.stored.scheme.name(), p.stored.has_values()))
+            .map(|p| (p.name, p.positions[0].shard, p.stored.scheme.name(), p.stored.has_values()))
             .collect();
         let expected = [
             ("codes", 0, "opaque", false),

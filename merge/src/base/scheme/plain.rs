@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::claim::{Claim, Floats, Layout, Scheme, Stretch, Tensors};
+use super::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
 use crate::tensor::float::Float;
 use crate::tensor::{DtypeExt, matrix};
@@ -18,8 +18,8 @@ impl Scheme for Plain {
 
     fn claim(&self, at: usize, tensors: &Tensors<'_>) -> Option<Claim> {
         let tensor = tensors.at(at);
-        let dims = self.dims(std::slice::from_ref(tensor)).ok()?;
-        Some(Claim { name: tensor.name.clone(), dims, tensors: vec![at] })
+        let dims = self.dims(Form { tensors: std::slice::from_ref(tensor), settings: &[] }).ok()?;
+        Some(Claim { name: tensor.name.clone(), dims, tensors: vec![at], settings: Vec::new() })
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {
@@ -28,32 +28,43 @@ impl Scheme for Plain {
 }
 
 impl Layout for Plain {
-    fn dims(&self, tensors: &[Source]) -> Result<Vec<u64>, String> {
-        let [tensor] = tensors else { return Err(format!("{} tensors are one parameter, expected 1", tensors.len())) };
+    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
+        let [tensor] = form.tensors else {
+            return Err(format!("{} tensors are one parameter, expected 1", form.tensors.len()));
+        };
         match Float::of(tensor.dtype) {
             Some(_) => Ok(tensor.shape.clone()),
             None => Err(format!("{} has the dtype {}, expected F32, F16 or BF16", tensor.name, tensor.dtype.name())),
         }
     }
 
-    fn ranges(&self, tensors: &[Source], rows: Range<u64>) -> Vec<Stretch> {
+    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
         let of = |(tensor, source): (usize, &Source)| {
             let (_, cols) = matrix(&source.shape);
             let row = cols * Float::of(source.dtype)?.bytes();
             Some(Stretch { tensor, bytes: rows.start * row..rows.end * row })
         };
-        tensors.iter().enumerate().filter_map(of).collect()
+        form.tensors.iter().enumerate().filter_map(of).collect()
     }
 
-    fn decode(&self, tensors: &[Source], _: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
-        for (tensor, bytes) in tensors.iter().zip(bytes) {
+    fn decode(&self, form: Form<'_>, _: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
+        for (tensor, bytes) in form.tensors.iter().zip(bytes) {
             if let Some(float) = Float::of(tensor.dtype) {
                 floats(float, bytes, out);
             }
         }
     }
 
-    fn plain(&self, tensors: &[Source]) -> Option<Float> {
-        tensors.first().and_then(|tensor| Float::of(tensor.dtype))
+    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+        let [tensor] = form.tensors else { return None };
+        // A vector has one column.
+        let cols = tensor.shape.last().copied().filter(|_| tensor.shape.len() > 1);
+        let shape = std::iter::once(rows.end - rows.start).chain(cols).collect();
+        let height = tensor.elements().checked_div(cols.unwrap_or(1))?;
+        Some((vec![lines_of(tensor, rows, height, shape)?], Vec::new()))
+    }
+
+    fn plain(&self, form: Form<'_>) -> Option<Float> {
+        form.tensors.first().and_then(|tensor| Float::of(tensor.dtype))
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Floats, Layout, Scheme};
+use super::claim::{Floats, Form, Layout, Scheme};
 use super::plain::Plain;
 use super::table;
 use crate::inventory::{ObjectId, Source};
@@ -18,6 +18,8 @@ pub struct Stored {
     pub scheme: &'static dyn Scheme,
     /// The tensors, in the scheme's order; at least one.
     pub tensors: Vec<Source>,
+    /// What the scheme has to know beside them.
+    pub settings: Vec<u64>,
 }
 
 impl Stored {
@@ -26,12 +28,19 @@ impl Stored {
         self.scheme.layout().is_some()
     }
 
+    /// Rows of it as a parameter of their own. `None` if they cannot be stored apart.
+    pub fn portion(&self, rows: Range<u64>) -> Option<Stored> {
+        let form = Form { tensors: &self.tensors, settings: &self.settings };
+        let (tensors, settings) = self.scheme.layout()?.portion(form, rows)?;
+        Some(Stored { scheme: self.scheme, tensors, settings })
+    }
+
     /// What a recipe of this parameter starts from.
     ///
     /// # Errors
     /// If nothing is computed with it.
     pub fn start(&self) -> Result<Start, String> {
-        Start::new(self.scheme, self.tensors.clone())
+        Start::new(self.scheme, self.tensors.clone(), self.settings.clone())
     }
 }
 
@@ -42,6 +51,7 @@ pub struct Start {
     scheme: &'static dyn Scheme,
     layout: &'static dyn Layout,
     tensors: Vec<Source>,
+    settings: Vec<u64>,
     dims: Vec<u64>,
 }
 
@@ -50,6 +60,9 @@ pub struct Start {
 struct Written {
     scheme: String,
     tensors: Vec<Source>,
+    // Always written: the form of recipes on the wire leaves nothing out.
+    #[serde(default)]
+    settings: Vec<u64>,
 }
 
 /// Bytes of an input.
@@ -62,13 +75,13 @@ pub struct Span {
 }
 
 impl Start {
-    fn new(scheme: &'static dyn Scheme, tensors: Vec<Source>) -> Result<Start, String> {
+    fn new(scheme: &'static dyn Scheme, tensors: Vec<Source>, settings: Vec<u64>) -> Result<Start, String> {
         let layout = scheme.layout().ok_or_else(|| {
             let name = tensors.first().map_or("a parameter", |tensor| tensor.name.as_str());
             format!("{name} is stored as {}, and nothing is computed with that", scheme.name())
         })?;
-        let dims = layout.dims(&tensors)?;
-        Ok(Start { scheme, layout, tensors, dims })
+        let dims = layout.dims(Form { tensors: &tensors, settings: &settings })?;
+        Ok(Start { scheme, layout, tensors, settings, dims })
     }
 
     /// A tensor that holds the values themselves.
@@ -76,7 +89,11 @@ impl Start {
     /// # Errors
     /// If its dtype is not F32, F16 or BF16.
     pub fn plain(tensor: Source) -> Result<Start, String> {
-        Start::new(&Plain, vec![tensor])
+        Start::new(&Plain, vec![tensor], Vec::new())
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form { tensors: &self.tensors, settings: &self.settings }
     }
 
     /// The stored tensors.
@@ -101,7 +118,7 @@ impl Start {
 
     /// The bytes that hold rows, in the order in which [`Start::decode`] takes them.
     pub fn ranges(&self, rows: Range<u64>) -> Vec<Span> {
-        let stretches = self.layout.ranges(&self.tensors, rows).into_iter();
+        let stretches = self.layout.ranges(self.form(), rows).into_iter();
         let of = |tensor: usize, bytes: Range<u64>| {
             let Source { object, offset, .. } = self.tensors[tensor];
             Span { object, bytes: offset + bytes.start..offset + bytes.end }
@@ -116,34 +133,34 @@ impl Start {
 
     /// Turns the bytes of [`Start::ranges`] into fp32, row-major.
     pub fn decode(&self, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
-        self.layout.decode(&self.tensors, rows, bytes, floats, out);
+        self.layout.decode(self.form(), rows, bytes, floats, out);
     }
 
     /// The tensor and its float, if the values themselves lie in one tensor, row by row.
     pub fn as_plain(&self) -> Option<(&Source, Float)> {
-        self.tensors.first().zip(self.layout.plain(&self.tensors))
+        self.tensors.first().zip(self.layout.plain(self.form()))
     }
 }
 
 impl PartialEq for Start {
     fn eq(&self, other: &Start) -> bool {
-        self.scheme.name() == other.scheme.name() && self.tensors == other.tensors
+        self.scheme.name() == other.scheme.name() && self.tensors == other.tensors && self.settings == other.settings
     }
 }
 
 impl TryFrom<Written> for Start {
     type Error = String;
 
-    fn try_from(Written { scheme, tensors }: Written) -> Result<Start, String> {
+    fn try_from(Written { scheme, tensors, settings }: Written) -> Result<Start, String> {
         let known =
             table::named(&scheme).ok_or_else(|| format!("a parameter of scheme {scheme:?}, which is not known"))?;
-        Start::new(known, tensors)
+        Start::new(known, tensors, settings)
     }
 }
 
 impl From<Start> for Written {
     fn from(start: Start) -> Written {
-        Written { scheme: start.scheme.name().to_owned(), tensors: start.tensors }
+        Written { scheme: start.scheme.name().to_owned(), tensors: start.tensors, settings: start.settings }
     }
 }
 

@@ -1,10 +1,22 @@
 //! The table of schemes.
 
 use super::claim::Scheme;
+use super::quantised::{awq, bitsandbytes, fp8, gptq, mxfp4, nvfp4, packed};
 use super::{opaque, plain};
 
-/// The schemes, in the order in which they are asked. The last one claims every tensor.
-pub(super) static SCHEMES: [&dyn Scheme; 2] = [&plain::Plain, &opaque::Opaque];
+/// The schemes, in the order in which they are asked. Scales are plain floats, so what has scales is asked first, and AWQ, whose
+/// names are GPTQ's with one missing, after GPTQ. The last one claims every tensor.
+pub(super) static SCHEMES: [&dyn Scheme; 9] = [
+    &fp8::Fp8,
+    &nvfp4::Nvfp4,
+    &mxfp4::Mxfp4,
+    &packed::Packed,
+    &gptq::Gptq,
+    &awq::Awq,
+    &bitsandbytes::BitsAndBytes,
+    &plain::Plain,
+    &opaque::Opaque,
+];
 
 /// The scheme of a name.
 pub(super) fn named(name: &str) -> Option<&'static dyn Scheme> {

@@ -1,9 +1,9 @@
 //! One edit laid onto one parameter.
 
 use super::builder::{Builder, Laid};
-use super::op;
 use super::slot::Slot;
 use super::slots::Place;
+use super::{op, quantised};
 use crate::adapter::delta::Delta;
 use crate::adapter::edit::{Applied, Change, Dimension, Edit};
 use crate::adapter::module::expect_values;
@@ -211,6 +211,7 @@ fn sources_of(ops: &[Op]) -> impl Iterator<Item = &Source> {
 fn expect_computable(slot: &Slot, change: &Change) -> Result<()> {
     let whole =
         matches!(change, Change::Replace { source, .. } if source.dtype == slot.dtype && !slot.dtype.floating());
+    quantised::expect_values(slot)?;
     if !whole && !slot.stored.has_values() {
         return Err(Error::new(
             Kind::Unsupported,

@@ -45,14 +45,8 @@ impl Builder<'_> {
                 expect_values(source)?;
             }
             let (dims, stored) = (source.shape.clone(), scheme::alone(source));
-            let slot = Slot::of(Parameter { name, dims, stored, shard: 0 }, dtype);
-            self.slots.push(Slot {
-                start_adapter: Some(number),
-                before: None,
-                shard: None,
-                changed_by: vec![number],
-                ..slot
-            });
+            let slot = Slot::of(Parameter { name, dims, stored, positions: Vec::new() }, dtype);
+            self.slots.push(Slot { start_adapter: Some(number), before: None, changed_by: vec![number], ..slot });
         }
         let n = number + 1;
         let of_labels = labels.map_or(String::new(), |labels| format!(" with {labels} labels"));

@@ -11,15 +11,17 @@ use crate::adapter::edit::{Change, Resolved};
 use crate::adapter::orientation::Orientation;
 use crate::adapter::resolve::resolve;
 use crate::base::conv1d::Conv1d;
+use crate::base::levels;
 use crate::base::modules::ModelClass;
 use crate::base::names::Names;
 use crate::base::parameter::Parameter;
+use crate::base::quantisation::Quantisation;
 use crate::base::scheme;
 use crate::base::tied::Ties;
 use crate::base::vocabulary::{Grown, Parameters, Vocabulary};
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{AdapterInventory, BaseInventory, Inventory, Source};
+use crate::inventory::{AdapterInventory, BaseInventory, Inventory};
 use crate::output::Contents;
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
@@ -31,6 +33,7 @@ mod change;
 mod expert_order;
 mod heads;
 mod op;
+mod quantised;
 mod remarks;
 mod slot;
 mod slots;
@@ -41,6 +44,7 @@ mod uses;
 pub use crate::inventory::Equal;
 
 use builder::{Builder, Laid};
+use quantised::Coded;
 use slot::Slot;
 use slots::Slots;
 use token_rows::TokenRows;
@@ -69,7 +73,6 @@ pub struct Built {
 /// # Errors
 /// What cannot be merged, with the adapter's folder before the message.
 pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Result<Built> {
-    refuse_quantised(&inventory.base.config)?;
     let uses = uses(spec, inventory);
     let in_order: Vec<(usize, f64)> = uses.iter().map(|u| (u.index, u.weight)).collect();
     let mut builder = Builder::new(spec, inventory)?;
@@ -81,23 +84,15 @@ pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Re
     builder.finish(uses.iter().filter(|u| u.weight != 0.0).map(|u| u.index).collect())
 }
 
-fn refuse_quantised(config: &serde_json::Value) -> Result<()> {
-    match config.get("quantization_config") {
-        None | Some(serde_json::Value::Null) => Ok(()),
-        Some(q) => {
-            let method = q.get("quant_method").and_then(|m| m.as_str()).unwrap_or("an unnamed method");
-            Err(Error::new(Kind::Unsupported, format!("the base is quantised by {method} (quantization_config in config.json): its tensors are codes, not values"))
-                .hint("merge into the unquantised base and quantise the result"))
-        }
-    }
-}
-
 impl<'a> Builder<'a> {
     fn new(spec: &'a MergeSpec, inventory: &'a Inventory) -> Result<Self> {
         let base = &inventory.base;
-        let main_dtype = main_dtype(base.shards.iter().flat_map(|s| &s.tensors));
+        let parameters = scheme::parameters(&base.shards, &Quantisation::of(&base.config));
+        let main_dtype = main_dtype(&parameters);
+        let coded = Coded::of(base, &parameters);
+        coded.expect_known(spec)?;
         let mut slots = Slots::default();
-        for parameter in scheme::parameters(&base.shards) {
+        for parameter in parameters {
             slots.push(slot(spec, base, parameter, main_dtype)?);
         }
         let class = ModelClass::of(&base.config);
@@ -106,6 +101,7 @@ impl<'a> Builder<'a> {
         let ties = Ties::of(base, &stored, spec.tied)?;
         let mut report = Report::default();
         remarks::on_base(base, &mut report);
+        coded.report(spec, &mut report);
         remarks::on_ties(&ties, &mut report);
         Ok(Builder {
             spec,
@@ -195,16 +191,26 @@ impl<'a> Builder<'a> {
         let changed = self.slots.all.iter().filter(|s| s.touched()).count();
         self.report.tensors_changed = changed as u64;
         self.report.tensors_copied = (self.slots.all.len() - changed) as u64;
+        let mut tensors: Vec<_> = self.slots.all.iter().map(Slot::tensors).collect::<Result<Vec<_>>>()?.concat();
+        tensors.sort_by_key(|(number, _)| *number);
+        self.slots.all.iter_mut().try_for_each(Slot::part_stacked)?;
+        let main_dtype = self.written_dtype();
         let contents = Contents {
-            tensors: self.slots.all.iter().map(Slot::tensor).collect::<Result<_>>()?,
+            tensors: tensors.into_iter().map(|(_, tensor)| tensor).collect(),
             vocabulary,
             untied: self.ties.untied,
             architecture: self.architecture,
             in_force,
-            main_dtype: self.main_dtype,
+            main_dtype,
         };
         let Builder { lineage, statistics, equals, report, .. } = self;
         Ok(Built { contents, lineage, statistics, equals, report })
+    }
+
+    /// The dtype that config.json names: that of the parameters which were quantised, if they are written as floats.
+    fn written_dtype(&self) -> Option<Dtype> {
+        let quantised = self.slots.all.iter().any(|slot| slot.dequantised);
+        if quantised { Some(value_dtype(self.spec, &self.inventory.base, self.main_dtype)) } else { self.main_dtype }
     }
 
     /// The size of the vocabulary, if it changes.
@@ -224,7 +230,7 @@ impl<'a> Builder<'a> {
 fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Option<Dtype>) -> Result<Slot> {
     let name = &parameter.name;
     if name == METADATA {
-        let file = &base.shards[parameter.shard].name;
+        let file = &base.shards[parameter.positions[0].shard].name;
         return Err(Error::new(
             Kind::Unsupported,
             format!("{file} holds a tensor named {METADATA}, which a safetensors file has another use for"),
@@ -232,8 +238,7 @@ fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Opti
         .hint("rename the tensor in the base"));
     }
     let [stored] = parameter.stored.tensors.as_slice() else {
-        let scheme = parameter.stored.scheme.name();
-        return Err(Error::new(Kind::Unsupported, format!("{name} is stored as {scheme}, which is not merged yet")));
+        return quantised::slot(spec, parameter, value_dtype(spec, base, main));
     };
     let dtype = spec.output_dtype(stored.dtype, main);
     if dtype != stored.dtype && !parameter.stored.has_values() {
@@ -246,10 +251,20 @@ fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Opti
     Ok(Slot::of(parameter, dtype))
 }
 
-/// The float dtype that most of the base's bytes have.
-fn main_dtype<'a>(tensors: impl Iterator<Item = &'a Source>) -> Option<Dtype> {
+/// The dtype in which a parameter is written that was quantised and is not any more: config.json's, else that of the other
+/// parameters.
+fn value_dtype(spec: &MergeSpec, base: &BaseInventory, main: Option<Dtype>) -> Dtype {
+    let named = ["dtype", "torch_dtype"].iter().find_map(|key| levels::get(&base.config, key)?.as_str());
+    let own =
+        [Dtype::BF16, Dtype::F16, Dtype::F32].into_iter().find(|dtype| dtype.config_name() == named && named.is_some());
+    spec.dtype.dtype().or(own).or(main).unwrap_or(Dtype::BF16)
+}
+
+/// The float dtype that most of the bytes of a base have, apart from what belongs to quantised parameters.
+fn main_dtype(parameters: &[Parameter]) -> Option<Dtype> {
     let mut bytes: BTreeMap<String, (u64, Dtype)> = BTreeMap::new();
-    for t in tensors.filter(|t| t.dtype.floating()) {
+    let single = parameters.iter().filter(|p| p.stored.tensors.len() == 1).flat_map(|p| &p.stored.tensors);
+    for t in single.filter(|t| t.dtype.floating()) {
         bytes.entry(t.dtype.name()).or_insert((0, t.dtype)).0 += t.bytes();
     }
     bytes.into_values().max_by_key(|(n, _)| *n).map(|(_, d)| d)

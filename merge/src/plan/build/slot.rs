@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::op;
 use crate::adapter::edit::RowRange;
-use crate::base::parameter::Parameter;
+use crate::base::parameter::{Parameter, Position};
 use crate::base::scheme::stored::{Start, Stored};
 use crate::base::vocabulary::Changed;
 use crate::error::{Error, Kind, Result};
@@ -31,10 +31,12 @@ pub(super) struct Slot {
     pub(super) start_adapter: Option<u16>,
     /// The steps so far.
     pub(super) steps: Vec<Step>,
-    /// The file of the base that holds it.
-    pub(super) shard: Option<usize>,
+    /// Where the base's tensors of it stand; none if the base does not hold it.
+    pub(super) positions: Vec<Position>,
     /// Adapters that changed it, for the report.
     pub(super) changed_by: Vec<u16>,
+    /// Whether it is written as values, although it is stored as codes and nothing changes it.
+    pub(super) dequantised: bool,
     /// Portions by their first rows, without gaps, that are changed one by one. None if it is changed as a whole.
     pub(super) portions: BTreeMap<u64, Slot>,
 }
@@ -50,8 +52,9 @@ impl Slot {
             stored: parameter.stored,
             start_adapter: None,
             steps: Vec::new(),
-            shard: Some(parameter.shard),
+            positions: parameter.positions,
             changed_by: Vec::new(),
+            dequantised: false,
             portions: BTreeMap::new(),
         }
     }
@@ -78,14 +81,11 @@ impl Slot {
             );
         };
         if self.portions.is_empty() {
-            let [_] = self.stored.tensors.as_slice() else {
-                return Err(Error::new(Kind::Unsupported, format!("{} is stored in several tensors", self.name)));
-            };
             if !self.steps.is_empty() {
                 let text = format!("{} is changed as a whole, and then by portions", self.name);
                 return Err(Error::new(Kind::Unsupported, text).hint("merge the adapters one after another"));
             }
-            self.portions = BTreeMap::from([(0, self.rows(0, height))]);
+            self.portions = BTreeMap::from([(0, self.rows(0, height)?)]);
         }
         let around = self.portions.range(..=first).next_back();
         let (begin, held) = around.map_or((0, 0), |(begin, slot)| (*begin, slot.dims[0]));
@@ -102,29 +102,47 @@ impl Slot {
         };
         let cuts = [begin, first, end, begin + held];
         let parts = cuts.windows(2).filter(|cut| cut[0] < cut[1]);
-        self.portions.extend(parts.map(|cut| (cut[0], whole.rows(cut[0] - begin, cut[1] - cut[0]))));
+        for cut in parts {
+            self.portions.insert(cut[0], whole.rows(cut[0] - begin, cut[1] - cut[0])?);
+        }
+        Ok(())
+    }
+
+    /// Makes one portion of stacked matrices that are to be dequantised, so that a row of work is not a whole expert.
+    ///
+    /// # Errors
+    /// As [`Slot::part`].
+    pub(super) fn part_stacked(&mut self) -> Result<()> {
+        if self.dequantised && self.dims.len() == 3 && self.portions.is_empty() && !self.touched() {
+            self.portions = BTreeMap::from([(0, self.rows(0, self.dims[0] * self.dims[1])?)]);
+        }
         Ok(())
     }
 
     /// Some of its rows, as if they were a parameter.
-    fn rows(&self, first: u64, count: u64) -> Slot {
+    ///
+    /// # Errors
+    /// `unsupported` if they share a block with others.
+    fn rows(&self, first: u64, count: u64) -> Result<Slot> {
         let cols = self.dims.last().copied().filter(|_| self.dims.len() > 1);
         let dims: Vec<u64> = std::iter::once(count).chain(cols).collect();
-        let part = |whole: &Source| {
-            let row = whole.bytes() / (whole.elements() / cols.unwrap_or(1));
-            Source { shape: dims.clone(), offset: whole.offset + first * row, ..whole.clone() }
-        };
-        let stored = Stored { scheme: self.stored.scheme, tensors: self.stored.tensors.iter().map(part).collect() };
-        Slot {
+        let stored = self.stored.portion(first..first + count).ok_or_else(|| {
+            let (name, scheme, end) = (&self.name, self.stored.scheme.name(), first + count);
+            let text =
+                format!("rows {first} to {end} of {name}, which is stored as {scheme}, share a block with others");
+            Error::new(Kind::Unsupported, text).hint("merge into the unquantised base")
+        })?;
+        Ok(Slot {
             name: self.name.clone(),
             before: Some(dims.clone()),
             dims,
             stored,
+            positions: self.positions.clone(),
             steps: Vec::new(),
             changed_by: self.changed_by.clone(),
             portions: BTreeMap::new(),
             ..*self
-        }
+        })
     }
 
     /// Whether an adapter changes it.
@@ -184,16 +202,29 @@ impl Slot {
         }))
     }
 
-    /// The output tensor.
+    /// The output tensors, with their number among the base's: one, or all that store a quantised parameter that nothing
+    /// changes.
     ///
     /// # Errors
     /// As [`Slot::start`].
-    pub(super) fn tensor(&self) -> Result<Tensor> {
+    pub(super) fn tensors(&self) -> Result<Vec<(usize, Tensor)>> {
+        if !self.touched() && self.stored.tensors.len() > 1 && !self.dequantised {
+            return Ok(self.stored.tensors.iter().zip(&self.positions).map(copied).collect());
+        }
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
         let recipes = match self.portions.is_empty() {
             true => Recipes::Whole(self.recipe()?),
             false => Recipes::Portions(self.portions.values().map(Slot::recipe).collect::<Result<_>>()?),
         };
-        Ok(Tensor { name, dtype, dims, shard: self.shard, recipes })
+        let first = self.positions.first();
+        let tensor = Tensor { name, dtype, dims, shard: first.map(|position| position.shard), recipes };
+        Ok(vec![(first.map_or(usize::MAX, |position| position.number), tensor)])
     }
+}
+
+/// A tensor of the base as it is.
+fn copied((source, position): (&Source, &Position)) -> (usize, Tensor) {
+    let (name, dtype, dims) = (source.name.clone(), source.dtype, source.shape.clone());
+    let recipes = Recipes::Whole(Recipe::Copy(source.clone()));
+    (position.number, Tensor { name, dtype, dims, shard: Some(position.shard), recipes })
 }

@@ -107,9 +107,10 @@ impl Slots {
         match self.by_name.get(name) {
             Some(at) => {
                 let slot = &mut self.all[*at];
-                *slot = Slot { name: name.to_owned(), shard: slot.shard, before: slot.before.take(), ..from };
+                let positions = std::mem::take(&mut slot.positions);
+                *slot = Slot { name: name.to_owned(), positions, before: slot.before.take(), ..from };
             }
-            None => self.push(Slot { name: name.to_owned(), shard: None, before: None, ..from }),
+            None => self.push(Slot { name: name.to_owned(), positions: Vec::new(), before: None, ..from }),
         }
         Ok(())
     }

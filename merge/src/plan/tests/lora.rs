@@ -117,12 +117,6 @@ fn the_original_norm_leaves_the_first_adapter_out() {
 
 #[test]
 fn what_is_not_merged_yet_is_refused_by_name() {
-    let quantised = Case::new(
-        json!({"model_type": LLAMA, "quantization_config": {"quant_method": "gptq"}}),
-        &[("m.q_proj.weight", &[6, 6])],
-    );
-    let (kind, text) = quantised.adapter(json!({}), &Q).refusal();
-    assert!(kind == Kind::Unsupported && text.contains("gptq"), "{text}");
     let stacked =
         Case::new(json!({"model_type": LLAMA}), &[("m.q_proj.weight", &[4, 6, 6])]).adapter(json!({}), &Q).refusal();
     assert!(stacked.0 == Kind::Unsupported && stacked.1.contains("stacked experts"), "{}", stacked.1);

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::future::try_join_all;
 use shardfuse_merge::DtypeExt;
 use shardfuse_merge::recipe::op::NoNorm;
@@ -17,6 +16,7 @@ use crate::Failure;
 use crate::device::Slice;
 use crate::device::cuda::{self, Gain, Gpu, Key, Program, Tiling, Way, Wrong};
 use crate::pipeline::part_plan::Rows;
+use crate::pipeline::raw::Raw;
 use crate::pipeline::read::Reader;
 use crate::pipeline::threads::Threads;
 
@@ -133,7 +133,7 @@ pub async fn fuse(
     placed: &Placed,
     rows: &Rows<'_>,
     loaded: Loaded,
-    raw: Bytes,
+    raw: Raw,
     slice: Slice,
 ) -> Result<(Vec<u8>, Seen), Failure> {
     let Loaded { path: Path { gpu, tiling }, steps: loaded } = loaded;
@@ -148,7 +148,9 @@ pub async fn fuse(
         seen.push((delta.right.source.name.clone(), right.zero()));
         steps.push(cuda::Step { left, right, rank: delta.rank(), scale: delta.scale, gain });
     }
-    let (from, to) = (rows.from, placed.dtype);
+    let (raw, from) =
+        raw.plain().ok_or_else(|| Failure::local("rows that are not stored as values were sent to the device"))?;
+    let to = placed.dtype;
     let answer = gpu.submit(raw, Program { tiling, rows: rows.rows.clone(), from, to, steps }, slice);
     drop(bringing);
     let part = gpu.answer(answer).await.map_err(|wrong| failure(placed, rows.fuse, wrong))?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use shardfuse_merge::recipe::Placed;
 
 use super::blame::Blame;
@@ -11,6 +10,7 @@ use super::tile::{Tiles, rows_of_a_tile};
 use crate::Failure;
 use crate::device::Slice;
 use crate::pipeline::part_plan::Rows;
+use crate::pipeline::raw::Raw;
 use crate::pipeline::read::Reader;
 use crate::pipeline::shared::Shared;
 use crate::pipeline::threads::Threads;
@@ -28,7 +28,7 @@ pub async fn fuse(
     placed: &Placed,
     rows: &Rows<'_>,
     mut steps: Steps,
-    raw: Bytes,
+    raw: Raw,
     slice: Slice,
 ) -> Result<(Vec<u8>, Seen), Failure> {
     let seen = std::mem::take(&mut steps.seen);
@@ -36,11 +36,9 @@ pub async fn fuse(
     let tiles = Tiles {
         kernels: reader.shared.kernels,
         blame: blame.clone(),
-        from: rows.from,
         to: placed.dtype,
         cols: rows.cols as usize,
         keep_non_finite: rows.fuse.keep_non_finite,
-        first: rows.rows.start,
     };
     let steps = Arc::new(steps);
     if steps.in_memory() {
@@ -51,10 +49,10 @@ pub async fn fuse(
         };
         return Ok((reader.shared.compute(fuse).await?, seen));
     }
-    let w = steps.apply_to_all(reader, tiles.from, raw.clone()).await.map_err(|f| blame.name(f))?;
+    let w = steps.apply_to_all(reader, raw.clone()).await.map_err(|f| blame.name(f))?;
     let encode = move |threads: &Threads| {
         let ready = |first: u64, tile: &mut [f32]| {
-            let at = (first - tiles.first) as usize * tiles.cols;
+            let at = (first - raw.rows().start) as usize * tiles.cols;
             tile.copy_from_slice(&w[at..at + tile.len()]);
             Ok(())
         };

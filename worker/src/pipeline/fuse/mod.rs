@@ -3,10 +3,10 @@
 //! A [`Fuser`] is one path: on the host, or on a GPU. It tells what rows take in memory, loads what their steps read, and
 //! turns what the rows start from into bytes of the part. Nothing outside this folder knows which path is taken.
 
-use bytes::Bytes;
 use shardfuse_merge::recipe::Placed;
 
 use super::part_plan::Rows;
+use super::raw::Raw;
 use super::read::Reader;
 use super::shared::Shared;
 use crate::Failure;
@@ -82,10 +82,10 @@ impl Loaded {
         reader: Reader<'_>,
         placed: &Placed,
         rows: &Rows<'_>,
-        raw: Bytes,
+        raw: Raw,
         slice: Slice,
     ) -> Result<(Vec<u8>, Seen), Failure> {
-        let (device, bytes) = (self.device(), raw.len() as u64);
+        let (device, bytes) = (self.device(), raw.bytes());
         metrics::counter!("shardfuse_fused_bytes_total", "device" => device).increment(bytes);
         let fused = match self {
             Loaded::Host(steps) => host::fuse(reader, placed, rows, steps, raw, slice).await?,

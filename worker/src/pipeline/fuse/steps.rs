@@ -6,14 +6,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use shardfuse_merge::Dtype;
 use shardfuse_merge::recipe::op::Tile;
 use shardfuse_merge::recipe::{Input, Matrices, Need, Op, Step, Value};
 
 use super::tile::rows_of_a_tile;
 use crate::Failure;
 use crate::device::cpu::{Kernels, Packed};
+use crate::pipeline::raw::Raw;
 use crate::pipeline::read::{self, MadeValues, Reader, RightFactor};
 use crate::pipeline::threads::Threads;
 
@@ -214,17 +213,12 @@ impl Steps {
     }
 
     /// Applies every step to all rows of the extent at once. They start from `raw`.
-    pub async fn apply_to_all(
-        self: &Arc<Self>,
-        reader: Reader<'_>,
-        from: Dtype,
-        raw: Bytes,
-    ) -> Result<Vec<f32>, Failure> {
+    pub async fn apply_to_all(self: &Arc<Self>, reader: Reader<'_>, raw: Raw) -> Result<Vec<f32>, Failure> {
         let kernels = reader.shared.kernels;
         let length = ((self.extent.rows.end - self.extent.rows.start) * self.extent.cols) as usize;
         let decode = move |_: &Threads| {
             let mut w = vec![0.0f32; length];
-            kernels.decode(from, &raw, &mut w);
+            raw.decode(&kernels, raw.rows(), &mut w);
             Ok(w)
         };
         let mut w = reader.shared.compute(decode).await?;

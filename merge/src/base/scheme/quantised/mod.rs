@@ -1,0 +1,16 @@
+//! Quantised parameters: codes, and the tensors beside them that say what the codes mean. One file for each form.
+//!
+//! A parameter is told from others by the names and types of its tensors. What nothing touches is copied with all of them.
+
+pub(super) mod awq;
+pub(super) mod bitsandbytes;
+mod companions;
+pub(super) mod fp8;
+pub(super) mod gptq;
+pub(super) mod mxfp4;
+pub(super) mod nvfp4;
+pub(super) mod packed;
+mod values;
+
+#[cfg(test)]
+mod tests;

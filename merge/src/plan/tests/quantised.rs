@@ -1,0 +1,121 @@
+//! Quantised bases.
+
+use super::*;
+use crate::spec::Quantised;
+
+const CONFIG: &str = "fp8";
+
+/// A base of two layers of which the first is FP8 in blocks of 2 x 3; its scales stand behind all weights.
+fn case() -> Case {
+    let config = json!({
+        "model_type": LLAMA,
+        "torch_dtype": "bfloat16",
+        "quantization_config": {"quant_method": CONFIG, "weight_block_size": [2, 3]},
+    });
+    let case = Case::new(
+        config,
+        &[
+            ("m.0.q_proj.weight", &[6, 6]),
+            ("m.1.q_proj.weight", &[6, 6]),
+            ("norm.weight", &[6]),
+            ("m.0.q_proj.weight_scale_inv", &[3, 2]),
+        ],
+    );
+    Case { adjust: coded, ..case }
+}
+
+fn coded(_: &mut MergeSpec, inventory: &mut Inventory) {
+    let tensors = &mut inventory.base.shards[0].tensors;
+    tensors[0].dtype = Dtype::F8_E4M3;
+    tensors[1].dtype = Dtype::BF16;
+    tensors[2].dtype = Dtype::BF16;
+}
+
+fn dequantised(spec: &mut MergeSpec, inventory: &mut Inventory) {
+    coded(spec, inventory);
+    spec.quantised = Quantised::Dequantise;
+}
+
+fn layer(n: usize) -> [(&'static str, &'static [u64]); 2] {
+    let names = [
+        ["base_model.model.m.0.q_proj.lora_A.weight", "base_model.model.m.0.q_proj.lora_B.weight"],
+        ["base_model.model.m.1.q_proj.lora_A.weight", "base_model.model.m.1.q_proj.lora_B.weight"],
+    ][n];
+    [(names[0], &[2, 6]), (names[1], &[6, 2])]
+}
+
+/// Name, dtype and whether it is copied, of each tensor of the output.
+fn output(case: &Case) -> Vec<(String, Dtype, bool)> {
+    let (plan, _) = case.plan().unwrap();
+    let tensors = plan.output.files.iter().flat_map(|f| &f.tensors);
+    tensors.map(|t| (t.name.clone(), t.dtype, matches!(t.recipe, Recipe::Copy(_)))).collect()
+}
+
+#[test]
+fn what_is_quantised_and_not_touched_is_copied_in_the_order_of_the_base() {
+    let case = case().adapter(json!({}), &layer(1));
+    let expected = [
+        ("m.0.q_proj.weight", Dtype::F8_E4M3, true),
+        ("m.1.q_proj.weight", Dtype::BF16, false),
+        ("norm.weight", Dtype::BF16, true),
+        ("m.0.q_proj.weight_scale_inv", Dtype::F32, true),
+    ];
+    assert_eq!(output(&case), expected.map(|(name, dtype, copied)| (name.to_owned(), dtype, copied)));
+    assert_eq!(config_of(&case)["quantization_config"]["quant_method"], CONFIG);
+    let notes = case.plan().unwrap().1.notes;
+    assert!(notes.iter().any(|n| n.contains("1 parameter as fp8: codes and scales are copied")), "{notes:?}");
+}
+
+#[test]
+fn what_is_quantised_and_touched_is_refused_with_the_way_out() {
+    let case = case().adapter(json!({}), &layer(0));
+    let error = case.plan().unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.message().contains("m.0.q_proj.weight, which the base stores as fp8"), "{}", error.message());
+    assert!(error.advice().is_some_and(|hint| hint.contains("--quantised dequantise")));
+}
+
+#[test]
+fn a_dequantised_model_has_no_scales_and_no_quantization_config() {
+    let case = Case { adjust: dequantised, ..case().adapter(json!({}), &layer(0)) };
+    let expected = [
+        ("m.0.q_proj.weight", Dtype::BF16, false),
+        ("m.1.q_proj.weight", Dtype::BF16, true),
+        ("norm.weight", Dtype::BF16, true),
+    ];
+    assert_eq!(output(&case), expected.map(|(name, dtype, copied)| (name.to_owned(), dtype, copied)));
+    assert_eq!(config_of(&case).get("quantization_config"), None);
+    assert_eq!(case.ops("m.0.q_proj.weight").len(), 1);
+    let untouched = Case { adjust: dequantised, ..self::case().adapter(json!({}), &layer(1)) };
+    assert_eq!(output(&untouched)[0], ("m.0.q_proj.weight".to_owned(), Dtype::BF16, false));
+    assert!(untouched.ops("m.0.q_proj.weight").is_empty());
+}
+
+#[test]
+fn a_form_that_is_not_known_travels_and_nothing_else_is_asked_of_it() {
+    let config = json!({"model_type": LLAMA, "quantization_config": {"quant_method": "new"}});
+    let base = Case::new(config, &[("m.0.q_proj.codes", &[6, 3]), ("m.1.q_proj.weight", &[6, 6])]);
+    let case = base.adapter(json!({}), &layer(1));
+    let with = |adjust| Case {
+        config: case.config.clone(),
+        base: case.base.clone(),
+        adapters: case.adapters.clone(),
+        weights: case.weights.clone(),
+        dora_norm: case.dora_norm,
+        adjust,
+    };
+    let codes = |_: &mut MergeSpec, inventory: &mut Inventory| inventory.base.shards[0].tensors[0].dtype = Dtype::U8;
+    assert!(output(&with(codes))[0].2);
+    let converted = with(|spec, inventory| {
+        inventory.base.shards[0].tensors[0].dtype = Dtype::U8;
+        spec.dtype = "bf16".parse().unwrap();
+    });
+    let (kind, text) = converted.refusal();
+    assert!(kind == Kind::Unsupported && text.contains("m.0.q_proj.codes") && text.contains("--dtype"), "{text}");
+    let values = with(|spec, inventory| {
+        inventory.base.shards[0].tensors[0].dtype = Dtype::U8;
+        spec.quantised = Quantised::Dequantise;
+    });
+    let (kind, text) = values.refusal();
+    assert!(kind == Kind::Unsupported && text.contains("new") && text.contains("cannot be dequantised"), "{text}");
+}

@@ -1,0 +1,25 @@
+//! `--quantised`: what becomes of the quantised parameters of a base.
+
+use serde::{Deserialize, Serialize};
+
+use super::named::named;
+
+/// What becomes of quantised parameters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantised {
+    /// They are copied as they are stored.
+    #[default]
+    Keep,
+    /// All are written as floats, and the output is not quantised.
+    Dequantise,
+}
+
+impl Quantised {
+    /// Whether it is the default.
+    pub fn is_default(&self) -> bool {
+        *self == Quantised::Keep
+    }
+}
+
+named!(Quantised { Keep = "keep", Dequantise = "dequantise" });
