@@ -9,8 +9,13 @@ fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(0), offset: 0, dtype, shape: shape.into() }
 }
 
-/// Name, scheme, shape and number of tensors of each parameter.
-fn found(tensors: Vec<Source>) -> Vec<(String, &'static str, Vec<u64>, usize)> {
+/// Name, scheme, shape and number of tensors.
+type Found = (String, &'static str, Vec<u64>, usize);
+/// Name, dtype and shape.
+type Told = (&'static str, Dtype, &'static [u64]);
+
+/// The parameters of a checkpoint.
+fn found(tensors: Vec<Source>) -> Vec<Found> {
     let shard = Shard { name: "f".into(), metadata: Default::default(), tensors };
     let all = parameters(&[shard], &Quantisation::default()).into_iter();
     all.map(|p| (p.name, p.stored.scheme.name(), p.dims, p.stored.tensors.len())).collect()
@@ -19,7 +24,7 @@ fn found(tensors: Vec<Source>) -> Vec<(String, &'static str, Vec<u64>, usize)> {
 #[test]
 fn each_form_is_one_parameter_with_all_its_tensors() {
     use Dtype::{BF16, F8_E4M3, F16, F32, I8, I32, I64, U8};
-    let cases: [(&str, &[(&str, Dtype, &[u64])], &[u64]); 9] = [
+    let cases: [(&str, &[Told], &[u64]); 9] = [
         ("fp8", &[("weight", F8_E4M3, &[256, 384]), ("weight_scale_inv", F32, &[2, 3])], &[256, 384]),
         ("fp8", &[("weight", F8_E4M3, &[8, 4]), ("input_scale", F32, &[]), ("weight_scale", F32, &[])], &[8, 4]),
         (
