@@ -172,8 +172,14 @@ def merge(program: Path, base: Path, adapter: Path, output: Path, *more: str) ->
 
 
 def dequantised(form: Form, root: Path, program: Path, report: Report) -> None:
-    """All of it in bf16, merged."""
+    """All of it in bf16, merged; what the adapter does not change too."""
     parameters = [f"mlp.experts.{name}" for name in ("gate_up_proj", "down_proj")] if form.name == "mxfp4" else None
+    if parameters:
+        model = adapted(root / "values", form.targets, root / "attention")
+        merge(program, root / "base", root / "attention", root / "around", "--quantised", "dequantise")
+        expected = {name: tensor.float() for name, tensor in model.merge_and_unload().state_dict().items()}
+        wrong = exact(load_file(root / "around" / "model.safetensors"), expected, torch.bfloat16)
+        report.check(f"{form.name}: experts that no adapter changes, dequantised", wrong is None, wrong or "")
     model = adapted(root / "values", form.targets, root / "adapter", target_parameters=parameters)
     outcome = merge(program, root / "base", root / "adapter", root / "dequantised", "--quantised", "dequantise")
     if not outcome.merged:

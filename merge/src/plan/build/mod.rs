@@ -191,10 +191,13 @@ impl<'a> Builder<'a> {
         let changed = self.slots.all.iter().filter(|s| s.touched()).count();
         self.report.tensors_changed = changed as u64;
         self.report.tensors_copied = (self.slots.all.len() - changed) as u64;
-        let mut tensors: Vec<_> = self.slots.all.iter().map(Slot::tensors).collect::<Result<Vec<_>>>()?.concat();
-        tensors.sort_by_key(|(number, _)| *number);
-        self.slots.all.iter_mut().try_for_each(Slot::part_stacked)?;
         let main_dtype = self.written_dtype();
+        let mut tensors = Vec::with_capacity(self.slots.all.len());
+        for mut slot in self.slots.all {
+            slot.part_stacked()?;
+            tensors.extend(slot.tensors()?);
+        }
+        tensors.sort_by_key(|(number, _)| *number);
         let contents = Contents {
             tensors: tensors.into_iter().map(|(_, tensor)| tensor).collect(),
             vocabulary,

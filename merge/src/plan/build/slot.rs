@@ -158,6 +158,8 @@ impl Slot {
 
     /// Adds a step.
     pub(super) fn push(&mut self, adapter: u16, op: Op) {
+        // Most have one step, and steps are large.
+        self.steps.reserve_exact(1);
         self.steps.push(Step { adapter, op });
     }
 
@@ -185,20 +187,22 @@ impl Slot {
     }
 
     /// The recipe that makes it.
-    fn recipe(&self) -> Result<Recipe> {
+    fn recipe(self) -> Result<Recipe> {
+        let touched = self.touched();
         // What holds no values, such as a counter of batches, is replaced byte by byte.
         if let [one] = self.stored.tensors.as_slice()
             && self.steps.is_empty()
             && self.dtype == one.dtype
-            && (!self.touched() || !self.stored.has_values())
+            && (!touched || !self.stored.has_values())
         {
             return Ok(Recipe::Copy(one.clone()));
         }
+        let start = self.start()?;
         Ok(Recipe::Fuse(Fuse {
-            start: self.start()?,
+            start,
             start_adapter: self.start_adapter,
-            steps: self.steps.clone(),
-            keep_non_finite: !self.touched(),
+            steps: self.steps,
+            keep_non_finite: !touched,
         }))
     }
 
@@ -207,16 +211,17 @@ impl Slot {
     ///
     /// # Errors
     /// As [`Slot::start`].
-    pub(super) fn tensors(&self) -> Result<Vec<(usize, Tensor)>> {
+    pub(super) fn tensors(mut self) -> Result<Vec<(usize, Tensor)>> {
         if !self.touched() && self.stored.tensors.len() > 1 && !self.dequantised {
             return Ok(self.stored.tensors.iter().zip(&self.positions).map(copied).collect());
         }
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
-        let recipes = match self.portions.is_empty() {
+        let first = self.positions.first().copied();
+        let portions = std::mem::take(&mut self.portions);
+        let recipes = match portions.is_empty() {
             true => Recipes::Whole(self.recipe()?),
-            false => Recipes::Portions(self.portions.values().map(Slot::recipe).collect::<Result<_>>()?),
+            false => Recipes::Portions(portions.into_values().map(Slot::recipe).collect::<Result<_>>()?),
         };
-        let first = self.positions.first();
         let tensor = Tensor { name, dtype, dims, shard: first.map(|position| position.shard), recipes };
         Ok(vec![(first.map_or(usize::MAX, |position| position.number), tensor)])
     }

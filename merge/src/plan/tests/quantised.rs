@@ -119,3 +119,23 @@ fn a_form_that_is_not_known_travels_and_nothing_else_is_asked_of_it() {
     let (kind, text) = values.refusal();
     assert!(kind == Kind::Unsupported && text.contains("new") && text.contains("cannot be dequantised"), "{text}");
 }
+
+#[test]
+fn a_row_of_work_of_stacked_matrices_is_a_row_of_one_of_them() {
+    let config = json!({"model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}});
+    let experts: [(&'static str, &[u64]); 3] =
+        [("e.down_proj_blocks", &[4, 6, 1, 16]), ("e.down_proj_scales", &[4, 6, 1]), ("m.0.q_proj.weight", &[6, 6])];
+    let case = Case::new(config, &experts).adapter(json!({}), &layer(0));
+    let case = Case {
+        adjust: |spec, inventory| {
+            inventory.base.shards[0].tensors[..2].iter_mut().for_each(|tensor| tensor.dtype = Dtype::U8);
+            spec.quantised = Quantised::Dequantise;
+        },
+        ..case
+    };
+    let (plan, _) = case.plan().unwrap();
+    let placed: Vec<_> = plan.output.files[0].tensors.iter().filter(|t| t.name == "e.down_proj").collect();
+    let [one] = placed.as_slice() else { panic!("{placed:?}") };
+    // [4 experts, 32 inputs, 6 outputs] is a matrix of 128 rows.
+    assert_eq!((one.shape.clone(), one.portion.is_some()), (vec![128, 6], true));
+}
