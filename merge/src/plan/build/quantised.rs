@@ -64,6 +64,9 @@ impl Coded {
             let parameters = if *count == 1 { "parameter" } else { "parameters" };
             report.note(format!("the base stores {count} {parameters} as {scheme}: {fate}"));
         }
+        if spec.quantised == Quantised::Dequantise && self.schemes.is_empty() {
+            report.note("--quantised dequantise: the base is not quantised".to_owned());
+        }
         if let (Some(method), Some(name)) = (&self.method, &self.unknown) {
             report.note(format!("the base is quantised by {method}: tensors such as {name} are copied as they are"));
         }

@@ -28,3 +28,8 @@ pub(super) fn widened(shape: &[u64], times: u64) -> Vec<u64> {
     }
     dims
 }
+
+/// How many elements a shape has, which may come from another process. `None` beyond 64 bits.
+pub(super) fn elements(shape: &[u64]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |all, side| all.checked_mul(*side))
+}

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::companions::beside;
+use super::companions::{beside, elements};
 use super::values::{e4m3, e5m2, scale_bytes, scales};
 use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
@@ -51,8 +51,7 @@ impl Scheme for Fp8 {
 /// Matrices that are stacked, and the rows and columns of each.
 fn sides(shape: &[u64]) -> Option<(u64, u64, u64)> {
     let [stacked @ .., rows, cols] = shape else { return None };
-    let all = [stacked.iter().product(), *rows, *cols];
-    all.iter().all(|side| *side > 0).then_some((all[0], *rows, *cols))
+    (elements(shape)? > 0).then(|| (stacked.iter().product(), *rows, *cols))
 }
 
 /// The size of the blocks that have a scale each. The shapes tell it where they can; `named` is what config.json says.
@@ -86,7 +85,7 @@ impl Grid {
     fn of(form: Form<'_>) -> Option<Grid> {
         let ([codes, _, ..], [r, c, rows]) = (form.tensors, form.settings) else { return None };
         let (stacked, own, cols) = sides(&codes.shape)?;
-        let all = stacked.checked_mul(own)?;
+        let all = stacked * own;
         let stacked = all.checked_div(*rows).filter(|stacked| stacked * rows == all)?;
         (*r > 0 && *c > 0).then_some(Grid { stacked, rows: *rows, cols, block: [*r, *c] })
     }
@@ -121,7 +120,7 @@ impl Layout for Fp8 {
         };
         let grid = Grid::of(form).ok_or_else(told)?;
         let scales = grid.stacked.saturating_mul(grid.rows.div_ceil(grid.block[0])).saturating_mul(grid.width());
-        if scales == scale.elements() { Ok(codes.shape.clone()) } else { Err(told()) }
+        if Some(scales) == elements(&scale.shape) { Ok(codes.shape.clone()) } else { Err(told()) }
     }
 
     fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
@@ -259,6 +258,14 @@ mod tests {
             assert_eq!(Fp8.portion(form, 2..3).unwrap().0[1].offset, 8, "the rest of the first");
             assert!([1..3, 2..4, 0..5, 3..3].into_iter().all(|rows| Fp8.portion(form, rows).is_none()));
         }
+    }
+
+    #[test]
+    fn shapes_beyond_64_bits_are_refused() {
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[1 << 40, 1 << 40]), tensor("s", Dtype::F32, &[1])];
+        assert!(Fp8.dims(Form { tensors: &tensors, settings: &[1, 1, 1 << 40] }).is_err());
+        let tensors = [tensor("w", Dtype::F8_E4M3, &[3, 5]), tensor("s", Dtype::F32, &[1 << 40, 1 << 40])];
+        assert!(Fp8.dims(Form { tensors: &tensors, settings: &[1, 1, 3] }).is_err());
     }
 
     #[test]

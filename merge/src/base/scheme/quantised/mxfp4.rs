@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::companions::beside;
+use super::companions::{beside, elements};
 use super::values::{E2M1, e8m0};
 use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
@@ -51,8 +51,7 @@ struct Extents {
 impl Extents {
     fn of(shape: &[u64]) -> Option<Extents> {
         let [experts, outputs, groups, GROUP] = *shape else { return None };
-        let all = [experts, outputs, groups];
-        all.iter().all(|n| (1..1 << 40).contains(n)).then_some(Extents { experts, outputs, groups })
+        (elements(&[experts, outputs, groups, 2 * GROUP])? > 0).then_some(Extents { experts, outputs, groups })
     }
 
     fn inputs(self) -> u64 {
@@ -179,6 +178,12 @@ mod tests {
         let expected = [(48, vec![1, 3, 1, 16]), (3, vec![1, 3, 1])];
         assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
         assert!(Mxfp4.portion(form, 16..48).is_none());
+    }
+
+    #[test]
+    fn extents_beyond_64_bits_are_refused() {
+        let tensors = [tensor("b", &[1 << 40, 1 << 40, 1 << 40, 16]), tensor("s", &[1 << 40, 1 << 40, 1 << 40])];
+        assert!(Mxfp4.dims(Form { tensors: &tensors, settings: FLAT }).is_err());
     }
 
     #[test]
