@@ -131,7 +131,7 @@ fn change_start(a: &mut v1::Assign, by: impl FnOnce(&mut Source)) {
 fn unchecked(scheme: &str, tensors: &[Source]) -> Vec<u8> {
     let Fuse { start_adapter, steps, keep_non_finite, .. } = fused();
     // The number of the variant, then the fields in order.
-    bytes::write(&(1u32, (scheme, tensors), start_adapter, steps, keep_non_finite))
+    bytes::write(&(1u32, (scheme, tensors, Vec::<u64>::new()), start_adapter, steps, keep_non_finite))
 }
 
 #[test]
