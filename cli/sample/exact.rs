@@ -16,6 +16,13 @@ use super::reader::Reader;
 /// Values of an operand that are in memory at a time; a single row or column may have more.
 const BLOCK: u64 = 1 << 20;
 
+/// Where a vector lies: its object, the tensor's offset, and the view of it.
+type VectorPlace = (u32, u64, View);
+
+fn place_of(operand: &Operand) -> VectorPlace {
+    (operand.source.object.0, operand.source.offset, operand.view)
+}
+
 /// Values that are kept.
 type Numbers = Arc<Vec<f64>>;
 
@@ -23,9 +30,9 @@ type Numbers = Arc<Vec<f64>>;
 /// blocks each time.
 pub struct Exact<'a> {
     reader: &'a Reader<'a>,
-    vectors: HashMap<(u32, u64), Numbers>,
+    vectors: HashMap<VectorPlace, Numbers>,
     made: HashMap<Vec<u8>, Numbers>,
-    derived: HashMap<(StatisticId, u32, u64), [Numbers; 2]>,
+    derived: HashMap<(StatisticId, VectorPlace), [Numbers; 2]>,
 }
 
 /// Rows of a parameter.
@@ -108,10 +115,10 @@ impl<'a> Exact<'a> {
         let operand = input.operand;
         Ok(vec![match input.need {
             Need::PerRow => {
-                let all = self.vector(&operand.source).await?;
+                let all = self.vector(operand).await?;
                 Arc::new(rows.iter().map(|row| all[*row as usize]).collect())
             }
-            Need::PerColumn => self.vector(&operand.source).await?,
+            Need::PerColumn => self.vector(operand).await?,
             Need::Derived(id) => return self.derive(id, operand).await,
             Need::Rows(list) => {
                 let at: Vec<u64> =
@@ -159,11 +166,11 @@ impl<'a> Exact<'a> {
 
     /// m / n of every column, over all rows, and how far each may be off.
     async fn derive(&mut self, id: StatisticId, magnitude: &Operand) -> Result<Vec<Numbers>> {
-        let key = (id, magnitude.source.object.0, magnitude.source.offset);
+        let key = (id, place_of(magnitude));
         if let Some(gains) = self.derived.get(&key) {
             return Ok(gains.to_vec());
         }
-        let magnitudes = self.vector(&magnitude.source).await?;
+        let magnitudes = self.vector(magnitude).await?;
         let statistic = self.reader.plan.statistics[id.0 as usize].clone();
         let (rows, cols) = statistic.start.matrix();
         let (mut sums, mut doubts) = (vec![0.0; cols as usize], vec![0.0; cols as usize]);
@@ -184,12 +191,12 @@ impl<'a> Exact<'a> {
         Ok(both.to_vec())
     }
 
-    async fn vector(&mut self, source: &Source) -> Result<Numbers> {
-        let key = (source.object.0, source.offset);
+    async fn vector(&mut self, operand: &Operand) -> Result<Numbers> {
+        let key = place_of(operand);
         if let Some(values) = self.vectors.get(&key) {
             return Ok(Arc::clone(values));
         }
-        let values = Arc::new(wide(&self.reader.view(source, View::vector(source.elements())).await?));
+        let values = Arc::new(self.matrix(operand, 0..operand.view.cols, None).await?);
         self.vectors.insert(key, Arc::clone(&values));
         Ok(values)
     }

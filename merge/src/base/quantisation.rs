@@ -12,8 +12,8 @@ const KEYS: [&str; 2] = ["quantization_config", "compression_config"];
 pub struct Quantisation {
     /// The method's name, such as `gptq`. None if the checkpoint is not quantised.
     pub method: Option<String>,
-    /// Rows and columns of the blocks that have a scale each, where it names them.
-    pub block: Option<[u64; 2]>,
+    /// Rows and columns of the blocks that have a scale each, as it names them: one size, or one for each group of layers.
+    pub blocks: Vec<[u64; 2]>,
 }
 
 impl Quantisation {
@@ -29,12 +29,24 @@ impl Quantisation {
             }
             None => "an unnamed method".to_owned(),
         });
-        let block = held.and_then(|held| {
-            let sides: Vec<u64> = held.get("weight_block_size")?.as_array()?.iter().filter_map(Value::as_u64).collect();
-            <[u64; 2]>::try_from(sides).ok().filter(|sides| sides.iter().all(|side| *side > 0))
-        });
-        Quantisation { method, block }
+        Quantisation { method, blocks: held.map(blocks).unwrap_or_default() }
     }
+}
+
+/// The sizes of blocks: `weight_block_size` of transformers, `block_structure` and `group_size` of compressed-tensors.
+fn blocks(held: &Value) -> Vec<[u64; 2]> {
+    let sides = |value: &Value| {
+        let sides: Vec<u64> = value.as_array()?.iter().filter_map(Value::as_u64).collect();
+        <[u64; 2]>::try_from(sides).ok()
+    };
+    let of_group = |group: &Value| {
+        let weights = group.get("weights")?;
+        let columns = || Some([1, weights.get("group_size")?.as_u64()?]);
+        weights.get("block_structure").and_then(sides).or_else(columns)
+    };
+    let groups = held.get("config_groups").and_then(Value::as_object).into_iter().flat_map(|groups| groups.values());
+    let named = held.get("weight_block_size").and_then(sides).into_iter().chain(groups.filter_map(of_group));
+    named.filter(|sides| sides.iter().all(|side| *side > 0)).collect()
 }
 
 /// Takes it out of config.json, at every level.
@@ -72,9 +84,13 @@ mod tests {
         assert_eq!(method(json!({"compression_config": {"config_groups": {}}})), named("compressed-tensors"));
         assert_eq!(method(json!({"quantization_config": {"load_in_4bit": true}})), named("bitsandbytes"));
         assert_eq!(method(json!({"quantization_config": {}})), named("an unnamed method"));
-        let sized =
-            |sides: Value| Quantisation::of(&json!({"quantization_config": {"weight_block_size": sides}})).block;
-        assert_eq!(sized(json!([128, 64])), Some([128, 64]));
-        assert_eq!((sized(json!([128])), sized(json!([0, 128])), sized(json!(null))), (None, None, None));
+        let sized = |held: Value| Quantisation::of(&json!({"quantization_config": held})).blocks;
+        assert_eq!(sized(json!({"weight_block_size": [128, 64]})), [[128, 64]]);
+        for none in [json!([128]), json!([0, 128]), json!(null)] {
+            assert!(sized(json!({"weight_block_size": none})).is_empty());
+        }
+        let (blocks, columns) = (json!({"block_structure": [96, 64]}), json!({"group_size": 32}));
+        let groups = json!({"a": {"weights": blocks}, "b": {"weights": columns}, "c": {"weights": null}});
+        assert_eq!(sized(json!({"config_groups": groups})), [[96, 64], [1, 32]]);
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Builder<'a> {
     pub(super) ordered: bool,
     pub(super) token_rows: TokenRows,
     pub(super) main_dtype: Option<Dtype>,
+    /// Whether the base is quantised, in whole or in part.
+    pub(super) quantised: bool,
     pub(super) report: Report,
 }
 

@@ -117,6 +117,7 @@ impl<'a> Builder<'a> {
             ordered: false,
             token_rows: TokenRows::default(),
             main_dtype,
+            quantised: coded.any(),
             report,
         })
     }
@@ -210,10 +211,14 @@ impl<'a> Builder<'a> {
         Ok(Built { contents, lineage, statistics, equals, report })
     }
 
-    /// The dtype that config.json names: that of the parameters which were quantised, if they are written as floats.
+    /// The dtype that config.json is to name. None leaves it as it is: what most floats of a quantised base are may be scales.
     fn written_dtype(&self) -> Option<Dtype> {
-        let quantised = self.slots.all.iter().any(|slot| slot.dequantised);
-        if quantised { Some(value_dtype(self.spec, &self.inventory.base, self.main_dtype)) } else { self.main_dtype }
+        let asked = self.spec.dtype.dtype().is_some();
+        match (self.quantised, self.slots.all.iter().any(|slot| slot.dequantised)) {
+            (_, true) => Some(value_dtype(self.spec, &self.inventory.base, self.main_dtype)),
+            (true, false) if !asked => None,
+            _ => self.main_dtype,
+        }
     }
 
     /// The size of the vocabulary, if it changes.

@@ -32,9 +32,11 @@ impl Coded {
         }
         let codes = |p: &&Parameter| {
             let code = !matches!(p.stored.tensors[0].dtype, Dtype::BOOL | Dtype::I64 | Dtype::F64);
-            code && !p.stored.has_values() && p.stored.tensors.len() == 1 && p.dims.len() > 1
+            let named = p.name.ends_with("weight") || method.is_some();
+            code && named && !p.stored.has_values() && p.stored.tensors.len() == 1 && !p.dims.is_empty()
         };
-        let unknown = method.as_ref().and_then(|_| parameters.iter().find(codes)).map(|p| p.name.clone());
+        let unknown = parameters.iter().find(codes).map(|p| p.name.clone());
+        let method = method.or_else(|| unknown.is_some().then(|| "a method that config.json does not name".to_owned()));
         Coded { method, schemes, unknown }
     }
 
@@ -52,6 +54,11 @@ impl Coded {
         };
         Err(Error::new(Kind::Unsupported, text)
             .hint("leave --quantised and --dtype out: what the adapters do not change is copied as it is"))
+    }
+
+    /// Whether any parameter is, or may be.
+    pub(super) fn any(&self) -> bool {
+        self.unknown.is_some() || !self.schemes.is_empty()
     }
 
     /// Says what becomes of them.

@@ -122,7 +122,7 @@ impl Slot {
     /// Some of its rows, as if they were a parameter.
     ///
     /// # Errors
-    /// `unsupported` if they share a block with others.
+    /// `unsupported` if they cannot be stored apart.
     fn rows(&self, first: u64, count: u64) -> Result<Slot> {
         let cols = self.dims.last().copied().filter(|_| self.dims.len() > 1);
         let dims: Vec<u64> = std::iter::once(count).chain(cols).collect();

@@ -37,7 +37,10 @@ impl Scheme for Fp8 {
             let also = [".input_scale", ".activation_scale", ".weight_zero_point"];
             places.extend(&beside(at, module, tensors, &[], &also)?[1..]);
         }
-        let block = block_of(&codes.shape, tensors.at(places[1]), tensors.quantisation.block);
+        // Codes with zero points are not decoded.
+        let symmetric = places.iter().all(|at| !tensors.at(*at).name.ends_with(".weight_zero_point"));
+        let block = block_of(&codes.shape, &tensors.at(places[1]).shape, &tensors.quantisation.blocks);
+        let block = block.filter(|_| symmetric);
         let rows = sides(&codes.shape).map(|(_, rows, _)| rows);
         let settings = block.zip(rows).map_or(Vec::new(), |([r, c], rows)| vec![r, c, rows]);
         Some(Claim { name: codes.name.clone(), dims: codes.shape.clone(), tensors: places, settings })
@@ -54,21 +57,32 @@ fn sides(shape: &[u64]) -> Option<(u64, u64, u64)> {
     (elements(shape)? > 0).then(|| (stacked.iter().product(), *rows, *cols))
 }
 
-/// The size of the blocks that have a scale each. The shapes tell it where they can; `named` is what config.json says.
-fn block_of(shape: &[u64], scale: &Source, named: Option<[u64; 2]>) -> Option<[u64; 2]> {
+/// The size of the blocks that have a scale each. `named` are those that config.json names; without any, the shapes tell it. `None`
+/// where nothing fits, or several sizes do.
+fn block_of(shape: &[u64], scale: &[u64], named: &[[u64; 2]]) -> Option<[u64; 2]> {
     let (stacked, rows, cols) = sides(shape)?;
-    let each = scale.elements().checked_div(stacked).filter(|each| each * stacked == scale.elements())?;
-    if each == 1 {
+    let leading = &shape[..shape.len() - 2];
+    if elements(scale)? == stacked {
         return Some([rows, cols]);
     }
-    let width = scale.shape.last().copied()?;
-    if each == rows && (width == 1 || scale.shape.len() < shape.len()) {
+    let each_row = [leading, &[rows]].concat();
+    if scale == each_row || scale == [&each_row[..], &[1]].concat() {
         return Some([1, cols]);
     }
-    let [.., high, wide] = *scale.shape.as_slice() else { return None };
-    let fits = |[r, c]: &[u64; 2]| (rows.div_ceil(*r), cols.div_ceil(*c)) == (high, wide);
-    let by_columns = (high == rows && cols.is_multiple_of(wide)).then(|| [1, cols / wide]);
-    named.into_iter().chain(by_columns).chain([USUAL]).find(fits)
+    let [before @ .., high, wide] = scale else { return None };
+    if before != leading {
+        return None;
+    }
+    let fits = |[r, c]: &&[u64; 2]| (rows.div_ceil(*r), cols.div_ceil(*c)) == (*high, *wide);
+    if !named.is_empty() {
+        let mut fitting = named.iter().filter(fits);
+        let first = fitting.next()?;
+        return fitting.all(|other| other == first).then_some(*first);
+    }
+    // Groups of columns are powers of two in every published form.
+    let group = cols.checked_div(*wide).filter(|group| group * wide == cols && group.is_power_of_two());
+    let guesses = [group.map(|group| [1, group]), Some(USUAL)];
+    guesses.into_iter().flatten().find(|guess| fits(&guess))
 }
 
 /// A parameter whose form was approved.
@@ -194,20 +208,24 @@ mod tests {
 
     #[test]
     fn the_size_of_a_block_follows_from_the_shapes_or_is_what_the_configuration_names() {
-        let scale = |shape: &[u64]| tensor("s", Dtype::F32, shape);
-        let of = |weight: &[u64], shape: &[u64], named| block_of(weight, &scale(shape), named);
-        assert_eq!(of(&[6, 8], &[], None), Some([6, 8]), "one");
-        assert_eq!(of(&[6, 8], &[6], None), Some([1, 8]), "each row");
-        assert_eq!(of(&[6, 8], &[6, 1], None), Some([1, 8]), "each row");
-        assert_eq!(of(&[6, 8], &[6, 2], None), Some([1, 4]), "groups of columns");
-        assert_eq!(of(&[300, 200], &[3, 2], None), Some([128, 128]), "the usual one");
-        assert_eq!(of(&[300, 200], &[5, 4], Some([64, 64])), Some([64, 64]), "named");
-        assert_eq!(of(&[300, 200], &[3, 2], Some([64, 64])), Some([128, 128]), "the file wins where only it fits");
-        assert_eq!(of(&[300, 200], &[4, 2], None), None, "neither");
-        assert_eq!(of(&[2, 6, 8], &[2], None), Some([6, 8]), "one for each expert");
-        assert_eq!(of(&[2, 6, 8], &[2, 6, 1], None), Some([1, 8]), "each row of each expert");
-        assert_eq!(of(&[2, 300, 200], &[2, 3, 2], None), Some([128, 128]), "blocks of each expert");
-        assert_eq!(of(&[2, 6, 8], &[], None), None, "one for all experts");
+        let of = |weight: &[u64], scale: &[u64], named: &[[u64; 2]]| block_of(weight, scale, named);
+        assert_eq!(of(&[6, 8], &[], &[]), Some([6, 8]), "one");
+        assert_eq!(of(&[6, 8], &[6], &[]), Some([1, 8]), "each row");
+        assert_eq!(of(&[6, 8], &[6, 1], &[]), Some([1, 8]), "each row");
+        assert_eq!(of(&[6, 8], &[6, 2], &[]), Some([1, 4]), "groups of columns");
+        assert_eq!(of(&[300, 200], &[3, 2], &[]), Some([128, 128]), "the usual one");
+        assert_eq!(of(&[300, 200], &[5, 4], &[[64, 64]]), Some([64, 64]), "named");
+        assert_eq!(of(&[192, 192], &[2, 2], &[[96, 96]]), Some([96, 96]), "named, though the usual one would fit");
+        assert_eq!(of(&[64, 200], &[64, 2], &[[1, 128]]), Some([1, 128]), "a last group that is short");
+        assert_eq!(of(&[64, 200], &[64, 2], &[]), None, "no power of two");
+        assert_eq!(of(&[300, 200], &[3, 2], &[[64, 64]]), None, "the configuration says otherwise");
+        assert_eq!(of(&[192, 192], &[2, 2], &[[96, 96], [128, 128]]), None, "two of the configuration's");
+        assert_eq!(of(&[300, 200], &[4, 2], &[]), None, "neither");
+        assert_eq!(of(&[512, 16384], &[4, 1, 128, 1], &[]), None, "as many scales as rows, and not one for each");
+        assert_eq!(of(&[2, 6, 8], &[2], &[]), Some([6, 8]), "one for each expert");
+        assert_eq!(of(&[2, 6, 8], &[2, 6, 1], &[]), Some([1, 8]), "each row of each expert");
+        assert_eq!(of(&[2, 300, 200], &[2, 3, 2], &[]), Some([128, 128]), "blocks of each expert");
+        assert_eq!(of(&[2, 6, 8], &[], &[]), None, "one for all experts");
     }
 
     #[test]
