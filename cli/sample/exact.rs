@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use shardfuse_merge::Result;
-use shardfuse_merge::inventory::Source;
 use shardfuse_merge::recipe::op::ExactRows;
 use shardfuse_merge::recipe::{Delta, Input, Made, Need, Operand, Start, Step, bytes, exact};
 use shardfuse_merge::statistic::StatisticId;
