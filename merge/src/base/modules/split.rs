@@ -15,7 +15,7 @@ pub struct Split {
     pub(super) into: Vec<String>,
     /// In which order the tensor has the rows of the parameters.
     pub(super) order: Order,
-    /// Whether the tensor is [experts, rows, columns], and the rows of each expert are so [`Chunk(dim=1)`].
+    /// Whether the tensor is [experts, rows, columns], and the rows of each expert are so (`Chunk(dim=1)`).
     pub experts: bool,
     /// Whether columns and rows are the other way round than in the parameter [`Transpose(1, 2)`].
     pub transposed: bool,

@@ -6,7 +6,7 @@ use super::scope::Scope;
 
 /// How stored tensors fill a parameter [experts, rows, columns]: expert `e` has the rows of part 0, then those of part 1, and so
 /// on [`core_model_loading.py`, `MergeModulelist(dim=0)` and `Concatenate(dim=1)`]. Without experts it is [rows, columns]
-/// [`Concatenate(dim=0)`].
+/// (`Concatenate(dim=0)`).
 #[derive(Debug)]
 pub struct Stack {
     pub(super) scope: Scope,
