@@ -83,3 +83,16 @@ fn one_worker_and_three_write_the_same_experts_as_one_machine() {
         fleet.assert_well();
     }
 }
+
+#[test]
+fn a_sample_takes_the_magnitudes_of_the_piece_that_it_looks_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, adapter) = inputs(("nomic-modules-f32", "pieces-joined-dora"));
+    let output = dir.path().join("out");
+    succeed(&mut merge(&base, &[adapter.to_str().unwrap()], &output));
+    let report = succeed(command().arg("verify").arg(&output).args(["--sample", "100", "--format", "json"]));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let sample = report["sample"].as_object().unwrap();
+    assert!(sample.keys().any(|name| name.contains("k_proj")), "{report}");
+    assert!(sample.values().all(|found| found["wrong"] == 0), "{report}");
+}
