@@ -117,7 +117,8 @@ pub fn gemm(number: u32, times: usize, product: Product) -> f64 {
         // SAFETY: the context is current; the memory is set before it is read, and freed below.
         unsafe {
             let at = result::malloc_sync(count * 4).expect("device memory");
-            result::memcpy_htod_sync(at, &host).expect("it is set");
+            result::memcpy_htod_async(at, &host, stream.cu_stream()).expect("it is set");
+            stream.synchronize().expect("the device works");
             at
         }
     };
