@@ -32,11 +32,16 @@ from safetensors.torch import load_file, save_file
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 import binary
-from generate.bases import GPT_OSS, LLAMA
+import tensors
+from generate import adapters
+from generate.bases import GPT_OSS, LLAMA, TORCH
+from live import run
 from live.report import Report
 
 State = dict[str, torch.Tensor]
 E4M3_LARGEST = 448.0
+# of the largest element: what fp32 leaves of a sum
+NOISE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -136,34 +141,24 @@ def make(form: Form, root: Path) -> tuple[Path, Path]:
 
 def adapted(values: Path, targets: list[str], folder: Path, **more: object) -> transformers.PreTrainedModel:
     """A PeftModel with random weights, and its files."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(values, dtype=torch.float32)
-    model = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, target_modules=targets, task_type="CAUSAL_LM", **more))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(std=0.1)
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=targets, task_type="CAUSAL_LM", **more)
+    model = get_peft_model(run.load(values), config)
+    adapters.randomise(model, seed=1)
     model.save_pretrained(folder)
     return model.eval()
 
 
-def exact(got: State, expected: State, dtype: torch.dtype) -> str | None:
+def exact(got: State, expected: State, dtype: str) -> str | None:
     """What is wrong with a set of tensors; None if nothing is."""
     if got.keys() != expected.keys():
         return f"tensors {sorted(got.keys() ^ expected.keys())[:4]} are in one of them only"
     for name, tensor in expected.items():
-        if got[name].dtype != dtype:
+        if got[name].dtype != TORCH[dtype]:
             return f"{name} is {got[name].dtype}"
-        near = tensor.to(dtype).float()
-        step = torch.maximum(near.abs(), torch.tensor(1e-30)).log2().floor().exp2() * torch.finfo(dtype).eps
-        if ((got[name].float() - tensor).abs() > step / 2 * 1.0001 + 1e-6 * tensor.abs().max()).any():
+        want, have = tensor.double().numpy(), got[name].double().numpy()
+        if (abs(have - want) > tensors.ulp(want, dtype) / 2 + NOISE * abs(want).max()).any():
             return f"{name} is more than half a unit away"
     return None
-
-
-def logits(model: torch.nn.Module) -> torch.Tensor:
-    """Of a few tokens."""
-    with torch.no_grad():
-        return model(torch.arange(1, 9)[None]).logits.float()
 
 
 def merge(program: Path, base: Path, adapter: Path, output: Path, *more: str) -> binary.Outcome:
@@ -178,25 +173,24 @@ def dequantised(form: Form, root: Path, program: Path, report: Report) -> None:
         model = adapted(root / "values", form.targets, root / "attention")
         merge(program, root / "base", root / "attention", root / "around", "--quantised", "dequantise")
         expected = {name: tensor.float() for name, tensor in model.merge_and_unload().state_dict().items()}
-        wrong = exact(load_file(root / "around" / "model.safetensors"), expected, torch.bfloat16)
+        wrong = exact(load_file(root / "around" / "model.safetensors"), expected, "BF16")
         report.check(f"{form.name}: experts that no adapter changes, dequantised", wrong is None, wrong or "")
     model = adapted(root / "values", form.targets, root / "adapter", target_parameters=parameters)
     outcome = merge(program, root / "base", root / "adapter", root / "dequantised", "--quantised", "dequantise")
     if not outcome.merged:
         report.check(f"{form.name}: dequantised", False, outcome.stderr[-300:])
         return
-    expected_logits = logits(model)
+    tokens = form.options["vocab_size"]
+    live = run.outputs_of(model, tokens)
     expected = {name: tensor.float() for name, tensor in model.merge_and_unload().state_dict().items()}
     got = load_file(root / "dequantised" / "model.safetensors")
-    wrong = exact(got, expected, torch.bfloat16)
+    wrong = exact(got, expected, "BF16")
     report.check(f"{form.name}: dequantised, as PEFT merges the values", wrong is None, wrong or "")
     config = json.loads((root / "dequantised" / "config.json").read_text())
     report.check(f"{form.name}: the output is not quantised", "quantization_config" not in config and config["dtype"] == "bfloat16", "")
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(root / "dequantised", dtype=torch.float32).eval()
-    base = transformers.AutoModelForCausalLM.from_pretrained(root / "values", dtype=torch.float32).eval()
-    off = (logits(loaded) - expected_logits).square().mean().sqrt() / expected_logits.square().mean().sqrt()
-    apart = (logits(base) - expected_logits).square().mean().sqrt() / expected_logits.square().mean().sqrt()
-    report.check(f"{form.name}: transformers gives the PeftModel's logits", off < 5e-2 < apart, f"{off:.1e}, without the adapter {apart:.1e}")
+    off = run.apart(run.outputs_of(run.load(root / "dequantised"), tokens), live)
+    moved = run.apart(run.outputs_of(run.load(root / "values"), tokens), live)
+    report.check(f"{form.name}: transformers gives the PeftModel's logits", off < run.LIMITS["BF16"] < moved, f"{off:.1e}, without the adapter {moved:.1e}")
 
 
 def kept(form: Form, root: Path, program: Path, report: Report) -> None:
@@ -208,7 +202,7 @@ def kept(form: Form, root: Path, program: Path, report: Report) -> None:
         return
     head = model.merge_and_unload().state_dict()["lm_head.weight"].float()
     base, got = load_file(root / "base" / "model.safetensors"), load_file(root / "kept" / "model.safetensors")
-    wrong = exact({"lm_head.weight": got.pop("lm_head.weight")}, {"lm_head.weight": head}, torch.bfloat16)
+    wrong = exact({"lm_head.weight": got.pop("lm_head.weight")}, {"lm_head.weight": head}, "BF16")
     report.check(f"{form.name}: the head is merged", wrong is None, wrong or "")
     del base["lm_head.weight"]
     same = got.keys() == base.keys() and all(torch.equal(got[n].view(torch.uint8), base[n].view(torch.uint8)) for n in base if base[n].ndim)

@@ -14,6 +14,9 @@ const COLS: usize = 200;
 const CODES: &str = "model.layers.0.self_attn.q_proj.weight";
 const PLAIN: &str = "model.layers.0.self_attn.o_proj.weight";
 
+/// A file that repeats the configuration, as ModelOpt writes it.
+const REPEATED: &str = "hf_quant_config.json";
+
 /// A code that is a finite number for each element, of either sign.
 fn codes() -> Vec<u8> {
     (0..ROWS * COLS).map(|i| (i * 37 % 127) as u8 | ((i / 3 % 2) as u8) << 7).collect()
@@ -50,6 +53,7 @@ fn base(dir: &Path) -> PathBuf {
         tensor(PLAIN, Dtype::BF16, &[ROWS, COLS]),
     ];
     write(&dir.join("model.safetensors"), &tensors);
+    write_json(&dir.join(REPEATED), &json!({"quantization": {"quant_algo": "FP8"}}));
     dir
 }
 
@@ -81,6 +85,7 @@ fn codes_and_scales_that_nothing_touches_are_the_bytes_of_the_base() {
     assert_ne!(of(PLAIN), tensor(PLAIN, Dtype::BF16, &[ROWS, COLS]).bytes, "the adapter is merged");
     let config: Value = serde_json::from_slice(&std::fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["quantization_config"]["quant_method"], "fp8");
+    assert!(out.join(REPEATED).exists());
     succeed(command().arg("verify").arg(&out));
 }
 
@@ -117,6 +122,7 @@ fn a_dequantised_weight_is_code_times_scale_plus_the_delta_however_it_is_cut() {
     }
     let config: Value = serde_json::from_slice(&std::fs::read(out.join("config.json")).unwrap()).unwrap();
     assert!(config.get("quantization_config").is_none() && config["torch_dtype"] == "float32", "{config}");
+    assert!(!out.join(REPEATED).exists(), "it would say that the output is quantised");
     let report = succeed(command().arg("verify").arg(&out).args(["--sample", "5", "--format", "json"]));
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["sample"]["model.layers.*.self_attn.q_proj.weight"]["wrong"], 0, "{report}");

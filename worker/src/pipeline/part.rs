@@ -80,7 +80,7 @@ async fn fuse(reader: Reader<'_>, make: &Make<'_>, fetched: Fetched) -> Result<(
     part[..header.len()].copy_from_slice(&header);
     let mut seen = Seen::new();
     for (piece, loaded) in make.pieces.iter().zip(loaded) {
-        let mut raw: Vec<Bytes> = piece.from.iter().map(|from| reads[from.read].slice(from.range.clone())).collect();
+        let raw: Vec<Bytes> = piece.from.iter().map(|from| reads[from.read].slice(from.range.clone())).collect();
         let target = piece.target.clone();
         match (&piece.rows, loaded) {
             (Some(rows), Some(loaded)) => {
@@ -90,7 +90,7 @@ async fn fuse(reader: Reader<'_>, make: &Make<'_>, fetched: Fetched) -> Result<(
                 (part, of_factors) = loaded.fuse(reader, piece.placed, rows, raw, slice).await?;
                 seen.append(&mut of_factors);
             }
-            _ => raw.drain(..).for_each(|raw| part[target.clone()].copy_from_slice(&raw)),
+            _ => raw.iter().for_each(|copied| part[target.clone()].copy_from_slice(copied)),
         }
     }
     reader.shared.took(Stage::Fuse, began);

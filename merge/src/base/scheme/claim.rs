@@ -29,26 +29,26 @@ pub trait Layout: Debug + Sync {
     ///
     /// # Errors
     /// If none is. The form may come from another process.
-    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String>;
+    fn dims(&self, form: StoredForm<'_>) -> Result<Vec<u64>, String>;
 
     /// The bytes that hold rows of the parameter: ranges within its tensors. Ranges of earlier rows come first within a
     /// tensor.
-    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch>;
+    fn ranges(&self, form: StoredForm<'_>, rows: Range<u64>) -> Vec<Stretch>;
 
     /// Turns the bytes of [`Layout::ranges`], in that order, into fp32, row-major.
-    fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]);
+    fn decode(&self, form: StoredForm<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]);
 
     /// A matrix of some of the rows, as a parameter of its own, with its settings. These rows are those whose columns are the
     /// last dimension. `None` if they cannot be stored apart.
-    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)>;
+    fn portion(&self, form: StoredForm<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)>;
 
     /// The float that the values are, row after row in a single tensor; `None` if they are anything else.
-    fn plain(&self, form: Form<'_>) -> Option<Float>;
+    fn plain(&self, form: StoredForm<'_>) -> Option<Float>;
 }
 
 /// A parameter as it is stored.
 #[derive(Debug, Clone, Copy)]
-pub struct Form<'a> {
+pub struct StoredForm<'a> {
     /// Its tensors, in the scheme's order.
     pub tensors: &'a [Source],
     /// What the scheme has to know beside them, such as the size of a block.
@@ -104,6 +104,13 @@ pub struct Claim {
     pub dims: Vec<u64>,
     /// The places of its tensors, in the scheme's order.
     pub tensors: Vec<usize>,
-    /// The settings of its [`Form`].
+    /// The settings of its [`StoredForm`].
     pub settings: Vec<u64>,
+}
+
+impl Claim {
+    /// A parameter of a scheme without settings.
+    pub(super) fn new(name: String, dims: Vec<u64>, tensors: Vec<usize>) -> Claim {
+        Claim { name, dims, tensors, settings: Vec::new() }
+    }
 }

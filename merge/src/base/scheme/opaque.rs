@@ -13,7 +13,7 @@ impl Scheme for Opaque {
 
     fn claim(&self, at: usize, tensors: &Tensors<'_>) -> Option<Claim> {
         let tensor = tensors.at(at);
-        Some(Claim { name: tensor.name.clone(), dims: tensor.shape.clone(), tensors: vec![at], settings: Vec::new() })
+        Some(Claim::new(tensor.name.clone(), tensor.shape.clone(), vec![at]))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {

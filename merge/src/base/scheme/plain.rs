@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
+use super::claim::{Claim, Floats, Layout, Scheme, StoredForm, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
 use crate::tensor::float::Float;
 use crate::tensor::{DtypeExt, matrix};
@@ -18,8 +18,8 @@ impl Scheme for Plain {
 
     fn claim(&self, at: usize, tensors: &Tensors<'_>) -> Option<Claim> {
         let tensor = tensors.at(at);
-        let dims = self.dims(Form { tensors: std::slice::from_ref(tensor), settings: &[] }).ok()?;
-        Some(Claim { name: tensor.name.clone(), dims, tensors: vec![at], settings: Vec::new() })
+        let dims = self.dims(StoredForm { tensors: std::slice::from_ref(tensor), settings: &[] }).ok()?;
+        Some(Claim::new(tensor.name.clone(), dims, vec![at]))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {
@@ -28,7 +28,7 @@ impl Scheme for Plain {
 }
 
 impl Layout for Plain {
-    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
+    fn dims(&self, form: StoredForm<'_>) -> Result<Vec<u64>, String> {
         let [tensor] = form.tensors else {
             return Err(format!("{} tensors are one parameter, expected 1", form.tensors.len()));
         };
@@ -38,7 +38,7 @@ impl Layout for Plain {
         }
     }
 
-    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
+    fn ranges(&self, form: StoredForm<'_>, rows: Range<u64>) -> Vec<Stretch> {
         let of = |(tensor, source): (usize, &Source)| {
             let (_, cols) = matrix(&source.shape);
             let row = cols * Float::of(source.dtype)?.bytes();
@@ -47,7 +47,7 @@ impl Layout for Plain {
         form.tensors.iter().enumerate().filter_map(of).collect()
     }
 
-    fn decode(&self, form: Form<'_>, _: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
+    fn decode(&self, form: StoredForm<'_>, _: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
         for (tensor, bytes) in form.tensors.iter().zip(bytes) {
             if let Some(float) = Float::of(tensor.dtype) {
                 floats(float, bytes, out);
@@ -55,7 +55,7 @@ impl Layout for Plain {
         }
     }
 
-    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+    fn portion(&self, form: StoredForm<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
         let [tensor] = form.tensors else { return None };
         // A vector has one column.
         let cols = tensor.shape.last().copied().filter(|_| tensor.shape.len() > 1);
@@ -64,7 +64,7 @@ impl Layout for Plain {
         Some((vec![lines_of(tensor, rows, height, shape)?], Vec::new()))
     }
 
-    fn plain(&self, form: Form<'_>) -> Option<Float> {
+    fn plain(&self, form: StoredForm<'_>) -> Option<Float> {
         form.tensors.first().and_then(|tensor| Float::of(tensor.dtype))
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Floats, Form, Layout, Scheme};
+use super::claim::{Floats, Layout, Scheme, StoredForm};
 use super::plain::Plain;
 use super::table;
 use crate::inventory::{ObjectId, Source};
@@ -30,7 +30,7 @@ impl Stored {
 
     /// Rows of it as a parameter of their own. `None` if they cannot be stored apart.
     pub fn portion(&self, rows: Range<u64>) -> Option<Stored> {
-        let form = Form { tensors: &self.tensors, settings: &self.settings };
+        let form = StoredForm { tensors: &self.tensors, settings: &self.settings };
         let (tensors, settings) = self.scheme.layout()?.portion(form, rows)?;
         Some(Stored { scheme: self.scheme, tensors, settings })
     }
@@ -80,7 +80,7 @@ impl Start {
             let name = tensors.first().map_or("a parameter", |tensor| tensor.name.as_str());
             format!("{name} is stored as {}, and nothing is computed with that", scheme.name())
         })?;
-        let dims = layout.dims(Form { tensors: &tensors, settings: &settings })?;
+        let dims = layout.dims(StoredForm { tensors: &tensors, settings: &settings })?;
         Ok(Start { scheme, layout, tensors, settings, dims })
     }
 
@@ -92,8 +92,8 @@ impl Start {
         Start::new(&Plain, vec![tensor], Vec::new())
     }
 
-    fn form(&self) -> Form<'_> {
-        Form { tensors: &self.tensors, settings: &self.settings }
+    fn form(&self) -> StoredForm<'_> {
+        StoredForm { tensors: &self.tensors, settings: &self.settings }
     }
 
     /// The stored tensors.

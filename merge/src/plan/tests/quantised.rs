@@ -139,3 +139,43 @@ fn a_row_of_work_of_stacked_matrices_is_a_row_of_one_of_them() {
     // [4 experts, 32 inputs, 6 outputs] is a matrix of 128 rows.
     assert_eq!((one.shape.clone(), one.portion.is_some()), (vec![128, 6], true));
 }
+
+/// A bf16 model with codes of an unknown form, whose F32 scales are most of its floats.
+fn unknown(config: Value, converts: bool) -> Case {
+    let base: [(&'static str, &[u64]); 3] =
+        [("m.0.q_proj.weight", &[6, 3]), ("m.0.q_proj.scales", &[60, 60]), ("m.1.q_proj.weight", &[6, 6])];
+    fn adjust(_: &mut MergeSpec, inventory: &mut Inventory) {
+        let tensors = &mut inventory.base.shards[0].tensors;
+        tensors[0].dtype = Dtype::I8;
+        tensors[2].dtype = Dtype::BF16;
+    }
+    fn converted(spec: &mut MergeSpec, inventory: &mut Inventory) {
+        adjust(spec, inventory);
+        spec.dtype = "f16".parse().unwrap();
+    }
+    let case = Case::new(config, &base).adapter(json!({}), &layer(1));
+    Case { adjust: if converts { converted } else { adjust }, ..case }
+}
+
+#[test]
+fn what_may_be_scales_does_not_decide_the_dtype_that_the_configuration_names() {
+    for method in [json!({"quant_method": "new"}), Value::Null] {
+        let config = json!({"model_type": LLAMA, "torch_dtype": "bfloat16", "quantization_config": method});
+        assert_eq!(config_of(&unknown(config, false))["torch_dtype"], "bfloat16");
+    }
+}
+
+#[test]
+fn codes_under_the_name_of_a_weight_are_noticed_without_a_quantization_config() {
+    let (kind, text) = unknown(json!({"model_type": LLAMA}), true).refusal();
+    assert_eq!(kind, Kind::Unsupported);
+    assert!(text.contains("m.0.q_proj.weight") && text.contains("does not name"), "{text}");
+}
+
+#[test]
+fn dequantising_what_is_not_quantised_is_told() {
+    let case = Case::new(json!({"model_type": LLAMA}), &[("m.1.q_proj.weight", &[6, 6])]).adapter(json!({}), &layer(1));
+    let case = Case { adjust: |spec, _| spec.quantised = Quantised::Dequantise, ..case };
+    let notes = case.plan().unwrap().1.notes;
+    assert!(notes.iter().any(|note| note.contains("the base is not quantised")), "{notes:?}");
+}

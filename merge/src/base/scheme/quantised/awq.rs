@@ -21,12 +21,7 @@ impl Scheme for Awq {
         let places = beside(at, module, tensors, &[".qzeros", ".scales"], &[])?;
         let inputs = codes.shape.first().copied()?;
         let outputs = tensors.at(places[2]).shape.last().copied()?;
-        Some(Claim {
-            name: format!("{module}.weight"),
-            dims: vec![outputs, inputs],
-            tensors: places,
-            settings: Vec::new(),
-        })
+        Some(Claim::new(format!("{module}.weight"), vec![outputs, inputs], places))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {

@@ -32,7 +32,7 @@ impl Scheme for BitsAndBytes {
             Dtype::I8 => beside(at, module, tensors, &[".SCB"], &[".weight_format"])?,
             _ => return None,
         };
-        Some(Claim { name: codes.name.clone(), dims: codes.shape.clone(), tensors: places, settings: Vec::new() })
+        Some(Claim::new(codes.name.clone(), codes.shape.clone(), places))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {

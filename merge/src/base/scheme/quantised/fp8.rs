@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::companions::{beside, elements};
 use super::values::{e4m3, e5m2, scale_bytes, scales};
-use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
+use crate::base::scheme::claim::{Claim, Floats, Layout, Scheme, StoredForm, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
 use crate::tensor::Dtype;
 use crate::tensor::float::Float;
@@ -96,7 +96,7 @@ struct Grid {
 }
 
 impl Grid {
-    fn of(form: Form<'_>) -> Option<Grid> {
+    fn of(form: StoredForm<'_>) -> Option<Grid> {
         let ([codes, _, ..], [r, c, rows]) = (form.tensors, form.settings) else { return None };
         let (stacked, own, cols) = sides(&codes.shape)?;
         let all = stacked * own;
@@ -116,13 +116,13 @@ impl Grid {
 }
 
 /// Rows of the parameter as rows of its last dimension.
-fn flat(form: Form<'_>, rows: Range<u64>) -> Range<u64> {
+fn flat(form: StoredForm<'_>, rows: Range<u64>) -> Range<u64> {
     let each: u64 = form.tensors.first().map_or(1, |codes| codes.shape.iter().rev().skip(1).rev().skip(1).product());
     rows.start * each..rows.end * each
 }
 
 impl Layout for Fp8 {
-    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
+    fn dims(&self, form: StoredForm<'_>) -> Result<Vec<u64>, String> {
         let [codes, scale, ..] = form.tensors else {
             return Err(format!("{} tensors are one parameter, expected codes and scales", form.tensors.len()));
         };
@@ -137,7 +137,7 @@ impl Layout for Fp8 {
         if Some(scales) == elements(&scale.shape) { Ok(codes.shape.clone()) } else { Err(told()) }
     }
 
-    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
+    fn ranges(&self, form: StoredForm<'_>, rows: Range<u64>) -> Vec<Stretch> {
         let (Some(grid), Some(size)) = (Grid::of(form), form.tensors.get(1).and_then(|scale| scale_bytes(scale.dtype)))
         else {
             return Vec::new();
@@ -154,7 +154,7 @@ impl Layout for Fp8 {
         ]
     }
 
-    fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
+    fn decode(&self, form: StoredForm<'_>, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
         let (Some(grid), [codes, scale]) = (Grid::of(form), bytes) else { return };
         let value = if form.tensors[0].dtype == Dtype::F8_E4M3 { e4m3 } else { e5m2 };
         let table: [f32; 256] = std::array::from_fn(|code| value(code as u8));
@@ -174,7 +174,7 @@ impl Layout for Fp8 {
     }
 
     /// Whole matrices, or rows of one that begin and end with blocks.
-    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+    fn portion(&self, form: StoredForm<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
         let (grid, [codes, scale, ..]) = (Grid::of(form)?, form.tensors) else { return None };
         let (height, count) = (grid.stacked * grid.rows, rows.end.checked_sub(rows.start).filter(|count| *count > 0)?);
         let is_whole = rows.start.is_multiple_of(grid.rows) && rows.end.is_multiple_of(grid.rows);
@@ -191,7 +191,7 @@ impl Layout for Fp8 {
         Some((vec![codes, lines_of(scale, lines, all, scales)?], vec![grid.block[0], grid.block[1], own]))
     }
 
-    fn plain(&self, _: Form<'_>) -> Option<Float> {
+    fn plain(&self, _: StoredForm<'_>) -> Option<Float> {
         None
     }
 }
@@ -222,6 +222,7 @@ mod tests {
         assert_eq!(of(&[192, 192], &[2, 2], &[[96, 96], [128, 128]]), None, "two of the configuration's");
         assert_eq!(of(&[300, 200], &[4, 2], &[]), None, "neither");
         assert_eq!(of(&[512, 16384], &[4, 1, 128, 1], &[]), None, "as many scales as rows, and not one for each");
+        assert_eq!(of(&[300, 200], &[1, 3, 2], &[]), None, "a dimension that the weight does not have");
         assert_eq!(of(&[2, 6, 8], &[2], &[]), Some([6, 8]), "one for each expert");
         assert_eq!(of(&[2, 6, 8], &[2, 6, 1], &[]), Some([1, 8]), "each row of each expert");
         assert_eq!(of(&[2, 300, 200], &[2, 3, 2], &[]), Some([128, 128]), "blocks of each expert");
@@ -232,7 +233,7 @@ mod tests {
     fn rows_take_the_scales_of_their_blocks() {
         // Rows of 5 columns in blocks of 2 x 4: a grid of 2 x 2.
         let tensors = [tensor("w", Dtype::F8_E4M3, &[3, 5]), tensor("s", Dtype::F32, &[2, 2])];
-        let form = Form { tensors: &tensors, settings: &[2, 4, 3] };
+        let form = StoredForm { tensors: &tensors, settings: &[2, 4, 3] };
         assert_eq!(Fp8.dims(form).unwrap(), [3, 5]);
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
         assert_eq!(Fp8.ranges(form, 1..3), [bytes(0, 5..15), bytes(1, 0..16)]);
@@ -248,7 +249,7 @@ mod tests {
     fn a_row_of_stacked_experts_is_an_expert() {
         // Two experts of 3 rows and 2 columns with a scale for each row.
         let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 2]), tensor("s", Dtype::F32, &[2, 3, 1])];
-        let form = Form { tensors: &tensors, settings: &[1, 2, 3] };
+        let form = StoredForm { tensors: &tensors, settings: &[1, 2, 3] };
         assert_eq!(Fp8.dims(form).unwrap(), [2, 3, 2]);
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
         assert_eq!(Fp8.ranges(form, 1..2), [bytes(0, 6..12), bytes(1, 12..24)]);
@@ -262,9 +263,9 @@ mod tests {
     #[test]
     fn whole_matrices_and_rows_of_whole_blocks_are_parameters_of_their_own() {
         let tensors = [tensor("w", Dtype::F8_E4M3, &[2, 3, 5]), tensor("s", Dtype::F32, &[2, 2, 2])];
-        let form = Form { tensors: &tensors, settings: &[2, 4, 3] };
+        let form = StoredForm { tensors: &tensors, settings: &[2, 4, 3] };
         let (all, settings) = Fp8.portion(form, 0..6).unwrap();
-        let flat = Form { tensors: &all, settings: &settings };
+        let flat = StoredForm { tensors: &all, settings: &settings };
         assert_eq!((Fp8.dims(flat).unwrap(), &settings[..]), (vec![6, 5], &[2, 4, 3][..]));
         // The second matrix begins a block although the first ends in the middle of one.
         assert_eq!(Fp8.ranges(flat, 2..4)[1].bytes, 8..24);
@@ -272,7 +273,7 @@ mod tests {
             let (own, settings) = Fp8.portion(form, 3..5).unwrap();
             let expected = [(15, vec![2, 5]), (16, vec![1, 2])];
             assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
-            assert_eq!(Fp8.dims(Form { tensors: &own, settings: &settings }).unwrap(), [2, 5]);
+            assert_eq!(Fp8.dims(StoredForm { tensors: &own, settings: &settings }).unwrap(), [2, 5]);
             assert_eq!(Fp8.portion(form, 2..3).unwrap().0[1].offset, 8, "the rest of the first");
             assert!([1..3, 2..4, 0..5, 3..3].into_iter().all(|rows| Fp8.portion(form, rows).is_none()));
         }
@@ -281,15 +282,15 @@ mod tests {
     #[test]
     fn shapes_beyond_64_bits_are_refused() {
         let tensors = [tensor("w", Dtype::F8_E4M3, &[1 << 40, 1 << 40]), tensor("s", Dtype::F32, &[1])];
-        assert!(Fp8.dims(Form { tensors: &tensors, settings: &[1, 1, 1 << 40] }).is_err());
+        assert!(Fp8.dims(StoredForm { tensors: &tensors, settings: &[1, 1, 1 << 40] }).is_err());
         let tensors = [tensor("w", Dtype::F8_E4M3, &[3, 5]), tensor("s", Dtype::F32, &[1 << 40, 1 << 40])];
-        assert!(Fp8.dims(Form { tensors: &tensors, settings: &[1, 1, 3] }).is_err());
+        assert!(Fp8.dims(StoredForm { tensors: &tensors, settings: &[1, 1, 3] }).is_err());
     }
 
     #[test]
     fn a_grid_that_does_not_fit_is_named() {
         let tensors = [tensor("w", Dtype::F8_E4M3, &[300, 200]), tensor("s", Dtype::F32, &[4, 2])];
-        let refused = |settings: &[u64]| Fp8.dims(Form { tensors: &tensors, settings }).unwrap_err();
+        let refused = |settings: &[u64]| Fp8.dims(StoredForm { tensors: &tensors, settings }).unwrap_err();
         for settings in [&[][..], &[128, 128, 300], &[0, 128, 300], &[128, 128, 7], &[128, 128]] {
             assert!(refused(settings).contains("s of shape [4, 2] does not fit w of shape [300, 200]"));
         }

@@ -22,12 +22,7 @@ impl Scheme for Gptq {
         let places = beside(at, module, tensors, &[".qzeros", ".scales", ".g_idx"], &[])?;
         let outputs = codes.shape.last().copied()?;
         let inputs = tensors.at(places[3]).elements();
-        Some(Claim {
-            name: format!("{module}.weight"),
-            dims: vec![outputs, inputs],
-            tensors: places,
-            settings: Vec::new(),
-        })
+        Some(Claim::new(format!("{module}.weight"), vec![outputs, inputs], places))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::companions::{beside, elements};
 use super::values::{E2M1, e8m0};
-use crate::base::scheme::claim::{Claim, Floats, Form, Layout, Scheme, Stretch, Tensors, lines_of};
+use crate::base::scheme::claim::{Claim, Floats, Layout, Scheme, StoredForm, Stretch, Tensors, lines_of};
 use crate::inventory::Source;
 use crate::tensor::Dtype;
 use crate::tensor::float::Float;
@@ -32,7 +32,7 @@ impl Scheme for Mxfp4 {
         let stem = codes.name.strip_suffix("_blocks").filter(|_| codes.dtype == Dtype::U8)?;
         let places = beside(at, stem, tensors, &["_scales"], &[])?;
         let dims = Extents::of(&codes.shape)?.dims();
-        Some(Claim { name: stem.to_owned(), dims, tensors: places, settings: Vec::new() })
+        Some(Claim::new(stem.to_owned(), dims, places))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {
@@ -64,13 +64,13 @@ impl Extents {
 }
 
 /// Rows of the parameter as inputs of experts.
-fn flat(form: Form<'_>, extents: Extents, rows: Range<u64>) -> Range<u64> {
+fn flat(form: StoredForm<'_>, extents: Extents, rows: Range<u64>) -> Range<u64> {
     let each = if form.settings == FLAT { 1 } else { extents.inputs() };
     rows.start * each..rows.end * each
 }
 
 impl Layout for Mxfp4 {
-    fn dims(&self, form: Form<'_>) -> Result<Vec<u64>, String> {
+    fn dims(&self, form: StoredForm<'_>) -> Result<Vec<u64>, String> {
         let [codes, scales] = form.tensors else {
             return Err(format!("{} tensors are one parameter, expected codes and scales", form.tensors.len()));
         };
@@ -87,7 +87,7 @@ impl Layout for Mxfp4 {
     }
 
     /// The values of one input of an expert lie in all rows of that expert's codes.
-    fn ranges(&self, form: Form<'_>, rows: Range<u64>) -> Vec<Stretch> {
+    fn ranges(&self, form: StoredForm<'_>, rows: Range<u64>) -> Vec<Stretch> {
         let Some(extents) = form.tensors.first().and_then(|codes| Extents::of(&codes.shape)) else { return Vec::new() };
         let rows = flat(form, extents, rows);
         let experts = rows.start / extents.inputs()..rows.end.div_ceil(extents.inputs());
@@ -96,7 +96,7 @@ impl Layout for Mxfp4 {
         vec![of(0, scales * GROUP), of(1, scales)]
     }
 
-    fn decode(&self, form: Form<'_>, rows: Range<u64>, bytes: &[&[u8]], _: Floats<'_>, out: &mut [f32]) {
+    fn decode(&self, form: StoredForm<'_>, rows: Range<u64>, bytes: &[&[u8]], _: Floats<'_>, out: &mut [f32]) {
         let (Some(extents), [codes, scales]) = (Extents::of(&form.tensors[0].shape), bytes) else { return };
         let (inputs, outputs, groups) = (extents.inputs(), extents.outputs as usize, extents.groups as usize);
         let rows = flat(form, extents, rows);
@@ -113,7 +113,7 @@ impl Layout for Mxfp4 {
     }
 
     /// The rows of whole experts.
-    fn portion(&self, form: Form<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
+    fn portion(&self, form: StoredForm<'_>, rows: Range<u64>) -> Option<(Vec<Source>, Vec<u64>)> {
         let [codes, scales] = form.tensors else { return None };
         let extents = Extents::of(&codes.shape)?;
         let inputs = extents.inputs();
@@ -128,7 +128,7 @@ impl Layout for Mxfp4 {
         Some((vec![of(codes)?, of(scales)?], FLAT.to_vec()))
     }
 
-    fn plain(&self, _: Form<'_>) -> Option<Float> {
+    fn plain(&self, _: StoredForm<'_>) -> Option<Float> {
         None
     }
 }
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn a_row_is_one_input_over_all_outputs_of_its_expert() {
         let tensors = [tensor("b", &[2, 3, 1, 16]), tensor("s", &[2, 3, 1])];
-        let form = Form { tensors: &tensors, settings: FLAT };
-        let stacked = Form { settings: &[], ..form };
+        let form = StoredForm { tensors: &tensors, settings: FLAT };
+        let stacked = StoredForm { settings: &[], ..form };
         assert_eq!((Mxfp4.dims(form).unwrap(), Mxfp4.dims(stacked).unwrap()), (vec![64, 3], vec![2, 32, 3]));
         assert_eq!(Mxfp4.ranges(stacked, 1..2), Mxfp4.ranges(form, 32..64));
         let bytes = |tensor, bytes| Stretch { tensor, bytes };
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn an_expert_is_a_parameter_of_its_own() {
         let tensors = [tensor("b", &[2, 3, 1, 16]), tensor("s", &[2, 3, 1])];
-        let form = Form { tensors: &tensors, settings: &[] };
+        let form = StoredForm { tensors: &tensors, settings: &[] };
         let (own, _) = Mxfp4.portion(form, 32..64).unwrap();
         let expected = [(48, vec![1, 3, 1, 16]), (3, vec![1, 3, 1])];
         assert_eq!(own.iter().map(|t| (t.offset, t.shape.clone())).collect::<Vec<_>>(), expected);
@@ -183,13 +183,13 @@ mod tests {
     #[test]
     fn extents_beyond_64_bits_are_refused() {
         let tensors = [tensor("b", &[1 << 40, 1 << 40, 1 << 40, 16]), tensor("s", &[1 << 40, 1 << 40, 1 << 40])];
-        assert!(Mxfp4.dims(Form { tensors: &tensors, settings: FLAT }).is_err());
+        assert!(Mxfp4.dims(StoredForm { tensors: &tensors, settings: FLAT }).is_err());
     }
 
     #[test]
     fn scales_of_another_shape_are_named() {
         let tensors = [tensor("b", &[2, 3, 1, 16]), tensor("s", &[2, 3, 2])];
-        let refused = Mxfp4.dims(Form { tensors: &tensors, settings: &[] }).unwrap_err();
+        let refused = Mxfp4.dims(StoredForm { tensors: &tensors, settings: &[] }).unwrap_err();
         assert!(refused.contains("b is U8 [2, 3, 1, 16], s is U8 [2, 3, 2]"), "{refused}");
     }
 }

@@ -24,7 +24,7 @@ impl Scheme for Nvfp4 {
         let places = beside(at, module, tensors, &[".weight_scale", form.1], &also)?;
         let scaled = tensors.at(places[1]).dtype == Dtype::F8_E4M3;
         let (name, dims) = (format!("{module}.weight"), widened(&codes.shape, 2));
-        scaled.then_some(Claim { name, dims, tensors: places, settings: Vec::new() })
+        scaled.then_some(Claim::new(name, dims, places))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {

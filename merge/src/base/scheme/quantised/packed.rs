@@ -22,12 +22,7 @@ impl Scheme for Packed {
         let also = [".weight_shape", ".weight_zero_point", ".weight_g_idx", ".input_scale", ".input_zero_point"];
         let places = beside(at, module, tensors, &[".weight_scale"], &also)?;
         // Eight codes a word: 4 bits are what is published.
-        Some(Claim {
-            name: format!("{module}.weight"),
-            dims: widened(&codes.shape, 8),
-            tensors: places,
-            settings: Vec::new(),
-        })
+        Some(Claim::new(format!("{module}.weight"), widened(&codes.shape, 8), places))
     }
 
     fn layout(&self) -> Option<&'static dyn Layout> {

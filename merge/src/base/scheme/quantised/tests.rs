@@ -105,3 +105,27 @@ fn scales_of_the_kv_cache_are_no_part_of_a_weight() {
     let names: Vec<_> = found(all).into_iter().map(|(name, scheme, ..)| (name, scheme)).collect();
     assert_eq!(names, [("m.k_proj.k_scale".to_owned(), "plain"), ("m.k_proj.weight".to_owned(), "fp8")]);
 }
+
+#[test]
+fn codes_with_zero_points_travel_and_are_not_decoded() {
+    let all = vec![
+        tensor("m.q_proj.weight", Dtype::F8_E4M3, &[8, 4]),
+        tensor("m.q_proj.weight_scale", Dtype::F32, &[8, 1]),
+        tensor("m.q_proj.weight_zero_point", Dtype::F8_E4M3, &[8, 1]),
+    ];
+    let shard = Shard { name: "f".into(), metadata: Default::default(), tensors: all };
+    let [one] = <[_; 1]>::try_from(parameters(&[shard], &Quantisation::default())).unwrap();
+    assert_eq!(one.stored.tensors.len(), 3);
+    assert!(one.stored.start().unwrap_err().contains("does not fit"));
+}
+
+#[test]
+fn codes_beside_a_tensor_of_the_weights_own_name_are_bytes() {
+    let all = vec![
+        tensor("m.q_proj.weight", Dtype::BF16, &[8, 32]),
+        tensor("m.q_proj.weight_packed", Dtype::I32, &[8, 4]),
+        tensor("m.q_proj.weight_scale", Dtype::BF16, &[8, 1]),
+    ];
+    let schemes: Vec<_> = found(all).into_iter().map(|(_, scheme, ..)| scheme).collect();
+    assert_eq!(schemes, ["plain", "opaque", "plain"]);
+}
