@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use shardfuse_coordinator::Summary;
-use shardfuse_coordinator::hub::{self, Farewell, Submission, View};
+use shardfuse_coordinator::hub::{self, Farewell, Submission};
+use shardfuse_coordinator::owner::Owning;
 use shardfuse_coordinator::registry::MergeId;
 use shardfuse_coordinator::service::{Role, WorkService};
 use shardfuse_merge::plan::report::Report;
@@ -20,9 +21,12 @@ use tonic::transport::{Channel, Endpoint, Server, Uri};
 use tonic::{Request, Status};
 use tracing::warn;
 
+use crate::progress::{self, Show};
 use crate::report::internal;
 use crate::settings::machine::{Budget, Share};
-use crate::{progress, signal};
+use crate::signal;
+use crate::text::Text;
+use crate::version::VERSION;
 
 /// The in-memory channel's buffer in bytes.
 const DUPLEX: usize = 1 << 20;
@@ -35,12 +39,12 @@ pub struct Machine {
     pub budget: Budget,
     /// The devices, of one class. Each gets a worker.
     pub devices: Vec<Device>,
+    /// What is done about another process that works on the output.
+    pub owning: Owning,
 }
 
 /// How a merge ended.
 pub struct Outcome {
-    /// The merge as it stands at the end.
-    pub view: View,
     /// What planning found, if it came to that.
     pub report: Option<Box<Report>>,
     /// What this run did; `None` if the output was this very merge already.
@@ -52,20 +56,22 @@ pub async fn run(
     submission: Submission,
     machine: Machine,
     planned: impl FnOnce(&Report),
-    quiet: bool,
+    show: Show,
 ) -> Result<Outcome> {
-    let Machine { stores, budget, devices } = machine;
+    let Machine { stores, budget, devices, owning } = machine;
     let part_size = submission.spec.part_size;
     let options = hub::Options {
         alone: true,
+        owning,
         workers: u32::try_from(devices.len()).ok(),
         single_coordinator: true,
+        version: VERSION,
         ..hub::Options::default()
     };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
     let followed = hub.follow(submission).await?;
     tokio::spawn(cancel_on_signal(hub.clone(), followed.id));
-    let shown = tokio::spawn(progress::follow(followed.views.clone(), quiet));
+    let shown = tokio::spawn(progress::follow(followed.views.clone(), show));
 
     let Share { memory, threads, slots } = budget.share(devices.len(), part_size, None);
     let mut workers = JoinSet::new();
@@ -84,8 +90,7 @@ pub async fn run(
     let (report, result) = tokio::join!(report, to_the_end);
     // What is shown last is no part of the merge.
     let _ = shown.await;
-    let view = followed.views.borrow().clone();
-    Ok(Outcome { view, report, summary: result? })
+    Ok(Outcome { report, summary: result? })
 }
 
 /// The merge's end, or that of its last worker, whichever comes first.
@@ -140,7 +145,7 @@ async fn connect(stream: tokio::io::DuplexStream) -> Result<Channel> {
 /// The first SIGINT or SIGTERM stops in order; the second ends the process at once.
 async fn cancel_on_signal(hub: hub::Handle, merge: MergeId) {
     if signal::received().await {
-        eprintln!("stopping; what is finished stays (once more: stop at once)");
+        Text::of("stopping; what is finished stays (once more: stop at once)").say();
         signal::next_ends_at_once();
         // The merge's end says how it went.
         let _ = hub.cancel(merge, false).await;

@@ -4,11 +4,13 @@ mod access;
 mod args;
 mod client;
 mod commands;
+mod diff;
 mod http;
 mod local;
 mod memory;
 mod net;
 mod place;
+mod plan;
 mod progress;
 mod report;
 mod sample;
@@ -19,12 +21,17 @@ mod summary;
 mod telemetry;
 mod text;
 mod time;
+mod version;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::{Args, Command};
+
+/// A plan of a large model is millions of small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -42,13 +49,14 @@ fn main() -> ExitCode {
     };
     let telemetry = {
         let _entered = runtime.enter();
-        telemetry::start(args.global.log_format)
+        telemetry::start(args.global.log_format, args.command.serves())
     };
     let result = runtime.block_on(async {
         match args.command {
             Command::Merge(merge) => commands::merge::run(merge, &args.global).await,
             Command::Plan(plan) => commands::plan::run(plan, &args.global).await,
             Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global).await,
+            Command::Diff(diff) => commands::diff::run(diff, &args.global).await,
             Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
             Command::Clean(clean) => commands::clean::run(clean, &args.global).await,
             Command::Submit(submit) => commands::submit::run(*submit, &args.global).await,
@@ -62,6 +70,8 @@ fn main() -> ExitCode {
             Command::Coordinator(coordinator) => commands::coordinator::run(*coordinator).await,
             Command::Worker(worker) => commands::worker::run(*worker).await,
             Command::Certs(certs) => commands::certs::run(certs, &args.global),
+            Command::Completions(completions) => commands::completions::run(&completions),
+            Command::Man(man) => commands::man::run(&man),
         }
     });
     telemetry.finish();
@@ -69,6 +79,9 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => report::failure(&e, args.global.error_format),
+        Err(e) => {
+            progress::screen::end_log();
+            report::failure(&e, args.global.error_format)
+        }
     }
 }

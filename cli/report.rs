@@ -14,16 +14,9 @@ pub fn exit_code(kind: Kind) -> u8 {
     match kind {
         Kind::Usage => 2,
         Kind::Interrupted => 4,
-        Kind::NonFinite
-        | Kind::Io
-        | Kind::NoSpace
-        | Kind::OutputBusy
-        | Kind::PartsLost
-        | Kind::Unverified
-        | Kind::VerifyFailed
-        | Kind::Busy
-        | Kind::Held
-        | Kind::Internal => 1,
+        // The same command may well succeed later.
+        Kind::Io | Kind::NoSpace | Kind::OutputBusy | Kind::PartsLost | Kind::AccessLost | Kind::Busy => 5,
+        Kind::NonFinite | Kind::Unverified | Kind::VerifyFailed | Kind::Held | Kind::Internal => 1,
         Kind::MissingFile
         | Kind::UnusedFile
         | Kind::BadConfig
@@ -38,10 +31,13 @@ pub fn exit_code(kind: Kind) -> u8 {
         | Kind::RankMismatch
         | Kind::ShapeMismatch
         | Kind::UnmatchedKeys
+        | Kind::DeltaLost
+        | Kind::NoChange
         | Kind::Unsupported
         | Kind::Conflict
         | Kind::InputChanged
         | Kind::NotAllowed
+        | Kind::NoAccess
         | Kind::OutputExists => 3,
     }
 }
@@ -78,16 +74,26 @@ pub fn usage(error: &clap::Error) -> ExitCode {
             failure(&refused.at(flag.split(' ').next().unwrap_or_default()), format)
         }
         (None, Format::Json) => {
-            let message = error.to_string();
-            let first = message.lines().next().unwrap_or_default();
-            let message = first.strip_prefix("error: ").unwrap_or(first);
-            failure(&Error::new(Kind::Usage, message).hint("shardfuse --help"), Format::Json)
+            let (message, tip) = told(&error.to_string());
+            failure(
+                &Error::new(Kind::Usage, message).hint(tip.unwrap_or_else(|| "shardfuse --help".to_owned())),
+                Format::Json,
+            )
         }
         (None, Format::Text) => {
             let _ = error.print();
             ExitCode::from(exit_code(Kind::Usage))
         }
     }
+}
+
+/// Message and tip of what clap prints for people: a paragraph, which may list arguments below it, and tips.
+fn told(text: &str) -> (String, Option<String>) {
+    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = paragraphs.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
+    (message, tip)
 }
 
 /// Whether the command line asks for errors as JSON. It could not be parsed, so this looks for the flag by hand.
@@ -100,4 +106,36 @@ fn wants_json() -> bool {
 /// A defect or an environment failure.
 pub fn internal(message: impl Into<String>) -> Error {
     Error::new(Kind::Internal, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    fn told_of(line: &str) -> (String, Option<String>) {
+        told(&Args::try_parse_from(line.split(' ')).unwrap_err().to_string())
+    }
+
+    #[test]
+    fn an_error_for_programs_keeps_the_name_of_the_argument() {
+        for (line, named) in [
+            ("shardfuse merge --threads x", "--threads"),
+            ("shardfuse merge --ouput out", "--ouput"),
+            ("shardfuse watch", "<ID>"),
+            ("shardfuse merge --format yaml", "--format"),
+            ("shardfuse frobnicate", "frobnicate"),
+        ] {
+            let (message, _) = told_of(line);
+            assert!(message.contains(named) && !message.contains('\n'), "{line}: {message:?}");
+        }
+    }
+
+    #[test]
+    fn the_argument_that_may_be_meant_is_the_hint() {
+        let (_, tip) = told_of("shardfuse merge --ouput out");
+        assert!(tip.unwrap().contains("--output"));
+    }
 }

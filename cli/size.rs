@@ -21,26 +21,11 @@ impl FromStr for Rate {
     }
 }
 
-/// `13.5 GB`: decimal, as disks and hubs count.
-pub fn show(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "kB", "MB", "GB", "TB"] {
-        if value < 999.5 || unit == "TB" {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1000.0;
-    }
-    unreachable!("the last unit returns")
-}
+pub use shardfuse_merge::units::bytes as show;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_shown_in_decimal_units() {
-        assert_eq!((show(999), show(1_500), show(13_476_831_232)), ("999 B".into(), "1.5 kB".into(), "13.5 GB".into()));
-    }
 
     #[test]
     fn a_rate_is_a_size_above_zero() {

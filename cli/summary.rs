@@ -5,6 +5,7 @@ use shardfuse_coordinator::hub::View;
 use shardfuse_merge::output::manifest::{MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::spec::MergeSpec;
+use shardfuse_merge::statistic::survival::Survived;
 use shardfuse_proto::v1;
 
 use crate::size;
@@ -32,6 +33,8 @@ pub struct Summary {
     parts_kept: u64,
     /// Attempts that failed and were repeated.
     retries: u64,
+    /// Whether the output was this very merge already, so that this run wrote nothing.
+    already_done: bool,
     #[serde(flatten)]
     details: Option<Details>,
 }
@@ -49,6 +52,9 @@ struct Details {
     #[serde(skip)]
     last_notes: Vec<String>,
     files: Vec<ManifestFile>,
+    /// How much of each delta survived where weights were encoded again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    survived: Vec<Survived>,
 }
 
 impl Summary {
@@ -63,6 +69,21 @@ impl Summary {
     /// Of a merge that this process planned and published.
     pub fn of_local(done: &shardfuse_coordinator::Summary, report: &Report, seconds: f64) -> Summary {
         let shardfuse_coordinator::Summary { manifest, parts_new, parts_kept, retries } = done;
+        Summary {
+            bytes_written: weights(manifest),
+            parts_written: *parts_new,
+            parts_kept: *parts_kept,
+            retries: *retries,
+            ..Summary::of_manifest(manifest, report, seconds)
+        }
+    }
+
+    /// Of an output that was this very merge already.
+    pub fn of_finished(manifest: &Manifest, report: &Report, seconds: f64) -> Summary {
+        Summary { already_done: true, ..Summary::of_manifest(manifest, report, seconds) }
+    }
+
+    fn of_manifest(manifest: &Manifest, report: &Report, seconds: f64) -> Summary {
         let kinds: Vec<&str> = report.adapters.iter().map(|a| a.kind.as_str()).collect();
         let summary = Summary::new(&manifest.spec);
         Summary {
@@ -73,10 +94,6 @@ impl Summary {
             plan: Some(manifest.plan.clone()),
             device_class: Some(manifest.device_class.clone()),
             seconds: Some(seconds),
-            bytes_written: weights(manifest),
-            parts_written: *parts_new,
-            parts_kept: *parts_kept,
-            retries: *retries,
             details: Some(Details {
                 manifest: MANIFEST,
                 tensors_changed: report.tensors_changed,
@@ -86,6 +103,7 @@ impl Summary {
                 notes: report.notes.iter().chain(&manifest.notes).cloned().collect(),
                 last_notes: manifest.notes.clone(),
                 files: manifest.files.clone(),
+                survived: manifest.survived.clone(),
             }),
             ..summary
         }
@@ -142,6 +160,14 @@ impl Summary {
             kept => format!(", {kept} parts were there already"),
         };
         text.line(format_args!("wrote {} to {output}{seconds}{kept}", size::show(self.bytes_written)));
+        let survived = self.details.iter().flat_map(|details| &details.survived);
+        if let Some(least) = survived.clone().min_by(|a, b| a.cosine.total_cmp(&b.cosine)) {
+            let Survived { tensor, cosine, norm } = least;
+            text.line(format_args!(
+                "encoded {} weights again; the least of its delta survives in {tensor} (cosine {cosine:.3}, norm {norm:.3})",
+                survived.count()
+            ));
+        }
         text.append(shorten(self.details.iter().flat_map(|d| &d.last_notes), "note"));
         let plan = self.plan.as_deref().unwrap_or("-");
         text.line(format_args!("plan {}, digests in {MANIFEST}", plan.get(..12).unwrap_or(plan)));
@@ -221,7 +247,17 @@ mod tests {
         let summary = Summary::of_wire(&wire());
         assert_eq!(
             keys(&summary),
-            ["output", "plan", "device_class", "seconds", "bytes_written", "parts_written", "parts_kept", "retries"]
+            [
+                "output",
+                "plan",
+                "device_class",
+                "seconds",
+                "bytes_written",
+                "parts_written",
+                "parts_kept",
+                "retries",
+                "already_done"
+            ]
         );
         assert_eq!(
             summary.text().as_str(),

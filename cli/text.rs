@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+
+use crate::progress::screen;
 
 /// Text with every character that is not printed as itself written as Rust writes it: `\n`, `\u{1b}`.
 pub fn escape(text: &str) -> Cow<'_, str> {
@@ -83,7 +84,7 @@ impl Text {
 
     /// Writes it to stderr. A closed stderr is no reason to fail.
     pub fn say(&self) {
-        let _ = io::stderr().lock().write_all(self.0.as_bytes());
+        let _ = screen::write(self.0.as_bytes());
     }
 
     /// As it is printed.

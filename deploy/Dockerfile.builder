@@ -6,7 +6,8 @@
 #   docker build --file deploy/Dockerfile --target cpu --build-context rootfs=target/rootfs deploy/image
 #
 # Build arguments:
-#   RUST  the tag of the official Rust image; its Debian decides which glibc the image carries
+#   REVISION  what `shardfuse --version` names, such as the commit and its date (the checkout's .git is left out)
+#   RUST      the tag of the official Rust image; its Debian decides which glibc the image carries
 
 ARG RUST=1.95-slim-bookworm
 FROM docker.io/library/rust:${RUST} AS builder
@@ -17,7 +18,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked && deploy/image/rootfs.sh target/release/shardfuse /rootfs
+ARG REVISION=""
+RUN SHARDFUSE_REVISION="${REVISION}" cargo build --release --locked && deploy/image/rootfs.sh target/release/shardfuse /rootfs
 
 FROM scratch
 COPY --from=builder /rootfs /

@@ -28,7 +28,48 @@ stage() {
   { grep -hE '^(policy|same job|metrics|chart): .* 0 (problems|differences)$|^chart:' "$log" || true; } | sed 's/^/    /'
 }
 
-scripts() { shellcheck --external-sources --source-path=SCRIPTDIR ./*.sh image/*.sh cluster/*.sh; }
+scripts() { shellcheck --external-sources --source-path=SCRIPTDIR ./*.sh image/*.sh cluster/*.sh release/*.sh kubernetes/*.sh; }
+
+# Waiting for a Job, with a kubectl that knows one which is complete, one that failed, and one that fails later.
+waiting() {
+  mkdir "$work/bin"
+  cat > "$work/bin/kubectl" <<'KUBECTL'
+#!/usr/bin/env bash
+case "$*" in
+  *job/good*Complete*status*|*job/bad*Failed*status*) printf True ;;
+  *job/bad*reason*) printf PodFailurePolicy ;;
+  *job/bad*message*) printf 'exit code 3' ;;
+  *job/late*Failed*status*) if [[ -e $LATE ]]; then printf True; else touch "$LATE"; fi ;;
+esac
+KUBECTL
+  chmod +x "$work/bin/kubectl"
+  local LATE=$work/late PATH=$work/bin:$PATH SHARDFUSE_WAIT_SECONDS=0.1
+  export LATE PATH SHARDFUSE_WAIT_SECONDS
+  kubernetes/wait.sh good
+  if kubernetes/wait.sh bad 2> "$work/told"; then fail "a Job that failed counts as complete"; fi
+  grep -q 'job/bad failed: PodFailurePolicy: exit code 3' "$work/told" || fail "the reason is not told: $(< "$work/told")"
+  if kubernetes/wait.sh late --namespace merges 2> /dev/null; then fail "a Job that fails later counts as complete"; fi
+}
+
+permissions() {
+  local python=$TOOLS/venv/bin/python
+  "$python" checks/iam.py iam
+  # That it can fail: a right that nothing needs.
+  cp -r iam "$work/iam"
+  sed -i 's/"s3:DeleteObject"/"s3:DeleteObject", "s3:PutObjectAcl"/' "$work/iam/aws-policy.json"
+  if "$python" checks/iam.py "$work/iam"; then fail "a right that nothing needs is taken"; fi
+}
+
+examples() {
+  local python=$TOOLS/venv/bin/python
+  helm template shardfuse helm/shardfuse --namespace merges --kube-version 1.37 --set coordinator.state=s3://b/state --set 'allow={s3://b/}' > "$work/named.yaml"
+  "$python" checks/examples.py "$work/named.yaml" examples/cronjob.yaml examples/argo-workflow-template.yaml
+  # That it can fail: a pod without the label that is let in, and a service that is not there.
+  sed 's/shardfuse.dev\/submitter/shardfuse.dev\/other/' examples/cronjob.yaml > "$work/wrong.yaml"
+  if "$python" checks/examples.py "$work/named.yaml" "$work/wrong.yaml"; then fail "a pod without the label is let in"; fi
+  sed 's/shardfuse-coordinator:7070/coordinator:7070/' examples/cronjob.yaml > "$work/wrong.yaml"
+  if "$python" checks/examples.py "$work/named.yaml" "$work/wrong.yaml"; then fail "another service counts as the chart's"; fi
+}
 
 render() {
   local chart=helm/shardfuse base="--set coordinator.state=s3://b/state --set allow={s3://b/}" version
@@ -148,6 +189,9 @@ main() {
   stage "values that are refused" rejections
   stage "schemas: service $SERVICE, job $JOB, values-1.20 $OLDEST" schemas
   stage "policies of our own" policies
+  stage "examples against the chart" examples
+  stage "waiting for a Job" waiting
+  stage "permissions of the clouds" permissions
   stage "policies of checkov" checkov_run
   stage "alerts and dashboard" observability
   echo "not checked here, for want of their schemas: the outer objects of JobSet, Argo, KEDA, cert-manager and the Prometheus operator"

@@ -4,6 +4,7 @@ use clap::Args as ClapArgs;
 
 use super::coordinator::MergeDevice;
 use super::fleet::Connect;
+use super::headings;
 use super::replace::Replace;
 use super::spec::Spec;
 
@@ -18,8 +19,7 @@ pub const SUBMIT_EXAMPLES: &str = "Examples:
   Before all others, on GPUs:
     shardfuse submit --spec merge.yaml --priority 10 --device cuda
 
-The same submission again is the same merge: a running one is shown as it is, a failed or cancelled one is queued again and
-resumes where it stopped.
+The same submission again is the same merge: a running one is shown as it is, a failed or cancelled one is queued again and resumes where it stopped.
 
 Exit codes: as merge; without --wait 0 means that the coordinator accepted the merge.";
 
@@ -30,15 +30,13 @@ pub const WATCH_EXAMPLES: &str = "Examples:
 
 If the coordinator goes away, the command waits until it is back.
 
-Exit codes: 0 done, 1 it failed or is held, 3 an input was refused, 4 it was cancelled, or this command was interrupted (the
-merge continues).";
+Exit codes: 0 done, 1 it failed or is held, 3 an input was refused, 4 it was cancelled, or this command was interrupted (the merge continues).";
 
 /// Shown below `retry --help`.
 pub const RETRY_EXAMPLES: &str = "Examples:
   shardfuse retry 7fb2c1d0 && shardfuse watch 7fb2c1d0
 
-A coordinator holds a merge if it was killed twice in a row while it read and planned that merge, usually for lack of memory.
-retry queues held, failed and cancelled merges again; they resume where they stopped. It leaves other merges as they are.
+A coordinator holds a merge if it was killed twice in a row while it read and planned that merge, usually for lack of memory. retry queues held, failed and cancelled merges again; they resume where they stopped. It leaves other merges as they are.
 
 Exit codes: 0 the merge is queued, running or done, 1 the coordinator's queue is full, or it cannot be reached.";
 
@@ -59,17 +57,20 @@ pub struct Submit {
     #[command(flatten)]
     pub replace: Replace,
     /// Higher goes first; merges of one priority share the workers evenly
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, help_heading = headings::FLEET)]
     pub priority: i32,
-    /// What the arithmetic runs on. With cuda, the first worker to join decides which class of GPU [default: the
-    /// coordinator's own choice]
-    #[arg(long, value_enum)]
+    /// What the arithmetic runs on [default: the coordinator's own choice]
+    ///
+    /// With cuda, the first worker to join decides which class of GPU.
+    #[arg(long, value_enum, help_heading = headings::FLEET)]
     pub device: Option<MergeDevice>,
     /// The share of the parts (0 to 1) that other workers compute again before publication [default: the coordinator's own]
-    #[arg(long, value_name = "FRACTION", value_parser = super::share)]
+    #[arg(long, value_name = "FRACTION", value_parser = super::share, help_heading = headings::FLEET)]
     pub verify_parts: Option<f64>,
-    /// Follow the merge to its end. Waits up to five minutes for a coordinator that does not answer, and without limit for a place in its queue
-    #[arg(long)]
+    /// Follow the merge to its end
+    ///
+    /// Waits up to five minutes for a coordinator that does not answer, and without limit for a place in its queue.
+    #[arg(long, help_heading = headings::FLEET)]
     pub wait: bool,
 }
 
@@ -89,7 +90,7 @@ pub struct List {
 /// `shardfuse get`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Get {
-    /// The merge, as submit and list name it
+    /// The merge, as submit and list name it, or the beginning of its id
     pub id: String,
     #[command(flatten)]
     pub connect: Connect,
@@ -98,7 +99,7 @@ pub struct Get {
 /// `shardfuse watch`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Watch {
-    /// The merge, as submit and list name it
+    /// The merge, as submit and list name it, or the beginning of its id
     pub id: String,
     #[command(flatten)]
     pub connect: Connect,
@@ -107,7 +108,7 @@ pub struct Watch {
 /// `shardfuse cancel`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Cancel {
-    /// The merge, as submit and list name it
+    /// The merge, as submit and list name it, or the beginning of its id
     pub id: String,
     #[command(flatten)]
     pub connect: Connect,
@@ -119,7 +120,7 @@ pub struct Cancel {
 /// `shardfuse retry`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Retry {
-    /// The merge, as submit and list name it
+    /// The merge, as submit and list name it, or the beginning of its id
     pub id: String,
     #[command(flatten)]
     pub connect: Connect,

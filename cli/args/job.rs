@@ -22,10 +22,11 @@ Index 0 coordinates and works, the others work. Each pod reads and writes only w
 
 Exit codes, for the Job's podFailurePolicy:
   0  the merge is published
-  1  it failed while it ran
+  1  it failed, and would fail again
   2  the command line or the merge spec is wrong
   3  an input was refused
-  4  interrupted before publication: the same Job resumes the merge where it stopped";
+  4  interrupted before publication: the same Job resumes the merge where it stopped
+  5  a store, a disk or another merge was in the way: the same Job may succeed later, and keeps what is done";
 
 /// `shardfuse job`.
 #[derive(Debug, Clone, ClapArgs)]

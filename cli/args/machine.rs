@@ -6,12 +6,14 @@ use clap::Args as ClapArgs;
 use shardfuse_merge::spec::Size;
 
 use super::fleet::Access;
+use super::headings;
 use super::http::Http;
 use crate::size::Rate;
 use crate::time::Time;
 
 /// Memory and threads.
 #[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = headings::MACHINE)]
 pub struct Resources {
     /// Memory budget [default: an eighth of the RAM, at least 512MiB]
     #[arg(long, value_name = "SIZE")]
@@ -23,14 +25,18 @@ pub struct Resources {
 
 /// What a command that fuses may take of its machine.
 #[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = headings::MACHINE)]
 pub struct Machine {
     #[command(flatten)]
     pub resources: Resources,
-    /// The most bytes that are written in a second, such as 200MiB, to leave a disk or a network to others
+    /// The most bytes that are written in a second, such as 200MiB
+    ///
+    /// It leaves a disk or a network to others.
     #[arg(long, value_name = "SIZE")]
     pub limit_rate: Option<Rate>,
-    /// How long a GPU with queued work may finish none of it. After that it counts as hung: its work fails and its worker
-    /// leaves
+    /// How long a GPU with queued work may finish none of it
+    ///
+    /// After that it counts as hung: its work fails and its worker leaves.
     #[arg(long, value_name = "TIME", default_value = "120s", env = "SHARDFUSE_GPU_PATIENCE")]
     pub gpu_patience: Time,
 }
@@ -48,14 +54,19 @@ pub struct Working {
     /// Tasks at a time [default: as many as keep the budget busy, 2 to 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
-    /// How long running parts may take to finish after SIGTERM or a spot notice; the rest is handed back
+    /// How long running parts may take to finish after SIGTERM or a spot notice
+    ///
+    /// The rest is handed back.
     #[arg(long, value_name = "TIME", default_value = "25s")]
     pub grace: Time,
-    /// Leave as on SIGTERM when the cloud announces that it takes this machine back: aws, gcp, azure, or a URL that
-    /// answers 200 once it does
+    /// Leave as on SIGTERM when the cloud announces that it takes this machine back
+    ///
+    /// aws, gcp, azure, or a URL that answers 200 once it does.
     #[arg(long, value_name = "aws|gcp|azure|URL")]
     pub spot_notice: Option<String>,
-    /// Answer gRPC health checks on this address, without TLS, for probes: the empty service for life, `ready` for readiness
+    /// Answer gRPC health checks on this address, without TLS, for probes
+    ///
+    /// The empty service tells life, `ready` tells readiness.
     #[arg(long, value_name = "ADDR", env = "SHARDFUSE_HEALTH")]
     pub health: Option<String>,
     #[command(flatten)]

@@ -18,8 +18,8 @@ pub struct Inspect {
 pub struct Verify {
     /// The merged model's folder
     pub output: String,
-    /// Recompute N rows of each changed tensor from base and adapters in f64, and print the largest error
-    #[arg(long, value_name = "N")]
+    /// Recompute N rows of each tensor from base and adapters in f64, and print the largest error
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
     #[command(flatten)]
     pub stores: StoresFile,

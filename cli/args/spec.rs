@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::headings::GROUPS;
 use clap::{Arg, ArgAction, ArgMatches, Args as ClapArgs, Command, FromArgMatches};
 use shardfuse_merge::spec::{OPTIONS, SpecOption, Takes};
 
@@ -11,14 +12,15 @@ pub struct Spec {
     /// The base checkpoint's folder
     #[arg(long, value_name = "PATH")]
     pub base: Option<String>,
-    /// An adapter's folder, with an optional weight: PATH[=WEIGHT]. May be given several times, or hold several
-    /// separated by commas; they apply in the order given
+    /// An adapter's folder, with an optional weight
+    ///
+    /// May be given several times, or hold several separated by commas. They apply in the order given.
     #[arg(long, value_name = "PATH[=WEIGHT]")]
     pub lora: Vec<String>,
     /// The folder that is written
     #[arg(long, short, value_name = "PATH")]
     pub output: Option<String>,
-    /// A YAML file with the same fields as these flags; flags win
+    /// A YAML file with the same fields as these flags; flags win. - is stdin
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
     #[command(flatten)]
@@ -31,8 +33,16 @@ pub struct Options(pub Vec<(&'static SpecOption, Vec<String>)>);
 
 impl ClapArgs for Options {
     fn augment_args(command: Command) -> Command {
-        command.args(OPTIONS.iter().map(|option| {
-            let arg = Arg::new(option.field).long(option.flag).help(option.help);
+        let grouped = GROUPS.iter().flat_map(|(group, heading)| {
+            OPTIONS.iter().filter(move |option| option.group == *group).map(move |option| (option, *heading))
+        });
+        command.args(grouped.map(|(option, heading)| {
+            let arg = Arg::new(option.field)
+                .long(option.flag)
+                .help(option.help)
+                .long_help(long(option))
+                .help_heading(heading)
+                .hide(option.hidden);
             match option.takes {
                 Takes::Switch => arg.action(ArgAction::SetTrue),
                 Takes::Value => arg.value_name(option.values),
@@ -43,6 +53,13 @@ impl ClapArgs for Options {
 
     fn augment_args_for_update(command: Command) -> Command {
         Options::augment_args(command)
+    }
+}
+
+fn long(option: &SpecOption) -> String {
+    match option.more {
+        "" => option.help.to_owned(),
+        more => format!("{}\n\n{more}", option.help),
     }
 }
 

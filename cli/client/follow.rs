@@ -10,7 +10,8 @@ use tracing::{debug, warn};
 
 use super::Client;
 use crate::args::Global;
-use crate::{net, progress, signal};
+use crate::progress::{self, Show, State, Worker};
+use crate::{net, signal};
 
 /// Between two attempts to reach a coordinator that is away; doubled each time up to the longer one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -18,8 +19,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Shows progress until the merge has ended, and returns it. A coordinator that goes away is waited for.
 pub async fn follow(client: Client, merge: v1::Merge, global: &Global) -> Result<v1::Merge> {
-    let (send, receive) = watch::channel(progress_of(&merge));
-    let shown = tokio::spawn(progress::show(receive, global.quiet));
+    let (send, receive) = watch::channel(state_of(&merge, &[]));
+    let shown = tokio::spawn(progress::show(receive, Show::of(global)));
     let id = merge.id.clone();
     let result = tokio::select! {
         result = until_ended(client, merge, &send) => result,
@@ -31,7 +32,7 @@ pub async fn follow(client: Client, merge: v1::Merge, global: &Global) -> Result
     result
 }
 
-async fn until_ended(mut client: Client, mut merge: v1::Merge, shown: &watch::Sender<Progress>) -> Result<v1::Merge> {
+async fn until_ended(mut client: Client, mut merge: v1::Merge, shown: &watch::Sender<State>) -> Result<v1::Merge> {
     let mut wait = FIRST_WAIT;
     while !ended(&merge) {
         match client.merges.watch(v1::WatchRequest { id: merge.id.clone() }).await {
@@ -39,9 +40,9 @@ async fn until_ended(mut client: Client, mut merge: v1::Merge, shown: &watch::Se
                 let mut stream = answer.into_inner();
                 loop {
                     match stream.message().await {
-                        Ok(Some(v1::WatchResponse { merge: Some(now) })) => {
+                        Ok(Some(v1::WatchResponse { merge: Some(now), workers })) => {
                             wait = FIRST_WAIT;
-                            shown.send_replace(progress_of(&now));
+                            shown.send_replace(state_of(&now, &workers));
                             merge = now;
                         }
                         Ok(Some(_)) => {}
@@ -97,16 +98,26 @@ pub fn outcome(merge: v1::Merge) -> Result<v1::Merge> {
     }
 }
 
-fn progress_of(merge: &v1::Merge) -> Progress {
+fn state_of(merge: &v1::Merge, workers: &[v1::WorkerState]) -> State {
     let p = merge.progress.unwrap_or_default();
-    Progress {
+    let progress = Progress {
         bytes_done: p.bytes_done,
         bytes_total: p.bytes_total,
         tasks_done: p.tasks_done,
         tasks_total: p.tasks_total,
-        publishing: merge.state() == MergeState::Publishing,
+        workers: p.workers,
+        // What is done was published last.
+        publishing: matches!(merge.state(), MergeState::Publishing | MergeState::Done),
         ..Progress::default()
-    }
+    };
+    let worker = |w: &v1::WorkerState| Worker {
+        id: w.id,
+        name: w.name.clone(),
+        present: w.present,
+        running: w.tasks_running,
+        bytes: w.bytes_put,
+    };
+    State { progress, workers: workers.iter().map(worker).collect() }
 }
 
 #[cfg(test)]

@@ -97,11 +97,12 @@ fn present(merge: Option<v1::Merge>) -> Result<v1::Merge> {
 
 /// A submission on the wire.
 fn request(submission: &Submission) -> v1::SubmitRequest {
-    let Submission { spec, restart, force, priority, device, verify_parts } = submission;
+    let Submission { spec, restart, force, allow_no_change, priority, device, verify_parts } = submission;
     v1::SubmitRequest {
         spec: Some(spec.into()),
         restart: *restart,
         force: *force,
+        allow_no_change: *allow_no_change,
         priority: *priority,
         device: device.map_or_else(String::new, |d| d.to_string()),
         verify_parts: *verify_parts,

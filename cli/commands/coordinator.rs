@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardfuse_coordinator::hub::{self, Farewell, Options};
+use shardfuse_coordinator::owner::Owning;
 use shardfuse_coordinator::registry::Registry;
 use shardfuse_coordinator::schedule::Limits;
 use shardfuse_coordinator::service::{MergesService, WorkService};
@@ -15,6 +16,7 @@ use crate::args::Coordinator;
 use crate::http::Http;
 use crate::net::{self, Health, Services};
 use crate::text::Text;
+use crate::version::VERSION;
 use crate::{place, signal};
 
 /// Heartbeats in one lease.
@@ -39,11 +41,13 @@ pub async fn run(args: Coordinator) -> Result<()> {
         device: args.device.into(),
         max_active: usize::from(args.max_merges),
         max_queued: args.max_queued as usize,
+        owning: Owning::AtOnce,
         single_coordinator: args.single_coordinator,
         heartbeat: lease / BEATS,
         limits: Limits { lease, ..Limits::default() },
         allow: allow.clone(),
         verify_parts: args.verify_parts,
+        version: VERSION,
         ..Options::default()
     };
     // The records are the coordinator's own, and need not lie where merges may.
@@ -52,11 +56,9 @@ pub async fn run(args: Coordinator) -> Result<()> {
     let services = Services::new()?
         .with(WorkService::new(hub.clone()).into_server())
         .with(MergesService::new(hub.clone(), stores, allow).into_server());
-    match listener.local_addr() {
-        Ok(address) => Text::of(format_args!("listening on {address}, state in {state}")).say(),
-        Err(e) => return Err(Error::new(Kind::Io, format!("the listener has no address: {e}"))),
-    }
-    http.serve(Some(hub.clone()));
+    let address = net::address(&listener)?;
+    Text::of(format_args!("listening on {address}, state in {state}")).say();
+    http.serve(Some((hub.clone(), security.url(address))));
     health.ready(true).await;
     net::serve(listener, services, security, told_to_stop(hub)).await?;
     info!("the coordinator ends");
@@ -69,7 +71,7 @@ async fn told_to_stop(hub: hub::Handle) {
         // Nobody can say so; only a kill ends it.
         std::future::pending::<()>().await;
     }
-    eprintln!("stopping; what was reported is journaled (once more: end at once)");
+    Text::of("stopping; what was reported is journaled (once more: end at once)").say();
     signal::next_ends_at_once();
     hub.stop(Farewell::ComeBack).await;
 }

@@ -7,6 +7,7 @@ use shardfuse_coordinator::failure;
 use shardfuse_coordinator::inspect::{self, Folder, Objects};
 use shardfuse_merge::checkpoint::files::Asked;
 use shardfuse_merge::checkpoint::header::TensorEntry;
+use shardfuse_merge::checkpoint::meant::Wanted;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::{DtypeExt, Result};
 use shardfuse_store::{Location, Stores};
@@ -42,7 +43,7 @@ pub async fn run(args: args::Inspect, global: &Global) -> Result<()> {
 
 async fn folder(stores: &Stores, at: &Location) -> Result<(&'static str, Value, Vec<Row>)> {
     let mut objects = Objects::default();
-    let folder = Folder::open(stores, &at.to_string(), &[]).await?;
+    let folder = Folder::open(stores, &at.to_string(), Wanted::Checkpoint, &[]).await?;
     let asked = Asked { look: true, ..Asked::default() };
     if folder.has("adapter_config.json") {
         let adapter = inspect::adapter(&folder, &mut objects, &asked).await?;

@@ -4,19 +4,22 @@
 //!
 //! | | index 0 | the others |
 //! |---|---|---|
-//! | 0 | the merge is published (also if it was before) | index 0 said that it is |
+//! | 0 | the merge is published (also if it was before) | index 0 said that it is, or the output shows it |
 //! | 1, 2, 3 | the merge failed, or was refused | this worker cannot work, here or on this version |
 //! | 4 | SIGTERM before publication | SIGTERM before index 0 said anything |
+//! | 5 | a store, a disk or another merge was in the way | likewise |
 //!
 //! A SIGTERM that meets a merge while it is published lets the publication end, if the grace is long enough. A merge that
 //! failed is not told to the others: they wait for index 0 until the Job ends them, and end with 4.
 
 mod named;
+mod published;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use shardfuse_coordinator::hub::{self, Farewell, Stage, Submission, View};
+use shardfuse_coordinator::owner::Owning;
 use shardfuse_coordinator::service::WorkService;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Allow, Stores};
@@ -31,11 +34,13 @@ use super::{print_summary, worker};
 use crate::args::{self, Format, Global, Job};
 use crate::http::Http;
 use crate::net::{self, Health, Services, Target};
+use crate::progress::{self, Show};
 use crate::report::internal;
 use crate::settings::{self, Settings, machine};
 use crate::summary::Summary;
 use crate::text::Text;
-use crate::{local, progress, signal};
+use crate::version::VERSION;
+use crate::{local, signal};
 
 /// Runs one pod.
 pub async fn run(args: Job, global: &Global) -> Result<()> {
@@ -102,10 +107,13 @@ impl Pod {
             allow,
             grace,
             workers: args.workers,
+            owning: Owning::AtOnce,
             single_coordinator: args.single_coordinator,
+            version: VERSION,
             ..hub::Options::default()
         };
         let hub = hub::start(stores, None, options).await?;
+        let reached = security.url(net::address(&listener)?);
         let services = Services::new()?.with(WorkService::new(hub.clone()).into_server());
         let (close, closed) = oneshot::channel::<()>();
         let serving = tokio::spawn(net::serve(listener, services, security, async {
@@ -113,7 +121,7 @@ impl Pod {
         }));
         let on_cpu = pipeline.device_class() == CPU_CLASS;
         let worker = tokio::spawn(shardfuse_worker::run(local::serve(hub.clone()).await?, pipeline, worker));
-        http.serve(Some(hub.clone()));
+        http.serve(Some((hub.clone(), reached)));
         health.ready(true).await;
 
         let submission = Submission {
@@ -127,7 +135,7 @@ impl Pod {
             view = follow(views.clone(), global) => view?,
             // What had been begun may still end well: the last word is the view's.
             () = terminated.wait() => {
-                eprintln!("stopping; what is finished stays");
+                Text::of("stopping; what is finished stays").say();
                 health.ready(false).await;
                 stopped(&hub, views, grace).await
             }
@@ -149,8 +157,10 @@ impl Pod {
 
     /// Every other index: works until index 0 says that the merge is published.
     async fn work(self) -> Result<()> {
-        let Pod { args, target, pipeline, worker, terminated, http, health, .. } = self;
+        let Pod { args, settings, stores, target, pipeline, worker, terminated, http, health, .. } = self;
         http.serve(None);
+        // With one of these flags index 0 merges again over what is published.
+        let looks = !args.replace.restart && !args.replace.force;
         let grace = args.working.grace.0;
         let target = Arc::new(target);
         let connect = move || {
@@ -163,7 +173,11 @@ impl Pod {
             asked.wait().await;
             grace
         };
-        let reason = shardfuse_worker::serve(connect, pipeline, worker, shutdown).await?;
+        let working = shardfuse_worker::serve(connect, pipeline, worker, shutdown);
+        let reason = tokio::select! {
+            reason = working => reason?,
+            () = published::wait(&stores, &settings.spec), if looks => "the merge is published".into(),
+        };
         if terminated.is_set() {
             return Err(Error::new(Kind::Interrupted, "interrupted before the merge was published")
                 .hint("started again, the merge goes on where it stopped"));
@@ -204,12 +218,12 @@ impl Terminated {
 
 /// Shows progress until the merge has ended.
 async fn follow(mut views: watch::Receiver<View>, global: &Global) -> Result<View> {
-    let (shown, receive) = watch::channel(views.borrow().progress.clone());
-    let show = tokio::spawn(progress::show(receive, global.quiet));
+    let (shown, receive) = watch::channel(views.borrow().progress.clone().into());
+    let show = tokio::spawn(progress::show(receive, Show::of(global)));
     let mut told = 0;
     let view = loop {
         let view = views.borrow_and_update().clone();
-        shown.send_replace(view.progress.clone());
+        shown.send_replace(view.progress.clone().into());
         if !global.quiet && global.format == Format::Text {
             view.remarks.iter().skip(told).for_each(|remark| Text::of(remark).say());
         }

@@ -26,7 +26,7 @@ pub async fn run(args: List, global: &Global) -> Result<()> {
                 .say();
         }
         if more {
-            eprintln!("there are older merges: --limit N or --all shows them");
+            Text::of("there are older merges: --limit N or --all shows them").say();
         }
     }
     Ok(())

@@ -3,12 +3,16 @@
 pub mod cancel;
 pub mod certs;
 pub mod clean;
+pub mod completions;
 pub mod coordinator;
+pub mod diff;
+mod drawn;
 pub mod get;
 pub mod health;
 pub mod inspect;
 pub mod job;
 pub mod list;
+pub mod man;
 pub mod merge;
 pub mod plan;
 pub mod retry;

@@ -20,6 +20,7 @@ use crate::net::{Health, Target};
 use crate::report::internal;
 use crate::settings::machine::{self, Budget, Share};
 use crate::signal;
+use crate::text::Text;
 
 /// Works until the coordinator says stop, or until it is told to leave.
 pub async fn run(args: Worker) -> Result<()> {
@@ -74,8 +75,8 @@ pub async fn run(args: Worker) -> Result<()> {
 /// Resolves to the grace at a signal or a spot notice. A second signal ends the process at once.
 async fn told_to_leave(notice: Option<Notice>, grace: Duration) -> Duration {
     tokio::select! {
-        true = signal::received() => eprintln!("leaving; what runs is finished within {grace:?} (once more: end at once)"),
-        () = signal::taken_back(notice) => eprintln!("this machine is taken away; what runs is finished within {grace:?}"),
+        true = signal::received() => Text::of(format_args!("leaving; what runs is finished within {grace:?} (once more: end at once)")).say(),
+        () = signal::taken_back(notice) => Text::of(format_args!("this machine is taken away; what runs is finished within {grace:?}")).say(),
         else => std::future::pending().await,
     }
     signal::next_ends_at_once();

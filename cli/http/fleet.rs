@@ -57,7 +57,7 @@ fn written(census: &Census, workers: &[WorkerView], eta: Vec<Option<f64>>) -> St
     let mut family = Family::begin(
         &mut text,
         "shardfuse_merge_eta_seconds",
-        "Expected time to a merge's end, at the last minute's rate",
+        "Expected time to a merge's end, at the rate since work on it began",
     );
     for ((id, _), seconds) in census.active.iter().zip(eta) {
         if let Some(seconds) = seconds {
@@ -106,9 +106,12 @@ mod tests {
             present,
             draining: false,
             running,
+            told: true,
             bytes_put: 0,
             bytes_read: 0,
             memory_used: 0,
+            stages: Default::default(),
+            silent: std::time::Duration::ZERO,
         }
     }
 

@@ -5,10 +5,12 @@
 
 mod fleet;
 mod host;
+mod merge;
 mod overview;
 mod pace;
 mod page;
 mod samples;
+mod stretch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +28,9 @@ use tokio::net::TcpListener;
 use crate::args;
 use crate::report::internal;
 use crate::telemetry;
+use crate::version::VERSION;
 use host::Hosts;
+use page::About;
 use samples::Samples;
 
 /// How often old samples of histograms are folded.
@@ -38,6 +42,7 @@ pub struct Http {
     bound: Option<Bound>,
     status_page: bool,
     hosts: Hosts,
+    trace_url: Option<String>,
 }
 
 #[derive(Debug)]
@@ -59,12 +64,18 @@ impl Http {
             .map_err(|e| Error::new(Kind::Io, format!("cannot listen on {address} for HTTP: {e}")))?;
         let recorder = telemetry::recorder().map_err(|e| internal(format!("metrics cannot be kept: {e}")))?;
         let bound = Some(Bound { listener, address, recorder });
-        Ok(Http { bound, status_page: flags.status_page, hosts: Hosts::new(&flags.status_host) })
+        Ok(Http {
+            bound,
+            status_page: flags.status_page,
+            hosts: Hosts::new(&flags.status_host),
+            trace_url: flags.trace_url.clone(),
+        })
     }
 
-    /// Begins to serve; a coordinator gives its hub. Ends with the process.
-    pub fn serve(self, hub: Option<hub::Handle>) {
+    /// Begins to serve; a coordinator gives its hub, and where clients reach it. Ends with the process.
+    pub fn serve(self, coordinator: Option<(hub::Handle, String)>) {
         let Some(Bound { listener, address, recorder }) = self.bound else { return };
+        let (hub, reached) = coordinator.unzip();
         let fleet = hub.map(|hub| {
             counters::begin();
             (Samples::start(hub.clone()), hub)
@@ -77,12 +88,19 @@ impl Http {
                 recorder.run_upkeep();
             }
         });
-        if let Some((samples, hub)) = fleet
-            && shows_page(address, self.status_page)
-        {
-            router = router.merge(page::routes(hub, samples, self.hosts));
+        // With port 0 the system chose one.
+        let address = listener.local_addr().unwrap_or(address);
+        tracing::info!("metrics: http://{address}/metrics");
+        match fleet {
+            Some((samples, hub)) if shows_page(address, self.status_page) => {
+                let coordinator = reached.unwrap_or_default();
+                let about = About { version: VERSION, coordinator, trace_url: self.trace_url };
+                router = router.merge(page::routes(hub, samples, about, self.hosts));
+                tracing::info!("status page: http://{address}/");
+            }
+            Some(_) => tracing::info!("no status page: {address} is not loopback, and --status-page is not given"),
+            None => {}
         }
-        tracing::info!(%address, "serving HTTP");
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::warn!(%error, "HTTP is no longer served");

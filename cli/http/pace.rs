@@ -1,40 +1,79 @@
-//! How fast merges go, from what was done of each over the last minute.
+//! How fast merges go: over the last minute, and since work on them began, which says when they end.
 //!
 //! Not since a merge was submitted: it may have waited in a queue, and one that is gone on with begins with what was kept.
+//! Time without a worker is no work.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use shardfuse_coordinator::driver::Progress;
 use shardfuse_coordinator::registry::MergeId;
 
-/// How long a sample counts.
+/// How long a sample counts for the rate.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Bytes that were done of each active merge, and when.
+/// The course of each active merge.
 #[derive(Debug, Default)]
-pub struct Pace(BTreeMap<MergeId, VecDeque<(Instant, u64)>>);
+pub struct Pace(BTreeMap<MergeId, Course>);
+
+/// The course of a merge.
+#[derive(Debug)]
+struct Course {
+    /// Bytes that were done when work began.
+    began_with: u64,
+    /// How long there were workers since.
+    worked: Duration,
+    /// Bytes that were done, and when; the last one is the newest.
+    samples: VecDeque<(Instant, u64)>,
+}
 
 impl Pace {
-    /// Takes what is done of every active merge. Others are forgotten.
-    pub fn note(&mut self, now: Instant, active: impl IntoIterator<Item = (MergeId, u64)>) {
+    /// Takes how far every active merge is. Others are forgotten.
+    pub fn note(&mut self, now: Instant, active: impl IntoIterator<Item = (MergeId, Progress)>) {
         let mut before = std::mem::take(&mut self.0);
-        for (id, done) in active {
-            let mut samples = before.remove(&id).unwrap_or_default();
-            samples.push_back((now, done));
-            while samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW) {
-                samples.pop_front();
-            }
-            self.0.insert(id, samples);
+        for (id, progress) in active {
+            let course = match before.remove(&id) {
+                // It may have lost parts, or begun anew.
+                Some(course) if course.done() <= progress.bytes_done => course,
+                _ => Course { began_with: progress.bytes_done, worked: Duration::ZERO, samples: VecDeque::new() },
+            };
+            self.0.insert(id, course.noted(now, &progress));
         }
     }
 
-    /// Seconds until `left` more bytes are done; none while nothing moves.
+    /// Seconds until `left` more bytes are done, at the rate since work began; none before anything was done.
     pub fn seconds(&self, id: &MergeId, left: u64) -> Option<f64> {
-        let samples = self.0.get(id)?;
+        let course = self.0.get(id)?;
+        let moved = course.done().saturating_sub(course.began_with);
+        let worked = course.worked.as_secs_f64();
+        (moved > 0 && worked > 0.0).then(|| worked * left as f64 / moved as f64)
+    }
+
+    /// Bytes a second over the last minute; none before the second look.
+    pub fn rate(&self, id: &MergeId) -> Option<f64> {
+        let samples = &self.0.get(id)?.samples;
         let ((first, before), (last, done)) = (samples.front()?, samples.back()?);
-        let moved = done.saturating_sub(*before);
         let took = last.saturating_duration_since(*first).as_secs_f64();
-        (moved > 0 && took > 0.0).then(|| took * left as f64 / moved as f64)
+        (took > 0.0).then(|| done.saturating_sub(*before) as f64 / took)
+    }
+}
+
+impl Course {
+    fn done(&self) -> u64 {
+        self.samples.back().map_or(0, |(_, done)| *done)
+    }
+
+    fn noted(mut self, now: Instant, progress: &Progress) -> Course {
+        if let Some((last, _)) = self.samples.back()
+            && progress.workers > 0
+        {
+            self.worked += now.saturating_duration_since(*last);
+        }
+        self.samples.push_back((now, progress.bytes_done));
+        while self.samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW) {
+            self.samples.pop_front();
+        }
+        self
     }
 }
 
@@ -42,25 +81,38 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn progress(bytes_done: u64, workers: u32) -> Progress {
+        Progress { bytes_done, workers, ..Progress::default() }
+    }
+
     #[test]
-    fn what_is_left_is_told_by_the_last_minute() {
+    fn what_is_left_is_told_by_the_time_since_work_began() {
         let id = MergeId::parse("00112233aabbccdd").unwrap();
         let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
         let mut pace = Pace::default();
-        assert_eq!(pace.seconds(&id, 100), None, "it was never seen");
+        let mut note = |seconds, done, workers| {
+            pace.note(start + Duration::from_secs(seconds), [(id.clone(), progress(done, workers))]);
+            (pace.seconds(&id, 100), pace.rate(&id))
+        };
         // 500 of them were kept from an earlier run.
-        pace.note(at(0), [(id.clone(), 500)]);
-        assert_eq!(pace.seconds(&id, 100), None, "one look is no rate");
-        pace.note(at(10), [(id.clone(), 500)]);
-        assert_eq!(pace.seconds(&id, 100), None, "nothing moves");
-        pace.note(at(20), [(id.clone(), 520)]);
+        assert_eq!(note(0, 500, 0), (None, None), "one look is no rate");
+        assert_eq!(note(100, 500, 0), (None, None), "a sample that is alone in the last minute is no rate");
+        assert_eq!(note(110, 500, 2), (None, Some(0.0)), "nothing moves");
+        assert_eq!(note(120, 520, 2), (Some(100.0), Some(1.0)), "20 bytes in 20 s with workers");
+        assert_eq!(note(160, 520, 0), (Some(100.0), Some(20.0 / 60.0)), "time without a worker is no work");
+        assert_eq!(note(220, 580, 1), (Some(100.0), Some(1.0)));
+        pace.note(start + Duration::from_secs(221), []);
+        assert_eq!((pace.seconds(&id, 100), pace.rate(&id)), (None, None), "it has ended");
+    }
+
+    #[test]
+    fn a_merge_that_lost_parts_begins_anew() {
+        let id = MergeId::parse("00112233aabbccdd").unwrap();
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for (seconds, done) in [(0, 0), (10, 100), (20, 40), (30, 50)] {
+            pace.note(start + Duration::from_secs(seconds), [(id.clone(), progress(done, 1))]);
+        }
         assert_eq!(pace.seconds(&id, 100), Some(100.0));
-        // The slow beginning is more than a minute ago.
-        pace.note(at(75), [(id.clone(), 600)]);
-        pace.note(at(80), [(id.clone(), 620)]);
-        assert_eq!(pace.seconds(&id, 100), Some(60.0));
-        pace.note(at(90), []);
-        assert_eq!(pace.seconds(&id, 100), None, "it has ended");
     }
 }

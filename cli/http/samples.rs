@@ -1,4 +1,4 @@
-//! Throughput over the last minutes, from what the workers count, and the pace of each merge.
+//! Throughput over the last minutes, of all workers and of each, from what they count; and the pace of each merge.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,10 +30,14 @@ pub struct Sample {
     pub written: f64,
 }
 
+/// Bytes read and put a second.
+pub type Rates = (f64, f64);
+
 /// The last samples.
 #[derive(Debug, Default)]
 pub struct Samples {
     throughput: Mutex<VecDeque<Sample>>,
+    workers: Mutex<BTreeMap<WorkerId, Rates>>,
     pace: Mutex<Pace>,
 }
 
@@ -46,22 +50,38 @@ impl Samples {
             let mut every = tokio::time::interval(EVERY);
             let mut counts = Counts::default();
             let mut recent = Recent::default();
+            let mut each: BTreeMap<WorkerId, Recent> = BTreeMap::new();
             let mut last = Instant::now();
             loop {
                 every.tick().await;
                 let Ok(workers) = hub.workers().await else { return };
                 let Ok(census) = hub.census().await else { return };
                 let now = Instant::now();
-                kept.pace().note(now, census.active.into_iter().map(|(id, p)| (id, p.bytes_done)));
-                let (read, written) = recent.rates(counts.since(&workers), now.duration_since(last));
+                kept.pace().note(now, census.active);
+                let (did, span) = (counts.since(&workers), now.duration_since(last));
                 last = now;
+                each.retain(|id, _| did.contains_key(id));
+                let rates = did.iter().map(|(id, did)| (*id, each.entry(*id).or_default().rates(*did, span)));
+                *kept.workers() = rates.collect();
+                let all = did.values().fold((0, 0), |sum, did| (sum.0 + did.0, sum.1 + did.1));
+                let (read, written) = recent.rates(all, span);
                 kept.add(Sample { at: now, read, written });
             }
         });
         samples
     }
 
-    /// Seconds to the end of a merge, at the rate of the last minute; none while nothing moves.
+    /// Bytes a second of a worker over the last seconds.
+    pub fn of_worker(&self, id: WorkerId) -> Rates {
+        self.workers().get(&id).copied().unwrap_or_default()
+    }
+
+    /// Bytes a second of a merge over the last minute.
+    pub fn of_merge(&self, id: &MergeId) -> Option<f64> {
+        self.pace().rate(id)
+    }
+
+    /// Seconds to the end of a merge, at the rate since work on it began; none before anything was done.
     pub fn seconds_left(&self, id: &MergeId, progress: &Progress) -> Option<f64> {
         self.pace().seconds(id, progress.bytes_total.saturating_sub(progress.bytes_done))
     }
@@ -69,6 +89,10 @@ impl Samples {
     /// The samples of throughput, the oldest first.
     pub fn all(&self) -> Vec<Sample> {
         self.throughput.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn workers(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Rates>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -89,16 +113,20 @@ impl Samples {
 struct Counts(BTreeMap<WorkerId, (u64, u64)>);
 
 impl Counts {
-    /// What was read and put since the last call. A worker that is new brings what it did before it was seen.
-    fn since(&mut self, workers: &[WorkerView]) -> (u64, u64) {
-        let (mut read, mut written) = (0, 0);
-        for worker in workers {
-            let seen = self.0.get(&worker.id).copied().unwrap_or_default();
-            read += worker.bytes_read.saturating_sub(seen.0);
-            written += worker.bytes_put.saturating_sub(seen.1);
+    /// What each read and put since the last call. What a worker did before it was first seen is not of now: it may have worked
+    /// for days, and this process may have started a moment ago.
+    fn since(&mut self, workers: &[WorkerView]) -> BTreeMap<WorkerId, (u64, u64)> {
+        let mut did = BTreeMap::new();
+        // One that has just connected has told nothing yet.
+        let told: Vec<&WorkerView> = workers.iter().filter(|worker| worker.told).collect();
+        for worker in &told {
+            let now = (worker.bytes_read, worker.bytes_put);
+            let seen = self.0.get(&worker.id).copied().unwrap_or(now);
+            did.insert(worker.id, (now.0.saturating_sub(seen.0), now.1.saturating_sub(seen.1)));
         }
-        self.0 = workers.iter().map(|worker| (worker.id, (worker.bytes_read, worker.bytes_put))).collect();
-        (read, written)
+        self.0.retain(|id, _| workers.iter().any(|worker| worker.id == *id));
+        self.0.extend(told.iter().map(|worker| (worker.id, (worker.bytes_read, worker.bytes_put))));
+        did
     }
 }
 
@@ -122,6 +150,33 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_worker_did_before_it_was_seen_is_in_no_rate() {
+        let worker = |told, bytes_put| WorkerView {
+            id: WorkerId(1),
+            name: "w".into(),
+            device_class: "cpu".parse().unwrap(),
+            slots: 1,
+            memory: 1,
+            present: true,
+            draining: false,
+            running: 1,
+            told,
+            bytes_put,
+            bytes_read: 0,
+            memory_used: 0,
+            stages: Default::default(),
+            silent: Duration::ZERO,
+        };
+        let mut counts = Counts::default();
+        let mut put = |told, bytes_put| counts.since(&[worker(told, bytes_put)]).get(&WorkerId(1)).map(|did| did.1);
+        // It connects to a coordinator that has just started; its first heartbeat follows.
+        assert_eq!((put(false, 0), put(true, 65_000_000_000)), (None, Some(0)));
+        assert_eq!(put(true, 65_000_000_100), Some(100));
+        // It connects again.
+        assert_eq!((put(false, 0), put(true, 65_000_000_150)), (None, Some(50)));
+    }
 
     #[test]
     fn what_is_told_now_and_then_is_a_rate_all_the_time() {

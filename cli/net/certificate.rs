@@ -57,6 +57,12 @@ pub fn fault(der: &[u8], now: i64) -> Option<String> {
     }
 }
 
+/// When a certificate expires, in seconds since 1970. None for bytes that are no certificate.
+pub fn expires(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
@@ -111,5 +117,7 @@ mod tests {
         assert!(fault(&der, 1_700_000_000).unwrap().starts_with("expired on "), "{:?}", fault(&der, 1_700_000_000));
         assert!(fault(&der, 1_000_000_000).unwrap().starts_with("is not valid before "));
         assert_eq!(fault(b"x", 0).unwrap(), "is no X.509 certificate");
+        // The first of January 2021.
+        assert_eq!((expires(&der), expires(b"x")), (Some(1_609_459_200), None));
     }
 }

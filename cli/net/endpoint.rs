@@ -12,6 +12,7 @@ use super::chain::chain;
 use super::ping::{PING_EVERY, PING_TIMEOUT};
 use super::tls::Files;
 use crate::args::{DEFAULT_PORT, Way};
+use crate::version::VERSION;
 
 /// A name is resolved, a connection made and TLS agreed upon within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,9 +67,8 @@ impl Target {
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);
-        let endpoint = endpoint
-            .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
-            .map_err(|e| Error::new(Kind::Internal, chain(&e)))?;
+        let endpoint =
+            endpoint.user_agent(format!("shardfuse/{VERSION}")).map_err(|e| Error::new(Kind::Internal, chain(&e)))?;
         let Some(files) = &self.files else { return Ok(endpoint) };
         let loaded = files.read()?;
         let mut config =

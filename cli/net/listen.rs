@@ -43,6 +43,16 @@ pub enum Security {
     FromCertificate(Files),
 }
 
+impl Security {
+    /// Where clients reach a listener, as `--coordinator` takes it.
+    pub fn url(&self, address: SocketAddr) -> String {
+        match self {
+            Security::Trusted => format!("http://{address}"),
+            Security::FromCertificate(_) => format!("https://{address}"),
+        }
+    }
+}
+
 /// Binds. An address beyond this machine is refused without TLS, unless `--insecure` says that the network is trusted.
 pub async fn listen(flags: &args::Listen) -> Result<(TcpListener, Security)> {
     let usage = |message: String| Error::new(Kind::Usage, message);
@@ -70,6 +80,14 @@ pub async fn listen(flags: &args::Listen) -> Result<(TcpListener, Security)> {
         .await
         .map_err(|e| Error::new(Kind::Io, format!("cannot listen on {}: {e}", flags.listen)))?;
     Ok((listener, security))
+}
+
+/// Where a listener is.
+///
+/// # Errors
+/// `Io` if the system does not say.
+pub fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|e| Error::new(Kind::Io, format!("the listener has no address: {e}")))
 }
 
 /// The services of one listener; health and reflection are always among them.

@@ -23,4 +23,4 @@ pub use authority::{Authority, Bearer, Pair};
 pub use endpoint::{Target, connect};
 pub use failure::{failure, is_broken};
 pub use health::Health;
-pub use listen::{Services, listen, serve};
+pub use listen::{Services, address, listen, serve};

@@ -46,8 +46,8 @@ impl Files {
     pub fn read(&self) -> Result<Credentials> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
         let (ca, cert, key) = (read(&self.ca)?, read(&self.cert)?, read(&self.key)?);
-        check_certificates(&self.ca, &ca, now)?;
-        check_certificates(&self.cert, &cert, now)?;
+        expire("authority", check_certificates(&self.ca, &ca, now)?);
+        expire("own", check_certificates(&self.cert, &cert, now)?);
         check_key(&self.key, &key)?;
         Ok(Credentials { ca: Certificate::from_pem(ca), identity: Identity::from_pem(cert, key) })
     }
@@ -87,23 +87,29 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))
 }
 
-/// Every certificate of a file is one, and good today.
-fn check_certificates(path: &Path, pem: &[u8], now: i64) -> Result<()> {
+/// Tells metrics when the first certificate of a file expires.
+fn expire(file: &'static str, at: i64) {
+    metrics::gauge!("shardfuse_certificate_expiry_timestamp_seconds", "certificate" => file).set(at as f64);
+}
+
+/// Every certificate of a file is one, and good today. When the first of them expires, in seconds since 1970.
+fn check_certificates(path: &Path, pem: &[u8], now: i64) -> Result<i64> {
     let wrong = |why: &str| {
         Error::new(Kind::Usage, format!("the certificate {} {why}", path.display()))
             .hint("shardfuse certs --ca-cert CA --ca-key KEY makes new ones of the same authority")
     };
-    let mut found = 0;
+    let mut first = None;
     for block in Pem::iter_from_buffer(pem) {
         let block = block.map_err(|e| wrong(&format!("is no PEM file: {e}")))?;
         if block.label == "CERTIFICATE" {
-            found += 1;
             if let Some(fault) = certificate::fault(&block.contents, now) {
                 return Err(wrong(&fault));
             }
+            let expires = certificate::expires(&block.contents).unwrap_or(now);
+            first = Some(first.map_or(expires, |first: i64| first.min(expires)));
         }
     }
-    if found == 0 { Err(wrong("holds no PEM block CERTIFICATE")) } else { Ok(()) }
+    first.ok_or_else(|| wrong("holds no PEM block CERTIFICATE"))
 }
 
 fn check_key(path: &Path, pem: &[u8]) -> Result<()> {

@@ -170,7 +170,7 @@ impl<'a> Exact<'a> {
             return Ok(gains.to_vec());
         }
         let magnitudes = self.vector(magnitude).await?;
-        let statistic = self.reader.plan.statistics[id.0 as usize].clone();
+        let statistic = self.reader.statistics[id.0 as usize].clone();
         let (rows, cols) = statistic.start.matrix();
         let (mut sums, mut doubts) = (vec![0.0; cols as usize], vec![0.0; cols as usize]);
         for batch in blocks(rows, cols) {

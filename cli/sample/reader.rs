@@ -1,14 +1,18 @@
 //! Rows of inputs and of the output, by ranged reads.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_coordinator::failure;
-use shardfuse_merge::inventory::Source;
+use shardfuse_merge::inventory::{Object, Source};
 use shardfuse_merge::plan::Plan;
+use shardfuse_merge::recipe::arithmetic::Plain;
 use shardfuse_merge::recipe::{Placed, Span, Start};
-use shardfuse_merge::tensor::View;
+use shardfuse_merge::statistic::{Block, Statistic, StatisticId};
 use shardfuse_merge::tensor::float::{Float, decode};
+use shardfuse_merge::tensor::{View, number};
 use shardfuse_merge::{Dtype, DtypeExt, Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Stores};
 
@@ -20,16 +24,31 @@ const BLOCK: u64 = 1 << 20;
 /// Where the bytes come from.
 pub struct Reader<'a> {
     pub stores: &'a Stores,
-    pub plan: &'a Plan,
+    /// The inputs, by their numbers.
+    pub objects: &'a [Object],
+    /// The statistics that recipes wait for.
+    pub statistics: &'a [Statistic],
+    /// Their values, once they are made.
+    values: Mutex<HashMap<StatisticId, Arc<[u8]>>>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// The stored bytes of rows (ascending) of a source.
     pub async fn raw_rows(&self, source: &Source, rows: &[u64], cols: u64) -> Result<Vec<Vec<u8>>> {
-        let object = &self.plan.objects[source.object.0 as usize];
+        let object = &self.objects[source.object.0 as usize];
         let at: Location = failure::location(&object.url)?;
         let row_bytes = row_bytes(&source.name, source.dtype, cols)?;
         self.rows_at(&at, source.offset, row_bytes, rows, Some(&Pin::new(&object.pin))).await
+    }
+
+    /// Of objects, and of the statistics that recipes over them wait for.
+    pub fn over(stores: &'a Stores, objects: &'a [Object], statistics: &'a [Statistic]) -> Reader<'a> {
+        Reader { stores, objects, statistics, values: Mutex::default() }
+    }
+
+    /// Of the inputs of a plan.
+    pub fn of(stores: &'a Stores, plan: &'a Plan) -> Reader<'a> {
+        Reader::over(stores, &plan.objects, &plan.statistics)
     }
 
     /// Rows (ascending) of what a recipe starts from, one after another.
@@ -37,19 +56,50 @@ impl Reader<'_> {
         let (_, cols) = start.matrix();
         let mut all = Vec::with_capacity(rows.len() * cols as usize);
         for (first, count) in runs(rows) {
-            let rows = first..first + count;
-            let reads: Vec<_> = start.ranges(rows.clone()).into_iter().map(|span| self.span(span)).collect();
-            let read: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await?;
-            let bytes: Vec<&[u8]> = read.iter().map(Vec::as_slice).collect();
-            let mut values = vec![0.0; (count * cols) as usize];
-            start.decode(rows, &bytes, &|float, bytes, out| decode(float.dtype(), bytes, out), &mut values);
-            all.append(&mut values);
+            all.append(&mut self.run(start, first..first + count).await?);
         }
         Ok(all)
     }
 
-    async fn span(&self, Span { object, bytes }: Span) -> Result<Vec<u8>> {
-        let object = &self.plan.objects[object.0 as usize];
+    /// A run of rows of what a recipe starts from.
+    pub async fn run(&self, start: &Start, rows: Range<u64>) -> Result<Vec<f32>> {
+        let (_, cols) = start.matrix();
+        let statistic = match start.statistic() {
+            Some(id) => Some(self.statistic(id).await?),
+            None => None,
+        };
+        let reads: Vec<_> = start.ranges(rows.clone()).into_iter().map(|span| self.span(span)).collect();
+        let read: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await?;
+        let bytes: Vec<&[u8]> = read.iter().map(Vec::as_slice).chain(statistic.as_deref()).collect();
+        let mut values = vec![0.0; ((rows.end - rows.start) * cols) as usize];
+        start.decode(rows, &bytes, &floats, &mut values);
+        Ok(values)
+    }
+
+    /// The value of a statistic without steps, made once more.
+    async fn statistic(&self, id: StatisticId) -> Result<Arc<[u8]>> {
+        let known = |known: &HashMap<StatisticId, Arc<[u8]>>| known.get(&id).cloned();
+        if let Some(value) = known(&self.values.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(value);
+        }
+        let statistic = &self.statistics[id.0 as usize];
+        let (height, cols) = statistic.start.matrix();
+        let mut states = Vec::new();
+        for first in (0..height).step_by(statistic.block_rows() as usize) {
+            let rows: Vec<u64> = (first..height.min(first + statistic.block_rows())).collect();
+            let values = Box::pin(self.start(&statistic.start, &rows)).await?;
+            let rows = first..first + rows.len() as u64;
+            let block = Block { rows, after: &values, before: &[], stored: &[], whole: None };
+            states.push(statistic.kind.accumulate(&Plain, &floats, &statistic.start, &block));
+        }
+        let value: Arc<[u8]> = statistic.kind.fold(cols, states.iter().map(Vec::as_slice)).into();
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&value));
+        Ok(value)
+    }
+
+    /// Bytes of an input.
+    pub async fn span(&self, Span { object, bytes }: Span) -> Result<Vec<u8>> {
+        let object = &self.objects[object.0 as usize];
         let at = failure::location(&object.url)?;
         let buf = vec![0; (bytes.end - bytes.start) as usize];
         let read = self.stores.open(&at).read(&at, bytes.start, buf, Some(&Pin::new(&object.pin))).await;
@@ -82,14 +132,13 @@ impl Reader<'_> {
     }
 
     async fn views(&self, source: &Source, views: Vec<View>) -> Result<Vec<Vec<f32>>> {
-        let object = &self.plan.objects[source.object.0 as usize];
+        let object = &self.objects[source.object.0 as usize];
         let at = failure::location(&object.url)?;
         let (store, pin) = (self.stores.open(&at), Pin::new(&object.pin));
-        let float = Float::of(source.dtype).ok_or_else(|| {
+        let size = source.dtype.bytes().filter(|_| number::is_number(source.dtype)).ok_or_else(|| {
             let (name, dtype) = (&source.name, source.dtype.name());
-            Error::new(Kind::Internal, format!("{name} has the dtype {dtype}, expected F32, F16 or BF16"))
+            Error::new(Kind::Internal, format!("{name} has the dtype {dtype}, which nothing is computed with"))
         })?;
-        let size = float.bytes();
         let read = |range: Range<u64>| {
             let (at, store, pin) = (&at, &store, &pin);
             async move {
@@ -103,7 +152,7 @@ impl Reader<'_> {
             let blocks: Vec<Vec<u8>> = stream::iter(reads).buffered(AHEAD).try_collect().await.map_err(failure::io)?;
             let raw = blocks.concat();
             let mut values = vec![0.0; raw.len() / size as usize];
-            decode(source.dtype, &raw, &mut values);
+            number::decode(source.dtype, &raw, &mut values);
             all.push(view.gather(values));
         }
         Ok(all)
@@ -113,6 +162,12 @@ impl Reader<'_> {
     pub async fn output_rows(&self, at: &Location, tensor: &Placed, rows: &[u64], cols: u64) -> Result<Vec<Vec<u8>>> {
         let row_bytes = row_bytes(&tensor.name, tensor.dtype, cols)?;
         self.rows_at(at, tensor.offset, row_bytes, rows, None).await
+    }
+
+    /// Bytes of a file of the output.
+    pub async fn output_bytes(&self, at: &Location, bytes: Range<u64>) -> Result<Vec<u8>> {
+        let buf = vec![0; (bytes.end - bytes.start) as usize];
+        self.stores.open(at).read(at, bytes.start, buf, None).await.map_err(failure::io)
     }
 
     async fn rows_at(
@@ -155,8 +210,12 @@ fn row_bytes(name: &str, dtype: Dtype, cols: u64) -> Result<u64> {
     }
 }
 
+fn floats(float: Float, bytes: &[u8], out: &mut [f32]) {
+    decode(float.dtype(), bytes, out);
+}
+
 /// Runs of consecutive rows: the first and how many.
-fn runs(rows: &[u64]) -> Vec<(u64, u64)> {
+pub fn runs(rows: &[u64]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for row in rows {
         match runs.last_mut() {

@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use shardfuse_merge::spec::{LoraSpec, OPTIONS, SpecOption, Takes};
 use shardfuse_merge::{Error, Kind};
 
-use super::lora;
+use super::entry::{Entries, Entry};
 
 /// What a file gives. Values are texts, as on the command line.
 #[derive(Debug, Default)]
@@ -26,11 +26,15 @@ pub struct File {
 const OTHERS: [&str; 6] = ["base", "lora", "output", "memory", "threads", "device"];
 
 impl File {
-    /// Reads a file.
+    /// Reads a file; `-` is stdin.
     pub fn read(path: &Path) -> shardfuse_merge::Result<File> {
         // The spec is a small file of the user's beside the command line, read before any store exists.
         #[allow(clippy::disallowed_methods, reason = "the spec is read before any store exists")]
-        let text = std::fs::read_to_string(path)
+        let text = match path.as_os_str() == "-" {
+            true => std::io::read_to_string(std::io::stdin()),
+            false => std::fs::read_to_string(path),
+        };
+        let text = text
             .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} cannot be read: {e}", path.display())))?;
         File::parse(&text)
             .map_err(|why| Error::new(Kind::Usage, format!("the merge spec {} is wrong: {why}", path.display())))
@@ -46,6 +50,40 @@ impl File {
 impl<'de> Deserialize<'de> for File {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<File, D::Error> {
         deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The value of an option that takes a list. Its elements come as they are written.
+enum Several {
+    List(Vec<String>),
+    One(String),
+}
+
+impl<'de> Deserialize<'de> for Several {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ListOrText)
+    }
+}
+
+struct ListOrText;
+
+impl<'de> Visitor<'de> for ListOrText {
+    type Value = Several;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Several, E> {
+        Ok(Several::One(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Several, A::Error> {
+        let mut all = Vec::new();
+        while let Some(element) = list.next_element()? {
+            all.push(element);
+        }
+        Ok(Several::List(all))
     }
 }
 
@@ -72,12 +110,9 @@ impl<'de> Visitor<'de> for Fields {
                 "threads" => file.threads = map.next_value()?,
                 "device" => file.device = map.next_value()?,
                 "lora" => {
-                    let entries: Vec<Entry> = map.next_value()?;
-                    file.lora = entries
-                        .into_iter()
-                        .flat_map(Entry::adapters)
-                        .collect::<Result<_, _>>()
-                        .map_err(A::Error::custom)?;
+                    let Entries(entries) = map.next_value()?;
+                    let adapters = entries.into_iter().map(Entry::adapters).collect::<Result<Vec<_>, _>>();
+                    file.lora = adapters.map_err(A::Error::custom)?.into_iter().flatten().collect();
                 }
                 name => {
                     let Some(option) = SpecOption::named(name) else {
@@ -90,7 +125,13 @@ impl<'de> Visitor<'de> for Fields {
                         return Err(A::Error::custom(format_args!("{name} is given twice")));
                     }
                     let values = match option.takes {
-                        Takes::List => map.next_value()?,
+                        Takes::List => match map.next_value()? {
+                            Several::List(values) => values,
+                            Several::One(value) => {
+                                let text = format_args!("{name} is {value:?}, expected a list: {name}: [{value}]");
+                                return Err(A::Error::custom(text));
+                            }
+                        },
                         // A scalar comes as it is written. One that is null is not given.
                         Takes::Value | Takes::Switch => map.next_value::<Option<String>>()?.into_iter().collect(),
                     };
@@ -99,34 +140,6 @@ impl<'de> Visitor<'de> for Fields {
             }
         }
         Ok(file)
-    }
-}
-
-/// An adapter, or several, as text; or one with its path taken literally.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Entry {
-    Text(String),
-    Literal {
-        path: String,
-        #[serde(default = "one")]
-        weight: f64,
-    },
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl Entry {
-    fn adapters(self) -> Vec<Result<LoraSpec, Error>> {
-        match self {
-            Entry::Literal { path, weight } => vec![Ok(LoraSpec { path, weight })],
-            Entry::Text(text) => match lora::split(&[text]) {
-                Ok(all) => all.into_iter().map(Ok).collect(),
-                Err(e) => vec![Err(e)],
-            },
-        }
     }
 }
 
@@ -139,6 +152,19 @@ mod tests {
         let file = File::parse("base: b\nlora:\n  - a=0.5, d\n  - path: c,e\n    weight: 2\n").unwrap();
         let lora: Vec<_> = file.lora.iter().map(|l| (l.path.as_str(), l.weight)).collect();
         assert_eq!((file.base.as_deref(), lora), (Some("b"), vec![("a", 0.5), ("d", 1.0), ("c,e", 2.0)]));
+    }
+
+    #[test]
+    fn one_adapter_needs_no_list_and_a_weight_may_be_a_text() {
+        let adapters = |text: &str| -> Vec<(String, f64)> {
+            File::parse(text).unwrap().lora.into_iter().map(|l| (l.path, l.weight)).collect()
+        };
+        let one = |weight| vec![("a".to_owned(), weight)];
+        assert_eq!(adapters("lora: a\n"), one(1.0));
+        assert_eq!(adapters("lora: a=0.5\n"), one(0.5));
+        assert_eq!(adapters("lora:\n  path: a\n  weight: \"0.5\"\n"), one(0.5));
+        assert_eq!(adapters("lora:\n  - path: a\n    weight: -2\n"), one(-2.0));
+        assert_eq!(adapters("lora: ~\n"), vec![]);
     }
 
     #[test]
@@ -158,7 +184,17 @@ mod tests {
             ("loras: [a]\n", "unknown field \"loras\", expected one of base, lora, output"),
             ("ignore_file: [a]\nignore_files: [b]\n", "ignore_files is given twice"),
             ("dtype: [bf16]\n", "dtype"),
+            ("expert_order: fastest\n", "expert_order is \"fastest\", expected a list: expert_order: [fastest]"),
             ("lora: ['(a']\n", "not a list of adapters"),
+            ("lora: '(a'\n", "not a list of adapters"),
+            (
+                "lora:\n  - path: a\n    wieght: 0.5\n",
+                "unknown field \"wieght\" of an adapter, expected path or weight",
+            ),
+            ("lora:\n  path: a\n  scale: 0.5\n", "unknown field \"scale\" of an adapter, expected path or weight"),
+            ("lora:\n  - weight: 0.5\n", "an adapter without a path"),
+            ("lora:\n  - path: a\n    path: b\n", "path"),
+            ("lora:\n  - path: a\n    weight: heavy\n", "weight of a is \"heavy\", expected a number"),
         ] {
             let why = File::parse(text).unwrap_err();
             assert!(why.contains(says), "{text}: {why}");

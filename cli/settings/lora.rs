@@ -3,14 +3,23 @@
 use shardfuse_merge::spec::LoraSpec;
 use shardfuse_merge::{Error, Kind, Result};
 
-/// The adapters in the order given.
-pub fn split(values: &[String]) -> Result<Vec<LoraSpec>> {
+/// The comma of Chinese text, which is easily typed for the other.
+const FULL_WIDTH: char = '\u{ff0c}';
+/// What a path takes that has a comma or an equals sign.
+const LITERALLY: &str = "a path that holds such a character goes into a --spec file, as `- path: ...` below lora";
+
+/// The adapters in the order given, as the values of a flag.
+pub fn split(flag: &str, values: &[String]) -> Result<Vec<LoraSpec>> {
     let mut all = Vec::new();
     for value in values {
+        if value.contains(FULL_WIDTH) {
+            return Err(Error::new(Kind::Usage, format!("{flag} {value:?} holds a full-width comma"))
+                .hint(format!("separate adapters with an ASCII comma; {LITERALLY}")));
+        }
         for item in value.split(',').map(str::trim) {
             if item.is_empty() || item.starts_with(['(', '[', '{']) || item.ends_with([')', ']', '}']) {
-                return Err(Error::new(Kind::Usage, format!("--lora {value:?} is not a list of adapters"))
-                    .hint("write --lora a --lora b, or --lora a,b, without brackets"));
+                return Err(Error::new(Kind::Usage, format!("{flag} {value:?} is not a list of adapters"))
+                    .hint(format!("write {flag} a {flag} b, or {flag} a,b, without brackets")));
             }
             let (path, weight) = match item.rsplit_once('=') {
                 Some((path, weight)) if !path.is_empty() => {
@@ -18,7 +27,8 @@ pub fn split(values: &[String]) -> Result<Vec<LoraSpec>> {
                     (
                         path.trim(),
                         parsed.map_err(|_| {
-                            Error::new(Kind::Usage, format!("--lora {item:?}: the weight {weight:?} is not a number"))
+                            Error::new(Kind::Usage, format!("{flag} {item:?}: the weight {weight:?} is not a number"))
+                                .hint(LITERALLY)
                         })?,
                     )
                 }
@@ -36,7 +46,7 @@ mod tests {
 
     fn paths(values: &[&str]) -> Vec<(String, f64)> {
         let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
-        split(&values).unwrap().into_iter().map(|l| (l.path, l.weight)).collect()
+        split("--lora", &values).unwrap().into_iter().map(|l| (l.path, l.weight)).collect()
     }
 
     #[test]
@@ -50,8 +60,8 @@ mod tests {
 
     #[test]
     fn brackets_empty_items_and_weights_that_are_no_numbers_are_refused() {
-        for value in ["(a, b)", "[a]", "a,,b", "", "a=heavy"] {
-            assert_eq!(split(&[value.to_owned()]).unwrap_err().kind(), Kind::Usage, "{value}");
+        for value in ["(a, b)", "[a]", "a,,b", "", "a=heavy", "a\u{ff0c}b"] {
+            assert_eq!(split("--lora", &[value.to_owned()]).unwrap_err().kind(), Kind::Usage, "{value}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line and the merge spec, as meant.
 
+mod entry;
 mod file;
 mod lora;
 pub mod machine;
@@ -7,7 +8,7 @@ pub mod machine;
 mod tests;
 
 use shardfuse_coordinator::hub::Submission;
-use shardfuse_merge::spec::MergeSpec;
+use shardfuse_merge::spec::{LoraSpec, MergeSpec, Size};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
 use shardfuse_worker::device::Choice;
@@ -16,6 +17,9 @@ use crate::args::{Replace, Resources, Spec};
 use crate::place;
 use file::File;
 use machine::Budget;
+
+/// Stands for the output of a merge that is only planned.
+const NO_OUTPUT: &str = "shardfuse-plans-without-an-output";
 
 /// A merge as this machine will run it.
 #[derive(Debug, Clone)]
@@ -32,6 +36,10 @@ impl Settings {
     /// Flags over the file over the defaults. `device` is the flag.
     pub fn new(args: Spec, resources: &Resources, device: Option<Choice>) -> Result<Settings> {
         let file = file_of(&args)?;
+        Settings::over(file, args, resources, device)
+    }
+
+    fn over(file: File, args: Spec, resources: &Resources, device: Option<Choice>) -> Result<Settings> {
         let resources = Resources {
             memory: or_parsed("--memory", resources.memory, file.memory.as_deref())?,
             threads: or_parsed("--threads", resources.threads, file.threads.as_deref())?,
@@ -42,11 +50,22 @@ impl Settings {
             let (memory, part) = (budget.memory, spec.part_size);
             return Err(Error::new(
                 Kind::Usage,
-                format!("--memory of {memory} bytes is too little for parts of {part} bytes: four parts must fit"),
+                format!("--memory of {} is too little for parts of {}: four parts must fit", Size(memory), Size(part)),
             )
             .hint("give more --memory, or a smaller --part-size"));
         }
         Ok(Settings { spec, budget, device })
+    }
+
+    /// A merge that is only planned: it needs no output. Whether one was given is told beside.
+    pub fn of_plan(mut args: Spec, resources: &Resources) -> Result<(Settings, bool)> {
+        let file = file_of(&args)?;
+        let given = args.output.is_some() || file.output.is_some();
+        if !given {
+            // No file is looked for there, and nothing is written.
+            args.output = Some(NO_OUTPUT.to_owned());
+        }
+        Ok((Settings::over(file, args, resources, None)?, given))
     }
 
     /// A pod of a job: as on one machine, with every place as a URL.
@@ -66,10 +85,15 @@ pub fn for_fleet(args: Spec) -> Result<MergeSpec> {
     Ok(spec)
 }
 
+/// Adapters as a flag lists them.
+pub fn adapters(flag: &str, values: &[String]) -> Result<Vec<LoraSpec>> {
+    lora::split(flag, values)
+}
+
 /// A submission with the defaults of what was not asked for.
 pub fn submission(spec: MergeSpec, replace: Replace) -> Submission {
-    let Replace { restart, force } = replace;
-    Submission { spec, restart, force, priority: 0, device: None, verify_parts: None }
+    let Replace { restart, force, allow_no_change } = replace;
+    Submission { spec, restart, force, allow_no_change, priority: 0, device: None, verify_parts: None }
 }
 
 fn file_of(args: &Spec) -> Result<File> {
@@ -97,7 +121,7 @@ fn understand(args: Spec, file: File) -> Result<MergeSpec> {
     let need = |value: Option<String>, flag: &str| {
         value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
     };
-    let lora = if args.lora.is_empty() { file.lora } else { lora::split(&args.lora)? };
+    let lora = if args.lora.is_empty() { file.lora } else { lora::split("--lora", &args.lora)? };
     let (base, output) = (need(args.base.or(file.base), "--base")?, need(args.output.or(file.output), "--output")?);
     let mut spec = MergeSpec::of(base, lora, output);
     let typed = args.options.0;

@@ -1,5 +1,5 @@
 use clap::{CommandFactory, Parser};
-use shardfuse_merge::spec::{OPTIONS, SpecOption, Takes};
+use shardfuse_merge::spec::{Meaning, OPTIONS, SpecOption, Takes};
 use shardfuse_proto::v1;
 
 use super::*;
@@ -40,6 +40,7 @@ fn value(option: &SpecOption) -> &'static str {
         (_, "SIZE") => "1MiB",
         (_, "0..1") => "0.5",
         (_, "auto|base|PATH") => "/folder",
+        (_, "TYPE[,PART]...") => "nf4,from=bf16",
         (_, values) => values.rsplit('|').next().unwrap(),
     }
 }
@@ -59,19 +60,25 @@ fn every_option_means_the_same_as_an_argument_in_a_file_and_on_the_wire() {
         assert_eq!(argument, file, "{option:?}");
         assert_eq!(argument, checked, "{option:?}");
         let default = typed(&[]).unwrap();
-        match option.field {
-            // One combination so far, and it has no density.
-            "combine" => assert_eq!(argument, Ok(default)),
-            "density" => assert_eq!(argument.unwrap_err().kind(), Kind::Usage),
-            _ => assert_ne!(argument.unwrap(), default, "{option:?}"),
+        match (option.field, option.meaning) {
+            // One combination so far.
+            ("combine", _) => assert_eq!(argument, Ok(default)),
+            // Without the option that it belongs to.
+            (_, Meaning::Beside(..) | Meaning::None) => assert_eq!(argument.unwrap_err().kind(), Kind::Usage),
+            (_, Meaning::Always) => assert_ne!(argument.unwrap(), default, "{option:?}"),
         }
     }
 }
 
 #[test]
 fn the_wire_gives_back_what_was_typed() {
-    for option in OPTIONS.iter().filter(|o| o.takes == Takes::Value && o.field != "density") {
-        let spec = typed(&[format!("--{}", option.flag), value(option).to_owned()]).unwrap();
+    for option in OPTIONS.iter().filter(|o| o.takes == Takes::Value && o.meaning != Meaning::None) {
+        let given = |option: &SpecOption, value: &str| [format!("--{}", option.flag), value.to_owned()];
+        let mut all = given(option, value(option)).to_vec();
+        if let Meaning::Beside(field, value) = option.meaning {
+            all.extend(given(SpecOption::named(field).unwrap(), value));
+        }
+        let spec = typed(&all).unwrap();
         assert_eq!(MergeSpec::try_from(v1::MergeSpec::from(&spec)), Ok(spec), "{option:?}");
     }
 }
@@ -84,7 +91,7 @@ fn the_documentation_has_a_row_for_every_option_and_its_example_is_a_spec_file()
     }
     let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let file = File::parse(example).unwrap();
-    for option in OPTIONS.iter().filter(|o| o.field != "density") {
+    for option in OPTIONS.iter().filter(|o| o.meaning == Meaning::Always) {
         assert!(file.options.iter().any(|(o, _)| o.field == option.field), "the example has no {option:?}");
     }
     understand(Spec::default(), file).unwrap();
@@ -106,7 +113,7 @@ fn flags_win_over_the_file() {
 fn a_file_that_is_wrong_about_the_machine_is_refused_with_the_flag_and_the_value() {
     for (text, says) in [("memory: much\n", "--memory \"much\""), ("threads: 0\n", "--threads \"0\"")] {
         let file = File::parse(text).unwrap();
-        let memory = or_parsed::<shardfuse_merge::spec::Size>("--memory", None, file.memory.as_deref());
+        let memory = or_parsed::<Size>("--memory", None, file.memory.as_deref());
         let threads = or_parsed::<std::num::NonZeroUsize>("--threads", None, file.threads.as_deref());
         let error = memory.err().or(threads.err()).unwrap();
         assert!(error.kind() == Kind::Usage && error.message().contains(says), "{error}");

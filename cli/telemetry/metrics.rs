@@ -3,6 +3,8 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::version::VERSION;
+
 /// Upper bounds of the latency histograms in seconds: a part takes from milliseconds on a local disk to minutes on a
 /// slow line.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -13,7 +15,7 @@ pub fn recorder() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
     describe();
-    gauge!("shardfuse_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("shardfuse_build_info", "version" => VERSION).set(1.0);
     Ok(handle)
 }
 
@@ -68,6 +70,7 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     ("shardfuse_queue_depth", Unit::Count, "Parts that wait for memory"),
     ("shardfuse_parts_in_flight", Unit::Count, "Parts that have their memory: read, fused or put"),
     ("shardfuse_connected", Unit::Count, "Whether there is a session with the coordinator"),
+    ("shardfuse_certificate_expiry_timestamp_seconds", Unit::Seconds, "When a certificate of this process expires"),
 ];
 
 const HISTOGRAMS: &[(&str, &str)] = &[

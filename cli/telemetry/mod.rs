@@ -1,5 +1,6 @@
 //! What the process tells of itself: log lines on stderr, traces over OTLP, metrics for Prometheus.
 
+mod level;
 mod metrics;
 pub mod recent;
 mod traces;
@@ -14,9 +15,10 @@ use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, filter};
+use tracing_subscriber::{Layer as _, filter};
 
 use crate::args::Format;
+use crate::progress::screen::Screen;
 use crate::text::escape;
 
 pub use metrics::recorder;
@@ -27,14 +29,13 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
-/// Starts logging and, where the environment names a collector, tracing. Must run within a tokio runtime.
-///
-/// `SHARDFUSE_LOG` says what is logged, by tracing's directives; warnings are the default.
-pub fn start(format: Format) -> Telemetry {
-    let wanted = EnvFilter::try_from_env("SHARDFUSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+/// Starts logging and, where the environment names a collector, tracing. Must run within a tokio runtime. `serves` says that the
+/// process serves others or works for them, so that its log tells what it does.
+pub fn start(format: Format, serves: bool) -> Telemetry {
+    let wanted = level::wanted(|name| std::env::var(name).ok(), serves);
     // Colours are for a terminal; a file or a pipe gets plain text, and so does a terminal if NO_COLOR is set.
     let colours = std::io::stderr().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(Screen).with_ansi(colours);
     let lines = match format {
         Format::Text => lines.fmt_fields(debug_fn(field).delimited(" ")).with_filter(wanted).boxed(),
         Format::Json => lines.json().flatten_event(true).with_span_list(true).with_filter(wanted).boxed(),

@@ -25,6 +25,8 @@ pub struct Entry {
     pub merge: Option<String>,
     /// What.
     pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// The last of them, the oldest first.
@@ -53,7 +55,7 @@ impl<S: Subscriber> Layer<S> for Recent {
         if recent.len() == KEPT {
             recent.pop_front();
         }
-        recent.push_back(Entry { at: Instant::now(), merge: said.merge, message });
+        recent.push_back(Entry { at: Instant::now(), merge: said.merge, message, hint: said.hint });
     }
 }
 
@@ -62,6 +64,7 @@ impl<S: Subscriber> Layer<S> for Recent {
 struct Said {
     message: String,
     merge: Option<String>,
+    hint: Option<String>,
     fields: String,
 }
 
@@ -70,6 +73,9 @@ impl Visit for Said {
         match field.name() {
             "message" => self.message = format!("{value:?}"),
             "merge" => self.merge = Some(format!("{value:?}").trim_matches('"').to_owned()),
+            "hint" => {
+                self.hint = Some(format!("{value:?}").trim_matches('"').to_owned()).filter(|hint| !hint.is_empty())
+            }
             name => self.fields.push_str(&format!(" {name}={value:?}")),
         }
     }

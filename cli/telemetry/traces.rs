@@ -6,6 +6,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
+use crate::version::VERSION;
+
 /// The variables; one of them must be set.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
@@ -18,7 +20,7 @@ pub fn provider() -> Result<Option<SdkTracerProvider>, ExporterBuildError> {
     // A merge is one trace across processes: its context travels with each assignment.
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     // Which process it is, OTEL_RESOURCE_ATTRIBUTES says: service.instance.id.
-    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let version = KeyValue::new("service.version", VERSION);
     let resource = Resource::builder().with_service_name("shardfuse").with_attribute(version).build();
     Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
 }

@@ -187,7 +187,15 @@ async fn inputs(store: &Sparse) {
 fn submission() -> Submission {
     let lora = [LoraSpec::new("s3://models/lora")];
     let spec = MergeSpec { part_size: 1024, ..MergeSpec::of("s3://models/base", lora, "s3://merged/out") };
-    Submission { spec, restart: false, force: false, priority: 0, device: None, verify_parts: None }
+    Submission {
+        spec,
+        restart: false,
+        force: false,
+        allow_no_change: false,
+        priority: 0,
+        device: None,
+        verify_parts: None,
+    }
 }
 
 /// The highest resident memory of the process, in bytes.

@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::clean::discard;
 use crate::device::other_class;
-use crate::failure::{io, location};
+use crate::failure::{io, location, of_begun};
 use crate::journal::{self, History, Writer};
 use crate::opened::{Opened, ReadyMerge, Resumed};
 use crate::places;
@@ -174,7 +174,7 @@ impl Admission<'_> {
                 // Whatever failed, it failed because somebody else finished or removed what it needed.
                 match state.check(&claim).await {
                     Err(busy) if busy.kind() == Kind::OutputBusy => return Err(busy),
-                    _ if stored.is_some() => return Err(e),
+                    _ if stored.is_some() => return Err(of_begun(e)),
                     _ => {}
                 }
                 // Nothing half-begun stays behind an output that cannot be opened.
@@ -231,12 +231,17 @@ impl Admission<'_> {
     async fn refuse_foreign(&self, before: &[String], foreign: &[&String]) -> Result<()> {
         let Some(first) = foreign.first() else { return Ok(()) };
         let published = before.iter().any(|n| n == MANIFEST);
-        if self.options.force || self.options.restart && (published || self.state.has("plan").await?) {
+        if self.options.force || self.options.restart && !published && self.state.has("plan").await? {
             return Ok(());
         }
-        let what = if published { "another merge" } else { "files that are not ours" };
-        Err(Error::new(Kind::OutputExists, format!("{} holds {what}, such as {first}", self.output))
-            .hint("choose another folder, or replace what is there with --force"))
+        let (what, hint) = match (published, self.options.restart) {
+            (true, true) => ("a finished merge", "merge again with --restart --force: the model there is replaced"),
+            (true, false) => ("another merge", "choose another folder, or replace what is there with --force"),
+            (false, _) => {
+                ("files that shardfuse did not write", "choose another folder, or replace what is there with --force")
+            }
+        };
+        Err(Error::new(Kind::OutputExists, format!("{} holds {what}, such as {first}", self.output)).hint(hint))
     }
 
     /// Reads what earlier coordinators wrote down and opens the uploads that are missing.

@@ -29,6 +29,14 @@ pub fn input(e: store::Error) -> Error {
     }
 }
 
+/// A failure of a merge that has begun. What is done stays, so lost access ends it for this time only.
+pub fn of_begun(error: Error) -> Error {
+    match error.kind() {
+        Kind::NoAccess => error.as_kind(Kind::AccessLost),
+        _ => error,
+    }
+}
+
 /// A location that a plan or spec names; those are absolute.
 pub fn location(url: &str) -> Result<Location> {
     url.parse().map_err(io)
@@ -52,7 +60,8 @@ mod tests {
             (ErrorKind::AlreadyExists, Kind::Io),
             (ErrorKind::Changed, Kind::InputChanged),
             (ErrorKind::ShortRead, Kind::InputChanged),
-            (ErrorKind::Permission, Kind::Io),
+            (ErrorKind::Permission, Kind::NoAccess),
+            (ErrorKind::NoBucket, Kind::MissingFile),
             (ErrorKind::NotAllowed, Kind::NotAllowed),
             (ErrorKind::NoSpace, Kind::NoSpace),
             (ErrorKind::NoSuchUpload, Kind::PartsLost),

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::state::{Claim, OutputState, Taken, now};
 
-pub use piece::PieceRecord;
+pub use piece::{Effect, PieceRecord};
 
 /// Records that are read at a time: as many at first, and at the most.
 const AHEAD: (usize, usize) = (2, 64);

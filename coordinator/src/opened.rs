@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use shardfuse_merge::Result;
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::{StatisticValue, Task};
+use shardfuse_merge::plan::task::Task;
 use shardfuse_store::{Location, Stores, UploadId};
 
 use crate::journal::{PieceRecord, Writer};
+use crate::measured::Measured;
 use crate::state::{Claim, OutputState};
 
 /// A merge that may run.
@@ -55,7 +56,7 @@ pub struct Resumed {
     /// Workers that computed other bytes than two others.
     pub odd: BTreeSet<u64>,
     /// Measurements that are whole.
-    pub measured: Vec<StatisticValue>,
+    pub measured: Vec<Measured>,
 }
 
 impl Opened {

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::task::{StatisticValue, Task, Work};
-use shardfuse_merge::statistic::{Kind as StatisticKind, StatisticId};
-
+use shardfuse_merge::statistic::survival::Sums;
+use shardfuse_merge::statistic::{Kind as StatisticKind, StatisticId, numbers};
 use shardfuse_merge::{Error, Kind, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::journal::{PieceRecord, Record, Writer};
+use crate::measured::Measured;
 use crate::state::OutputState;
 
 #[cfg(test)]
@@ -42,7 +43,7 @@ pub struct Persisted {
     /// The pieces.
     pub pieces: Vec<PieceRecord>,
     /// The measurements.
-    pub measured: Vec<StatisticValue>,
+    pub measured: Vec<Measured>,
 }
 
 /// The task that writes.
@@ -192,10 +193,7 @@ impl Measuring {
             Work::Reduce { id, .. } => Some((i as u32, id)),
             Work::Fill { .. } => None,
         });
-        let sizes = plan.statistics.iter().map(|m| {
-            let (rows, cols) = m.start.matrix();
-            (m.kind, rows.div_ceil(m.kind.block_rows()) as u32, cols)
-        });
+        let sizes = plan.statistics.iter().map(|m| (m.kind, m.blocks(), m.start.matrix().1));
         Measuring { of_task: of_task.collect(), sizes: sizes.collect(), stored: HashMap::new(), state }
     }
 
@@ -220,7 +218,7 @@ impl Measuring {
     }
 
     /// Stores a block; returns the measurement if it is whole with it.
-    async fn take(&mut self, task: u32, block: u32, sums: Vec<u8>) -> Result<Option<StatisticValue>> {
+    async fn take(&mut self, task: u32, block: u32, sums: Vec<u8>) -> Result<Option<Measured>> {
         let Some(id) = self.of_task.get(&task).copied() else { return Ok(None) };
         let (kind, _, cols) = self.sizes[id.0 as usize];
         let expected = kind.bytes(cols);
@@ -242,14 +240,14 @@ impl Measuring {
     }
 
     /// A measurement that was folded earlier.
-    pub async fn folded(&self, id: StatisticId) -> Result<Option<StatisticValue>> {
+    pub async fn folded(&self, id: StatisticId) -> Result<Option<Measured>> {
         let name = format!("measured/{}/all", id.0);
         let Some(bytes) = self.state.get(&name).await? else { return Ok(None) };
         self.fact(id, &name, &bytes).map(Some)
     }
 
     /// Folds a measurement's blocks in their order, if all are stored, and stores the result.
-    pub async fn fold(&self, id: StatisticId, stored: &HashSet<u32>) -> Result<Option<StatisticValue>> {
+    pub async fn fold(&self, id: StatisticId, stored: &HashSet<u32>) -> Result<Option<Measured>> {
         let (kind, blocks, cols) = self.sizes[id.0 as usize];
         if stored.len() < blocks as usize {
             return Ok(None);
@@ -267,9 +265,13 @@ impl Measuring {
         self.fact(id, &name, &bytes).map(Some)
     }
 
-    fn fact(&self, id: StatisticId, name: &str, bytes: &[u8]) -> Result<StatisticValue> {
+    fn fact(&self, id: StatisticId, name: &str, bytes: &[u8]) -> Result<Measured> {
         let digest = blake3::hash(bytes).to_hex().to_string();
-        Ok(StatisticValue { id, url: self.state.place(name)?.to_string(), digest })
+        let (kind, _, cols) = self.sizes[id.0 as usize];
+        let whole = bytes.len() as u64 == kind.bytes(cols);
+        let is_survival = whole && matches!(kind, StatisticKind::Survival { .. });
+        let survival = is_survival.then(|| Sums::read(&numbers(bytes)));
+        Ok(Measured { value: StatisticValue { id, url: self.state.place(name)?.to_string(), digest }, survival })
     }
 }
 

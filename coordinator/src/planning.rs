@@ -2,7 +2,7 @@
 
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::report::Report;
-use shardfuse_merge::spec::MergeSpec;
+use shardfuse_merge::spec::{MergeSpec, Size};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Limits, Stores};
 
@@ -36,8 +36,9 @@ fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
         if parts > 1 && size < limits.min_part {
             return refuse(
                 format!(
-                    "{name} would have {parts} parts of {size} bytes, the output's store takes parts of {} bytes at the least",
-                    limits.min_part
+                    "{name} would have {parts} parts of {}, the output's store takes parts of {} at the least",
+                    Size(size),
+                    Size(limits.min_part)
                 ),
                 "use a larger --part-size; for a service that takes smaller parts, min_part_size in the --stores file says so",
             );
@@ -45,8 +46,9 @@ fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
         if size.min(file.size) > limits.max_part {
             return refuse(
                 format!(
-                    "{name} would have parts of {size} bytes, the output's store takes parts of {} bytes at the most",
-                    limits.max_part
+                    "{name} would have parts of {}, the output's store takes parts of {} at the most",
+                    Size(size),
+                    Size(limits.max_part)
                 ),
                 "use a smaller --part-size",
             );
@@ -84,8 +86,8 @@ mod tests {
         };
         let output =
             Output { files: vec![file], sidecars: Vec::new(), index: None, config: SmallFile::Text(String::new()) };
-        let (objects, lineage, equals, statistics) = Default::default();
-        Plan { format: 1, spec, objects, lineage, equals, statistics, output }
+        let (objects, lineage, uses, equals, statistics) = Default::default();
+        Plan { format: 1, spec, objects, lineage, uses, equals, statistics, output }
     }
 
     #[test]

@@ -23,8 +23,10 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::output::SmallFile;
+use shardfuse_merge::output::card::{BESIDE, CARD};
 use shardfuse_merge::output::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
 use shardfuse_merge::plan::task::Work;
+use shardfuse_merge::statistic::survival::Survived;
 use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use shardfuse_store::{ErrorKind, Location, PartId, Store, digest, settled};
 use tracing::warn;
@@ -36,6 +38,7 @@ use crate::opened::Opened;
 use crate::state::Claim;
 
 mod announce;
+mod card;
 mod older;
 mod settle;
 
@@ -73,10 +76,14 @@ pub async fn is_published(store: &dyn Store, at: &Location, size: u64) -> Result
 
 /// How a merge is published.
 pub struct Publishing<'a> {
+    /// The program, as the manifest names it.
+    pub made_by: String,
     /// The class of the devices that computed it.
     pub device_class: &'a DeviceClass,
     /// What the manifest says beside the files.
     pub notes: Vec<String>,
+    /// How much of each delta survived where weights were encoded again.
+    pub survived: Vec<Survived>,
     /// Whether parts were verified. Then the files must hold the bytes that were verified, see `complete_one`.
     pub verified: bool,
 }
@@ -92,9 +99,15 @@ pub async fn publish(
     let store = &*store;
     opened.hold().await?;
     let mut publication = Publication::new(opened, store, journal);
-    let made_by = format!("shardfuse {}", env!("CARGO_PKG_VERSION"));
-    let Publishing { device_class, notes, verified } = how;
-    let published = make_visible(&mut publication, pieces, verified, |files| Manifest {
+    let Publishing { made_by, device_class, mut notes, survived, verified } = how;
+    let beside = match card::in_its_place(store, &opened.output, &opened.plan.output.sidecars).await? {
+        None => false,
+        Some(digest) => !manifest(store, &opened.output).await?.is_some_and(|older| card::was_of(&older, &digest)),
+    };
+    if beside {
+        notes.push(format!("{CARD} in the output is not of shardfuse and stays: the model card is {BESIDE}"));
+    }
+    let published = make_visible(&mut publication, pieces, (verified, beside), |files| Manifest {
         format: FORMAT,
         made_by,
         plan: opened.digest.clone(),
@@ -104,6 +117,7 @@ pub async fn publish(
         inputs: opened.plan.objects.clone(),
         files,
         notes,
+        survived,
     })
     .await;
     let manifest = match published {
@@ -128,7 +142,7 @@ pub async fn publish(
 async fn make_visible(
     publication: &mut Publication<'_>,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
-    verified: bool,
+    (verified, beside): (bool, bool),
     manifest: impl FnOnce(Vec<ManifestFile>) -> Manifest,
 ) -> Result<Manifest> {
     let opened = publication.opened;
@@ -138,7 +152,10 @@ async fn make_visible(
     let mut files = complete_all(publication, pieces, verified).await?;
     let output = &opened.plan.output;
     let index = output.index.as_ref().map(|(name, text)| (name.as_str(), SmallFile::Text(text.clone())));
-    let sidecars = output.sidecars.iter().map(|(name, file)| (name.as_str(), file.clone()));
+    let sidecars = output.sidecars.iter().map(|(name, file)| match name.as_str() {
+        CARD if beside => (BESIDE, file.clone()),
+        name => (name, file.clone()),
+    });
     let small: Vec<(&str, SmallFile)> = sidecars.chain(index).chain([("config.json", output.config.clone())]).collect();
     let sized: Vec<(&str, u64)> = small.iter().map(|(name, file)| (*name, size(opened, file))).collect();
     for (announced, (name, file)) in publication.announce(&sized).await?.iter().zip(&small) {
@@ -246,6 +263,7 @@ async fn complete_one(
             name: file.name.clone(),
             size: file.size,
             blake3: hash.to_hex().to_string(),
+            parts: parts.iter().map(|part| part.chaining.to_hex().to_string()).collect(),
         }),
         Some(why) => Completed::Dropped(why),
     })

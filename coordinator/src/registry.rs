@@ -26,9 +26,11 @@ use crate::failure::{io, join};
 mod record;
 #[cfg(test)]
 pub(crate) mod record;
+mod totals;
 
 use record::FORMAT;
 pub use record::{Ended, Outcome, Record};
+pub use totals::Totals;
 
 /// The largest record that is read, in bytes. What is written stays far below: a spec has at most [`MAX_SPEC`] bytes.
 const MAX_RECORD: u64 = 16 << 20;
@@ -266,7 +268,8 @@ mod tests {
         for (submitted, output) in [(3, "s3://b/c"), (1, "s3://b/a"), (2, "s3://b/b")] {
             let mut record = Record::new(spec(output), "cpu", 7, submitted);
             let error = Error::new(Kind::NonFinite, "NaN").hint("look");
-            record.ended = Some(Ended { at: 9, outcome: Outcome::failed(&error), plan: None, device_class: None });
+            record.ended =
+                Some(Ended { at: 9, outcome: Outcome::failed(&error), plan: None, device_class: None, totals: None });
             assert_eq!(record.ended.as_ref().unwrap().outcome.error(), Some(error));
             registry.put(&MergeId::of(&record.spec), &record).await.unwrap();
             expected.push(record);

@@ -51,6 +51,18 @@ pub async fn links(store: &dyn Store, output: &Location) -> Result<Vec<String>> 
     }
 }
 
+/// Whether an output holds the state of a merge that has not ended.
+///
+/// # Errors
+/// If the store cannot be asked.
+pub async fn is_there(store: &dyn Store, output: &Location) -> Result<bool> {
+    match store.head(&join(output, &format!("{STATE}/plan"))?).await {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io(e)),
+    }
+}
+
 /// What an epoch object says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {

@@ -49,6 +49,13 @@ for file, text in texts.items():
 for name, (kind, _) in known.items():
     if (kind == "counter") != name.endswith("_total"):
         problems.append(f"metrics.md: {name} is a {kind}")
+runbook = (folder.resolve().parent.parent / "docs/runbook.md").read_text()
+sections = {title.lower() for title in re.findall(r"^## (\w+)$", runbook, re.M)}
+alerts = re.findall(r"- alert: (\w+)", texts["alerts.yaml"])
+links = re.findall(r"runbook_url: \S+/docs/runbook\.md#(\w+)$", texts["alerts.yaml"], re.M)
+problems += [f"alerts.yaml: the link to #{link} has no section in docs/runbook.md" for link in links if link not in sections]
+problems += [f"alerts.yaml: {alert} has no link to its section" for alert in alerts if alert.lower() not in links]
+problems += [f"docs/runbook.md: {section} is no alert" for section in sections - {alert.lower() for alert in alerts}]
 for problem in problems:
     print(f"error: {problem}", file=sys.stderr)
 print(f"metrics: {len(known)} named, {len(used)} used, {len(problems)} problems")

@@ -97,6 +97,7 @@ def job(where, spec):
         need(where, spec["template"]["spec"]["restartPolicy"] == "Never", "a podFailurePolicy takes restartPolicy Never")
         for code in (1, 2, 3):
             need(where, answers.get(code) == "FailJob", f"exit code {code} does not fail the Job")
+        need(where, answers.get(5, "Count") == "Count", "exit code 5 is not counted and tried again")
         need(where, answers.get("DisruptionTarget") == "Ignore", "a disruption counts as a failure")
     if spec.get("completionMode") != "Indexed":
         return

@@ -47,6 +47,10 @@ pub enum Kind {
     UnmatchedKeys,
     /// NaN, infinity, or an overflow of the output dtype.
     NonFinite,
+    /// Encoding the merged weights again would lose too much of the adapters.
+    DeltaLost,
+    /// An adapter changes nothing.
+    NoChange,
     /// Understood, and not supported.
     Unsupported,
     /// Two inputs that cannot both be applied.
@@ -55,6 +59,10 @@ pub enum Kind {
     Usage,
     /// A place that this process may not read or write, by its `--allow` prefixes.
     NotAllowed,
+    /// A store refuses the credentials, or there are none, before the merge has begun.
+    NoAccess,
+    /// A store refuses the credentials of a merge that has begun.
+    AccessLost,
     /// Reading or writing failed.
     Io,
     /// The target has not enough room.
@@ -100,10 +108,14 @@ impl Kind {
             Kind::ShapeMismatch => "shape_mismatch",
             Kind::UnmatchedKeys => "unmatched_keys",
             Kind::NonFinite => "non_finite",
+            Kind::DeltaLost => "delta_lost",
+            Kind::NoChange => "no_change",
             Kind::Unsupported => "unsupported",
             Kind::Conflict => "conflict",
             Kind::Usage => "usage",
             Kind::NotAllowed => "not_allowed",
+            Kind::NoAccess => "no_access",
+            Kind::AccessLost => "access_lost",
             Kind::Io => "io",
             Kind::NoSpace => "no_space",
             Kind::InputChanged => "input_changed",
@@ -117,6 +129,20 @@ impl Kind {
             Kind::Interrupted => "interrupted",
             Kind::Internal => "internal",
         }
+    }
+
+    /// What the user can do about any failure of the kind, for those that say nothing of their own.
+    fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Kind::BadIndex => "the files may be of two downloads: fetch the checkpoint again",
+            Kind::BadSafetensors => "fetch the file again, or save it again",
+            Kind::BadPickle => "load the file with torch and save it as safetensors",
+            Kind::UnsafePickle => "if you trust the file, load it with torch and save it as safetensors",
+            Kind::IncompletePair | Kind::MissingTensor => "the adapter may not be saved whole: save it again with PEFT",
+            Kind::RankMismatch => "the folder may mix two adapters, or a rank pattern is wrong: save the adapter again",
+            Kind::ShapeMismatch => "use the base that the adapter was trained on",
+            _ => return None,
+        })
     }
 
     /// Back from the name.
@@ -159,6 +185,12 @@ impl Error {
         self
     }
 
+    /// The same failure under another kind.
+    #[must_use]
+    pub fn as_kind(self, kind: Kind) -> Self {
+        Error { kind, ..self }
+    }
+
     /// The stable kind.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -171,7 +203,7 @@ impl Error {
 
     /// What the user can do, where there is something.
     pub fn advice(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.hint.as_deref().or_else(|| self.kind.advice())
     }
 }
 

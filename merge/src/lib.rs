@@ -21,6 +21,7 @@ pub mod recipe;
 pub mod spec;
 pub mod statistic;
 pub mod tensor;
+pub mod units;
 
 pub use device_class::DeviceClass;
 pub use error::{Error, Kind, Result};

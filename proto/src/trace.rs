@@ -18,6 +18,12 @@ pub fn context_of(span: &Span) -> String {
     carrier.remove(HEADER).unwrap_or_default()
 }
 
+/// The trace of a span, as 32 hex digits; none where nothing is traced.
+pub fn id_of(span: &Span) -> Option<String> {
+    let context = context_of(span);
+    context.split('-').nth(1).filter(|id| id.len() == 32).map(str::to_owned)
+}
+
 /// Makes a span the child of a context that came over the wire. What is no context is ignored.
 pub fn adopt(span: &Span, context: &str) {
     if context.is_empty() {
@@ -53,6 +59,7 @@ mod tests {
             let (task, other) = (tracing::info_span!("task"), tracing::info_span!("task"));
             let context = context_of(&merge);
             assert!(context.contains(&trace_of(&merge)), "{context}");
+            assert_eq!(id_of(&merge), Some(trace_of(&merge)));
             adopt(&task, &context);
             assert_eq!(trace_of(&task), trace_of(&merge));
             for nothing in ["", "00-zz-1-1"] {

@@ -13,7 +13,7 @@ use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::operation::Operation;
 use crate::place::Place;
-use crate::store::{self, Completion, Entry, Limits, Meta, PartSlot, Store};
+use crate::store::{self, Completion, Entry, Limits, Lock, Meta, PartSlot, Store};
 
 /// A store around another one. Every decorator is a [`Store`].
 ///
@@ -61,6 +61,14 @@ pub trait Decorator: Send + Sync + Debug + 'static {
 
     async fn links(&self, dir: &Location) -> Result<Vec<String>> {
         self.call(Operation::Links, dir, || self.inner().links(dir)).await
+    }
+
+    async fn beside(&self, at: &Location) -> Result<Vec<String>> {
+        self.call(Operation::Beside, at, || self.inner().beside(at)).await
+    }
+
+    async fn lock(&self, dir: &Location) -> Result<Lock> {
+        self.call(Operation::Lock, dir, || self.inner().lock(dir)).await
     }
 
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
@@ -193,6 +201,14 @@ impl<D: Decorator> Store for D {
         Decorator::links(self, dir).await
     }
 
+    async fn beside(&self, at: &Location) -> Result<Vec<String>> {
+        Decorator::beside(self, at).await
+    }
+
+    async fn lock(&self, dir: &Location) -> Result<Lock> {
+        Decorator::lock(self, dir).await
+    }
+
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
         Decorator::put(self, at, bytes).await
     }
@@ -294,6 +310,8 @@ mod tests {
             let refusals = [
                 store.resolve(&at).await.map(drop).unwrap_err(),
                 store.links(&at).await.map(drop).unwrap_err(),
+                store.beside(&at).await.map(drop).unwrap_err(),
+                store.lock(&at).await.map(drop).unwrap_err(),
                 store.get(&at, 1).await.map(drop).unwrap_err(),
                 store.conditional_puts(&at).await.map(drop).unwrap_err(),
             ];

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     ShortRead,
     /// The process may not do this.
     Permission,
+    /// There is no such bucket or container, so nothing can be in it.
+    NoBucket,
     /// The process does not do this, by the list of places that it was given.
     NotAllowed,
     /// The disk or the quota is full.
@@ -53,7 +55,12 @@ impl ErrorKind {
             | Self::NoSuchUpload
             | Self::InvalidPart
             | Self::Unsupported => true,
-            Self::Permission | Self::NotAllowed | Self::NoSpace | Self::Transient | Self::Permanent => false,
+            Self::Permission
+            | Self::NoBucket
+            | Self::NotAllowed
+            | Self::NoSpace
+            | Self::Transient
+            | Self::Permanent => false,
         }
     }
 
@@ -61,13 +68,14 @@ impl ErrorKind {
     /// name in every command.
     pub fn failure(self) -> &'static str {
         match self {
-            Self::NotFound => "missing_file",
+            Self::NotFound | Self::NoBucket => "missing_file",
+            Self::Permission => "no_access",
             Self::Changed | Self::ShortRead => "input_changed",
             Self::NotAllowed => "not_allowed",
             Self::NoSpace => "no_space",
             Self::NoSuchUpload => "parts_lost",
             Self::Unsupported => "unsupported",
-            Self::AlreadyExists | Self::Permission | Self::InvalidPart | Self::Transient | Self::Permanent => "io",
+            Self::AlreadyExists | Self::InvalidPart | Self::Transient | Self::Permanent => "io",
         }
     }
 

@@ -51,6 +51,7 @@ pub mod settled;
 pub mod store;
 pub mod throttle;
 mod token;
+pub mod web;
 
 pub use allow::Allow;
 pub use config::Config;
@@ -66,5 +67,5 @@ pub use open::Stores;
 pub use operation::Operation;
 pub use place::Place;
 pub use retry::Retrying;
-pub use store::{Completion, Entry, EntryKind, Limits, Meta, PartSlot, Store};
+pub use store::{Completion, Entry, EntryKind, Hold, Limits, Lock, Meta, PartSlot, Store};
 pub use throttle::Throttled;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::allow::Allow;
 use crate::config::{Config, Entry};
@@ -44,7 +44,8 @@ enum Objects {
 struct Buckets {
     config: Config,
     environment: Environment,
-    connections: Result<Connections>,
+    /// Made when a bucket is first opened: that reads the machine's certificates.
+    connections: OnceLock<Result<Connections>>,
     open: Mutex<HashMap<Key, Arc<dyn Store>>>,
 }
 
@@ -59,10 +60,8 @@ impl Stores {
 
     /// The same with the settings of a `--stores` file, and the environment where that says nothing.
     pub fn from_config(config: Config) -> Self {
-        let connections = Connections::new(Timeouts::default())
-            .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e));
         let environment = Environment::of_process();
-        let buckets = Buckets { config, environment, connections, open: Mutex::default() };
+        let buckets = Buckets { config, environment, connections: OnceLock::new(), open: Mutex::default() };
         let web = buckets.web(Reach::Everywhere);
         Self {
             files: Arc::new(Counted::new(Arc::new(Local::new()))),
@@ -183,7 +182,11 @@ impl Buckets {
         let key = (at.scheme(), at.authority().to_owned(), found.map(|(prefix, _)| prefix.clone()));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let connect = || -> Arc<dyn Store> {
-            let made = match &self.connections {
+            let connections = self.connections.get_or_init(|| {
+                Connections::new(Timeouts::default())
+                    .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e))
+            });
+            let made = match connections {
                 Ok(connections) => object::connect(at, found.map(|(_, entry)| entry), &self.environment, connections),
                 Err(e) => return Arc::new(Refused::new(e.kind(), e.chain())),
             };

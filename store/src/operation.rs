@@ -10,6 +10,8 @@ pub enum Operation {
     Get,
     List,
     Links,
+    Beside,
+    Lock,
     Put,
     Create,
     Copy,
@@ -31,14 +33,15 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The name in metrics and logs. [`Self::Links`] is a listing there.
+    /// The name in metrics and logs. [`Self::Links`] and [`Self::Beside`] are listings there.
     pub fn name(self) -> &'static str {
         match self {
             Operation::Resolve => "resolve",
             Operation::Head => "head",
             Operation::Read => "read",
             Operation::Get => "get",
-            Operation::List | Operation::Links => "list",
+            Operation::List | Operation::Links | Operation::Beside => "list",
+            Operation::Lock => "lock",
             Operation::Put => "put",
             Operation::Create => "create",
             Operation::Copy => "copy",

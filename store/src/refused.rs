@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
-use crate::store::{Completion, Entry, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Lock, Meta, PartSlot, Store};
 
 /// Answers every call with one error. Only the place of a location and the limits of parts are known without asking.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ impl Store for Refused {
     }
 
     async fn links(&self, dir: &Location) -> Result<Vec<String>> {
+        self.no(dir)
+    }
+
+    async fn beside(&self, at: &Location) -> Result<Vec<String>> {
+        self.no(at)
+    }
+
+    async fn lock(&self, dir: &Location) -> Result<Lock> {
         self.no(dir)
     }
 
@@ -138,6 +146,8 @@ mod tests {
         let refusals = [
             store.resolve(&at).await.unwrap_err(),
             store.links(&at).await.unwrap_err(),
+            store.beside(&at).await.unwrap_err(),
+            store.lock(&at).await.unwrap_err(),
             store.list(&at).await.unwrap_err(),
             store.get(&at, 1).await.unwrap_err(),
         ];

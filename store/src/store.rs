@@ -98,6 +98,32 @@ impl Limits {
     pub const NONE: Limits = Limits { min_part: 0, max_part: u64::MAX, max_parts: u64::MAX };
 }
 
+/// A lock that is held until it is dropped, or the process ends.
+pub struct Hold(#[allow(dead_code, reason = "it is only dropped")] Box<dyn Send + Sync>);
+
+impl Hold {
+    pub(crate) fn new(held: impl Send + Sync + 'static) -> Self {
+        Self(Box::new(held))
+    }
+}
+
+impl Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+/// What came of locking a folder.
+#[derive(Debug)]
+pub enum Lock {
+    /// This process has it.
+    Held(Hold),
+    /// Another process, or another part of this one, has it.
+    Taken,
+    /// The store has no locks.
+    Unsupported,
+}
+
 /// The longest id that is taken. S3-compatible stores give out ids of a few hundred characters.
 const LONGEST_ID: usize = 2048;
 
@@ -155,6 +181,22 @@ pub trait Store: Send + Sync + Debug + 'static {
     async fn links(&self, dir: &Location) -> Result<Vec<String>> {
         let _ = dir;
         Ok(Vec::new())
+    }
+
+    /// The names of the files and folders beside a place, sorted, for a suggestion where nothing is at the place. Only a file
+    /// system tells. A decorator passes the call on.
+    async fn beside(&self, at: &Location) -> Result<Vec<String>> {
+        let _ = at;
+        Ok(Vec::new())
+    }
+
+    /// Locks a folder against other processes of this machine. The lock is advice: nothing else heeds it. A file system makes the
+    /// folder if it is not there, and removes it with the lock if it is empty then.
+    ///
+    /// Only a disk of this machine has locks. A decorator passes the call on.
+    async fn lock(&self, dir: &Location) -> Result<Lock> {
+        let _ = dir;
+        Ok(Lock::Unsupported)
     }
 
     /// Writes an object, replacing an older one in one step. Folders on the way are made.

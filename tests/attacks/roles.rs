@@ -114,7 +114,7 @@ fn no_certificate_a_foreign_one_and_plain_text_open_nothing() {
     fleet.certs("theirs");
     // Their authority does not believe our coordinator.
     let (code, kind, message) = failed(&fleet.client_of("theirs", "list", "submitter", &[]));
-    assert_eq!((code, kind.as_str()), (1, "io"), "{message}");
+    assert_eq!((code, kind.as_str()), (5, "io"), "{message}");
     // Ours believed, their certificate shown.
     std::fs::create_dir(fleet.path("mixed")).unwrap();
     std::fs::copy(fleet.path("tls/ca.pem"), fleet.path("mixed/ca.pem")).unwrap();
@@ -123,14 +123,14 @@ fn no_certificate_a_foreign_one_and_plain_text_open_nothing() {
             .unwrap();
     }
     let (code, kind, message) = failed(&fleet.client_of("mixed", "list", "submitter", &[]));
-    assert_eq!((code, kind.as_str()), (1, "io"), "{message}");
+    assert_eq!((code, kind.as_str()), (5, "io"), "{message}");
     assert!(message.contains("cannot be reached"), "{message}");
     // Plain text.
     let plain = format!("http://localhost:{}", fleet.port);
     let output =
         command(crate::BINARY).args(["list", "--error-format", "json", "--coordinator", &plain]).output().unwrap();
     let (code, kind, message) = failed(&output);
-    assert_eq!((code, kind.as_str()), (1, "io"), "{message}");
+    assert_eq!((code, kind.as_str()), (5, "io"), "{message}");
     assert!(message.contains("https://"), "the hint says what to try: {message}");
     fleet.assert_well();
 }

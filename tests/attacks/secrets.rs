@@ -58,7 +58,10 @@ fn secrets_of_the_environment_appear_nowhere() {
         ("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{port}")),
         ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
         // Everything that is ever logged, of this program and of what it is made of.
-        ("SHARDFUSE_LOG", "trace"),
+        (
+            "SHARDFUSE_LOG",
+            "trace,h2=trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,tonic=trace,tower=trace,object_store=trace",
+        ),
     ] {
         fleet.env.push((name.to_owned(), value.to_owned()));
     }

@@ -22,8 +22,11 @@ class Outcome:
 
 
 def merge(program: Path, args: list[str], cwd: Path | None = None) -> Outcome:
-    """One run of `shardfuse merge`; one that takes more than five minutes is stopped."""
-    command = [str(program), "merge", *args, "--error-format", "json", "--quiet"]
+    """One run of `shardfuse merge`; one that takes more than five minutes is stopped.
+
+    PEFT merges an adapter that changes nothing, so that is allowed.
+    """
+    command = [str(program), "merge", *args, "--allow-no-change", "--error-format", "json", "--quiet"]
     try:
         run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired:

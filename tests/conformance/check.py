@@ -25,6 +25,7 @@ from cases import Case
 SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 INDEX = "model.safetensors.index.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+CARDS = {"README.md", "README.base.md"}
 OWN = {"config.json", "shardfuse.json", INDEX}
 VERSIONS = {"transformers_version", "_name_or_path"}  # of no consequence to a loader
 
@@ -114,7 +115,7 @@ def compare_config(case: Case, output: Path) -> list[str]:
 def compare_files(case: Case, output: Path) -> list[str]:
     """The base's other files must be there as they were (or the adapter's, where it brings its own); no others.
 
-    Hidden files and a README are free to come along or not, and so are folders.
+    Hidden files are free to come along or not, and so are folders. README.md is the model card, and README.base.md the base's.
     """
     source = {file.name: file for file in case.base.iterdir() if file.is_file() and not file.name.startswith(".")}
     folders = {file.name for file in case.base.iterdir() if file.is_dir()}
@@ -139,7 +140,7 @@ def compare_files(case: Case, output: Path) -> list[str]:
             or file.name == "model.safetensors"
             or SHARD.fullmatch(file.name)
         )
-        if not known and not (file.name == "README.md" and file.is_file()):
+        if not known and not (file.name in CARDS and file.is_file()):
             problems.append(f"left behind: {file.name}")
     return problems
 

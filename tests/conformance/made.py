@@ -40,10 +40,10 @@ DENSE = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index", "
 
 def shrink(config, depth: int = 0) -> None:
     for name in DENSE:
-        if isinstance(getattr(config, name, None), int):
+        if isinstance(tiny_models.held(config, name), int):
             setattr(config, name, 1)
     for name in LAYERS:
-        value = getattr(config, name, None)
+        value = tiny_models.held(config, name)
         if isinstance(value, int) and value > 2:
             try:
                 setattr(config, name, 2 if "expert" not in name else 4)
@@ -55,20 +55,29 @@ def shrink(config, depth: int = 0) -> None:
                 shrink(inner, depth + 1)
 
 
-def make(cls, config_class, configure: Callable = lambda config_class: config_class()):
+def make(cls, config_class, configure: Callable = tiny_models.given):
     """A model without values, with two layers where its configuration allows that."""
     # Some configurations do not allow two layers, and some default ones no model at all.
-    smaller = [lambda config, sizes=sizes: tiny_models.shrink(config, sizes) for sizes in tiny_models.SHRUNK]
     failed = None
-    for change in (shrink, lambda config: None, *smaller):
-        config = configure(config_class)
-        try:
+
+    def configs():
+        for change in (shrink, lambda config: None):
+            config = configure(config_class)
             change(config)
+            yield config
+        yield from tiny_models.shrunk(config_class, configure)
+
+    ways = configs()
+    while True:
+        try:
+            if (config := next(ways, None)) is None:
+                raise failed
             with torch.device("meta"):
                 return cls(config)
         except Exception as e:
+            if e is failed:
+                raise
             failed = failed or e
-    raise failed
 
 
 class Lists:

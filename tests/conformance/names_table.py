@@ -20,12 +20,13 @@ parameters of experts, with the last components of their paths, their parameters
 is [experts, columns, rows].
 
 `splits` are the reverse: `from` matches a stored name after the rules, and `into` replaces the match, for each parameter that holds as many of
-the tensor's rows, in their order. With `turns` the tensor has the first row of each, then the second of each, and so on. `pairs` says in
+the tensor's rows, in their order. With `shares` the parts have the rows in these proportions, numbers of the configuration. With `turns` the tensor has the first row of each, then the second of each, and so on. `pairs` says in
 which parts (`of`) row i of a head is beside row i + half of it, and where the configuration has the number of heads (`heads`, else
 `default`). With `experts` the tensor is [experts, rows, columns], and the rows of each expert are so; with `transposed` it has columns and rows the other way round than the parameter. Conversions that are neither are printed.
 """
 
 import re
+from fractions import Fraction
 
 import made
 from transformers import conversion_mapping, core_model_loading
@@ -70,6 +71,7 @@ def operations(t) -> list[tuple]:
 MERGE, JOIN_ROWS, JOIN = ("MergeModulelist", 0, None), ("Concatenate", 1, None), ("Concatenate", 0, None)
 SHARE = ("ErnieFuseAndSplitTextVisionExperts", 0, None)
 CHUNK, TURNS, PAIRS = ("Chunk", 0, None), ("Interleave", 0, None), ("PermuteForRope", None, None)
+UNEQUAL = ("Split", 0, None)
 CHUNK_ROWS, TURN_ROWS = ("Chunk", 1, None), ("Interleave", 1, None)
 
 
@@ -89,7 +91,32 @@ def transposes(t) -> bool:
     return alone and {op.dim0, op.dim1} == {1, 2} and not op.check_dims
 
 
-def split(t, config) -> dict | None:
+def number(config, part: str | None, key: str) -> dict:
+    """A number of the configuration or of one of its parts; where the class has another name for it, under that."""
+    held = getattr(config, part or "", None)
+    path, held = ([part], held) if held else ([], config)
+    key = getattr(held, "attribute_map", {}).get(key, key)
+    return {"path": [*path, key], "default": getattr(held, key, 1)}
+
+
+def shares(t, model) -> list[dict] | None:
+    """What tells the sizes of parts that differ: numbers of heads. Their proportions must be those of the model's own parameters."""
+    prefixes = tuple(scope(t).get("scope", [""]))
+    size = lambda into: next(p.shape[0] for name, p in model.named_parameters() if name.startswith(prefixes) and into in name)  # noqa: E731
+    sizes = [size(into) for into in t.target_patterns]
+    keys = ["num_attention_heads" if "q_proj" in into else "num_key_value_heads" for into in t.target_patterns]
+    for part in (None, *getattr(model.config, "sub_configs", {})):
+        found = [number(model.config, part, key) for key in keys]
+        if len({Fraction(rows, one["default"]) for rows, one in zip(sizes, found, strict=True) if one["default"]}) == 1:
+            return found
+    return None
+
+
+def split(t, model) -> dict | None:
+    config = model.config
+    if operations(t) == [UNEQUAL] and len(t.source_patterns) == 1:
+        told = shares(t, model)
+        return told and {"from": pattern(t.source_patterns[0]), "into": t.target_patterns, "shares": told}
     ops = operations(t)
     if transposes(t):
         return {"from": pattern(t.source_patterns[0]), "into": t.target_patterns, "experts": True, "transposed": True}
@@ -101,17 +128,13 @@ def split(t, config) -> dict | None:
     if ops in ([TURNS, CHUNK], [TURN_ROWS, CHUNK_ROWS]):
         out["turns"] = True
     elif ops == [TURN_ROWS]:  # one part of two halves that take turns
-        out["pairs"] = {"of": [0], "default": 1}
+        out["pairs"] = {"of": [0], "heads": {"default": 1}}
     elif PAIRS in ops:
         permute = t.operations[-1]
         named = permute.permute_layer_names
-        part = getattr(config, permute.subconfig_key or "", None)
-        held = part or config
-        key = getattr(held, "attribute_map", {}).get("num_attention_heads", "num_attention_heads")
         out["pairs"] = {
             "of": [i for i, into in enumerate(t.target_patterns) if named is None or any(name in into for name in named)],
-            "heads": ([permute.subconfig_key] if part else []) + [key],
-            "default": getattr(held, "num_attention_heads", 1),
+            "heads": number(config, permute.subconfig_key, "num_attention_heads"),
         }
     return out
 
@@ -128,7 +151,7 @@ def conversions(transforms, model) -> tuple[list[dict], list[dict]]:
             continue
         if (found := stack(t)) is not None:
             joined.append(scope(t) | found)
-        elif (found := split(t, model.config)) is not None:
+        elif (found := split(t, model)) is not None:
             parted.append(scope(t) | found)
         else:
             OTHERS.setdefault(f"{t.source_patterns} -> {t.target_patterns}: {operations(t)}", type(model).__name__)

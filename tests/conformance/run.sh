@@ -14,3 +14,5 @@ export PYTHONDONTWRITEBYTECODE=1
 "$python" "$here/fresh.py" "$binary" "${@:2}"
 "$python" "$here/survey.py" "$binary" --sample
 "$python" "$here/quantised.py" "$binary"
+"$python" "$here/requantised.py" "$binary"
+"$python" "$here/base_as.py" "$binary"

@@ -6,7 +6,7 @@
 # SHARDFUSE_CONFORMANCE_VENV   where (default: ${XDG_CACHE_HOME:-~/.cache}/shardfuse/conformance-venv)
 # PYTHON                       which python makes it, 3.11 or later (default: python3)
 #
-# The first run downloads about 700 MB (see requirements.txt). A later one compares a digest and returns at once.
+# The first run downloads about 750 MB (see requirements.txt). A later one compares a digest and returns at once.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Which model types of transformers merge: a tiny model of each, an adapter by PEFT, merged by PEFT and by shardfuse.
 
-    PYTHON tests/conformance/survey.py BINARY [--types llama,vit] [--kinds lora,dora] [--jobs 2] [--json FILE] [--markdown FILE]
+    PYTHON tests/conformance/survey.py BINARY [--types llama,vit] [--kinds lora,dora] [--jobs 2] [--keep FOLDER] [--json FILE] [--markdown FILE]
     PYTHON tests/conformance/survey.py BINARY --sample
+    PYTHON tests/conformance/survey.py --keep FOLDER
     PYTHON tests/conformance/survey.py --read FILE --markdown FILE
 
 PYTHON is what tests/conformance/setup.sh prints. Kinds of adapters: `lora` on all linear layers, `dora` on the same, `embedding` on
 the input embedding, `parameters` on stacked experts (`target_parameters`). Each type runs in a process of its own with a time
-limit. `--json` writes the results, which `--read` takes instead of a run; `--markdown` writes them as docs/models.md. Results:
+limit. `--keep` holds the models, the adapters and PEFT's merges, which most of the time goes to, for further runs; without BINARY it only
+makes them. `--json` writes a line for each result; a run with the same binary goes on where the last one ended, and `--read` takes
+the lines instead of a run. `--markdown` writes the results as docs/models.md. Results:
 
 | | |
 |---|---|
@@ -24,13 +27,14 @@ The exit code is 1 if a result is WRONG. `--sample` takes types of many families
 
 import argparse
 import collections
+import hashlib
 import json
 import logging
 import multiprocessing
 import multiprocessing.connection
 import os
-import shutil
-import subprocess
+import resource
+import signal
 import sys
 import tempfile
 import time
@@ -46,174 +50,55 @@ KINDS = ("lora", "embedding", "dora", "parameters")
 SAMPLE = (
     "llama", "gpt2", "gpt_neox", "falcon", "bloom", "gemma2", "bert", "t5", "bart", "whisper", "vit", "qwen2_vl",
     "mixtral", "qwen3_moe", "deepseek_v3", "glm4_moe", "gpt_oss", "llama4_text", "granitemoe", "nomic_bert", "minimax_m2",
-    "kimi_k25", "inkling2_text", "tipsv2_text_model",
+    "kimi_k25", "inkling2_text", "tipsv2_text_model", "zamba",
 )  # fmt: skip
-# Seconds for all kinds of a type.
-LIMIT = 300
+# Seconds of a processor for all kinds of a type, and how many times as long it may take in all.
+LIMIT, PATIENCE = 300, 10
 
 
-def adapter_config(kind: str, model):
-    """What PEFT is asked for; None if the model has nothing of this kind."""
-    from peft import LoraConfig
-
-    common = {"r": 4, "lora_alpha": 8}
-    if kind == "parameters":
-        stacked = [n for n, p in model.named_parameters() if p.ndim == 3 and "expert" in n]
-        if not stacked:
-            return None
-        names = sorted({".".join(n.split(".")[-2:]) for n in stacked})
-        return LoraConfig(**common, target_modules=[], target_parameters=names)
-    if kind == "embedding":
-        try:
-            embedding = model.get_input_embeddings()
-        except NotImplementedError:
-            return None
-        name = next((n for n, m in model.named_modules() if m is embedding), None)
-        return LoraConfig(**common, target_modules=[name.split(".")[-1]]) if name else None
-    return LoraConfig(**common, target_modules="all-linear", use_dora=kind == "dora")
-
-
-def said(e: Exception) -> str:
-    return f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
-
-
-def one(binary: str, cls: type, folder: Path, kind: str) -> dict:
-    """The result for one kind of adapter on the base in the folder."""
-    import torch
-    from peft import get_peft_model
-
-    from generate.adapters import randomise
-
-    base, adapter, right, ours = (folder / name for name in ("base", f"{kind}-adapter", f"{kind}-right", f"{kind}-ours"))
-    model = cls.from_pretrained(base, dtype=torch.float32)
-    config = adapter_config(kind, model)
-    if config is None:
-        return {"result": "no adapter", "why": "nothing of this kind"}
-    try:
-        peft = get_peft_model(model, config)
-    except Exception as e:
-        return {"result": "no adapter", "why": said(e)}
-    try:
-        randomise(peft, 11)
-        peft.save_pretrained(adapter)
-        peft.merge_and_unload().save_pretrained(right)
-    except Exception as e:
-        return {"result": "PEFT fails", "why": said(e)}
-    run = subprocess.run(
-        [binary, "merge", "--base", base, "--lora", adapter, "--output", ours, "--quiet", "--error-format", "json"],
-        capture_output=True, text=True, check=False)  # fmt: skip
-    if run.returncode:
-        last = (run.stderr.strip().splitlines() or ["{}"])[-1]
-        try:
-            error = json.loads(last)["error"]
-            return {"result": f"refused: {error['kind']}", "why": error["message"][:300]}
-        except (ValueError, KeyError):
-            return {"result": "WRONG", "why": f"exit {run.returncode}: {last[:200]}"}
-    return compared(base, right, ours, adapter)
-
-
-def apart(name: str, before: dict, expected: dict, got: dict, adapter: Path) -> bool:
-    """Whether the names of one tied embedding have their deltas each, as in the live model. PEFT's merge adds all of them to the one tensor."""
-    import tensors
-
-    held = tensors.read(adapter / "adapter_model.safetensors")[0]
-    factors = [key for key in held if key.endswith("lora_embedding_A")]
-    # lora_alpha / r is 2.
-    deltas = [2 * (held[key[:-1] + "B"].values() @ held[key].values()).T for key in factors]
-    tied = [name] + [other for other in got if other not in expected and got[other].values().shape == got[name].values().shape]
-    start, used = before[name].values(), set()
-    for one in tied:
-        change = got[one].values() - start
-        near = [n for n, delta in enumerate(deltas) if abs(change - delta).max() <= 1e-5 * abs(start).max()]
-        if not near and abs(change).max() > 0:
-            return False
-        used.update(near)
-    return len(factors) > 1 and len(used) == len(factors)
-
-
-def compared(base: Path, right: Path, ours: Path, adapter: Path) -> dict:
-    """Our output against PEFT's, tensor by tensor."""
-    import tensors
-
-    before, expected, got = (tensors.read_folder(f) for f in (base, right, ours))
-    for name, tensor in expected.items():
-        if name not in got:
-            return {"result": "WRONG", "why": f"{name} is missing"}
-        if name in before and before[name].raw == tensor.raw:
-            if got[name].raw != tensor.raw:
-                return {"result": "WRONG", "why": f"{name} is changed"}
-            continue
-        a, b = tensor.values(), got[name].values()
-        if a.shape != b.shape or abs(a - b).max() > 1e-5 * abs(a).max():
-            if name in before and a.shape == b.shape and apart(name, before, expected, got, adapter):
-                why = "PEFT adds the deltas of several names to their one tensor; here each name has its own, as in the live model"
-                return {"result": "apart", "why": why}
-            return {"result": "WRONG", "why": f"{name} differs"}
-    return {"result": "exact"}
-
-
-def survey(binary: str, model_type: str, kinds: list[str], answer) -> None:
+def survey(binary: str | None, model_type: str, kinds: list[str], keep: Path | None, answer) -> None:
     """Sends the result of each kind; runs in a process of its own."""
     import torch
 
-    from tiny_models import candidates
+    from survey_merge import merged
+    from survey_peft import Made, said
 
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
     torch.set_num_threads(1)
-    why: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        cls = saved(candidates(model_type, why), Path(folder) / "base", why)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep / model_type if keep else Path(temporary) / "type"
+        made = Made(model_type, folder)
         for kind in kinds:
-            if cls is None:
-                answer.send((kind, {"result": "not built", "why": "; ".join(dict.fromkeys(why))[:300]}))
-                continue
-            out = {"class": cls.__name__}
             try:
-                answer.send((kind, out | one(binary, cls, Path(folder), kind)))
+                result = made.kind(kind) or (merged(binary, folder, kind) if binary else {"result": "made"})
             except Exception as e:
-                answer.send((kind, out | {"result": "WRONG", "why": f"the survey itself: {said(e)}"}))
-
-
-def saved(models, base: Path, why: list[str]) -> type | None:
-    """The class of the first model that is saved and loads again."""
-    try:
-        for model in models:
-            cls = type(model)
-            shutil.rmtree(base, ignore_errors=True)
-            try:
-                model.save_pretrained(base)
-                # What loading changes by itself, such as the row of a padding token, is no part of a merge.
-                loaded = cls.from_pretrained(base)
-                shutil.rmtree(base)
-                loaded.save_pretrained(base)
-                return cls
-            except Exception as e:
-                why.append(f"{cls.__name__}: saving or loading it: {said(e)}")
-    except Exception as e:
-        why.append(said(e))
-    return None
+                result = {"result": "WRONG", "why": f"the survey itself: {said(e)}"}
+            answer.send((kind, result))
 
 
 class Running:
     """The survey of a type, in a forked process: the libraries are imported once."""
 
-    def __init__(self, binary: str, model_type: str, kinds: list[str]):
-        self.type, self.kinds, self.found, self.until = model_type, kinds, {}, time.monotonic() + LIMIT
+    def __init__(self, model_type: str, args: argparse.Namespace):
+        self.type, self.kinds, self.found, self.until = model_type, args.kinds.split(","), {}, time.monotonic() + PATIENCE * LIMIT
         self.answers, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("fork").Process(target=survey, args=(binary, model_type, kinds, theirs))
+        given = (args.binary, model_type, self.kinds, args.keep, theirs)
+        self.process = multiprocessing.get_context("fork").Process(target=survey, args=given)
         self.process.start()
         theirs.close()
 
     def ended(self) -> bool:
         """Takes an answer, if there is one. Whether it was the last."""
-        why = f"longer than {LIMIT} s"
+        why = f"longer than {PATIENCE * LIMIT} s"
         try:
             if self.answers.poll():
                 kind, result = self.answers.recv()
                 self.found[kind] = result
         except EOFError:
             self.process.join()
-            why = f"the process ended with {self.process.exitcode}"
+            limit = self.process.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+            why = f"longer than {LIMIT} s" if limit else f"the process ended with {self.process.exitcode}"
         else:
             if len(self.found) < len(self.kinds) and time.monotonic() < self.until:
                 return False
@@ -224,28 +109,51 @@ class Running:
         return True
 
 
-def run(args: argparse.Namespace) -> dict[str, dict]:
-    import peft  # noqa: F401
+def run(args: argparse.Namespace) -> list[dict]:
     import torch
-    import transformers.modeling_utils  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+    import generate.adapters  # noqa: F401
+    import peft  # noqa: F401
+    import survey_merge  # noqa: F401
+    import transformers.modeling_utils  # noqa: F401
+
+    # Made once and for all types. Otherwise each process would take seconds for it.
+    get_checkpoint_conversion_mapping("legacy")
     torch.set_num_threads(1)
     types = args.types.split(",") if args.types else sorted(SAMPLE if args.sample else CONFIG_MAPPING_NAMES)
-    kinds = args.kinds.split(",")
-    found, running = {}, []
+    digest = hashlib.sha256(Path(args.binary).read_bytes()).hexdigest() if args.binary else ""
+    found = [line for line in lines(args.json) if line["binary"] == digest]
+    # What was not built may have been broken off.
+    done = {(line["type"], line["kind"]) for line in found if line["result"] != "not built"}
+    types = [one for one in types if any((one, kind) not in done for kind in args.kinds.split(","))]
+    running = []
     while types or running:
         while types and len(running) < args.jobs:
-            running.append(Running(args.binary, types.pop(0), kinds))
+            running.append(Running(types.pop(0), args))
         multiprocessing.connection.wait([one.answers for one in running], timeout=1)
         for one in [one for one in running if one.ended()]:
             running.remove(one)
             for kind, result in one.found.items():
-                found[f"{one.type} {kind}"] = result
+                found.append({"binary": digest, "type": one.type, "kind": kind} | result)
                 print(f"{one.type:32} {kind:10} {result['result']:28} {result.get('why', '')[:140]}", flush=True)
-            if args.json:
-                args.json.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-    return dict(sorted(found.items()))
+                if args.json:
+                    with args.json.open("a") as file:
+                        file.write(json.dumps(found[-1]) + "\n")
+    return found
+
+
+def lines(file: Path | None) -> list[dict]:
+    """The results of a file, if there is one."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+
+
+def last(found: list[dict]) -> dict[str, dict]:
+    """The last result of each type and kind. All must be of one binary."""
+    if len({line["binary"] for line in found}) > 1:
+        raise SystemExit("the results are of several binaries")
+    return dict(sorted({f"{line['type']} {line['kind']}": line for line in found}.items()))
 
 
 def main() -> int:
@@ -255,16 +163,17 @@ def main() -> int:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--sample", action="store_true")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--read", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--note", default="", help="what the page says of how it was run")
     args = parser.parse_args()
-    if (args.binary is None) == (args.read is None):
-        parser.error("either BINARY or --read")
+    if (args.binary or args.keep) is None and args.read is None:
+        parser.error("either BINARY, or --keep, or --read")
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
-    found = json.loads(args.read.read_text()) if args.read else run(args)
+    found = last(lines(args.read) if args.read else run(args))
     if args.markdown:
         import survey_table
 

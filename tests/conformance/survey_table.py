@@ -26,6 +26,23 @@ def reason(result: dict) -> str:
     return re.sub(r"\d+ of \d+", "some", why)[:150].replace("`", "'")
 
 
+def unbuilt_reason(why: str) -> str:
+    """Why no tiny model was made, in a few words."""
+    if library := re.search(r"requires the (\w+) library|No module named '(\w+)'", why):
+        return f"needs {library.group(1) or library.group(2)}"
+    if "Could not find" in why:
+        return "transformers has no class of the name that its auto mapping has"
+    why = why.split("; ")[0]
+    if re.search(r": \d+ parameters", why):
+        return "has too many parameters at its smallest here"
+    if re.search(r"'\w+Config' object has no attribute", why):
+        return "the auto mapping has a configuration that its class cannot read"
+    why = re.sub(r"\b[A-Z]\w+(Model|Generation|LM|Classification|Encoder)\b", "CLASS", why)
+    why = re.sub(r"Class validation error for validator '\w+': ", "", why.replace("saving or loading it: ", ""))
+    why = re.sub(r"'/[^']+'", "of its folder", why)
+    return why[:140].replace("|", "/").replace("`", "'").replace("\n", " ")
+
+
 def listed(types: list[str]) -> str:
     return ", ".join(sorted(types))
 
@@ -41,18 +58,19 @@ def page(found: dict[str, dict], note: str = "") -> str:
         by_type[model_type][kind] = result
     kinds = [kind for kind in KINDS if any(kind in results for results in by_type.values())]
     rows, reasons = collections.defaultdict(list), collections.defaultdict(list)
-    unbuilt, parts = [], 0
+    unbuilt, parts = collections.defaultdict(list), 0
     for model_type, results in by_type.items():
         if all(result["result"] == "not built" for result in results.values()):
             if all(result["why"] == ALONE for result in results.values()):
                 parts += 1
             else:
-                unbuilt.append(model_type)
+                unbuilt[unbuilt_reason(next(iter(results.values()))["why"])].append(model_type)
             continue
         rows[tuple(short(results[kind]) for kind in kinds)].append(model_type)
         for kind, result in results.items():
             if short(result) not in ("exact", "none"):
                 reasons[(result["result"], reason(result))].append((model_type, KINDS[kind]))
+    missing = sum(map(len, unbuilt.values()))
     counts = collections.Counter(short(result) for result in found.values())
     out = [
         "# Models",
@@ -68,7 +86,7 @@ def page(found: dict[str, dict], note: str = "") -> str:
         "```",
         *([""] + [note] if note else []),
         "",
-        f"{len(by_type) - parts} model types that have a class of their own, {len(by_type) - parts - len(unbuilt)} of them built. Of the results: "
+        f"{len(by_type) - parts} model types that have a class of their own, {len(by_type) - parts - missing} of them built. Of the results: "
         + ", ".join(f"{count} {what}" for what, count in counts.most_common() if what != "not built")
         + ".",
         "",
@@ -92,5 +110,6 @@ def page(found: dict[str, dict], note: str = "") -> str:
             same[listed(types)].append(kind)
         cell = "; ".join(f"{', '.join(kinds)}: {types}" for types, kinds in same.items())
         out.append(f"| {result} | {why} | {cell} |")
-    out += ["", "## Not built", "", "No tiny model was made of the default configuration of these:", "", listed(unbuilt) + "."]
+    out += ["", "## Not built", "", "No tiny model was made of these:", "", "| reason | model types |", "|---|---|"]
+    out += [f"| {why} | {listed(types)} |" for why, types in sorted(unbuilt.items(), key=lambda item: (-len(item[1]), item[0]))]
     return "\n".join(out) + "\n"

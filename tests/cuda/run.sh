@@ -170,19 +170,19 @@ card() { # NAME PATTERN COMMAND...
   text=$(cd "$root" && LD_LIBRARY_PATH=$scratch/lib "${@:3}" 2>&1) || code=$?
   if [ "$code" = 0 ] && grep -q -e "$2" <<< "$text"; then echo "ok   $1"; else echo "FAIL $1: exit $code: $text"; failed=1; fi
 }
-(cd "$root" && "$prepare" cargo test --quiet -p shardfuse-worker --test gpu --no-run)
-(cd "$root" && "$prepare" cargo bench --quiet --profile dev -p shardfuse-worker --bench gpu --no-run)
-card "the suite for a card" "4 passed" cargo test --quiet -p shardfuse-worker --test gpu -- --ignored gpu
+(cd "$root" && "$prepare" cargo test --quiet --workspace --test gpu --no-run)
+(cd "$root" && "$prepare" cargo bench --quiet --profile dev --workspace --bench gpu --no-run)
+card "the suite for a card" "4 passed" cargo test --quiet --workspace --test gpu -- --ignored gpu
 # Summed in another order, as a card does: the largest differences are within their bounds, and are not 0.
 backwards() {
-  CUDA_SHIM_BACKWARDS=1 cargo test --quiet -p shardfuse-worker --test gpu -- --ignored gpu --nocapture --test-threads 1 |
+  CUDA_SHIM_BACKWARDS=1 cargo test --quiet --workspace --test gpu -- --ignored gpu --nocapture --test-threads 1 |
     tee "$scratch/ulp" && awk '$2 == "F32" && $7 > 0 { n++ } END { exit n < 10 }' "$scratch/ulp"
 }
 export -f backwards && export scratch
 card "the suite for a card, products summed in another order" "4 passed" bash -o pipefail -c backwards
-card "the bench for a card" "TFLOP/s" cargo bench --quiet --profile dev -p shardfuse-worker --bench gpu -- 4
+card "the bench for a card" "TFLOP/s" cargo bench --quiet --profile dev --workspace --bench gpu -- 4
 card "no device: the bench says so" "no device: the NVIDIA driver finds no device" \
-  bash -c '! CUDA_SHIM_DEVICES=0 cargo bench --quiet --profile dev -p shardfuse-worker --bench gpu -- 4'
+  bash -c '! CUDA_SHIM_DEVICES=0 cargo bench --quiet --profile dev --workspace --bench gpu -- 4'
 
 tail -1 "$scratch/golden.log"
 [ "$failed" = 0 ] && echo "all as described"

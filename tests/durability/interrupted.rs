@@ -139,7 +139,10 @@ impl Decorator for Interrupted {
         F: Future<Output = Result<T>> + Send,
         M: FnMut() -> F + Send,
     {
-        if matches!(operation, Operation::Resolve | Operation::Links | Operation::ConditionalPuts) {
+        if matches!(
+            operation,
+            Operation::Resolve | Operation::Links | Operation::Beside | Operation::Lock | Operation::ConditionalPuts
+        ) {
             return make().await;
         }
         let name = operation.name();

@@ -55,6 +55,44 @@ fn plan_tells_what_a_merge_would_do_and_writes_nothing() {
 }
 
 #[test]
+fn the_page_of_a_plan_needs_nothing_else_and_takes_no_name_for_markup() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model::SMALL;
+    let base = model.write(&dir.path().join("base"));
+    let name = "<script>alert(1)</script>\"'&";
+    // A name with a slash is a folder in a folder.
+    let saved = || vec![tensor("base_model.model.lm_head.modules_to_save.weight", Dtype::F32, &[96, 64])];
+    let with = |name: &str| {
+        lora_with(&dir.path().join(name), &model, 4, name, json!({"modules_to_save": ["lm_head"]}), saved())
+    };
+    let (adapter, other) = (with(name), with("other"));
+    let page = dir.path().join("plan.html");
+    let mut plan = command();
+    plan.arg("plan").arg("--base").arg(&base).arg("--lora").arg(&adapter).arg("--lora").arg(&other);
+    let text = succeed(plan.arg("--html").arg(&page));
+    assert!(text.contains("tensors change"), "the text is printed all the same: {text}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"), "the place is not there: {html}");
+    for never in ["<script", "<img", "<link", "src=", "href=", "url(", "@import", "alert(1)</script>"] {
+        assert!(!html.contains(never), "{never:?} is in the page");
+    }
+    for part in [
+        "default-src 'none'",
+        "Conflicts",
+        "changed by several steps",
+        "read base and adapters",
+        "model-00001-of-00002.safetensors",
+    ] {
+        assert!(html.contains(part), "{part:?} is missing in {html}");
+    }
+    // A second one replaces it.
+    let mut plan = command();
+    plan.arg("plan").arg("--base").arg(&base).arg("--lora").arg(&adapter).arg("--html").arg(&page);
+    succeed(&mut plan);
+    assert!(!std::fs::read_to_string(&page).unwrap().contains("changed by several steps"));
+}
+
+#[test]
 fn plan_reads_no_tensor_data() {
     let dir = tempfile::tempdir().unwrap();
     let (base, adapter) = setup(dir.path());

@@ -53,6 +53,7 @@ fn experts_do_not_depend_on_threads_part_size_or_memory_and_equal_f64() {
         for (name, found) in sampled {
             assert_eq!(found["wrong"], 0, "{name}: {found}");
         }
+        succeed(command().arg("diff").arg(&base).arg(&reference).arg("--expect").arg(&adapter));
     }
 }
 

@@ -2,21 +2,31 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
 
+mod base_as;
+mod card;
 mod chain;
 mod clients;
 mod commands;
 mod determinism;
 mod device;
+mod diff;
+mod errors;
 mod experts;
 mod files;
 mod formats;
+mod job;
 mod kill;
+mod layer;
 mod metrics;
+mod no_change;
 mod output;
+mod owner;
 mod places;
+mod programs;
 mod quantised;
 mod refusals;
 mod remote_inputs;
+mod requantised;
 mod resume;
 mod rounding;
 mod tool;

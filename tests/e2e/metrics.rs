@@ -170,12 +170,17 @@ fn the_status_page_answers_under_names_of_its_own_only() {
         stream.read_to_string(&mut answer).unwrap();
         answer.split(' ').nth(1).unwrap().to_owned()
     };
-    for path in ["/", "/api/status", "/api/merges/0123456789abcdef/grid"] {
+    for path in ["/", "/page/main.js", "/api/status", "/api/ended", "/api/merges/0123456789abcdef/grid"] {
         for host in ["localhost", "127.0.0.1:1", "[::1]", "status.example:80"] {
             assert_ne!(status(path, host), "421", "{path} {host}");
         }
         assert_eq!(status(path, "rebound.example"), "421", "{path}");
     }
     assert_eq!(status("/metrics", "rebound.example"), "200", "metrics are asked for under every name");
-    assert_eq!(status("/api/status", "localhost"), "200");
+    for path in ["/api/status", "/api/about", "/api/ended", "/page/page.css", "/page/stream.js"] {
+        assert_eq!(status(path, "localhost"), "200", "{path}");
+    }
+    for path in ["/api/merges/0123456789abcdef", "/api/merges/..%2f", "/page/main.rs"] {
+        assert_eq!(status(path, "localhost"), "404", "{path}");
+    }
 }

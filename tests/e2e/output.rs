@@ -10,10 +10,10 @@ pub fn everything(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// The same without the manifest (it names the output) and the state.
+/// The same without the manifest and the card (they name the output and the places of the inputs) and the state.
 pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = everything(dir);
-    all.retain(|name, _| name != "shardfuse.json" && !name.starts_with(".shardfuse"));
+    all.retain(|name, _| name != "shardfuse.json" && name != "README.md" && !name.starts_with(".shardfuse"));
     all
 }
 

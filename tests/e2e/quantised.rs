@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
+use crate::layer::{COLS, ROWS, adapter, merge};
 use crate::output::{assert_same, tensor as read};
-use crate::tool::{command, fail, succeed};
+use crate::tool::{command, succeed};
 use shardfuse_testkit::checkpoint::{Tensor, encode, tensor, values, write, write_json};
 
-const ROWS: usize = 300;
-const COLS: usize = 200;
 const CODES: &str = "model.layers.0.self_attn.q_proj.weight";
 const PLAIN: &str = "model.layers.0.self_attn.o_proj.weight";
 
@@ -57,22 +56,6 @@ fn base(dir: &Path) -> PathBuf {
     dir
 }
 
-fn adapter(dir: &Path, module: &str) -> PathBuf {
-    let dir = dir.join(module);
-    std::fs::create_dir_all(&dir).unwrap();
-    write_json(&dir.join("adapter_config.json"), &json!({"peft_type": "LORA", "r": 2, "lora_alpha": 2}));
-    let name = |part: &str| format!("base_model.model.model.layers.0.self_attn.{module}.lora_{part}.weight");
-    let tensors = [tensor(&name("A"), Dtype::F32, &[2, COLS]), tensor(&name("B"), Dtype::F32, &[ROWS, 2])];
-    write(&dir.join("adapter_model.safetensors"), &tensors);
-    dir
-}
-
-fn merge(base: &Path, adapter: &Path, output: &Path, more: &[&str]) -> std::process::Command {
-    let mut command = command();
-    command.arg("merge").arg("--base").arg(base).arg("--lora").arg(adapter).arg("--output").arg(output).args(more);
-    command
-}
-
 #[test]
 fn codes_and_scales_that_nothing_touches_are_the_bytes_of_the_base() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,12 +73,99 @@ fn codes_and_scales_that_nothing_touches_are_the_bytes_of_the_base() {
 }
 
 #[test]
-fn codes_that_an_adapter_changes_are_refused_with_the_way_out() {
+fn a_changed_weight_leaves_a_model_that_stays_quantised() {
     let dir = tempfile::tempdir().unwrap();
     let (base, lora, out) = (base(dir.path()), adapter(dir.path(), "q_proj"), dir.path().join("out"));
-    let (code, kind, stderr) = fail(&mut merge(&base, &lora, &out, &["--error-format", "json"]));
-    assert_eq!((code, kind.as_str()), (3, "unsupported"));
-    assert!(stderr.contains(CODES) && stderr.contains("fp8") && stderr.contains("--quantised dequantise"), "{stderr}");
+    let other = CODES.replace("q_proj", "o_proj");
+    let mut tensors = shardfuse_testkit::checkpoint::read(&base.join("model.safetensors"));
+    tensors.retain(|tensor| tensor.name != PLAIN);
+    let copies: Vec<Tensor> = tensors
+        .iter()
+        .map(|t| Tensor {
+            name: t.name.replace("q_proj", "o_proj"),
+            dtype: t.dtype,
+            shape: t.shape.clone(),
+            bytes: t.bytes.clone(),
+        })
+        .collect();
+    tensors.extend(copies);
+    write(&base.join("model.safetensors"), &tensors);
+    succeed(&mut merge(&base, &lora, &out, &[]));
+    let held = shardfuse_testkit::checkpoint::read(&out.join("model.safetensors"));
+    let names: Vec<&str> = held.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let of = |name: &str| held.iter().find(|t| t.name == name).unwrap();
+    assert_eq!((of(CODES).dtype, &of(CODES).shape), (Dtype::BF16, &vec![ROWS, COLS]));
+    assert_eq!((of(&other).dtype, &of(&other).bytes), (Dtype::F8_E4M3, &codes()));
+    assert_eq!(of(&format!("{other}_scale_inv")).bytes, encode(Dtype::F32, &scales()));
+    let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(out.join(name)).unwrap()).unwrap() };
+    let listed = json!(["lm_head", "model.layers.0.self_attn.q_proj"]);
+    assert_eq!(json("config.json")["quantization_config"]["modules_to_not_convert"], listed);
+    assert_eq!(json(REPEATED)["quantization"]["exclude_modules"], json!(["model.layers.0.self_attn.q_proj"]));
+    // The same weight as in a model that is dequantised whole.
+    let all = dir.path().join("all");
+    succeed(&mut merge(&base, &lora, &all, &["--quantised", "dequantise"]));
+    assert_eq!(read(&out, CODES), read(&all, CODES));
+    succeed(command().arg("verify").arg(&out).args(["--sample", "5"]));
+    let plan = succeed(
+        command()
+            .arg("plan")
+            .arg("--base")
+            .arg(&base)
+            .arg("--lora")
+            .arg(&lora)
+            .arg("--output")
+            .arg(dir.path().join("x")),
+    );
+    assert!(plan.contains("leaves: ") && plan.contains(CODES), "{plan}");
+}
+
+/// The rows of one part of a fused weight begin and end within blocks.
+#[test]
+fn rows_that_share_blocks_with_others_are_changed_and_the_whole_weight_is_written_as_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    std::fs::create_dir_all(&base).unwrap();
+    let quantised = json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+    let config = json!({
+        "model_type": "nomic_bert", "architectures": ["NomicBertModel"], "torch_dtype": "float32", "quantization_config": quantised,
+    });
+    write_json(&base.join("config.json"), &config);
+    let fused = "encoder.layers.0.attn.Wqkv.weight";
+    let scale = Tensor {
+        name: format!("{fused}_scale_inv"),
+        dtype: Dtype::F32,
+        shape: vec![3, 2],
+        bytes: encode(Dtype::F32, &scales()),
+    };
+    write(
+        &base.join("model.safetensors"),
+        &[Tensor { name: fused.into(), dtype: Dtype::F8_E4M3, shape: vec![ROWS, COLS], bytes: codes() }, scale],
+    );
+    let lora = dir.path().join("lora");
+    std::fs::create_dir_all(&lora).unwrap();
+    write_json(&lora.join("adapter_config.json"), &json!({"peft_type": "LORA", "r": 2, "lora_alpha": 2}));
+    let name = |part: &str| format!("base_model.model.layers.0.self_attn.k_proj.lora_{part}.weight");
+    let third = ROWS / 3;
+    write(
+        &lora.join("adapter_model.safetensors"),
+        &[tensor(&name("A"), Dtype::F32, &[2, COLS]), tensor(&name("B"), Dtype::F32, &[third, 2])],
+    );
+    let out = dir.path().join("out");
+    succeed(&mut merge(&base, &lora, &out, &[]));
+    let (dtype, shape, got) = read(&out, fused);
+    assert_eq!((dtype, shape), (Dtype::F32, vec![ROWS, COLS]));
+    let (a, b) = (values(&name("A"), 2 * COLS), values(&name("B"), third * 2));
+    for (i, got) in got.iter().enumerate() {
+        let (row, col) = (i / COLS, i % COLS);
+        let start = f64::from(e4m3(codes()[i])) * f64::from(scales()[row / 128 * 2 + col / 128]);
+        let delta = |row: usize| (0..2).map(|k| f64::from(b[row * 2 + k]) * f64::from(a[k * COLS + col])).sum::<f64>();
+        let wanted = start + if (third..2 * third).contains(&row) { delta(row - third) } else { 0.0 };
+        assert!((f64::from(*got) - wanted).abs() < 1e-5, "[{row}, {col}]: {got}, not {wanted}");
+    }
+    let cut = dir.path().join("cut");
+    succeed(&mut merge(&base, &lora, &cut, &["--threads", "3", "--part-size", "8KiB", "--memory", "64KiB"]));
+    assert_same(&out, &cut);
 }
 
 #[test]

@@ -229,7 +229,12 @@ async fn verify_reads_an_output_that_is_served() {
     let server = Web::start(Files::of_folder(&disk), Quirks::default()).await;
     let url = server.url().to_owned();
     let text = apart(move || succeed(clean(command()).args(["verify", &url, "--sample", "4"]))).await;
-    assert!(text.contains("have the digests of the manifest") && text.contains("largest error"), "{text}");
+    assert!(
+        text.contains("files are as they were written")
+            && text.contains("as exact as the format allows")
+            && text.contains("largest error"),
+        "{text}"
+    );
     let mut bytes = server.files.get("model.safetensors").unwrap().bytes;
     *bytes.last_mut().unwrap() ^= 1;
     server.files.write("model.safetensors", bytes);

@@ -90,6 +90,14 @@ pub fn wait_for(child: &mut Child, mut holds: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Starts a merge and kills it (SIGKILL) once something holds.
+pub fn kill_when(merge: &mut Command, holds: impl FnMut() -> bool) {
+    let mut child = merge.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(wait_for(&mut child, holds), "the merge ended before it was killed");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -114,10 +122,7 @@ fn sigint_stops_in_order_with_4_and_the_same_command_goes_on() {
 
 /// An unfinished merge in `case.out`.
 fn interrupted(case: &Case) {
-    let mut child = start(&mut case.slow(20));
-    assert!(wait_for(&mut child, || case.journaled().len() >= 3));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill_when(&mut case.slow(20), || case.journaled().len() >= 3);
 }
 
 #[test]
@@ -136,6 +141,15 @@ fn a_changed_input_refuses_to_go_on_and_is_named() {
     assert!(!case.out.join("config.json").exists());
     succeed(case.merge(&case.out).arg("--restart"));
     assert!(case.out.join("config.json").exists() && !case.out.join(".shardfuse").exists());
+}
+
+#[test]
+fn a_file_of_the_base_that_is_read_and_travels_is_no_change_of_the_input() {
+    let case = case(128, 2);
+    std::fs::write(case.base.join("README.md"), "---\nlicense: mit\n---\n").unwrap();
+    interrupted(&case);
+    succeed(&mut case.merge(&case.out));
+    assert!(case.out.join("README.base.md").exists());
 }
 
 #[test]
@@ -192,6 +206,11 @@ fn a_finished_merge_is_not_done_again() {
     let summary: serde_json::Value =
         serde_json::from_str(&succeed(case.merge(&case.reference).args(["--format", "json"]))).unwrap();
     assert_eq!(summary["already_done"], true);
+    let first: serde_json::Value =
+        serde_json::from_str(&succeed(case.merge(&case.out).args(["--format", "json"]))).unwrap();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&summary), keys(&first), "a program reads one form");
+    assert_eq!((&first["already_done"], &summary["files"]), (&false.into(), &first["files"]));
     assert_eq!(std::fs::read(case.reference.join("shardfuse.json")).unwrap(), manifest);
     let other = case.merge(&case.reference).args(["--dtype", "f32", "--format", "json"]).output().unwrap();
     assert_eq!(other.status.code(), Some(3), "another merge does not replace a finished one by itself");
@@ -201,7 +220,7 @@ fn a_finished_merge_is_not_done_again() {
 #[test]
 fn restart_replaces_a_finished_merge_of_ours() {
     let case = case(64, 2);
-    succeed(case.merge(&case.reference).args(["--dtype", "f32", "--restart"]));
+    succeed(case.merge(&case.reference).args(["--dtype", "f32", "--restart", "--force"]));
     assert_eq!(crate::output::tensor(&case.reference, "lm_head.weight").0, Dtype::F32);
 }
 
@@ -230,7 +249,7 @@ fn clean_removes_what_a_killed_merge_left_and_asks_first() {
     assert_eq!((code, kind.as_str()), (2, "usage"));
     assert!(text.contains("--yes"), "{text}");
     let (code, kind, text) = fail(&mut clean(&["--yes"]));
-    assert_eq!((code, kind.as_str()), (1, "output_busy"), "a killed coordinator cannot say that it is gone");
+    assert_eq!((code, kind.as_str()), (5, "output_busy"), "a killed coordinator cannot say that it is gone");
     assert!(text.contains("--force"), "{text}");
     assert!(case.out.join(".shardfuse/plan").exists());
     succeed(&mut clean(&["--yes", "--force"]));
@@ -254,7 +273,7 @@ fn a_disk_that_fills_in_the_middle_keeps_what_is_done() {
     while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
     assert!(stderr.contains("\"no_space\"") && stderr.contains("goes on where it stopped"), "{stderr}");
     let before = journaled(&out).len();
     assert!(before >= 3);

@@ -62,7 +62,7 @@ class Fleet:
         self, binary: Path, folder: Path, state: str, allow: list[str], environment: dict[str, str], more: tuple[str, ...] = ()
     ) -> None:
         self.binary, self.folder, self.state, self.allow = binary, folder, state, allow
-        self.environment = {**os.environ, **environment, "SHARDFUSE_LOG": "info,shardfuse_worker=debug"}
+        self.environment = {**os.environ, "SHARDFUSE_LOG": "info,shardfuse_worker=debug", **environment}
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.workers: list[Process] = []

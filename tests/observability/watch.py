@@ -4,6 +4,8 @@
 """
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 import urllib.error
@@ -16,7 +18,7 @@ import prometheus
 from browser import Browser
 from collector import Collector, one_trace
 from fleet import Fleet, free_port
-from model import LAYERS, make
+from model import make
 
 PATIENCE = 120  # seconds that a condition may take on a busy machine
 SLOW = ("w1", "w2")
@@ -65,8 +67,8 @@ def watched(binary, work, until):
     deadline = time.monotonic() + PATIENCE
     running = lambda: fleet.get(merge)["state"] not in ("done", "failed", "cancelled")
     url = f"http://127.0.0.1:{http[0]}/"
-    shown = page.during_a_merge(browser, url, merge, LAYERS)
-    print("the status page: merge, progress, workers, throughput, layers")
+    shown = page.during_a_merge(browser, url, merge, lora.name)
+    print("the status page: merges, filter, workers, throughput; of one: layers, task stream, events, commands")
 
     queries = prometheus.dashboard()
     prometheus.answered(watcher, queries, deadline, running)
@@ -85,10 +87,15 @@ def watched(binary, work, until):
     assert "default-src 'none'" in page_headers["Content-Security-Policy"], page_headers
     no_secret("the status page", shown)
     no_secret("/api/status", status)
-    page.looks(browser, pictures)
-    print("the status page: light, dark and 390 pixels wide")
+    page.looks(browser, pictures, "merge")
+    browser.open(url + "#")
+    page.looks(browser, pictures, "list")
+    print("the status page: light and dark, on a laptop, a tablet and a phone")
+    page.large_layer_sets(browser, url)
+    page.many_merges(browser, url)
     assert running(), "the merge ended before everything was looked at"
 
+    plan(binary, work, base, lora, browser, pictures)
     fleet.add_worker(environment=of(FAST))
     while running():
         assert time.monotonic() < deadline + PATIENCE, fleet.get(merge)
@@ -108,6 +115,18 @@ def watched(binary, work, until):
         assert code == 0, f"{process.name} ended with {code}"
     one_trace(collector.spans, merge, ended["tasks_total"], (*SLOW, FAST))
     page.without_a_coordinator(browser)
+
+
+HOSTILE = "<img onerror><script>alert(1)&'"  # a folder's name
+
+
+def plan(binary, work, base, lora, browser, pictures):
+    adapter = work / HOSTILE
+    shutil.copytree(lora, adapter)
+    file = work / "plan.html"
+    subprocess.run([binary, "plan", "--base", base, "--lora", adapter, "--lora", lora, "--html", file, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    page.plan(browser, file, pictures, HOSTILE)
+    print("the page of a plan: light and dark, three widths, nothing runs and nothing is asked for")
 
 
 def main():

@@ -39,8 +39,8 @@ done
 # A key of the right form that nobody has.
 export SHARDFUSE_TEST_WRONG_KEY=d3Jvbmc=
 cd "$here/../.."
-tests/prepare.sh cargo test -p shardfuse-store --features conformance --test services --no-run
-cargo test -p shardfuse-store --features conformance --test services -- --ignored "${left_out[@]}" "$@"
+tests/prepare.sh cargo test --workspace --test services --no-run
+cargo test --workspace --test services -- --ignored "${left_out[@]}" "$@"
 if [ ${#left_out[@]} -gt 0 ]; then
     echo "tests/services: no Go that is new enough is installed: versitygw was not built, and its tests did NOT run" >&2
 fi

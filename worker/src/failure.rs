@@ -1,6 +1,6 @@
 //! Why a task could not be done, and whether trying again can help.
 
-use shardfuse_merge::recipe::op::{NoNorm, NoResult, Overflow};
+use shardfuse_merge::recipe::op::{NoNorm, NoPlace, NoResult, Overflow};
 use shardfuse_merge::{DtypeExt, Error, Kind};
 use shardfuse_proto::v1;
 use shardfuse_store::{self as store, ErrorKind};
@@ -51,6 +51,11 @@ impl From<NoResult> for Failure {
     fn from(none: NoResult) -> Self {
         let Overflow { row, col, value, to } = match none {
             NoResult::Norm(norm) => return norm.into(),
+            NoResult::Place(NoPlace { tensor, place, of }) => {
+                let what = format!("{tensor} names the place {place}, expected a whole number from 0 to below {of}");
+                return Failure::permanent(Kind::ShapeMismatch, what)
+                    .hint("the adapter was trained on a model of another size, or the file is damaged");
+            }
             NoResult::Overflow(overflow) => overflow,
         };
         let place = format!("row {row}, column {col}");
@@ -64,7 +69,7 @@ impl From<NoResult> for Failure {
 }
 
 impl From<store::Error> for Failure {
-    /// Wrong credentials are a fault of the worker that has them: the coordinator quarantines it after a few failures, and
+    /// Wrong credentials, or an endpoint without the bucket, are a fault of the worker that has them: the coordinator quarantines it after a few failures, and
     /// others continue. If every worker has them, the merge ends with this error once the last one is quarantined.
     fn from(e: store::Error) -> Self {
         let kind = Kind::parse(e.kind().failure()).unwrap_or(Kind::Io);
@@ -72,7 +77,7 @@ impl From<store::Error> for Failure {
             ErrorKind::Transient => v1::ErrorKind::Transient,
             // The coordinator looks for itself: the upload is gone, or only this worker does not see it.
             ErrorKind::NoSuchUpload => v1::ErrorKind::Stale,
-            ErrorKind::Permission => v1::ErrorKind::WorkerLocal,
+            ErrorKind::Permission | ErrorKind::NoBucket => v1::ErrorKind::WorkerLocal,
             ErrorKind::Changed
             | ErrorKind::ShortRead
             | ErrorKind::NotAllowed
@@ -117,7 +122,8 @@ mod tests {
         for (kind, retry, name) in [
             (ErrorKind::Transient, v1::ErrorKind::Transient, Kind::Io),
             (ErrorKind::NoSuchUpload, v1::ErrorKind::Stale, Kind::PartsLost),
-            (ErrorKind::Permission, v1::ErrorKind::WorkerLocal, Kind::Io),
+            (ErrorKind::Permission, v1::ErrorKind::WorkerLocal, Kind::NoAccess),
+            (ErrorKind::NoBucket, v1::ErrorKind::WorkerLocal, Kind::MissingFile),
             (ErrorKind::Changed, v1::ErrorKind::Permanent, Kind::InputChanged),
             (ErrorKind::ShortRead, v1::ErrorKind::Permanent, Kind::InputChanged),
             (ErrorKind::NoSpace, v1::ErrorKind::Permanent, Kind::NoSpace),

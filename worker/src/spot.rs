@@ -55,9 +55,8 @@ impl Notice {
     /// If no HTTP client can be made.
     pub async fn given(&self) -> Result<(), Error> {
         // Metadata services are reached directly, and lead nowhere else.
-        let client = Client::builder()
+        let client = shardfuse_store::web::client()
             .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
             .timeout(TIMEOUT)
             .build()
             .map_err(|e| Error::new(Kind::Internal, format!("cannot make an HTTP client: {e}")))?;

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use shardfuse_merge::plan::Plan;
-use shardfuse_merge::plan::task::{StatisticValue, Task, Work};
+use shardfuse_merge::plan::task::{Task, Work};
 use shardfuse_merge::{DeviceClass, Result};
 use shardfuse_store::{Location, UploadId, digest};
 use tracing::{info, warn};
 
 use crate::failure::{io, join};
 use crate::journal::{History, Record, Writer};
+use crate::measured::Measured;
 use crate::persist::Measuring;
 use crate::publish;
 use crate::state::OutputState;
@@ -196,7 +197,7 @@ impl Opening<'_> {
     }
 
     /// Measurements that are whole; blocks whose sums are gone are measured again.
-    pub(super) async fn measured(&self, history: &mut History) -> Result<Vec<StatisticValue>> {
+    pub(super) async fn measured(&self, history: &mut History) -> Result<Vec<Measured>> {
         let measuring = Measuring::new(self.state.clone(), self.plan, self.tasks);
         let mut facts = Vec::new();
         for id in measuring.ids() {

@@ -2,6 +2,7 @@
 
 use shardfuse_merge::output::SmallFile;
 use shardfuse_merge::plan::Plan;
+use shardfuse_merge::units::bytes;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, UploadId};
 
@@ -19,10 +20,11 @@ pub(super) async fn check(state: &OutputState, output: &Location, plan: &Plan, r
     let need: u64 = plan.output.files.iter().map(|f| f.size).chain(carried).sum();
     let freed = if restart { occupied(state, output).await? } else { 0 };
     match free.checked_add(freed) {
-        Some(room) if room < need => {
-            Err(Error::new(Kind::NoSpace, format!("{output} has {room} bytes free, the merge writes {need}"))
-                .hint("make room, or name another folder with --output"))
-        }
+        Some(room) if room < need => Err(Error::new(
+            Kind::NoSpace,
+            format!("{output} has {} free, the merge writes {}", bytes(room), bytes(need)),
+        )
+        .hint("make room, or name another folder with --output")),
         _ => Ok(()),
     }
 }
@@ -30,14 +32,14 @@ pub(super) async fn check(state: &OutputState, output: &Location, plan: &Plan, r
 /// The bytes that a merge's state holds: its objects, and its uploads at their full length.
 async fn occupied(state: &OutputState, output: &Location) -> Result<u64> {
     let listed = state.store.list(&state.at).await.map_err(io)?;
-    let mut bytes: u64 = listed.iter().map(|e| e.size).sum();
+    let mut held: u64 = listed.iter().map(|e| e.size).sum();
     // A plan or journal that this version cannot read names no uploads.
-    let Ok(Some((plan, history))) = journal::read(state).await else { return Ok(bytes) };
+    let Ok(Some((plan, history))) = journal::read(state).await else { return Ok(held) };
     for (file, upload) in &history.uploads {
         let Some(f) = plan.output.files.get(*file as usize) else { continue };
         if state.store.probe(&join(output, &f.name)?, &UploadId::new(upload)).await.map_err(io)? {
-            bytes += f.size;
+            held += f.size;
         }
     }
-    Ok(bytes)
+    Ok(held)
 }

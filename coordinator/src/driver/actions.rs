@@ -10,7 +10,7 @@ use super::counted::Finished;
 use super::setup::Notice;
 use crate::checks;
 use crate::events::MergeEvent;
-use crate::journal::PieceRecord;
+use crate::journal::{Effect, PieceRecord};
 use crate::persist::Item;
 use crate::schedule::{AbortReason, Action, Epoch, Piece, Receipt, TaskId};
 
@@ -23,6 +23,7 @@ impl Driver {
                     Ok(assignment) => {
                         debug!(event = %MergeEvent::Assigned, merge = %self.setup.label, %worker, %task, %epoch, ?pieces, "assigned");
                         metrics::counter!("shardfuse_assignments_total").increment(1);
+                        self.begins(worker, task, epoch);
                         let mut assign = v1::Assign::from(&assignment);
                         assign.trace_context = trace::context_of(&Span::current());
                         // In one go: nothing else is said of the attempt before it is whole.
@@ -48,14 +49,24 @@ impl Driver {
             Action::WorkerLost { worker } => {
                 metrics::counter!("shardfuse_workers_lost_total").increment(1);
                 info!(event = %MergeEvent::Lost, merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
+                let lease = self.setup.limits.lease.as_secs_f64();
+                let text = format!("it is lost: no sign of it for {lease} s; its tasks go to others");
+                self.fault_of(worker, text, Some("look whether its process runs, and at its log"));
             }
             Action::Stalled { worker } => {
                 metrics::counter!("shardfuse_workers_stalled_total").increment(1);
                 warn!(merge = %self.setup.label, %worker, "its tasks stood still while other workers went on; they go to others");
+                let text = "its tasks stood still while other workers went on; they go to others".to_owned();
+                self.fault_of(worker, text, Some("look at the worker's machine and its way to the store"));
             }
             Action::Quarantine { worker, strikes, message } => {
                 warn!(merge = %self.setup.label, %worker, strikes, error = %message, "quarantined after failures of its own");
                 let error = self.quarantine.set(worker, Error::new(Kind::Internal, message));
+                let text = format!(
+                    "it gets nothing more of this merge after {strikes} failures of its own: {}",
+                    error.message()
+                );
+                self.fault_of(worker, text, error.advice());
                 (self.notify)(Notice::Quarantined { worker });
                 self.checks.step(self.started.elapsed(), checks::Event::Barred { worker });
                 if self.setup.alone && self.schedule.progress().workers == 0 {
@@ -94,6 +105,7 @@ impl Driver {
             worker: worker.map(|worker| worker.0),
             zero: extra.zero_factors,
             live: extra.live_factors,
+            effects: extra.effects.map(|told| told.effects.into_iter().filter_map(effect).collect()),
         };
         if self.is_part(task.0) {
             metrics::counter!("shardfuse_bytes_merged_total").increment(record.length);
@@ -116,4 +128,10 @@ impl Driver {
             }
         }
     }
+}
+
+/// An effect as it is journaled; `None` if there cannot be such an adapter.
+fn effect(told: v1::Effect) -> Option<Effect> {
+    let largest = told.largest.filter(|most| most.is_finite()).map(f32::to_bits);
+    Some(Effect { adapter: u16::try_from(told.adapter).ok()?, moved: told.moved, zero: told.zero, largest })
 }

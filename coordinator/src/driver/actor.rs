@@ -17,6 +17,7 @@ use super::parts::Parts;
 use super::progress::Progress;
 use super::quarantine::Quarantine;
 use super::setup::{Notice, Setup, Summary};
+use super::survival::Survival;
 use super::takeover;
 use crate::checks::{self, Checks};
 use crate::events::MergeEvent;
@@ -45,7 +46,11 @@ pub async fn run(
     let mut driver = Driver::new(ready, setup, mailbox, progress, Box::new(notify))?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let known = driver.survival.check().err();
     let outcome = loop {
+        if let Some(lost) = known {
+            break Err(lost);
+        }
         let input = tokio::select! {
             input = inputs.recv() => Some(input),
             _ = tick.tick() => None,
@@ -69,6 +74,8 @@ pub(super) struct Driver {
     pub(super) setup: Setup,
     pub(super) schedule: Schedule,
     pub(super) started: Instant,
+    /// The number of first attempts.
+    pub(super) first: Epoch,
     /// The open sessions of the merge's workers.
     pub(super) sessions: BTreeMap<WorkerId, (u64, mpsc::Sender<ToWorker>)>,
     pub(super) persister: Persister,
@@ -77,6 +84,8 @@ pub(super) struct Driver {
     pub(super) pieces: BTreeMap<(u32, u32), PieceRecord>,
     pub(super) parts: Parts,
     pub(super) measured: HashMap<u32, StatisticValue>,
+    /// How much of each delta survives where weights are encoded again.
+    pub(super) survival: Survival,
     /// What the report that is looked at brought beside its receipt, and who sent it.
     pub(super) extra: Option<(WorkerId, v1::PieceDone)>,
     pub(super) checks: Checks,
@@ -122,10 +131,12 @@ impl Driver {
             Persister::start(opened.state.clone(), journal, &opened.plan, &opened.tasks, tell)
         };
         let pieces: BTreeMap<(u32, u32), PieceRecord> = resumed.pieces.into_iter().collect();
-        let measured = resumed.measured.into_iter().map(|m| (m.id.0, m)).collect();
+        let survival = Survival::of(&opened.plan, &resumed.measured);
+        let measured = resumed.measured.into_iter().map(|m| (m.value.id.0, m.value)).collect();
         let driver = Driver {
             schedule,
             started: Instant::now(),
+            first: Epoch(first),
             sessions: BTreeMap::new(),
             persister,
             progress,
@@ -133,6 +144,7 @@ impl Driver {
             parts: Parts::found(&opened.tasks, &pieces),
             pieces,
             measured,
+            survival,
             extra: None,
             checks: Checks::new(setup.limits.lease, setup.no_worker_timeout, Epoch(first)),
             seed: 0,
@@ -170,8 +182,13 @@ impl Driver {
                 }
             }
             Some(Input::Persisted(persisted)) => {
-                for fact in persisted.measured {
-                    self.measured.insert(fact.id.0, fact);
+                for measured in persisted.measured {
+                    self.survival.take(&measured);
+                    self.measured.insert(measured.value.id.0, measured.value);
+                    // Before the schedule hears of it: nothing that waits for it begins.
+                    if let Err(lost) = measured.survival.map_or(Ok(()), |_| self.survival.check()) {
+                        return Some(Err(lost));
+                    }
                 }
                 for record in persisted.pieces {
                     let event = Event::Persisted { task: TaskId(record.task), piece: Piece(record.piece) };

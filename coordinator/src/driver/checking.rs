@@ -119,6 +119,11 @@ impl Driver {
             Action::Odd { worker, check } => {
                 metrics::counter!("shardfuse_workers_odd_total").increment(1);
                 warn!(merge = %self.setup.label, %worker, part = self.name_of(check), "it computed different bytes than two other workers; nothing more goes to it");
+                let text = format!(
+                    "it computed other bytes of {} than two other workers; nothing more goes to it",
+                    self.name_of(check)
+                );
+                self.fault_of(worker, text, Some("look at the machine's memory; its other merges may be wrong too"));
                 (self.notify)(Notice::Quarantined { worker });
             }
             Action::End(verdict) => return Some(self.judge(verdict)),

@@ -8,12 +8,14 @@ use super::actor::Driver;
 use super::findings::Lost;
 use super::parts::Parts;
 use super::setup::{Notice, Summary};
+use crate::failure::of_begun;
 use crate::journal::{Record, Writer};
 use crate::publish::Publishing;
 use crate::{clean, publish};
 
 impl Driver {
     pub(super) async fn finish(mut self, outcome: Result<()>) -> Result<Summary> {
+        let outcome = outcome.and_then(|()| self.expect_change());
         if outcome.is_ok() {
             self.show(true);
             (self.notify)(Notice::Publishing);
@@ -28,8 +30,10 @@ impl Driver {
         let (e, journal, keep) = match (outcome, flushed) {
             (Ok(()), Ok(mut journal)) => {
                 let how = Publishing {
+                    made_by: format!("shardfuse {}", self.setup.version),
                     device_class: &self.setup.device_class,
                     notes: self.notes(),
+                    survived: self.survival.figures(),
                     verified: self.setup.verify_parts > 0.0,
                 };
                 match publish::publish(&self.opened, &self.pieces, &mut journal, how).await {
@@ -59,12 +63,13 @@ impl Driver {
             // A failure that will be the same next time leaves neither weights nor journal behind.
             clean::abandon(&self.opened).await?;
         }
-        Err(e)
+        Err(of_begun(e))
     }
 
     /// What the manifest says beside the files.
     fn notes(&self) -> Vec<String> {
-        self.without_effect().into_iter().chain(self.verified.clone()).collect()
+        let allowed = self.changes().err().map(|idle| idle.message().to_owned());
+        self.without_effect().into_iter().chain(allowed).chain(self.verified.clone()).collect()
     }
 
     /// Deltas with a factor that is zero throughout.
@@ -85,17 +90,20 @@ async fn note(journal: &mut Writer, lost: Lost) -> Result<()> {
 }
 
 /// Failures of the surroundings: what was done stays, and the same command goes on. An input that went away or changed
-/// is one of them: it may come back, and until it does the next run names it and touches nothing.
+/// is one of them: it may come back, and until it does the next run names it and touches nothing. So is a merge that changes
+/// nothing: `--allow-no-change` publishes what is there.
 fn resumable(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Interrupted
             | Kind::NoSpace
             | Kind::Io
+            | Kind::NoAccess
             | Kind::Internal
             | Kind::OutputBusy
             | Kind::PartsLost
             | Kind::Unverified
+            | Kind::NoChange
             | Kind::MissingFile
             | Kind::InputChanged
     )

@@ -1,7 +1,7 @@
 //! What a driver is told.
 
 use shardfuse_merge::Result;
-use shardfuse_merge::plan::grid::Grid;
+use shardfuse_merge::plan::grid::Layers;
 use shardfuse_proto::v1::from_worker;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,7 +54,7 @@ pub enum Input {
     /// Whether a file's upload, which a put missed, is there after all.
     Looked(u32, Result<bool>),
     /// Somebody wants to see the layer set.
-    Layers(oneshot::Sender<Option<Grid>>),
+    Layers(oneshot::Sender<Option<Layers>>),
     /// Stop, and keep what is there.
     Cancel,
 }

@@ -1,13 +1,13 @@
 //! The layer set of a merge, as far as it is.
 
-use shardfuse_merge::plan::grid::{Grid, State, grid};
+use shardfuse_merge::plan::grid::{Layers, State, grid};
 use shardfuse_merge::plan::task::Work;
 
 use super::actor::Driver;
 use crate::schedule::TaskId;
 
 impl Driver {
-    pub(super) fn layers(&self) -> Grid {
+    pub(super) fn layers(&self) -> Layers {
         let plan = &self.opened.plan;
         let mut states: Vec<Vec<State>> = plan
             .output

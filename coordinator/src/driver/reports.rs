@@ -5,7 +5,7 @@ use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::{Error, Kind};
 use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{PartId, PartSlot};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::actor::Driver;
 use super::findings::Missed;
@@ -54,7 +54,17 @@ impl Driver {
             v1::ErrorKind::Stale => ErrorKind::Stale,
             v1::ErrorKind::Transient | v1::ErrorKind::Unspecified => ErrorKind::Transient,
         };
-        debug!(event = %MergeEvent::Failed, merge = %self.setup.label, %worker, %task, %epoch, ?kind, error = %failed.message, "a task failed");
+        info!(
+            event = %MergeEvent::Failed,
+            merge = %self.setup.label,
+            %worker,
+            %task,
+            %epoch,
+            ?kind,
+            error = %failed.message,
+            hint = failed.hint,
+            "a task failed"
+        );
         metrics::counter!("shardfuse_attempts_failed_total", "kind" => kind_name(kind)).increment(1);
         let mut error = Error::new(Kind::parse(&failed.failure).unwrap_or(Kind::Internal), failed.message.clone());
         if !failed.hint.is_empty() {
@@ -67,6 +77,7 @@ impl Driver {
             self.look(file, Missed { worker, task, epoch, error });
             return None;
         }
+        self.attempt_failed((worker, task, epoch), kind, &error);
         if kind == ErrorKind::WorkerLocal {
             self.quarantine.failed(worker, error.clone());
         }
@@ -97,15 +108,11 @@ impl Driver {
                 })
             }
             (Work::Reduce { id, .. }, v1::piece_done::Result::Sums(sums)) => {
-                let (_, cols) = self.opened.plan.statistics.get(id.0 as usize)?.start.matrix();
+                let statistic = self.opened.plan.statistics.get(id.0 as usize)?;
                 let (sums, rest) = (sums.as_chunks::<8>().0, sums.len() % 8);
-                // A sum of squares is a number that is not below zero, or what is wrong with the weights.
-                let formed = rest == 0 && sums.len() as u64 == cols;
-                let squares = sums.iter().all(|sum| {
-                    let sum = f64::from_le_bytes(*sum);
-                    sum.is_nan() || sum >= 0.0
-                });
-                (formed && squares).then(|| Receipt {
+                let formed = rest == 0 && sums.as_flattened().len() as u64 == statistic.bytes();
+                let numbers: Vec<f64> = sums.iter().map(|sum| f64::from_le_bytes(*sum)).collect();
+                (formed && statistic.kind.may_be_state(&numbers)).then(|| Receipt {
                     store_id: String::new(),
                     length: sums.as_flattened().len() as u64,
                     chaining: *blake3::hash(sums.as_flattened()).as_bytes(),

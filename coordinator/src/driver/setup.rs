@@ -8,7 +8,7 @@ use shardfuse_merge::output::manifest::Manifest;
 use crate::schedule::{Limits, WorkerId};
 
 /// What the driver tells the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A worker gets nothing more of this merge.
     Quarantined {
@@ -21,6 +21,17 @@ pub enum Notice {
         worker: WorkerId,
         /// The session.
         session: u64,
+    },
+    /// Something that people who look at the merge should see.
+    Happened {
+        /// The worker that it is about.
+        worker: Option<WorkerId>,
+        /// Whether it should not happen.
+        fault: bool,
+        /// What.
+        text: String,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// Every part is journaled; from here on nothing is taken any more.
     Publishing,
@@ -37,6 +48,8 @@ pub struct Setup {
     pub limits: Limits,
     /// The share of the parts that other workers compute again before publication, from 0 to 1.
     pub verify_parts: f64,
+    /// Publish also a merge in which an adapter changes nothing.
+    pub allow_no_change: bool,
     /// No worker joins from elsewhere: the merge ends when the workers of this process cannot continue.
     pub alone: bool,
     /// How long a merge may continue after all its workers were quarantined for the same failure, and how long a part waits for a
@@ -44,6 +57,8 @@ pub struct Setup {
     pub no_worker_timeout: Duration,
     /// How often it is checked that no other coordinator has taken the merge over.
     pub watch_every: Duration,
+    /// The version of the program, for the manifest.
+    pub version: &'static str,
 }
 
 /// How a merge went.

@@ -19,8 +19,11 @@ use super::options::Options;
 use super::report::{End, Halt, Report, What};
 use super::saving::Waiter;
 use super::share::Shares;
+use super::stream::Stream;
+use super::totals;
 use super::worker::{Closing, KnownWorker};
 use crate::driver::{Input, Notice};
+use crate::happening::{Happening, Happenings};
 use crate::registry::{Ended, Found, MergeId, Outcome, Registry};
 use crate::schedule::WorkerId;
 
@@ -37,6 +40,9 @@ pub(super) struct Hub {
     /// The running merges by the name that attempts carry.
     pub(super) routes: HashMap<String, MergeId>,
     pub(super) shares: Shares,
+    /// What happened to workers.
+    pub(super) happenings: Happenings,
+    pub(super) stream: Stream,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) tasks: JoinSet<()>,
     pub(super) stopping: Option<Stopping>,
@@ -62,6 +68,8 @@ impl Hub {
             merges: BTreeMap::new(),
             routes: HashMap::new(),
             shares: Shares::new(),
+            happenings: Happenings::default(),
+            stream: Stream::default(),
             reports,
             tasks: JoinSet::new(),
             stopping: None,
@@ -100,12 +108,15 @@ impl Hub {
         // A caller may have stopped waiting for its answer.
         match command {
             Command::Submit(submission, follower, reply) => self.submit(*submission, follower, reply),
+            Command::Named(text, reply) => _ = reply.send(self.named(&text)),
             Command::Get(id, reply) => _ = reply.send(self.merges.get(&id).map(Merge::watch)),
             Command::List(after, limit, reply) => _ = reply.send(self.list(after, limit)),
             Command::Workers(reply) => {
                 let (now, lease) = (Instant::now(), self.options.limits.lease);
                 _ = reply.send(self.workers.iter().map(|(id, w)| w.view(*id, now, lease)).collect());
             }
+            Command::Happenings(of, reply) => _ = reply.send(self.happenings(of.as_ref())),
+            Command::Stream(id, after, reply) => _ = reply.send(self.stream.of(&id, after)),
             Command::Census(reply) => _ = reply.send(self.census()),
             Command::Layers(id, reply) => {
                 // A driver that has ended, or was asked too often, drops the question, which answers it.
@@ -138,6 +149,11 @@ impl Hub {
         match what {
             What::Saved { .. } | What::Found(_) => {}
             What::Planned { plan, remarks, report } => {
+                info!(merge = %id, changed = report.tensors_changed, copied = report.tensors_copied, "planned");
+                let (changed, copied) = (report.tensors_changed, report.tensors_copied);
+                merge
+                    .happenings
+                    .add(Happening::step(clock(), format!("planned: {changed} tensors change, {copied} are copied")));
                 merge.plan = Some(plan);
                 merge.remarks = remarks;
                 if let Some(planned) = merge.follower.as_mut().and_then(|f| f.planned.take()) {
@@ -150,8 +166,12 @@ impl Hub {
                 merge.record.planned();
                 self.save(&id, Some(Waiter::Noted(noted)));
             }
-            What::Running { label, class, mailbox, progress } => {
-                info!(merge = %id, %class, "the merge runs");
+            What::Running { label, class, mailbox, progress, trace } => {
+                let kept = progress.borrow().parts_kept;
+                let kept = if kept > 0 { format!("; {kept} parts of an earlier run are kept") } else { String::new() };
+                merge.happenings.add(Happening::step(clock(), format!("work can begin on {class}{kept}")));
+                merge.trace = trace;
+                info!(merge = %id, %class, bytes = progress.borrow().output_bytes, "began");
                 merge.device_class = Some(class.clone());
                 if let Phase::Active(active) = &mut merge.phase {
                     active.publishing = false;
@@ -178,7 +198,12 @@ impl Hub {
                 self.share_slots();
             }
             What::Notice(Notice::Cut { worker, session }) => self.close(worker, session, Closing::Unread),
+            What::Notice(Notice::Happened { worker, fault, text, hint }) => {
+                let what = Happening { fault, ..Happening::step(clock(), text) }.hint(hint.as_deref());
+                return self.happened(&id, worker, what);
+            }
             What::Notice(Notice::Publishing) => {
+                merge.happenings.add(Happening::step(clock(), "every part is there; the output is published"));
                 if let Phase::Active(active) = &mut merge.phase {
                     active.publishing = true;
                 }
@@ -204,10 +229,19 @@ impl Hub {
     fn ended(&mut self, id: &MergeId, end: End) {
         self.unroute(id);
         let at = clock();
+        let what = match &end {
+            End::Done(_) => Happening::step(at, "done"),
+            End::Failed(e) => Happening::failure(at, "failed", e),
+            End::Cancelled(_) => Happening::step(at, "cancelled"),
+            End::Paused(_) => Happening::step(at, "it waits for the next coordinator"),
+        };
+        self.fault_of_merge(id, &what);
         let Some(merge) = self.merges.get_mut(id) else { return };
+        merge.happenings.add(what);
         if let Some(running) = merge.running_mut() {
             let progress = running.progress.borrow().clone();
             merge.progress = progress;
+            merge.progress.tasks_running = 0;
         }
         let was_running = merge.running_mut().is_some();
         let was_marked = merge.record.planning.is_some();
@@ -225,12 +259,16 @@ impl Hub {
             End::Paused(_) => "paused",
         })
         .increment(1);
+        let seconds = at.saturating_sub(merge.record.submitted) / 1000;
+        let (bytes, workers) = (merge.progress.bytes_done, merge.progress.workers);
         match &end {
             // The caller that follows it reports the failure.
             End::Failed(e) if merge.follower.is_some() => debug!(merge = %id, error = %e, "the merge failed"),
-            End::Failed(e) => warn!(merge = %id, kind = %e.kind(), error = %e, "the merge failed"),
-            End::Done(_) => info!(merge = %id, "the merge is done"),
-            End::Cancelled(_) => info!(merge = %id, "the merge is cancelled"),
+            End::Failed(e) => {
+                warn!(merge = %id, seconds, bytes, kind = %e.kind(), error = %e, hint = e.advice(), "failed")
+            }
+            End::Done(_) => info!(merge = %id, seconds, bytes, workers, "done"),
+            End::Cancelled(_) => info!(merge = %id, seconds, bytes, "cancelled"),
             End::Paused(_) => info!(merge = %id, "the merge waits for the next coordinator"),
         }
         match outcome {
@@ -242,7 +280,8 @@ impl Hub {
             }
             Some(outcome) => {
                 let (plan, device_class) = (merge.plan.clone(), merge.device_class.clone());
-                let ended = Ended { at, outcome, plan, device_class };
+                let ended =
+                    Ended { at, outcome, plan, device_class, totals: totals::kept(&merge.progress).map(Box::new) };
                 merge.phase = Phase::Ended(ended.clone());
                 // One that another coordinator took over has not ended: that one says how it ends.
                 let taken_over = was_running && matches!(&end, End::Failed(e) if e.kind() == Kind::OutputBusy);

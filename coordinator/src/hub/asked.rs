@@ -1,6 +1,6 @@
 //! What people ask about merges that are known: to see them, to stop one, to begin one again.
 
-use shardfuse_merge::Result;
+use shardfuse_merge::{Error, Kind, Result, bounded};
 use tokio::sync::oneshot;
 
 use super::actor::Hub;
@@ -10,12 +10,31 @@ use super::merges::{Merge, Phase};
 use super::report::{Halt, interrupted};
 use super::saving::Waiter;
 use super::view::{Cursor, Page, View};
+use crate::happening::Happening;
 use crate::registry::{Ended, MergeId, Outcome};
 
 /// The largest page of a list, in bytes, but for its last merge: many clients take messages of 4 MiB at the most.
 const PAGE: usize = 2 << 20;
 
 impl Hub {
+    /// The merge whose id is, or begins with, a text.
+    pub(super) fn named(&self, text: &str) -> Result<Option<MergeId>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mut found: Vec<&MergeId> = self.merges.keys().filter(|id| id.as_str().starts_with(text)).collect();
+        found.sort_unstable();
+        match found.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some((*one).clone())),
+            several => {
+                let (count, ids) = (several.len(), bounded::list(several.iter().map(|id| id.as_str())));
+                Err(Error::new(Kind::Usage, format!("{text:?} begins the ids of {count} merges: {ids}"))
+                    .hint("give more digits of the id"))
+            }
+        }
+    }
+
     /// The merges below a place in the list. One that is large ends the page, and never keeps the next from being shown.
     pub(super) fn list(&self, after: Option<Cursor>, limit: usize) -> Page {
         let below = |at: &Cursor| after.as_ref().is_none_or(|after| at < after);
@@ -65,7 +84,8 @@ impl Hub {
                 merge.record.held = None;
                 merge.record.planned();
                 let (plan, device_class) = (merge.plan.clone(), merge.device_class.clone());
-                let ended = Ended { at: clock(), outcome: Outcome::Cancelled, plan, device_class };
+                let ended = Ended { at: clock(), outcome: Outcome::Cancelled, plan, device_class, totals: None };
+                merge.happenings.add(Happening::step(ended.at, "cancelled before it was begun"));
                 merge.phase = Phase::Ended(ended.clone());
                 merge.record.ended = Some(ended);
                 merge.tell_end(Err(interrupted()));
@@ -103,6 +123,7 @@ impl Hub {
                     spec: (*record.spec).clone(),
                     restart: record.restart,
                     force: record.force,
+                    allow_no_change: record.allow_no_change,
                     priority: record.priority,
                     device: record.device.parse().ok(),
                     verify_parts: Some(record.verify_parts),

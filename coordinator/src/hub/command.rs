@@ -1,6 +1,6 @@
 //! What is asked of the hub.
 
-use shardfuse_merge::plan::grid::Grid;
+use shardfuse_merge::plan::grid::Layers;
 use shardfuse_merge::plan::report::Report;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{Error, Kind, Result};
@@ -9,9 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::census::Census;
 use super::enrol::Enrolment;
+use super::stream::Stretch;
 use super::view::{Cursor, Page, View, WorkerView};
 use crate::device::Device;
 use crate::driver::Summary;
+use crate::happening::Happenings;
 use crate::outbound::ToWorker;
 use crate::registry::MergeId;
 use crate::schedule::WorkerId;
@@ -25,6 +27,8 @@ pub struct Submission {
     pub restart: bool,
     /// Replace what is in the output.
     pub force: bool,
+    /// Publish also a merge in which an adapter changes nothing.
+    pub allow_no_change: bool,
     /// Higher goes first.
     pub priority: i32,
     /// The device; `None` is the coordinator's default.
@@ -73,11 +77,14 @@ pub struct Session {
 /// What is asked of the hub.
 pub(super) enum Command {
     Submit(Box<Submission>, Option<Follower>, oneshot::Sender<Result<(View, bool)>>),
+    Named(String, oneshot::Sender<Result<Option<MergeId>>>),
     Get(MergeId, oneshot::Sender<Option<watch::Receiver<View>>>),
     List(Option<Cursor>, usize, oneshot::Sender<Page>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
     Census(oneshot::Sender<Census>),
-    Layers(MergeId, oneshot::Sender<Option<Grid>>),
+    Happenings(Option<MergeId>, oneshot::Sender<Option<Happenings>>),
+    Stream(MergeId, u64, oneshot::Sender<Vec<Stretch>>),
+    Layers(MergeId, oneshot::Sender<Option<Layers>>),
     Cancel(MergeId, bool, oneshot::Sender<Result<Option<View>>>),
     Retry(MergeId, oneshot::Sender<Result<Option<View>>>),
     Join(Enrolment, mpsc::Sender<ToWorker>, oneshot::Sender<Result<Session>>),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardfuse_merge::Result;
-use shardfuse_merge::plan::grid::Grid;
+use shardfuse_merge::plan::grid::Layers;
 use shardfuse_proto::v1::{self, from_worker};
 use shardfuse_store::{Location, Stores};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,7 +14,9 @@ use super::census::Census;
 use super::command::{Command, Farewell, Followed, Follower, Session, Submission, stopped};
 use super::enrol::{Enrolment, SessionKey};
 use super::options::Options;
+use super::stream::Stretch;
 use super::view::{Cursor, Page, View, WorkerView};
+use crate::happening::Happenings;
 use crate::outbound::ToWorker;
 use crate::registry::{Found, MergeId, Registry};
 use crate::schedule::WorkerId;
@@ -76,6 +78,14 @@ impl Handle {
         Ok(Followed { id, views, planned, ended })
     }
 
+    /// The merge of an id, or of the beginning of one. `None` if there is no such merge.
+    ///
+    /// # Errors
+    /// `usage` if several ids begin so.
+    pub async fn named(&self, text: &str) -> Result<Option<MergeId>> {
+        self.ask(|reply| Command::Named(text.to_owned(), reply)).await?
+    }
+
     /// A merge as it stands, and as it changes.
     pub async fn get(&self, id: MergeId) -> Result<Option<watch::Receiver<View>>> {
         self.ask(|reply| Command::Get(id, reply)).await
@@ -91,13 +101,23 @@ impl Handle {
         self.ask(Command::Workers).await
     }
 
+    /// What happened to a merge, or without one to the workers; `None` for a merge that is not known.
+    pub async fn happenings(&self, of: Option<MergeId>) -> Result<Option<Happenings>> {
+        self.ask(|reply| Command::Happenings(of, reply)).await
+    }
+
+    /// The parts and blocks of a merge that were finished after a number, with what their time went to, the oldest first.
+    pub async fn stream(&self, of: MergeId, after: u64) -> Result<Vec<Stretch>> {
+        self.ask(|reply| Command::Stream(of, after, reply)).await
+    }
+
     /// Merges in numbers.
     pub async fn census(&self) -> Result<Census> {
         self.ask(Command::Census).await
     }
 
     /// The layer set of a merge that runs; `None` for any other.
-    pub async fn layers(&self, id: MergeId) -> Result<Option<Grid>> {
+    pub async fn layers(&self, id: MergeId) -> Result<Option<Layers>> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Layers(id, reply)).await.map_err(|_| stopped())?;
         // A driver that ends in this moment drops the question: the merge does not run any more.

@@ -6,6 +6,7 @@ use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{DeviceClass, Error, Kind, Result, bounded};
+use shardfuse_proto::trace;
 use shardfuse_store::{Location, Stores};
 use tokio::sync::{oneshot, watch};
 use tracing::{Instrument as _, info_span, warn};
@@ -20,6 +21,7 @@ use crate::driver::{self, Input, Progress, Setup};
 use crate::failure::{io, location};
 use crate::journal;
 use crate::opened::ReadyMerge;
+use crate::owner::Owner;
 use crate::places;
 use crate::planning::plan;
 use crate::registry::MergeId;
@@ -40,6 +42,7 @@ pub(super) struct Job {
     pub(super) spec: Arc<MergeSpec>,
     pub(super) restart: bool,
     pub(super) force: bool,
+    pub(super) allow_no_change: bool,
     pub(super) verify_parts: f64,
     pub(super) device: Device,
     /// The class of the first worker that has the device.
@@ -48,6 +51,8 @@ pub(super) struct Job {
     pub(super) marked: Option<oneshot::Receiver<()>>,
     pub(super) halt: watch::Receiver<Option<Halt>>,
     pub(super) tell: Tell,
+    /// This process's place at the output, once it has one.
+    pub(super) owner: Owner,
 }
 
 /// A merge that may be driven.
@@ -73,6 +78,7 @@ impl From<Error> for Early {
 impl Job {
     pub(super) async fn run(mut self) {
         let end = self.go().await;
+        self.give_up_output(&end).await;
         self.tell.say(What::Ended(end));
         self.tell.ended = true;
     }
@@ -82,6 +88,19 @@ impl Job {
             Ok(opened) => self.drive_all(opened).await,
             Err(early) => self.early(early).await,
         }
+    }
+
+    /// Lets others have the output.
+    async fn give_up_output(&mut self, end: &End) {
+        // What is left of the merge is seen by whoever looks; a store that does not answer leaves a sign of life that ends.
+        let begun = match end {
+            End::Done(_) => false,
+            _ => match state(&self.stores, &self.spec) {
+                Ok(state) => state.has("plan").await.unwrap_or(true),
+                Err(_) => false,
+            },
+        };
+        std::mem::take(&mut self.owner).release(begun).await;
     }
 
     async fn early(&self, early: Early) -> End {
@@ -132,7 +151,7 @@ impl Job {
             return Err(Early::Halted);
         }
         for (_, url) in self.spec.places() {
-            let refused = |e: shardfuse_store::Error| Error::new(Kind::Usage, e.chain());
+            let refused = |e: shardfuse_store::Error| Error::new(Kind::NotAllowed, e.chain());
             self.options.allow.check(&location(url)?).map_err(refused)?;
         }
         if let Some(marked) = self.marked.take() {
@@ -149,6 +168,10 @@ impl Job {
         let told = report.conflicts.iter().chain(&report.warnings).chain(&report.notes).cloned().chain(stays);
         let remarks = bounded::remarks(told, REMARKS, REMARK);
         self.tell.say(What::Planned { plan: plan.digest(), remarks, report: Box::new(report) });
+        let output = location(&self.spec.output)?;
+        self.stores.open(&output).check_output(&output).await.map_err(io)?;
+        let (stores, owning) = (Arc::clone(&self.stores), self.options.owning);
+        self.owner = self.unless_halted(Owner::of(&stores, &output, owning)).await??;
         let options = admit::Options {
             restart: self.restart,
             force: self.force,
@@ -193,26 +216,29 @@ impl Job {
         let Runnable { ready, class, progress } = opened;
         let label = label(&self.tell.merge, &ready);
         let (mailbox, inputs) = driver::mailbox();
+        let span = info_span!("merge", merge = %self.tell.merge);
         self.tell.say(What::Running {
             label: label.clone(),
             class: class.clone(),
             mailbox: mailbox.clone(),
             progress: progress.subscribe(),
+            trace: trace::id_of(&span),
         });
         let setup = Setup {
             label,
             device_class: class,
             limits: self.options.limits,
             verify_parts: self.verify_parts,
+            allow_no_change: self.allow_no_change,
             alone: self.options.alone,
             no_worker_timeout: self.options.no_worker_timeout,
             watch_every: self.options.watch_every,
+            version: self.options.version,
         };
         let (merge, run, to) = (self.tell.merge.clone(), self.tell.run, self.tell.to.clone());
         let notify = move |notice| {
             let _ = to.send(Report { merge: merge.clone(), run, what: What::Notice(notice) });
         };
-        let span = info_span!("merge", merge = %self.tell.merge);
         let driving = driver::run(*ready, setup, mailbox.clone(), inputs, progress, notify).instrument(span);
         tokio::pin!(driving);
         let result = tokio::select! {

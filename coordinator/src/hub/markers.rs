@@ -5,9 +5,11 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::actor::Hub;
+use super::clock::clock;
 use super::merges::{Merge, Phase};
 use super::report::{Report, What};
 use super::saving::Saving;
+use crate::happening::Happening;
 use crate::registry::{MergeId, Record};
 
 /// Between two attempts to read a record that the store did not give.
@@ -20,6 +22,12 @@ impl Hub {
         let arrival = self.next();
         let mut merge = Merge::new(&id, record, arrival);
         merge.saving = Saving::read();
+        let what = match &merge.phase {
+            Phase::Ended(_) => None,
+            Phase::Held => Some("held: the coordinator was killed over it; shardfuse retry begins it again"),
+            _ => Some("the coordinator was started again; the merge goes on from its journal"),
+        };
+        what.into_iter().for_each(|what| merge.happenings.add(Happening::step(clock(), what)));
         match &merge.phase {
             Phase::Ended(_) => {}
             Phase::Held => {

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use super::command::Follower;
 use super::report::Halt;
 use super::saving::Saving;
+use super::totals;
 use super::view::{Cursor, Stage, View};
 use crate::driver::{Mailbox, Progress, Summary};
+use crate::happening::Happenings;
 use crate::registry::{Ended, MergeId, Outcome, Record};
 use crate::schedule::WorkerId;
 
@@ -30,6 +32,10 @@ pub(super) struct Merge {
     pub(super) plan: Option<String>,
     pub(super) device_class: Option<DeviceClass>,
     pub(super) remarks: Vec<String>,
+    /// The trace of its last run.
+    pub(super) trace: Option<String>,
+    /// For people.
+    pub(super) happenings: Happenings,
     pub(super) waiting: Option<Waiting>,
     pub(super) saving: Saving,
     /// The caller that follows it to its end.
@@ -92,19 +98,25 @@ impl Merge {
             device_class: None,
             priority: 0,
             submitted: 0,
+            began: None,
             ended: None,
             failure: None,
             remarks: Vec::new(),
+            waiting: None,
+            trace: None,
         };
+        let totals = record.ended.as_ref().and_then(|ended| ended.totals.as_deref().copied());
         let merge = Merge {
             record,
             arrival,
             run: 0,
             phase,
-            progress: Progress::default(),
+            progress: totals.map(totals::shown).unwrap_or_default(),
             plan,
             device_class,
             remarks: Vec::new(),
+            trace: None,
+            happenings: Happenings::default(),
             waiting: None,
             saving: Saving::default(),
             follower: None,
@@ -174,6 +186,7 @@ impl Merge {
         self.progress = Progress::default();
         (self.plan, self.device_class) = (None, None);
         self.remarks.clear();
+        self.trace = None;
     }
 
     /// Tells the one who follows it how it ended.
@@ -212,9 +225,12 @@ impl Merge {
                 device_class: self.device_class.clone(),
                 priority: self.record.priority,
                 submitted: self.record.submitted,
+                began: self.record.began,
                 ended,
                 failure,
                 remarks,
+                waiting: self.waiting.as_ref().filter(|w| w.said).map(|w| w.remark.clone()),
+                trace: self.trace.clone(),
             };
             let changed = *view != now;
             *view = now;

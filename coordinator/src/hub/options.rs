@@ -5,6 +5,7 @@ use std::time::Duration;
 use shardfuse_store::Allow;
 
 use crate::device::Device;
+use crate::owner::Owning;
 use crate::schedule::Limits;
 
 /// How a hub works.
@@ -38,8 +39,12 @@ pub struct Options {
     pub grace: Duration,
     /// Where merges may read and write.
     pub allow: Allow,
+    /// What it does about another coordinator that works on an output of its merges.
+    pub owning: Owning,
     /// No other coordinator works on the same outputs: they may lie in stores that cannot decide between two.
     pub single_coordinator: bool,
+    /// The version of the program, for the manifests of its merges.
+    pub version: &'static str,
 }
 
 impl Default for Options {
@@ -58,7 +63,9 @@ impl Default for Options {
             watch_every: Duration::from_secs(10),
             grace: Duration::from_secs(20),
             allow: Allow::everything(),
+            owning: Owning::Off,
             single_coordinator: false,
+            version: env!("CARGO_PKG_VERSION"),
         }
     }
 }

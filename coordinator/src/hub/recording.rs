@@ -65,8 +65,13 @@ impl Hub {
             if refused && matches!(merge.phase, Phase::Queued) {
                 // Nobody was told that it was taken on.
                 merge.saving.written = merge.saving.wanted;
-                merge.phase =
-                    Phase::Ended(Ended { at: clock(), outcome: Outcome::failed(e), plan: None, device_class: None });
+                merge.phase = Phase::Ended(Ended {
+                    at: clock(),
+                    outcome: Outcome::failed(e),
+                    plan: None,
+                    device_class: None,
+                    totals: None,
+                });
             }
         }
         let Some(merge) = self.merges.get(id) else { return };

@@ -29,7 +29,13 @@ pub(super) enum What {
     /// The output is opened: what the submitter allowed is done, and must not be done again. Nothing is planned any more.
     Admitted { noted: oneshot::Sender<()> },
     /// Tasks can be given out.
-    Running { label: String, class: DeviceClass, mailbox: Mailbox, progress: watch::Receiver<Progress> },
+    Running {
+        label: String,
+        class: DeviceClass,
+        mailbox: Mailbox,
+        progress: watch::Receiver<Progress>,
+        trace: Option<String>,
+    },
     /// The driver says something.
     Notice(Notice),
     /// It is over.

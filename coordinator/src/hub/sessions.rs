@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::actor::Hub;
+use super::clock::clock;
 use super::command::Session;
 use super::enrol::Enrolment;
 use super::worker::{Closing, KnownWorker, Open};
 use crate::driver::Input;
+use crate::happening::Happening;
 use crate::outbound::ToWorker;
 use crate::schedule::{Effort, Epoch, TaskId, WorkerId};
 
@@ -45,7 +47,10 @@ impl Hub {
         let (hello, class) = (who.hello, who.class);
         let number = self.next();
         let (open, closed) = watch::channel(());
-        info!(worker = %id, name = hello.name, %class, slots = hello.slots, "a worker joined");
+        let what = if self.workers.contains_key(&id) { "a worker reconnected" } else { "a worker joined" };
+        info!(worker = %id, name = hello.name, %class, slots = hello.slots, "{what}");
+        let joined = format!("{what}: {class}, {} slots", hello.slots);
+        self.happened_to(id, &hello.name, &class, Happening::step(clock(), joined));
         let before = self.workers.insert(
             id,
             KnownWorker {
@@ -58,9 +63,11 @@ impl Hub {
                 draining: false,
                 heard: Instant::now(),
                 running: 0,
+                told: false,
                 bytes_put: 0,
                 bytes_read: 0,
                 memory_used: 0,
+                stages: v1::Stages::default(),
             },
         );
         if before.is_some() {
@@ -86,6 +93,10 @@ impl Hub {
         match message {
             from_worker::Message::Heartbeat(beat) => self.beat(id, beat),
             from_worker::Message::PieceDone(ref done) => {
+                let merge = done.attempt.as_ref().and_then(|attempt| self.routes.get(&attempt.merge));
+                if let Some(merge) = merge {
+                    self.stream.note(clock(), merge.clone(), &worker.name, done);
+                }
                 let attempt = done.attempt.clone();
                 self.pass_on(id, attempt, message, true);
             }
@@ -96,6 +107,8 @@ impl Hub {
             from_worker::Message::Draining(_) => {
                 info!(worker = %id, "a worker drains");
                 worker.draining = true;
+                let (name, class) = (worker.name.clone(), worker.class.clone());
+                self.happened_to(id, &name, &class, Happening::step(clock(), "it drains: it takes nothing new"));
                 self.tell_drivers(id, || Input::Said { worker: id, message: message.clone() });
                 self.share_slots();
             }
@@ -110,8 +123,10 @@ impl Hub {
     fn beat(&mut self, id: WorkerId, beat: v1::Heartbeat) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.running = u32::try_from(beat.running.len()).unwrap_or(u32::MAX);
+        worker.told = true;
         (worker.bytes_put, worker.bytes_read) = (beat.bytes_put, beat.bytes_read);
         worker.memory_used = beat.memory_used;
+        worker.stages = beat.stages.unwrap_or_default();
         let mut by_label: BTreeMap<String, Vec<(v1::Attempt, Effort)>> = BTreeMap::new();
         let efforts = beat.efforts.into_iter().map(effort).chain(std::iter::repeat(Effort::default()));
         for (attempt, effort) in beat.running.into_iter().zip(efforts) {
@@ -135,6 +150,7 @@ impl Hub {
     pub(super) fn left(&mut self, id: WorkerId, session: u64) {
         if self.is_current(id, session) {
             info!(worker = %id, "a worker left");
+            self.lost(id, Happening::step(clock(), "it left in order"));
             self.forget(id);
             self.share_slots();
         }
@@ -145,21 +161,31 @@ impl Hub {
         if !self.is_current(id, session) {
             return;
         }
+        let name = self.workers.get(&id).map(|worker| worker.name.as_str()).unwrap_or_default();
         match why {
-            Closing::Broken => info!(worker = %id, "a worker's session broke"),
+            Closing::Broken => info!(worker = %id, name, "a worker's session broke"),
             Closing::Unread => {
-                info!(worker = %id, "a worker does not read; its session is closed");
+                info!(worker = %id, name, "a worker does not read; its session is closed");
                 metrics::counter!("shardfuse_sessions_cut_total").increment(1);
             }
             Closing::Overrun => {
-                warn!(worker = %id, "a worker reports more than a merge can take in; its session is closed");
+                warn!(worker = %id, name, "a worker reports more than a merge can take in; its session is closed");
                 metrics::counter!("shardfuse_sessions_cut_total").increment(1);
             }
         }
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.session = None;
         }
+        let (what, hint) = why.words();
+        self.lost(id, Happening::fault(clock(), what).hint(Some(hint)));
         self.share_slots();
+    }
+
+    /// Tells people of a worker that is not there any more.
+    fn lost(&mut self, id: WorkerId, what: Happening) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (name, class) = (worker.name.clone(), worker.class.clone());
+        self.happened_to(id, &name, &class, what);
     }
 
     fn is_current(&self, id: WorkerId, session: u64) -> bool {
@@ -174,6 +200,7 @@ impl Hub {
         let ids: Vec<WorkerId> = self.workers.iter().filter(|(_, w)| gone(w)).map(|(id, _)| *id).collect();
         for id in ids {
             info!(worker = %id, "a worker did not come back");
+            self.lost(id, Happening::fault(clock(), "it did not come back, and is forgotten"));
             self.forget(id);
         }
     }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::info;
 
 use super::actor::Hub;
+use super::clock::clock;
 use super::merges::{Phase, Waiting};
 use super::share;
 use super::worker::able_classes;
 use crate::device::Device;
 use crate::driver::{Input, Mailbox};
+use crate::happening::Happening;
 use crate::schedule::WorkerId;
 
 /// How long a merge is without a worker before that is said.
@@ -74,14 +76,17 @@ impl Hub {
                 Phase::Queued | Phase::Held | Phase::Ended(_) => None,
             };
             let Some(wants) = wants else {
-                merge.waiting = None;
+                if merge.waiting.take().is_some_and(|waiting| waiting.said) {
+                    merge.happenings.add(Happening::step(clock(), "a worker is there: it goes on"));
+                }
                 continue;
             };
             let remark = format!("waiting for a worker of {wants}");
             let waiting = merge.waiting.get_or_insert(Waiting { since: now, remark, said: false });
             if !waiting.said && now.saturating_duration_since(waiting.since) >= SAID_AFTER {
                 waiting.said = true;
-                warn!(merge = %id, "{}", waiting.remark);
+                info!(merge = %id, "{}", waiting.remark);
+                merge.happenings.add(Happening::step(clock(), waiting.remark.clone()));
             }
         }
     }

@@ -6,6 +6,7 @@ use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{DeviceClass, Error, Kind, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+use tracing::info;
 
 use super::actor::Hub;
 use super::clock::clock;
@@ -17,6 +18,8 @@ use super::saving::Waiter;
 use super::view::View;
 use super::worker::able_classes;
 use crate::device::Device;
+use crate::happening::Happening;
+use crate::owner::Owner;
 use crate::registry::{MAX_SPEC, MergeId, Outcome, Record};
 
 /// The worker that makes a part, and another one that computes it again.
@@ -87,14 +90,20 @@ impl Hub {
         let device = submission.device.unwrap_or(self.options.device).to_string();
         let mut record = Record::new(submission.spec, &device, submission.priority, clock());
         (record.restart, record.force) = (submission.restart, submission.force);
+        record.allow_no_change = submission.allow_no_change;
         record.verify_parts = verify_parts;
         let arrival = self.next();
+        info!(merge = %id, output = record.spec.output, adapters = record.spec.lora.len(), priority = record.priority, "submitted");
         match self.merges.get_mut(&id) {
             Some(merge) => {
                 merge.queue(record, arrival);
                 merge.refresh();
             }
             None => _ = self.merges.insert(id.clone(), Merge::new(&id, record, arrival)),
+        }
+        if let Some(merge) = self.merges.get_mut(&id) {
+            let what = if known { "submitted again" } else { "submitted" };
+            merge.happenings.add(Happening::step(clock(), what));
         }
         Ok((id, known, true))
     }
@@ -160,16 +169,21 @@ impl Hub {
         let Some(merge) = self.merges.get_mut(id) else { return };
         merge.run = run;
         merge.waiting = None;
+        let now = clock();
+        merge.record.began.get_or_insert(now);
+        merge.happenings.add(Happening::step(now, "headers are read and the merge is planned"));
         let (noted, marked) = oneshot::channel();
         let mark = merge.record.cancel.is_none();
         let halt = watch::Sender::new(merge.record.cancel.map(|discard| Halt::Cancel { discard }));
         let job = Job {
+            owner: Owner::default(),
             stores: self.stores.clone(),
             options: self.options.clone(),
             kept: self.registry.as_ref().map(|registry| registry.state().clone()),
             spec: merge.record.spec.clone(),
             restart: merge.record.restart,
             force: merge.record.force,
+            allow_no_change: merge.record.allow_no_change,
             verify_parts: merge.record.verify_parts,
             device: merge.record.device.parse().unwrap_or_default(),
             first_class,
@@ -182,7 +196,7 @@ impl Hub {
         merge.refresh();
         self.tasks.spawn(job.run());
         if mark {
-            merge.record.planning = Some(clock());
+            merge.record.planning = Some(now);
             self.save(id, Some(Waiter::Noted(noted)));
         }
     }

@@ -1,9 +1,11 @@
 //! Merges and workers as they are shown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shardfuse_merge::spec::{MergeSpec, OPTIONS, SpecOption};
 use shardfuse_merge::{DeviceClass, Error};
+use shardfuse_proto::v1;
 
 use crate::driver::Progress;
 use crate::registry::MergeId;
@@ -92,12 +94,18 @@ pub struct View {
     pub priority: i32,
     /// When it was asked for, in milliseconds since 1970.
     pub submitted: u64,
+    /// When it was begun first, likewise. It may have waited for its turn before.
+    pub began: Option<u64>,
     /// When it ended, likewise.
     pub ended: Option<u64>,
     /// Why it failed, or is held.
     pub failure: Option<Error>,
     /// What the submitter should know.
     pub remarks: Vec<String>,
+    /// The worker that it waits for, in words. Waiting is no fault: the merge goes on when one comes.
+    pub waiting: Option<String>,
+    /// The trace that it belongs to, as 32 hex digits, where one is kept.
+    pub trace: Option<String>,
 }
 
 impl View {
@@ -170,12 +178,18 @@ pub struct WorkerView {
     pub draining: bool,
     /// Attempts that it said it runs.
     pub running: u32,
+    /// Whether it has told what it counts since it connected.
+    pub told: bool,
     /// Bytes of parts that it put since it began.
     pub bytes_put: u64,
     /// Bytes of inputs that it read since it began.
     pub bytes_read: u64,
     /// Bytes of its memory budget in use.
     pub memory_used: u64,
+    /// Parts and blocks by the stage that they were in when it was last heard of.
+    pub stages: v1::Stages,
+    /// How long nothing was heard of it.
+    pub silent: Duration,
 }
 
 impl WorkerView {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shardfuse_merge::DeviceClass;
-use shardfuse_proto::v1::to_worker;
+use shardfuse_proto::v1::{self, to_worker};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -26,9 +26,12 @@ pub(super) struct KnownWorker {
     /// When it was last heard of.
     pub(super) heard: Instant,
     pub(super) running: u32,
+    /// Whether there was a heartbeat in its session.
+    pub(super) told: bool,
     pub(super) bytes_put: u64,
     pub(super) bytes_read: u64,
     pub(super) memory_used: u64,
+    pub(super) stages: v1::Stages,
 }
 
 /// An open session. Dropping it closes it.
@@ -47,6 +50,26 @@ pub(super) enum Closing {
     Unread,
     /// More of its reports wait for a driver than may.
     Overrun,
+}
+
+impl Closing {
+    /// What it is, and what to do about it.
+    pub(super) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Closing::Broken => (
+                "its connection broke; its tasks wait for it until their leases end",
+                "look whether its process runs, and at its log",
+            ),
+            Closing::Unread => (
+                "it does not read what it is sent; its connection is closed",
+                "look whether its process hangs, and at its machine",
+            ),
+            Closing::Overrun => (
+                "it reports more than a merge can take in; its connection is closed",
+                "look at the coordinator's processor and at its journal's store",
+            ),
+        }
+    }
 }
 
 impl KnownWorker {
@@ -69,9 +92,12 @@ impl KnownWorker {
             present: self.is_present(now, lease),
             draining: self.draining,
             running: self.running,
+            told: self.told,
             bytes_put: self.bytes_put,
             bytes_read: self.bytes_read,
             memory_used: self.memory_used,
+            stages: self.stages,
+            silent: now.saturating_duration_since(self.heard),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use shardfuse_merge::checkpoint::files::{Found, What};
+use shardfuse_merge::checkpoint::meant::{self, Wanted};
 use shardfuse_merge::checkpoint::{pointer, sidecar};
 use shardfuse_merge::inventory::{Object, Sidecar};
 use shardfuse_merge::{Error, Kind, Result};
@@ -40,21 +41,36 @@ struct Known {
 impl Folder {
     /// Finds out what a folder holds. Where it cannot be listed, files are asked for by their names: those that models
     /// commonly have, and `more`.
-    pub async fn open(stores: &Stores, path: &str, more: &[String]) -> Result<Folder> {
+    pub async fn open(stores: &Stores, path: &str, wanted: Wanted, more: &[String]) -> Result<Folder> {
         let at = location(path)?;
         let store = stores.open(&at);
         let at = store.resolve(&at).await.map_err(io)?;
         let (files, listed) = match store.list(&at).await {
             Ok(entries) => (entries.into_iter().map(known).collect(), true),
             Err(e) if e.kind() == ErrorKind::Unsupported => (ask(&*store, &at, more).await?, false),
-            Err(e) => return Err(io(e)),
+            Err(e) => return Err(not_listed(&*store, &at, wanted, path, e).await),
         };
         let folder = Folder { store, path: path.to_owned(), at, files, listed };
         if folder.files.is_empty() {
+            // Only for the hint: a folder that cannot be listed has no names to suggest.
+            let beside = folder.store.beside(&folder.at).await.unwrap_or_default();
             return Err(Error::new(Kind::MissingFile, format!("{path} is not there, or holds no files"))
-                .hint("name the folder that holds config.json or adapter_config.json"));
+                .hint(meant::by_name(wanted, path, &beside)));
         }
         Ok(folder)
+    }
+
+    /// Refuses a folder without the configuration that is wanted.
+    ///
+    /// # Errors
+    /// `missing_file`, with what may have been meant.
+    pub fn expect(&self, wanted: Wanted) -> Result<()> {
+        if self.has(wanted.config()) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.files.keys().map(String::as_str).collect();
+        Err(Error::new(Kind::MissingFile, format!("{} has no {}", self.path, wanted.config()))
+            .hint(meant::by_content(wanted, &self.path, &names)))
     }
 
     /// The folder as it was named.
@@ -141,6 +157,15 @@ impl Folder {
             pointer::refuse(Kind::MissingFile, meta.size, &start).map_err(|e| e.at(&at))?;
         }
         Ok(object(&at, meta, String::new()))
+    }
+}
+
+/// Why a folder cannot be listed: it may be a file.
+async fn not_listed(store: &dyn Store, at: &Location, wanted: Wanted, path: &str, error: store::Error) -> Error {
+    match store.head(at).await {
+        Ok(_) => Error::new(Kind::MissingFile, format!("{path} is a file, expected a folder"))
+            .hint(meant::file(wanted, path)),
+        Err(_) => io(error),
     }
 }
 

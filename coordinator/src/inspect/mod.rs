@@ -1,17 +1,20 @@
-//! Reads headers and configurations of base and adapters into an inventory. Tensor data is read only to compare the
-//! stored copies of tied parameters that an adapter changes.
+//! Reads headers and configurations of base and adapters into an inventory. Tensor data is read only where it is
+//! small and carries layout, and to compare the stored copies of tied parameters that an adapter changes.
 //!
 //! What becomes of each file, `shardfuse_merge::checkpoint::files` decides; here it is read.
 
 use shardfuse_merge::adapter::config::AdapterConfig;
+use shardfuse_merge::base::quantisation;
 use shardfuse_merge::checkpoint::files::{self, Asked, Fate, FileFate};
+use shardfuse_merge::checkpoint::meant::Wanted;
 use shardfuse_merge::checkpoint::sidecar;
 use shardfuse_merge::inventory::{
-    AdapterInventory, BaseInventory, Comparison, ExtraFile, Inventory, Shard, TokenizerInventory,
+    AdapterInventory, BaseInventory, Comparison, ExtraFile, Inventory, Shard, Sidecar, TokenizerInventory,
 };
 use shardfuse_merge::json::{self, MAX_CONFIG};
+use shardfuse_merge::output::card::{CARD, MAX_CARD};
 use shardfuse_merge::plan::copies;
-use shardfuse_merge::spec::{MergeSpec, Purpose, Tokenizer};
+use shardfuse_merge::spec::{Card, MergeSpec, Purpose, Tokenizer};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
@@ -22,6 +25,7 @@ use crate::failure::location;
 mod chosen;
 mod folder;
 mod objects;
+mod small;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -36,18 +40,21 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     let mut objects = Objects::default();
     let named: Vec<String> = spec.extra_weights.iter().chain(&spec.ignore_files).cloned().collect();
     let mut met: Vec<String> = Vec::new();
-    let folder = Folder::open(stores, &spec.base, &spec.ignore_files).await?;
+    let folder = Folder::open(stores, &spec.base, Wanted::Checkpoint, &spec.ignore_files).await?;
     met.extend(folder.found().into_iter().map(|f| f.name));
     let inner = inner(spec, &spec.base)?;
     let asked = Asked { ignore: &spec.ignore_files, inner: &inner, ..Asked::default() };
-    let base = base(&folder, &mut objects, &asked).await?;
+    let mut base = base(&folder, &mut objects, &asked).await?;
+    if spec.card == Card::Auto {
+        base.card = card(&folder, &mut objects, &base).await?;
+    }
     let mut of_adapters: Vec<String> = Vec::new();
     let mut adapters = Vec::with_capacity(spec.lora.len());
     for lora in &spec.lora {
         let inner = self::inner(spec, &lora.path)?;
         let asked = Asked { extra: &spec.extra_weights, ignore: &spec.ignore_files, inner: &inner, look: false };
         let read = async {
-            let folder = Folder::open(stores, &lora.path, &named).await?;
+            let folder = Folder::open(stores, &lora.path, Wanted::Adapter, &named).await?;
             of_adapters.extend(folder.found().into_iter().map(|f| f.name));
             adapter(&folder, &mut objects, &asked).await
         };
@@ -68,7 +75,7 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     base.compared = compared;
     let tokenizer = match &spec.tokenizer {
         Tokenizer::Folder(path) => {
-            let folder = Folder::open(stores, path, &[]).await?;
+            let folder = Folder::open(stores, path, Wanted::Checkpoint, &[]).await?;
             Some(tokenizer(&folder, &mut objects).await.map_err(|e| placed(e, path))?)
         }
         Tokenizer::Auto | Tokenizer::Base => None,
@@ -106,6 +113,7 @@ fn travelling(files: &[FileFate]) -> Vec<String> {
 /// The refusals of configuration, index, headers and files, each naming the file.
 pub async fn base(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> Result<BaseInventory> {
     let path = folder.path();
+    folder.expect(Wanted::Checkpoint)?;
     let (config_bytes, object) = folder.read("config.json", MAX_CONFIG).await?;
     objects.add(object);
     let config = json::parse(&format!("{path}/config.json"), &config_bytes)?;
@@ -120,12 +128,20 @@ pub async fn base(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> 
     let files = files::base(&folder.found(), &chosen.names(), asked).map_err(|e| placed(e, path))?;
     let read = chosen.read(folder, objects).await?;
     let sidecars = folder.sidecars(objects, travelling(&files)).await?;
+    let mut repeated = Vec::new();
+    for Sidecar { name, .. } in sidecars.iter().filter(|sidecar| quantisation::is_repeated_in(&sidecar.name)) {
+        let (bytes, object) = folder.read(name, MAX_CONFIG).await?;
+        objects.add(object);
+        // What is no JSON cannot be changed; it is left out where it would have to be.
+        repeated.extend(json::parse(name, &bytes).ok().map(|held| (name.clone(), held)));
+    }
     let mut skipped = Vec::new();
     let mut shards = Vec::with_capacity(read.len());
     for file in read {
         skipped.extend(file.skipped);
         shards.push(Shard { name: file.name, metadata: file.metadata, tensors: file.tensors });
     }
+    let small = small::read(folder.store(), objects, &shards).await?;
     Ok(BaseInventory {
         url: path.to_owned(),
         config_bytes,
@@ -133,11 +149,27 @@ pub async fn base(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> 
         shards,
         indexed: chosen.is_indexed(),
         sidecars,
+        repeated,
+        card: None,
         compared: Vec::new(),
+        small,
         files,
         skipped,
         listed: folder.is_listed(),
     })
+}
+
+/// The base's model card, if it has one that is not too long.
+async fn card(folder: &Folder, objects: &mut Objects, base: &BaseInventory) -> Result<Option<String>> {
+    let Some(Sidecar { object, .. }) = base.sidecars.iter().find(|sidecar| sidecar.name == CARD) else {
+        return Ok(None);
+    };
+    if objects.list[object.0 as usize].size > MAX_CARD {
+        return Ok(None);
+    }
+    let (bytes, object) = folder.read(CARD, MAX_CARD).await?;
+    objects.add(object);
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Reads an adapter.
@@ -145,10 +177,7 @@ pub async fn base(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> 
 /// # Errors
 /// The refusals of configuration, index, headers and files. They need not name the folder.
 pub async fn adapter(folder: &Folder, objects: &mut Objects, asked: &Asked<'_>) -> Result<AdapterInventory> {
-    if !folder.has("adapter_config.json") {
-        return Err(Error::new(Kind::MissingFile, "the folder has no adapter_config.json")
-            .hint("name the folder that PEFT's save_pretrained wrote"));
-    }
+    folder.expect(Wanted::Adapter)?;
     let (bytes, object) = folder.read("adapter_config.json", MAX_CONFIG).await?;
     objects.add(object);
     let config = AdapterConfig::parse(&bytes)?;

@@ -15,6 +15,11 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// All of them, by their numbers.
+    pub fn into_list(self) -> Vec<Object> {
+        self.list
+    }
+
     /// Notes an object; one that is noted twice keeps its number.
     pub fn add(&mut self, object: Object) -> ObjectId {
         let next = ObjectId(self.list.len() as u32);
@@ -22,6 +27,16 @@ impl Objects {
             self.list.push(object.clone());
             next
         })
+    }
+
+    /// Notes what was read of an object beside its header: what it is held to covers that too.
+    pub fn saw(&mut self, id: ObjectId, bytes: &[u8]) {
+        let object = &mut self.list[id.0 as usize];
+        self.numbers.remove(&*object);
+        let mut seen = blake3::Hasher::new();
+        seen.update(object.seen.as_bytes()).update(bytes);
+        object.seen = seen.finalize().to_hex().to_string();
+        self.numbers.insert(object.clone(), id);
     }
 
     /// The name of the file that an object is.

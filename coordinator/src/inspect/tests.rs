@@ -65,12 +65,12 @@ async fn a_header_takes_one_read_and_a_long_one_two() {
 
 impl Place {
     async fn base(&self) -> Result<BaseInventory> {
-        let folder = Folder::open(&self.stores, &self.at.to_string(), &[]).await?;
+        let folder = Folder::open(&self.stores, &self.at.to_string(), Wanted::Checkpoint, &[]).await?;
         base(&folder, &mut Objects::default(), &Asked::default()).await
     }
 
     async fn adapter(&self, asked: &Asked<'_>) -> Result<AdapterInventory> {
-        let folder = Folder::open(&self.stores, &self.at.to_string(), asked.extra).await?;
+        let folder = Folder::open(&self.stores, &self.at.to_string(), Wanted::Adapter, asked.extra).await?;
         adapter(&folder, &mut Objects::default(), asked).await
     }
 }
@@ -169,7 +169,7 @@ async fn a_folder_of_an_object_store_is_told_apart_like_one_on_disk() {
         disk.write(name, bytes.clone()).await;
         memory.put(&at.join(name).unwrap(), bytes.into()).await.unwrap();
     }
-    let folder = Folder::open(&stores, &at.to_string(), &[]).await.unwrap();
+    let folder = Folder::open(&stores, &at.to_string(), Wanted::Checkpoint, &[]).await.unwrap();
     let there = base(&folder, &mut Objects::default(), &Asked::default()).await.unwrap();
     let here = disk.base().await.unwrap();
     assert_eq!(there.files, here.files);
@@ -183,4 +183,33 @@ fn inputs_that_lie_in_one_another_are_known() {
     assert_eq!(inner(&spec("s3://b/m", "s3://b/m/lora/a"), "s3://b/m").unwrap(), ["lora/a/"]);
     assert_eq!(inner(&spec("/m/base", "/m"), "/m").unwrap(), ["base/"]);
     assert!(inner(&spec("s3://b/m", "s3://b/m2"), "s3://b/m").unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn small_tensors_that_carry_layout_are_read_and_pinned() {
+    let file = |shape: u64| {
+        let entries = [("a.weight_shape", 16), ("b.weight_shape", 16), ("c.weight", 1 << 20), ("d.weight_shape", 16)];
+        let sides = entries.map(|(_, bytes)| [bytes]);
+        let entries = entries.iter().zip(&sides).map(|((name, bytes), shape)| (*name, Dtype::U8, &shape[..], *bytes));
+        let mut bytes = header::render(entries, &std::collections::BTreeMap::new());
+        bytes.extend([shape.to_le_bytes(), [1; 8], [2; 8], [3; 8]].concat());
+        bytes.resize(bytes.len() + (1 << 20), 7);
+        bytes.extend([4; 16]);
+        bytes
+    };
+    let mut seen = Vec::new();
+    for shape in [5u64, 6] {
+        let place = Place::new();
+        place.write("config.json", "{}").await;
+        place.write("model.safetensors", file(shape)).await;
+        let folder = Folder::open(&place.stores, &place.at.to_string(), Wanted::Checkpoint, &[]).await.unwrap();
+        let mut objects = Objects::default();
+        let base = base(&folder, &mut objects, &Asked::default()).await.unwrap();
+        let read: Vec<_> = base.small.iter().map(|(name, bytes)| (name.as_str(), bytes[0], bytes.len())).collect();
+        assert_eq!(read, [("a.weight_shape", shape as u8, 16), ("b.weight_shape", 2, 16), ("d.weight_shape", 4, 16)]);
+        let at = base.shards[0].tensors[0].object;
+        assert_eq!(objects.numbers[&objects.list[at.0 as usize]], at, "a note of the same file keeps its number");
+        seen.push(objects.list[at.0 as usize].seen.clone());
+    }
+    assert_ne!(seen[0], seen[1], "the plan changes with what was read");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shardfuse_merge::checkpoint::header::{self, TensorEntry};
 use shardfuse_merge::checkpoint::pickle::{Progress, Reader};
-use shardfuse_merge::checkpoint::pointer;
+use shardfuse_merge::checkpoint::{instead, pointer};
 use shardfuse_merge::inventory::Object;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, Pin, Store};
@@ -40,7 +40,7 @@ pub async fn read(store: &dyn Store, at: &Location) -> Result<Weights> {
     let first = store.read(at, 0, first, Some(&meta.pin)).await.map_err(io)?;
     let safetensors = at.file_name().is_some_and(|n| n.ends_with(".safetensors"));
     let kind = if safetensors { Kind::BadSafetensors } else { Kind::BadPickle };
-    pointer::refuse(kind, meta.size, &first).map_err(|e| e.at(at))?;
+    pointer::refuse(kind, meta.size, &first).and_then(|()| instead::refuse(kind, &first)).map_err(|e| e.at(at))?;
     let read = Read { store, at, pin: &meta.pin, size: meta.size, first, seen: blake3::Hasher::new() };
     let result = if safetensors { read.safetensors().await } else { read.pickle().await };
     result.map_err(|e| e.at(at))

@@ -2,6 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What the steps of an adapter did in a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The adapter's number in the plan.
+    pub adapter: u16,
+    /// Whether they changed a value.
+    pub moved: bool,
+    /// Whether all of them add zero, as their factors tell.
+    #[serde(default)]
+    pub zero: bool,
+    /// If not, the most that they added to a value, as the bits of an fp32 number; `None` if nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<u32>,
+}
+
 /// A finished piece, as it is journaled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PieceRecord {
@@ -26,6 +41,9 @@ pub struct PieceRecord {
     /// The other factors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live: Vec<String>,
+    /// What each adapter did; `None` for a piece of a worker that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Vec<Effect>>,
 }
 
 #[cfg(test)]
@@ -42,6 +60,7 @@ impl PieceRecord {
             worker: None,
             zero: Vec::new(),
             live: Vec::new(),
+            effects: None,
         }
     }
 }

@@ -138,7 +138,9 @@ impl<'a> Publication<'a> {
         // Only this process puts the parts of these files.
         let expected = Expected { size, hash, read_back: false };
         match settle(self.store, &file.at, &file.upload, parts, expected).await? {
-            None => Ok(ManifestFile { name: file.name.clone(), size, blake3: hash.to_hex().to_string() }),
+            None => {
+                Ok(ManifestFile { name: file.name.clone(), size, blake3: hash.to_hex().to_string(), parts: Vec::new() })
+            }
             Some(why) => Err(self.lost(file, &why).await),
         }
     }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use shardfuse_merge::spec::MergeSpec;
 use shardfuse_merge::{DeviceClass, Error, Kind};
 
+use super::totals::Totals;
+
 /// The format that is written and read.
 pub(super) const FORMAT: u32 = 1;
 /// A merge is held when this many starts in a row found that the coordinator before was killed while it planned it.
@@ -65,6 +67,9 @@ pub struct Ended {
     /// The device class, if it came to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_class: Option<DeviceClass>,
+    /// How far it came, if it was driven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Box<Totals>>,
 }
 
 /// A merge as it is kept.
@@ -79,12 +84,18 @@ pub struct Record {
     pub priority: i32,
     /// When it was asked for, in milliseconds since 1970.
     pub submitted: u64,
+    /// When it was begun first, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<u64>,
     /// Discard what is in the output. Taken back once that was done: a restart of the coordinator must not discard again.
     #[serde(default)]
     pub restart: bool,
     /// Replace what is in the output. Taken back likewise.
     #[serde(default)]
     pub force: bool,
+    /// Publish also a merge in which an adapter changes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_no_change: bool,
     /// The share of the parts that other workers compute again before publication.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub verify_parts: f64,
@@ -120,8 +131,10 @@ impl Record {
             device: device.to_owned(),
             priority,
             submitted,
+            began: None,
             restart: false,
             force: false,
+            allow_no_change: false,
             verify_parts: 0.0,
             cancel: None,
             planning: None,
@@ -196,7 +209,7 @@ mod tests {
     fn an_end_in_a_class_as_earlier_versions_wrote_it_is_read() {
         let mut record = Record::new(spec("s3://b/out"), "cuda", 0, 1);
         let device_class = "cuda:sm90:132:12.8.4".parse().ok();
-        record.ended = Some(Ended { at: 9, outcome: Outcome::Done, plan: None, device_class });
+        record.ended = Some(Ended { at: 9, outcome: Outcome::Done, plan: None, device_class, totals: None });
         let now = serde_json::to_string(&record).unwrap();
         for old in ["cuda:sm90:132:12.8.4", "cuda:90:132:12.8.4", "cuda:9.0:132:120804"] {
             let stored = now.replace("cuda:sm90:132:12.8.4", old);

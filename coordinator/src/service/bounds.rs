@@ -31,6 +31,8 @@ pub fn bounded(mut message: Message) -> Result<Message, String> {
             let factors = || done.zero_factors.iter().chain(&done.live_factors);
             most("a report names", factors().count(), MAX_FACTORS, "factors")?;
             factors().try_for_each(|name| most("the name of a factor has", name.len(), MAX_NAME, "bytes"))?;
+            let effects = done.effects.as_ref().map_or(0, |told| told.effects.len());
+            most("a report tells the effects of", effects, MAX_FACTORS, "adapters")?;
             if let Some(v1::piece_done::Result::Part(part)) = &done.result {
                 most("the id of a part has", part.store_id.len(), MAX_NAME, "bytes")?;
             }

@@ -18,7 +18,7 @@ use super::role::{Role, require};
 use super::spec::spec;
 use super::status::{failure, status, with_code};
 use crate::device::Device;
-use crate::hub::{Cursor, Handle, Stage, Submission, View};
+use crate::hub::{Cursor, Handle, Stage, Submission, View, WorkerView};
 use crate::outline::outline;
 use crate::places;
 use crate::planning::plan;
@@ -64,14 +64,15 @@ impl MergesService {
         Ok(spec)
     }
 
-    async fn known(&self, id: &str) -> Result<watch::Receiver<View>, Status> {
-        let id = parse(id)?;
-        self.hub.get(id.clone()).await.map_err(|e| status(&e))?.ok_or_else(|| unknown(id.as_str()))
+    /// The merge of an id, or of the beginning of one.
+    async fn id(&self, text: &str) -> Result<MergeId, Status> {
+        self.hub.named(text).await.map_err(|e| status(&e))?.ok_or_else(|| unknown(text))
     }
-}
 
-fn parse(id: &str) -> Result<MergeId, Status> {
-    MergeId::parse(id).ok_or_else(|| unknown(id))
+    async fn known(&self, text: &str) -> Result<watch::Receiver<View>, Status> {
+        let id = self.id(text).await?;
+        self.hub.get(id).await.map_err(|e| status(&e))?.ok_or_else(|| unknown(text))
+    }
 }
 
 fn unknown(id: &str) -> Status {
@@ -118,6 +119,7 @@ impl merges_server::Merges for MergesService {
             spec: self.spec(request.spec).await?,
             restart: request.restart,
             force: request.force,
+            allow_no_change: request.allow_no_change,
             priority: request.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY),
             device,
             verify_parts: request.verify_parts.map(share).transpose()?,
@@ -158,8 +160,8 @@ impl merges_server::Merges for MergesService {
         require(&request, Role::Submitter)?;
         let view = self.known(&request.into_inner().id).await?;
         // The hub shows progress at each of its ticks, so a watcher hears a few times a second at the most.
-        let states = futures::stream::unfold(Some((view, true)), |state| async move {
-            let (mut view, first) = state?;
+        let states = futures::stream::unfold(Some((view, self.hub.clone(), true)), |state| async move {
+            let (mut view, hub, first) = state?;
             if !first && view.changed().await.is_err() {
                 return Some((Err(Status::unavailable("the coordinator is stopping")), None));
             }
@@ -167,7 +169,13 @@ impl merges_server::Merges for MergesService {
                 let view = view.borrow_and_update();
                 (merge(&view), view.stage.has_ended())
             };
-            Some((Ok(v1::WatchResponse { merge: Some(now) }), (!ended).then_some((view, false))))
+            let workers = match now.state() {
+                // A coordinator that stops has no workers any more.
+                v1::MergeState::Running => hub.workers().await.unwrap_or_default().iter().map(worker).collect(),
+                _ => Vec::new(),
+            };
+            let answer = v1::WatchResponse { merge: Some(now), workers };
+            Some((Ok(answer), (!ended).then_some((view, hub, false))))
         });
         Ok(Response::new(Box::pin(states)))
     }
@@ -175,7 +183,7 @@ impl merges_server::Merges for MergesService {
     async fn cancel(&self, request: Request<v1::CancelRequest>) -> Result<Response<v1::CancelResponse>, Status> {
         require(&request, Role::Submitter)?;
         let v1::CancelRequest { id, discard } = request.into_inner();
-        let view = self.hub.cancel(parse(&id)?, discard).await.map_err(|e| status(&e))?;
+        let view = self.hub.cancel(self.id(&id).await?, discard).await.map_err(|e| status(&e))?;
         let view = view.ok_or_else(|| unknown(&id))?;
         Ok(Response::new(v1::CancelResponse { merge: Some(merge(&view)) }))
     }
@@ -183,9 +191,20 @@ impl merges_server::Merges for MergesService {
     async fn retry(&self, request: Request<v1::RetryRequest>) -> Result<Response<v1::RetryResponse>, Status> {
         require(&request, Role::Submitter)?;
         let v1::RetryRequest { id } = request.into_inner();
-        let view = self.hub.retry(parse(&id)?).await.map_err(|e| status(&e))?;
+        let view = self.hub.retry(self.id(&id).await?).await.map_err(|e| status(&e))?;
         let view = view.ok_or_else(|| unknown(&id))?;
         Ok(Response::new(v1::RetryResponse { merge: Some(merge(&view)) }))
+    }
+}
+
+/// A worker on the wire.
+fn worker(view: &WorkerView) -> v1::WorkerState {
+    v1::WorkerState {
+        id: view.id.0,
+        name: view.name.clone(),
+        present: view.present,
+        tasks_running: view.running,
+        bytes_put: view.bytes_put,
     }
 }
 

@@ -22,7 +22,7 @@ pub fn spec(wire: Option<v1::MergeSpec>, allow: &Allow) -> Result<MergeSpec, Sta
         let name = purpose.as_str();
         let at: Location = url.parse().map_err(|e: shardfuse_store::Error| usage(format!("{name}: {}", e.chain())))?;
         allow.check(&at).map_err(|e| {
-            with_code(Code::PermissionDenied, &Error::new(Kind::Usage, format!("{name}: {}", e.chain())))
+            with_code(Code::PermissionDenied, &Error::new(Kind::NotAllowed, format!("{name}: {}", e.chain())))
         })?;
         if purpose == Purpose::Output && at.scheme().is_read_only() {
             return Err(usage(format!("output: {at} cannot be written, {}:// is read only", at.scheme())));

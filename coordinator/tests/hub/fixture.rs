@@ -46,6 +46,7 @@ impl Fixture {
             spec: self.spec(output),
             restart: false,
             force: false,
+            allow_no_change: false,
             priority: 0,
             device: None,
             verify_parts: None,

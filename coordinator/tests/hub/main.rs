@@ -11,5 +11,6 @@ mod idling;
 mod recovery;
 mod service;
 mod sharing;
+mod showing;
 mod verifying;
 mod worker;

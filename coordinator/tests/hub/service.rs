@@ -61,7 +61,7 @@ async fn a_url_outside_of_what_is_allowed_is_refused_before_anything_is_read() {
     let refused = service.submit(by(Some(Role::Submitter), request)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert!(refused.message().contains("/etc"), "{}", refused.message());
-    assert_eq!(status::error(&refused).kind(), Kind::Usage);
+    assert_eq!(status::error(&refused).kind(), Kind::NotAllowed);
     let listed = service.list(by(Some(Role::Submitter), v1::ListRequest::default())).await.unwrap();
     assert!(listed.into_inner().merges.is_empty());
 }

@@ -32,9 +32,13 @@ pub enum Factors {
         /// [out, rank].
         b: Operand,
     },
-    /// A delta of matrices that are made of the adapter's tensors, as a recipe has it, but for its scale. It is
-    /// [out, in * kernel].
-    Made(Box<recipe::Delta>),
+    /// A delta of matrices that are made of the adapter's tensors, as a recipe has it, but for its scale.
+    Made {
+        /// It is [out, in * kernel].
+        delta: Box<recipe::Delta>,
+        /// Its transpose, for a weight that is stored as [in, out]; without one it is not merged there.
+        turned: Option<Box<recipe::Delta>>,
+    },
     /// `left @ right`, which are parts of larger tensors. The delta has the shape of the weight as it is stored.
     Views {
         /// [rows, rank].
@@ -45,6 +49,16 @@ pub enum Factors {
 }
 
 impl Factors {
+    /// A delta of matrices that are made; only of a weight that is stored as [out, in].
+    pub fn made(delta: recipe::Delta) -> Factors {
+        Factors::Made { delta: Box::new(delta), turned: None }
+    }
+
+    /// A delta of matrices that are made, and its transpose.
+    pub fn made_both(delta: recipe::Delta, turned: recipe::Delta) -> Factors {
+        Factors::Made { delta: Box::new(delta), turned: Some(Box::new(turned)) }
+    }
+
     /// The tensors.
     pub fn sources(&self) -> Vec<&Source> {
         match self {
@@ -52,7 +66,7 @@ impl Factors {
             Factors::Hadamard { first, second } => vec![&first.0, &first.1, &second.0, &second.1],
             Factors::Views { left, right } => vec![&left.source, &right.source],
             Factors::Gained { a, b } => vec![&a.source, &b.source],
-            Factors::Made(delta) => {
+            Factors::Made { delta, .. } => {
                 let operands = delta.matrices().into_iter().flat_map(|matrices| matrices.made.operands());
                 operands.map(|operand| &operand.source).collect()
             }
@@ -61,12 +75,16 @@ impl Factors {
 
     /// Whether the inputs and the kernel of a convolution are one dimension.
     fn is_flat(&self) -> bool {
-        matches!(self, Factors::Hadamard { .. } | Factors::Made(_))
+        matches!(self, Factors::Hadamard { .. } | Factors::Made { .. })
     }
 
     /// Whether they can be laid onto a weight that is stored as [in, out].
     fn can_be_turned(&self) -> bool {
-        matches!(self, Factors::LowRank { .. } | Factors::Hadamard { .. } | Factors::Views { .. })
+        match self {
+            Factors::LowRank { .. } | Factors::Hadamard { .. } | Factors::Views { .. } => true,
+            Factors::Made { turned, .. } => turned.is_some(),
+            Factors::Gained { .. } => false,
+        }
     }
 }
 
@@ -90,6 +108,11 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// A delta of a layer that is neither multiplied by a weight nor rescaled.
+    pub fn plain(factors: Factors, dims: impl Into<Vec<u64>>, rank: u64, scale: f64) -> Delta {
+        Delta { factors, dims: dims.into(), embedding: false, rank, scale, magnitude: None, of_weight: false }
+    }
+
     /// Whether its shape is that of the weight as it is stored, whichever way round that is.
     pub fn is_as_stored(&self) -> bool {
         matches!(self.factors, Factors::Views { .. })

@@ -24,10 +24,6 @@ pub enum Dimension {
 
 /// What is done to one base tensor.
 #[derive(Debug, Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "one for each changed parameter; their number is small beside the tensors"
-)]
 pub enum Change {
     /// The whole tensor is replaced; `twin` is a second copy that must be equal.
     Replace {
@@ -46,7 +42,7 @@ pub enum Change {
         source: Source,
     },
     /// A delta made of factors.
-    Delta(Delta),
+    Delta(Box<Delta>),
     /// Outputs or inputs are multiplied.
     Multiply {
         /// One gain for each output, or each input.
@@ -63,6 +59,13 @@ pub enum Change {
         /// The scale, without the adapter's weight.
         scale: f64,
     },
+}
+
+impl Change {
+    /// A delta made of factors.
+    pub fn delta(delta: Delta) -> Change {
+        Change::Delta(Box::new(delta))
+    }
 }
 
 /// Operations on a weight, as the adapter describes them.

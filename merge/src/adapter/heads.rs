@@ -16,7 +16,7 @@ pub(super) fn take(adapter: &AdapterInventory, base: &Names<'_>, unmatched: &mut
     }
     let row = adapter.config.kind.row();
     let keys: Vec<Key> = adapter.tensors.iter().map(|tensor| classify(&tensor.name, row)).collect();
-    let mut unwrap = Unwrap::of(keys.iter().map(|key| key.module.as_str()), base);
+    let mut unwrap = Unwrap::of(keys.iter().map(|key| &*key.module), base);
     let strays: HashSet<&str> = unmatched.iter().map(String::as_str).collect();
     let mut found = Vec::new();
     for (source, key) in adapter.tensors.iter().zip(keys).filter(|(tensor, _)| strays.contains(tensor.name.as_str())) {

@@ -3,6 +3,8 @@
 //! Names follow `X.<role>` where `X` is the module path behind `base_model.model.`; a leftover adapter name
 //! (`lora_A.default.weight`) is accepted.
 
+use std::borrow::Cow;
+
 use super::kind::{self, Row};
 
 /// The component of a key that tells token rows.
@@ -31,9 +33,9 @@ pub enum Role {
 
 /// A classified key: module path (behind `base_model.model.`) and role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct Key<'a> {
     /// The module path; for `Plain` and `Saved` the path without the parameter.
-    pub module: String,
+    pub module: Cow<'a, str>,
     /// How many wrappers the module has around it there: PEFT nests one for each targeted parameter of a module.
     pub depth: usize,
     /// The role.
@@ -41,11 +43,11 @@ pub struct Key {
 }
 
 /// Classifies the name of a tensor of an adapter of this kind.
-pub fn classify(name: &str, kind: &Row) -> Key {
+pub fn classify<'a>(name: &'a str, kind: &Row) -> Key<'a> {
     let path = name.strip_prefix("base_model.model.").unwrap_or(name);
     let components: Vec<&str> = path.split('.').collect();
     let key = |at: usize, role: Role| Key {
-        module: strip_base_layer(&components[..at]),
+        module: strip_base_layer(path, &components[..at]),
         depth: components[..at].iter().rev().take_while(|c| **c == "base_layer").count(),
         role,
     };
@@ -58,10 +60,12 @@ pub fn classify(name: &str, kind: &Row) -> Key {
     if let Some((at, why)) = first(&|c| kind.ignores(c)) {
         return key(at, Role::Ignored(why));
     }
-    if let Some((at, name)) = first(&|c| kind.shared(c)) {
+    // A kind may save what all modules share once for each of them too: that is a part of the module.
+    let of_module = |at: usize| !matches!(components[..at], [] | ["base_model"]) && kind.has_part(components[at]);
+    if let Some((at, name)) = first(&|c| kind.shared(c)).filter(|(at, _)| !of_module(*at)) {
         return key(at, Role::Shared(name));
     }
-    let marker = components.iter().position(|c| kind.parts.iter().any(|part| part.marker == *c));
+    let marker = components.iter().position(|c| kind.has_part(c));
     if let Some((at, part)) = marker.and_then(|at| Some((at, kind.part(components[at], &components[at + 1..])?))) {
         return key(at, Role::Part(part));
     }
@@ -85,12 +89,22 @@ pub fn classify(name: &str, kind: &Row) -> Key {
         return key(at, Role::BaseLayer(after(at)));
     }
     let last = components.len() - 1;
-    Key { module: components[..last].join("."), depth: 0, role: Role::Plain(components[last].to_owned()) }
+    let module = Cow::Borrowed(begin(path, &components[..last]));
+    Key { module, depth: 0, role: Role::Plain(components[last].to_owned()) }
 }
 
 /// nn.MultiheadAttention and nested wrappers leave `base_layer` in the middle of a path.
-fn strip_base_layer(components: &[&str]) -> String {
-    components.iter().filter(|c| **c != "base_layer").copied().collect::<Vec<_>>().join(".")
+fn strip_base_layer<'a>(path: &'a str, components: &[&str]) -> Cow<'a, str> {
+    match components.contains(&"base_layer") {
+        true => components.iter().filter(|c| **c != "base_layer").copied().collect::<Vec<_>>().join(".").into(),
+        false => begin(path, components).into(),
+    }
+}
+
+/// The part of a path that has these components, its first ones.
+fn begin<'a>(path: &'a str, components: &[&str]) -> &'a str {
+    let length: usize = components.iter().map(|component| component.len() + 1).sum();
+    &path[..length.saturating_sub(1)]
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! A module that an adapter changes: its tensors, and where it is in the base.
 
-use std::collections::BTreeMap;
-
 use super::delta::Delta;
 use super::edit::{Change, Edit, RowRange};
 use super::piece::{self, OfExpert, Piece};
@@ -10,26 +8,36 @@ use crate::base::names::Names;
 use crate::base::scheme;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::tensor::{DtypeExt, matrix};
+use crate::tensor::{DtypeExt, matrix, number};
 
-/// The tensors of one module by their parts, whose names the kind gives.
+/// The tensors of one module by their parts, whose names the kind gives, in the order of these.
 #[derive(Debug, Default)]
-pub struct Parts<'a>(BTreeMap<&'static str, &'a Source>);
+pub struct Parts<'a>(Vec<(&'static str, &'a Source)>);
 
 impl<'a> Parts<'a> {
     /// Adds a tensor; the one that had its part before, if there was one.
     pub fn insert(&mut self, part: &'static str, tensor: &'a Source) -> Option<&'a Source> {
-        self.0.insert(part, tensor)
+        match self.place(part) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, tensor)),
+            Err(at) => {
+                self.0.insert(at, (part, tensor));
+                None
+            }
+        }
     }
 
     /// The tensor of a part.
     pub fn get(&self, part: &str) -> Option<&'a Source> {
-        self.0.get(part).copied()
+        self.place(part).ok().map(|at| self.0[at].1)
     }
 
     /// All tensors, by the names of their parts.
     pub fn all(&self) -> impl Iterator<Item = &'a Source> {
-        self.0.values().copied()
+        self.0.iter().map(|(_, tensor)| *tensor)
+    }
+
+    fn place(&self, part: &str) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by(|(name, _)| (*name).cmp(part))
     }
 }
 
@@ -102,7 +110,7 @@ impl<'a> Module<'a> {
     /// `shape_mismatch` if the pieces are not the rows that the delta has; `unsupported` if it cannot be cut into rows.
     pub fn delta(&self, delta: Delta) -> Result<Vec<Edit>> {
         if self.pieces.is_empty() {
-            return Ok(vec![self.edit(Change::Delta(delta))]);
+            return Ok(vec![self.edit(Change::delta(delta))]);
         }
         let (have, stored) = (delta.rows(), self.pieces.iter().map(|piece| piece.of.count).sum::<u64>());
         if have != stored {
@@ -123,22 +131,45 @@ impl<'a> Module<'a> {
                 return Err(Error::new(Kind::Unsupported, text));
             };
             let (tensor, module) = (piece.tensor.clone(), self.base.clone());
-            Ok(Edit { tensor, rows: piece.rows, module, change: Change::Delta(delta) })
+            Ok(Edit { tensor, rows: piece.rows, module, change: Change::delta(delta) })
         };
         self.pieces.iter().map(edit).collect()
     }
 
     /// Where its first row is stored.
-    pub fn place(&self) -> (String, Option<RowRange>) {
+    pub fn place(&self) -> (&str, Option<RowRange>) {
         match self.pieces.first() {
-            Some(piece) => (piece.tensor.clone(), piece.rows),
-            None => (self.tensor.clone(), self.rows),
+            Some(piece) => (&piece.tensor, piece.rows),
+            None => (&self.tensor, self.rows),
         }
     }
 
     /// The edit that a change of its weight is.
     pub fn edit(&self, change: Change) -> Edit {
         Edit { tensor: self.tensor.clone(), rows: self.rows, module: self.base.clone(), change }
+    }
+
+    /// Where its bias is stored, with the rows of that tensor that are the bias, if these are not all of it. `None` if the base has none.
+    ///
+    /// # Errors
+    /// `shape_mismatch` if the base has it in a larger tensor that has no such part; `unsupported` if it cannot be told which rows of a
+    /// larger tensor it is.
+    pub fn bias(&self, base: &Names<'_>) -> Result<Option<(String, Option<RowRange>)>> {
+        if let Some(Piece { tensor, rows, .. }) = piece::of_parameter(&format!("{}.bias", self.base), base)? {
+            return Ok(Some((tensor, rows)));
+        }
+        let beside = self.tensor.strip_suffix("weight").map(|stem| format!("{stem}bias"));
+        match beside.filter(|bias| base.has(bias)) {
+            Some(bias) if self.rows.is_some() || !self.pieces.is_empty() => {
+                let (name, weight) = (self.name, &self.tensor);
+                let text = format!(
+                    "the weight of {name} is stored as rows of {weight}, and which rows of {bias} are its bias is not known"
+                );
+                Err(Error::new(Kind::Unsupported, text)
+                    .hint("load the base with transformers, and save its state dict as it is"))
+            }
+            beside => Ok(beside.map(|bias| (bias, None))),
+        }
     }
 
     /// The rows and columns of its weight, as it is stored.
@@ -190,6 +221,18 @@ pub fn expect_values(tensor: &Source) -> Result<()> {
     Err(Error::new(Kind::Unsupported, format!("adapter tensor {name} is {dtype}, expected F32, F16 or BF16")))
 }
 
+/// Refuses a tensor of an adapter that holds no places.
+///
+/// # Errors
+/// `unsupported`, naming tensor and type.
+pub fn expect_places(tensor: &Source) -> Result<()> {
+    if number::holds_places(tensor.dtype) {
+        return Ok(());
+    }
+    let (name, dtype) = (&tensor.name, tensor.dtype.name());
+    Err(Error::new(Kind::Unsupported, format!("adapter tensor {name} is {dtype}, expected integers")))
+}
+
 /// The base tensor `module.parameter`, under whatever name the base knows the module by; with its module path.
 pub fn locate(module: &str, parameter: &str, saved: bool, base: &Names<'_>) -> Option<(String, String)> {
     let forms: Vec<&str> = match parameter.split_once('.') {
@@ -197,9 +240,8 @@ pub fn locate(module: &str, parameter: &str, saved: bool, base: &Names<'_>) -> O
         Some((_, rest)) if saved => vec![parameter, rest],
         _ => vec![parameter],
     };
-    let paths = candidates(module);
     let named = |find: &dyn Fn(&str) -> Option<String>| {
-        paths.iter().find_map(|module| {
+        candidates(module).find_map(|module| {
             forms.iter().find_map(|parameter| {
                 let name = if module.is_empty() { (*parameter).to_owned() } else { format!("{module}.{parameter}") };
                 let found = find(&name)?;

@@ -213,8 +213,7 @@ fn sort(module: &str, found: &mut [(&str, Held<'_>)], base: &Names<'_>) -> Resul
     if found.len() == 1 {
         return Ok(());
     }
-    let paths = candidates(module);
-    let order = paths.iter().map(|path| base.class().parameters_of(path)).find(|order| !order.is_empty());
+    let order = candidates(module).map(|path| base.class().parameters_of(&path)).find(|order| !order.is_empty());
     let order = order.unwrap_or_default();
     let place = |parameter: &str| order.iter().position(|known| *known == parameter);
     if let Some((parameter, _)) = found.iter().find(|(parameter, _)| place(parameter).is_none()) {

@@ -6,7 +6,6 @@
 use super::edit::RowRange;
 use super::lines::Lines;
 use super::rename::candidates;
-use super::replaced::Target;
 use crate::base::modules::Run;
 use crate::base::names::{Names, Part};
 use crate::error::{Error, Kind, Result};
@@ -34,7 +33,7 @@ pub(super) fn pieces(module: &str, base: &Names<'_>) -> Result<Option<(Vec<Piece
             None => member(module, &weight, base)?.or_else(|| joined(&weight, base)).or_else(|| split(&weight, base)),
         };
         if let Some(pieces) = found {
-            return Ok(Some((pieces, path)));
+            return Ok(Some((pieces, path.into_owned())));
         }
     }
     Ok(None)
@@ -50,14 +49,17 @@ pub(super) fn of_parameter(name: &str, base: &Names<'_>) -> Result<Option<Piece>
     Ok(<[Piece; 1]>::try_from(pieces).ok().map(|[one]| one))
 }
 
-/// The rows of a parameter that was trained whole and is stored with others, with its module's path.
+/// Where a parameter that was trained whole is stored, with the rows of it that are there, and its module's path: with others in one tensor, or
+/// in several tensors one after another.
 ///
 /// # Errors
 /// As [`pieces`].
-pub(super) fn of_saved(module: &str, parameter: &str, base: &Names<'_>) -> Result<Option<(Target, String)>> {
+pub(super) fn of_saved(module: &str, parameter: &str, base: &Names<'_>) -> Result<Option<(Vec<Piece>, String)>> {
     for path in candidates(module) {
-        if let Some(Piece { tensor, rows, .. }) = of_parameter(&format!("{path}.{parameter}"), base)? {
-            return Ok(Some(((tensor, rows), path)));
+        let name = format!("{path}.{parameter}");
+        let found = of_parameter(&name, base)?.map(|one| vec![one]).or_else(|| joined(&name, base));
+        if let Some(pieces) = found {
+            return Ok(Some((pieces, path.into_owned())));
         }
     }
     Ok(None)
@@ -161,7 +163,7 @@ pub(super) fn of_expert(module: &str, base: &Names<'_>) -> Result<Option<OfExper
             return Err(Error::new(Kind::ShapeMismatch, text));
         }
         let rows = RowRange { first: expert * rows, count: rows, cols };
-        return Ok(Some(OfExpert { tensor, rows, transposed: known.transposed, path }));
+        return Ok(Some(OfExpert { tensor, rows, transposed: known.transposed, path: path.into_owned() }));
     }
     Ok(None)
 }

@@ -1,5 +1,6 @@
 //! What replaces one tensor of the base.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::edit::{Change, Edit, Origin, RowRange};
@@ -15,11 +16,11 @@ pub(super) type Target = (String, Option<RowRange>);
 pub(super) struct Replaced<'a> {
     module: String,
     /// A parameter under its own name.
-    pub(super) plain: Option<&'a Source>,
+    pub(super) plain: Option<Cow<'a, Source>>,
     /// One of `modules_to_save`.
-    pub(super) saved: Option<&'a Source>,
+    pub(super) saved: Option<Cow<'a, Source>>,
     /// One of a `base_layer`.
-    pub(super) base_layer: Option<&'a Source>,
+    pub(super) base_layer: Option<Cow<'a, Source>>,
     /// A tensor of a file beside the adapter's own, where that one has none.
     pub(super) extra: Option<&'a Source>,
 }
@@ -31,8 +32,9 @@ impl<'a> Replaced<'a> {
     }
 
     /// The tensor that replaces it so far.
-    pub(super) fn standing(&self) -> Option<&'a Source> {
-        self.saved.or(self.plain).or(self.base_layer).or(self.extra)
+    pub(super) fn standing(&self) -> Option<&Source> {
+        let own = self.saved.as_deref().or(self.plain.as_deref()).or(self.base_layer.as_deref());
+        own.or(self.extra)
     }
 
     pub(super) fn edit(self, (tensor, rows): Target, modules_to_save: &HashSet<&str>) -> Result<Edit> {
@@ -50,11 +52,11 @@ impl<'a> Replaced<'a> {
             }
             // Trained in place: where two sides of the model are one tensor, they stay one.
             (None, None, None) => match self.extra {
-                Some(extra) => (extra, Origin::Resized, None),
+                Some(extra) => (Cow::Borrowed(extra), Origin::Resized, None),
                 None => return Err(Error::new(Kind::Internal, format!("nothing replaces {tensor}"))),
             },
         };
-        let change = Change::Replace { source: source.clone(), origin, twin: twin.cloned() };
+        let change = Change::Replace { source: source.into_owned(), origin, twin: twin.map(Cow::into_owned) };
         Ok(Edit { tensor, rows, module: self.module, change })
     }
 }

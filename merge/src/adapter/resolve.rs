@@ -3,12 +3,16 @@
 //! The tensors that are present are authoritative; the configuration gives scales and says what should be there. A
 //! tensor that no base tensor takes is an error that lists every such key.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use hashbrown::HashMap;
 
 use super::edit::{Resolved, RowRange};
 use super::key::{Key, Role, classify};
 use super::module::{Module, Parts, locate};
 use super::parameter::{self, Targeted};
+use super::piece::Piece;
 use super::replaced::{Replaced, Target};
 use super::target::missing_targets;
 use super::wrapper::Unwrap;
@@ -41,13 +45,18 @@ pub fn resolve(
     }
     rows::edits(&adapter.config, &rows, base, &mut out, &mut unmatched)?;
     let Found { modules, targets } = find(adapter, order, &by_name, &shared, base, &mut unmatched)?;
+    if modules.is_empty() {
+        let unused =
+            |tensor: &Source| (tensor.name.clone(), "all modules share it, and the adapter has none".to_owned());
+        out.ignored.extend(shared.all().map(unused));
+    }
     adapter.config.kind.edits(&modules, base, effort, &mut out)?;
     adapter.config.kind.parameter_edits(&targets, effort, &mut out)?;
     heads::take(adapter, base, &mut unmatched, &mut out);
     if !unmatched.is_empty() {
-        return Err(unmatched::refusal(unmatched, adapter.all_tensors().count(), base));
+        return Err(unmatched::refusal(unmatched, adapter, base));
     }
-    missing_targets(&adapter.config, by_name.keys().map(String::as_str), base, &mut out);
+    missing_targets(&adapter.config, by_name.keys().map(|name| &**name), base, &mut out);
     Ok(out)
 }
 
@@ -57,11 +66,11 @@ struct Sorted<'a> {
     /// Replacements, by the base's tensor.
     replaced: BTreeMap<Target, Replaced<'a>>,
     /// The tensors of the kind, by module and by wrapper.
-    modules: BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
+    modules: BTreeMap<Cow<'a, str>, BTreeMap<usize, Parts<'a>>>,
     /// Tensors of the kind that all modules share.
     shared: Parts<'a>,
     /// Token rows, each with its module.
-    rows: Vec<(String, &'a Source)>,
+    rows: Vec<(Cow<'a, str>, &'a Source)>,
     /// Keys that have no place in the base.
     unmatched: Vec<String>,
 }
@@ -70,8 +79,8 @@ fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved)
     let row = adapter.config.kind.row();
     let wraps_parameters = !adapter.config.kind.parameters().is_empty();
     let mut sorted = Sorted::default();
-    let keys: Vec<Key> = adapter.tensors.iter().map(|tensor| classify(&tensor.name, row)).collect();
-    let mut unwrap = Unwrap::of(keys.iter().map(|key| key.module.as_str()), base);
+    let keys: Vec<Key<'a>> = adapter.tensors.iter().map(|tensor| classify(&tensor.name, row)).collect();
+    let mut unwrap = Unwrap::of(keys.iter().map(|key| &*key.module), base);
     for (tensor, key) in adapter.tensors.iter().zip(keys) {
         let key = Key { module: unwrap.path(key.module), ..key };
         let other = match key.role {
@@ -90,31 +99,64 @@ fn sort<'a>(adapter: &'a AdapterInventory, base: &Names<'_>, out: &mut Resolved)
                 sorted.modules.entry(key.module).or_default().entry(depth).or_default().insert(part, tensor)
             }
             Role::Plain(ref parameter) | Role::BaseLayer(ref parameter) | Role::Saved(ref parameter) => {
-                let is_saved = matches!(key.role, Role::Saved(_));
-                let whole = locate(&key.module, parameter, is_saved, base).map(|(name, module)| ((name, None), module));
-                let part = || piece::of_saved(&key.module, parameter, base);
-                let Some((target, module)) = whole.map_or_else(part, |whole| Ok(Some(whole)))? else {
+                if !replace(tensor, &key, parameter, base, &mut sorted.replaced)? {
                     sorted.unmatched.push(tensor.name.clone());
-                    continue;
-                };
-                let entry = sorted.replaced.entry(target).or_insert_with(|| Replaced::of(module));
-                let place = match key.role {
-                    Role::Plain(_) => &mut entry.plain,
-                    Role::Saved(_) => &mut entry.saved,
-                    _ => &mut entry.base_layer,
-                };
-                place.replace(tensor)
+                }
+                continue;
             }
         };
         if let Some(other) = other {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("tensors {} and {} play the same part for one module", other.name, tensor.name),
-            ));
+            return Err(twice(other, tensor));
         }
     }
     out.warnings.extend(unwrap.warning());
     Ok(sorted)
+}
+
+/// Two tensors of an adapter that are the same part.
+fn twice(one: &Source, other: &Source) -> Error {
+    let text = format!("tensors {} and {} play the same part for one module", one.name, other.name);
+    Error::new(Kind::Conflict, text)
+}
+
+/// Lays a tensor that replaces a parameter onto what is stored of that. Whether the base has the parameter.
+fn replace<'a>(
+    tensor: &'a Source,
+    key: &Key<'_>,
+    parameter: &str,
+    base: &Names<'_>,
+    replaced: &mut BTreeMap<Target, Replaced<'a>>,
+) -> Result<bool> {
+    let mut lay = |target: Target, module: &str, source: Cow<'a, Source>| {
+        let entry = replaced.entry(target).or_insert_with(|| Replaced::of(module.to_owned()));
+        let place = match key.role {
+            Role::Plain(_) => &mut entry.plain,
+            Role::Saved(_) => &mut entry.saved,
+            _ => &mut entry.base_layer,
+        };
+        place.replace(source).map_or(Ok(()), |other| Err(twice(&other, tensor)))
+    };
+    if let Some((name, module)) = locate(&key.module, parameter, matches!(key.role, Role::Saved(_)), base) {
+        lay((name, None), &module, Cow::Borrowed(tensor))?;
+        return Ok(true);
+    }
+    let Some((pieces, module)) = piece::of_saved(&key.module, parameter, base)? else { return Ok(false) };
+    if let [Piece { tensor: name, rows, .. }] = pieces.as_slice() {
+        lay((name.clone(), *rows), &module, Cow::Borrowed(tensor))?;
+        return Ok(true);
+    }
+    let all: u64 = pieces.iter().map(|piece| piece.of.count).sum();
+    for Piece { tensor: name, rows, of } in pieces {
+        let part = tensor.rows(of.first, of.count).filter(|_| tensor.shape.first() == Some(&all)).ok_or_else(|| {
+            let text = format!(
+                "{} has the shape {:?}, and the base stores {all} rows of it in several tensors, {name} among them",
+                tensor.name, tensor.shape
+            );
+            Error::new(Kind::ShapeMismatch, text)
+        })?;
+        lay((name, rows), &module, Cow::Owned(part))?;
+    }
+    Ok(true)
 }
 
 /// A tensor of another kind than the adapter's.
@@ -148,14 +190,13 @@ struct Found<'a> {
 fn find<'a, 'b: 'a>(
     adapter: &AdapterInventory,
     order: ExpertOrder,
-    by_name: &'a BTreeMap<String, BTreeMap<usize, Parts<'a>>>,
+    by_name: &'a BTreeMap<Cow<'a, str>, BTreeMap<usize, Parts<'a>>>,
     shared: &'a Parts<'a>,
     base: &Names<'b>,
     unmatched: &mut Vec<String>,
 ) -> Result<Found<'a>> {
     let parameters = adapter.config.kind.parameters();
     let mut found = Found { modules: Vec::with_capacity(by_name.len()), targets: Vec::new() };
-    let mut owners: HashMap<(String, Option<RowRange>), &str> = HashMap::new();
     for (name, wrappers) in by_name {
         let targets = parameter::targeted(parameters, name, wrappers, order, base)?;
         if !targets.is_empty() {
@@ -170,14 +211,23 @@ fn find<'a, 'b: 'a>(
             if (!module.pieces.is_empty() || module.expert.is_some()) && !adapter.config.kind.takes_pieces() {
                 return Err(in_pieces(&module, adapter.config.kind.row().name));
             }
-            if let Some(other) = owners.insert(module.place(), name) {
-                return Err(Error::new(
-                    Kind::Conflict,
-                    format!("adapter modules {other} and {name} are both {} of the base", module.tensor),
-                ));
-            }
             found.modules.push(module);
         }
     }
+    expect_one_each(&found.modules)?;
     Ok(found)
+}
+
+/// Refuses two modules that are the same weight of the base.
+fn expect_one_each(modules: &[Module<'_>]) -> Result<()> {
+    let mut owners: HashMap<(&str, Option<RowRange>), &str> = HashMap::with_capacity(modules.len());
+    for module in modules {
+        if let Some(other) = owners.insert(module.place(), module.name) {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("adapter modules {other} and {} are both {} of the base", module.name, module.tensor),
+            ));
+        }
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Trainable tokens: whole rows of an embedding, which any kind of adapter may carry.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::inventory::Source;
 /// If rows are there that the configuration does not name, or the other way round.
 pub(super) fn edits(
     config: &AdapterConfig,
-    found: &[(String, &Source)],
+    found: &[(Cow<'_, str>, &Source)],
     base: &Names<'_>,
     out: &mut Resolved,
     unmatched: &mut Vec<String>,

@@ -57,48 +57,31 @@ impl Ranks {
         })
     }
 
-    /// Indexes the patterns.
+    /// Rank and scale of each of these modules. All are matched at once.
     ///
     /// # Errors
-    /// `bad_config` if there are too many, or too long ones.
-    pub fn tables(&self) -> Result<Tables<'_>> {
-        Ok(Tables {
-            said: self,
-            ranks: Patterns::new("rank_pattern", &self.rank_pattern)?,
-            alphas: Patterns::new("alpha_pattern", &self.alpha_pattern)?,
-        })
+    /// `bad_config` if a pattern is no regular expression, takes more than it may, or there are too many.
+    pub fn scales<'a>(&self, modules: impl Iterator<Item = &'a str>, effort: &mut Effort) -> Result<Scales<'_>> {
+        let modules: Vec<&str> = modules.collect();
+        let mut matches = |table: &'static str, entries: &[(String, f64)]| -> Result<Vec<Matches>> {
+            let patterns = Patterns::new(table, entries)?;
+            let found = patterns.matches(&modules, effort)?;
+            let owned = |entries: Vec<(&str, f64)>| entries.into_iter().map(|(key, v)| (key.to_owned(), v)).collect();
+            Ok(found.into_iter().map(owned).collect())
+        };
+        let ranks = matches("rank_pattern", &self.rank_pattern)?;
+        Ok(Scales { said: self, ranks, alphas: matches("alpha_pattern", &self.alpha_pattern)? })
     }
 }
 
-/// The patterns of an adapter, indexed.
-pub struct Tables<'a> {
-    said: &'a Ranks,
-    ranks: Patterns,
-    alphas: Patterns,
-}
-
 /// Entries of a table that match one module, in the order of the file.
-type Matches<'a> = Vec<(&'a str, f64)>;
+type Matches = Vec<(String, f64)>;
 
 /// Rank and alpha by module.
 pub struct Scales<'a> {
     said: &'a Ranks,
-    ranks: Vec<Matches<'a>>,
-    alphas: Vec<Matches<'a>>,
-}
-
-impl Tables<'_> {
-    /// Matches the patterns with all modules at once.
-    ///
-    /// # Errors
-    /// `bad_config` if a pattern is no regular expression, or takes more than it may.
-    pub fn scales(&self, modules: &[&str], effort: &mut Effort) -> Result<Scales<'_>> {
-        Ok(Scales {
-            said: self.said,
-            ranks: self.ranks.matches(modules, effort)?,
-            alphas: self.alphas.matches(modules, effort)?,
-        })
-    }
+    ranks: Vec<Matches>,
+    alphas: Vec<Matches>,
 }
 
 impl Scales<'_> {

@@ -1,6 +1,6 @@
 //! Targets that the configuration names and for which the adapter holds no tensors.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
 use super::config::AdapterConfig;
 use super::config::modules::Modules;
@@ -20,15 +20,27 @@ pub(super) fn missing_targets<'a>(
     if config.tokens != Tokens::None {
         return;
     }
-    let held: HashSet<&str> = modules.flat_map(suffixes).collect();
-    let missing: Vec<&String> = list.iter().filter(|target| !held.contains(target.as_str())).collect();
-    if missing.is_empty() {
-        return;
-    }
-    let in_base: HashSet<&str> =
-        base.all().iter().filter_map(|n| n.strip_suffix(".weight")).flat_map(suffixes).collect();
-    for target in missing.into_iter().filter(|target| in_base.contains(target.as_str())) {
+    let all: HashSet<&str> = list.iter().map(String::as_str).collect();
+    let not_held = without(&all, modules);
+    let stored = base.all().iter().filter_map(|name| name.strip_suffix(".weight"));
+    let not_in_base = without(&not_held, stored);
+    let missing = |target: &&String| not_held.contains(target.as_str()) && !not_in_base.contains(target.as_str());
+    for target in list.iter().filter(missing) {
         out.warnings
             .push(format!("target_modules names {target}, the base has it, and the adapter holds nothing for it"));
     }
+}
+
+/// The targets that name none of these modules.
+fn without<'a, 'm>(targets: &HashSet<&'a str>, mut modules: impl Iterator<Item = &'m str>) -> HashSet<&'a str> {
+    let mut left = targets.clone();
+    // A few modules of a model are named by all targets.
+    while !left.is_empty()
+        && let Some(module) = modules.next()
+    {
+        for name in suffixes(module) {
+            left.remove(name);
+        }
+    }
+    left
 }

@@ -27,10 +27,18 @@ pub enum Shared {
 ///   applies once. The changes must be equal, which is checked before work starts.
 /// - LoRA or token rows on a name that is no output embedding change the shared tensor, as PEFT's merge does.
 /// - A module trained whole under one name, or anything on the output embedding alone, parts it from the others.
+/// - Parts of the model that are one, such as layers that share a block, stay one: what is laid onto any of their names is laid
+///   onto the shared tensor, one after another, as PEFT's merge does.
 ///
 /// # Errors
 /// `conflict` if two changes that must be one differ by what the headers tell.
-pub fn share(set: &TiedSet, edits: Vec<Edit>, ensure: bool) -> Result<Shared> {
+pub fn share(set: &TiedSet, mut edits: Vec<Edit>, ensure: bool) -> Result<Shared> {
+    let of_leader = |edit: &Edit| Edit { tensor: set.leader.clone(), ..edit.clone() };
+    let lays_on = |edit: &Edit| !matches!(edit.change, Change::Replace { .. } | Change::Rows { .. });
+    if !set.repeated.is_empty() && edits.iter().all(lays_on) {
+        edits.sort_by_key(|edit| set.repeated.iter().position(|name| *name == edit.tensor));
+        return Ok(Shared::Tied { edits: edits.iter().map(of_leader).collect(), equals: Vec::new() });
+    }
     let edited: HashSet<&str> = edits.iter().map(|edit| edit.tensor.as_str()).collect();
     let touched: Vec<String> = set.names.iter().filter(|name| edited.contains(name.as_str())).cloned().collect();
     let main = touched.iter().find(|name| !set.is_output(name));
@@ -47,7 +55,6 @@ pub fn share(set: &TiedSet, edits: Vec<Edit>, ensure: bool) -> Result<Shared> {
             must_equal(&inn.change, &out.change, &mut equals)?;
         }
     }
-    let of_leader = |edit: &Edit| Edit { tensor: set.leader.clone(), ..edit.clone() };
     Ok(Shared::Tied { edits: ins.into_iter().map(of_leader).collect(), equals })
 }
 

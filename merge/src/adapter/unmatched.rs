@@ -1,17 +1,17 @@
 //! Tensors of an adapter that cannot be used, refused with their names.
 
 use super::kind::Row;
+use super::strays;
 use crate::base::names::Names;
-use crate::bounded;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::Source;
+use crate::inventory::{AdapterInventory, Source};
 
 /// Refuses an adapter without tensors, or with empty ones. A kind may have matrices of rank 0.
 ///
 /// # Errors
 /// `missing_tensor`, `empty_tensor`.
 pub(super) fn refuse_empty(tensors: &[Source], kind: &Row) -> Result<()> {
-    let allowed = |t: &Source| kind.rank_0 && t.shape.len() > 1;
+    let allowed = |t: &Source| kind.may_be_empty && t.shape.len() > 1;
     let empty: Vec<&Source> = tensors.iter().filter(|t| t.elements() == 0 && !allowed(t)).collect();
     match empty.first() {
         None if tensors.is_empty() => Err(Error::new(Kind::MissingTensor, "the adapter holds no tensors")),
@@ -24,8 +24,20 @@ pub(super) fn refuse_empty(tensors: &[Source], kind: &Row) -> Result<()> {
     }
 }
 
+/// What the base stores in the place of the weight that a key of two parts changes; `None` if it has the weight, or nothing there.
+fn coded(key: &str, base: &Names<'_>) -> Option<String> {
+    let path = key.strip_prefix("base_model.model.").unwrap_or(key);
+    let module = path.rsplitn(3, '.').nth(2).filter(|module| !base.has(&format!("{module}.weight")))?;
+    let below = format!("{module}.");
+    let all = base.all();
+    let held = all[all.partition_point(|name| *name < below.as_str())..].iter();
+    let mut held = held.map_while(|name| name.strip_prefix(below.as_str()));
+    held.find(|last| !last.contains('.') && *last != "bias").map(|last| format!("{below}{last}"))
+}
+
 /// The refusal of tensors that have no place in the base.
-pub(super) fn refusal(mut keys: Vec<String>, all: usize, base: &Names<'_>) -> Error {
+pub(super) fn refusal(mut keys: Vec<String>, adapter: &AdapterInventory, base: &Names<'_>) -> Error {
+    let all = adapter.all_tensors().count();
     keys.sort();
     // A key below `experts` of a base that stacks them is not a stray: it is a kind that is not merged yet.
     let sorted = base.all();
@@ -44,10 +56,15 @@ pub(super) fn refusal(mut keys: Vec<String>, all: usize, base: &Names<'_>) -> Er
         )
         .hint("config.json of the base must name a class of transformers 5.23 in architectures; an adapter for stacked experts must name them in target_parameters");
     }
-    let example = sorted.first().map_or(String::new(), |n| format!(", such as {n}"));
+    if let Some((key, stored)) = keys.iter().find_map(|key| Some((key, coded(key, base)?))) {
+        let text = format!(
+            "adapter tensor {key} changes a weight that the base stores as {stored}, in a quantised form that is not known"
+        );
+        return Error::new(Kind::Unsupported, text).hint("merge into the unquantised base and quantise the result");
+    }
     Error::new(
         Kind::UnmatchedKeys,
-        format!("{} of {all} adapter tensors match no tensor of the base: {}", keys.len(), bounded::list(&keys)),
+        format!("{} of {all} adapter tensors match no tensor of the base: {}", keys.len(), strays::listed(&keys)),
     )
-    .hint(format!("is this the base that the adapter was trained on? the base holds other names{example}"))
+    .hint(strays::advice(&keys, all, adapter.config.base_model.as_deref(), base))
 }

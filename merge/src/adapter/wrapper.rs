@@ -4,6 +4,7 @@
 //! torch.compile, `module` for DistributedDataParallel, `base_model.model` for a second PEFT model, or the attribute of a
 //! user's own class around it. Such a name is left out if the path does not fit the base with it and fits without it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::rename::candidates;
@@ -36,18 +37,19 @@ impl<'a, 'n> Unwrap<'a, 'n> {
     }
 
     /// The path as the base may know it.
-    pub(super) fn path(&mut self, module: String) -> String {
-        let (inner, names) = inner(&module);
-        if !names.is_empty() && !fits(&module, self.base) && fits(&inner, self.base) {
-            self.found.extend(names);
-            return inner;
+    pub(super) fn path<'k>(&mut self, module: Cow<'k, str>) -> Cow<'k, str> {
+        let unwrapped = inner(&module);
+        let (inner, names) = unwrapped.as_ref().map_or((&*module, &[][..]), |(path, names)| (path, names));
+        if !names.is_empty() && !fits(&module, self.base) && fits(inner, self.base) {
+            self.found.extend(names.iter().cloned());
+            return inner.to_owned().into();
         }
         let attribute = self.attribute.as_deref();
         match attribute.and_then(|name| inner.strip_prefix(name)?.strip_prefix('.')) {
             Some(rest) => {
-                self.found.extend(names);
+                self.found.extend(names.iter().cloned());
                 self.found.extend(attribute.map(|name| format!("{name} (an attribute around the model)")));
-                rest.to_owned()
+                rest.to_owned().into()
             }
             None => module,
         }
@@ -63,11 +65,14 @@ impl<'a, 'n> Unwrap<'a, 'n> {
 
 /// A path without known wrappers.
 pub(super) fn bare(module: &str) -> String {
-    inner(module).0
+    inner(module).map_or_else(|| module.to_owned(), |(path, _)| path)
 }
 
-/// A path without known wrappers, and what they are.
-fn inner(module: &str) -> (String, Vec<String>) {
+/// A path without known wrappers, and what they are; `None` if it has none.
+fn inner(module: &str) -> Option<(String, Vec<String>)> {
+    if !module.split('.').any(|c| is_wrapper(c) || c == "base_model") {
+        return None;
+    }
     let mut names = Vec::new();
     let path = match module.rfind(PEFT).filter(|at| *at == 0 || module[..*at].ends_with('.')) {
         Some(at) => {
@@ -87,7 +92,7 @@ fn inner(module: &str) -> (String, Vec<String>) {
     if changed && names.is_empty() {
         names.push("base_model.model (a PEFT model)".to_owned());
     }
-    (kept.join("."), names)
+    Some((kept.join("."), names))
 }
 
 fn is_wrapper(component: &str) -> bool {
@@ -101,12 +106,12 @@ fn describe(component: &str) -> Option<String> {
 
 /// The first component of all paths, if no path fits the base with it and every path does without it.
 fn attribute<'k>(modules: impl Iterator<Item = &'k str> + Clone, base: &Names<'_>) -> Option<String> {
-    let first = inner(modules.clone().next()?).0;
+    let first = bare(modules.clone().next()?);
     let (name, rest) = first.split_once('.')?;
     if fits(&first, base) || !fits(rest, base) {
         return None;
     }
-    let every = modules.map(|module| inner(module).0).all(|path| match path.strip_prefix(name) {
+    let every = modules.map(bare).all(|path| match path.strip_prefix(name) {
         Some(rest) => rest.strip_prefix('.').is_some_and(|rest| !fits(&path, base) && fits(rest, base)),
         None => false,
     });
@@ -115,7 +120,7 @@ fn attribute<'k>(modules: impl Iterator<Item = &'k str> + Clone, base: &Names<'_
 
 /// Whether the base has a module of this path, by any of its names.
 fn fits(module: &str, base: &Names<'_>) -> bool {
-    candidates(module).iter().any(|path| base.has_module(path))
+    candidates(module).any(|path| base.has_module(&path))
 }
 
 #[cfg(test)]
@@ -129,7 +134,7 @@ mod tests {
         let class = ModelClass::default();
         let base = Names::new(BASE.into_iter().map(|name| (name, &[][..])), std::iter::empty(), &class);
         let mut unwrap = Unwrap::of(modules.iter().copied(), &base);
-        let paths = modules.iter().map(|module| unwrap.path((*module).to_owned())).collect();
+        let paths = modules.iter().map(|module| unwrap.path((*module).into()).into_owned()).collect();
         (paths, unwrap.warning())
     }
 

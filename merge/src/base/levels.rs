@@ -56,6 +56,21 @@ pub fn remove(config: &mut Value, key: &str) {
     }
 }
 
+/// Changes the object under a key, at every level that has it.
+pub fn change(config: &mut Value, key: &str, mut with: impl FnMut(&mut Value)) {
+    let mut held = |at: &mut Value| {
+        if let Some(held) = at.get_mut(key).filter(|held| held.is_object()) {
+            with(held);
+        }
+    };
+    held(config);
+    for path in LEVELS {
+        if let Some(at) = path.iter().try_fold(&mut *config, |at, name| at.get_mut(name)) {
+            held(at);
+        }
+    }
+}
+
 /// Sets a key as [`set_held`] does. Where none has it, it is set in the language model's own configuration, else at the
 /// top.
 pub fn set(config: &mut Value, key: &str, value: &Value, only: Option<&Value>) {

@@ -6,6 +6,7 @@ pub mod conv1d;
 pub mod experts;
 pub mod heads;
 pub mod levels;
+pub mod linears;
 pub mod modules;
 pub mod names;
 pub mod parameter;

@@ -15,7 +15,8 @@ pub struct Names<'a> {
     sorted: Vec<&'a str>,
     /// The shapes, in the same order.
     shapes: Vec<&'a [u64]>,
-    tied: Vec<&'a str>,
+    /// Names that are one parameter with others, each with the stored one of them.
+    tied: Vec<(&'a str, &'a str)>,
     class: &'a ModelClass,
     /// Stored names by those that transformers gives the modules, where they differ. Made when it is first asked for.
     renamed: OnceCell<BTreeMap<String, &'a str>>,
@@ -39,16 +40,17 @@ pub struct Part<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// The names and shapes of what is stored. `tied` are names that are one parameter with others. They need not be stored.
+    /// The names and shapes of what is stored. `tied` are names that are one parameter with others, and need not be stored, each
+    /// with one that is.
     pub fn new(
         tensors: impl Iterator<Item = (&'a str, &'a [u64])>,
-        tied: impl Iterator<Item = &'a str>,
+        tied: impl Iterator<Item = (&'a str, &'a str)>,
         class: &'a ModelClass,
     ) -> Names<'a> {
         let mut tensors: Vec<(&str, &[u64])> = tensors.collect();
         tensors.sort_unstable_by_key(|(name, _)| *name);
         let (sorted, shapes) = tensors.into_iter().unzip();
-        let mut tied: Vec<&str> = tied.collect();
+        let mut tied: Vec<(&str, &str)> = tied.collect();
         tied.sort_unstable();
         Names {
             sorted,
@@ -71,9 +73,10 @@ impl<'a> Names<'a> {
         rename(self.class.rules.iter(), name)
     }
 
-    /// The shape of a stored parameter.
+    /// The shape of a parameter that is stored under this name, or under another one that is tied to it.
     pub fn shape(&self, name: &str) -> Option<&'a [u64]> {
-        self.sorted.binary_search(&name).ok().map(|at| self.shapes[at])
+        let held = |name: &str| self.sorted.binary_search(&name).ok().map(|at| self.shapes[at]);
+        held(name).or_else(|| held(self.tied[self.tied_at(name)?].1))
     }
 
     /// What is known of the model's class.
@@ -133,21 +136,28 @@ impl<'a> Names<'a> {
     /// Whether it has a parameter of this module, or below it, by a stored name or by transformers' own.
     pub fn has_module(&self, path: &str) -> bool {
         let below = format!("{path}.");
-        let has = |names: &[&str]| {
-            let at = names.partition_point(|name| *name < below.as_str());
-            names.get(at).is_some_and(|name| name.starts_with(&below))
+        let stored = || {
+            let at = self.sorted.partition_point(|name| *name < below.as_str());
+            self.sorted.get(at).is_some_and(|name| name.starts_with(&below))
+        };
+        let tied = || {
+            let at = self.tied.partition_point(|(name, _)| *name < below.as_str());
+            self.tied.get(at).is_some_and(|(name, _)| name.starts_with(&below))
         };
         let stacked = || self.by_parameter().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
         let renamed = || self.by_module().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
         let split = || self.by_part().range(below.clone()..).next().is_some_and(|n| n.0.starts_with(&below));
-        let stored = has(&self.sorted) || has(&self.tied);
-        stored || (!self.class.rules.is_empty() && renamed()) || (!self.class.stacks.is_empty() && stacked()) || split()
+        stored()
+            || tied()
+            || (!self.class.rules.is_empty() && renamed())
+            || (!self.class.stacks.is_empty() && stacked())
+            || split()
     }
 
     fn by_module(&self) -> &BTreeMap<String, &'a str> {
         self.renamed.get_or_init(|| {
             let rules = self.acting();
-            let all = self.sorted.iter().chain(&self.tied);
+            let all = self.sorted.iter().chain(self.tied.iter().map(|(name, _)| name));
             let renamed = all.map(|name| (rename(rules.iter().copied(), name), *name));
             renamed.filter(|(module, stored)| module != stored).collect()
         })
@@ -205,7 +215,11 @@ impl<'a> Names<'a> {
 
     /// Whether it is one parameter with other names.
     pub fn is_tied(&self, name: &str) -> bool {
-        self.tied.binary_search(&name).is_ok()
+        self.tied_at(name).is_some()
+    }
+
+    fn tied_at(&self, name: &str) -> Option<usize> {
+        self.tied.binary_search_by_key(&name, |(name, _)| name).ok()
     }
 }
 

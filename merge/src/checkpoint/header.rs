@@ -7,12 +7,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use safetensors::tensor::TensorInfo;
-use serde::Deserialize;
+use hashbrown::HashSet;
 use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::tensor::{Dtype, DtypeExt};
+
+/// The name that is no tensor's.
+const METADATA: &str = "__metadata__";
 
 /// The longest header that is read, in bytes. The format's own limit.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -62,7 +65,7 @@ pub fn parse(json: &[u8], object_size: u64) -> Result<Header> {
     let data_start = 8 + json.len() as u64;
     let mut tensors = Vec::with_capacity(raw.tensors.len());
     for (name, info) in raw.tensors {
-        tensors.push(entry(name, &info, data_start)?);
+        tensors.push(entry(name, info, data_start)?);
     }
     tensors.sort_by(|a, b| (a.offset, a.length).cmp(&(b.offset, b.length)).then_with(|| a.name.cmp(&b.name)));
     let mut at = data_start;
@@ -90,20 +93,35 @@ pub fn render<'a>(
     tensors: impl Iterator<Item = (&'a str, Dtype, &'a [u64], u64)>,
     metadata: &BTreeMap<String, String>,
 ) -> Vec<u8> {
-    let mut map = serde_json::Map::new();
-    let metadata = metadata.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect::<serde_json::Map<_, _>>();
-    map.insert("__metadata__".into(), metadata.into());
+    let mut json = br#"{"__metadata__":"#.to_vec();
+    put(&mut json, metadata);
     let mut at = 0u64;
     for (name, dtype, shape, length) in tensors {
-        let info = serde_json::json!({ "dtype": dtype.name(), "shape": shape, "data_offsets": [at, at + length] });
-        map.insert(name.to_owned(), info);
+        json.push(b',');
+        put(&mut json, name);
+        json.push(b':');
+        put(&mut json, &Described { dtype, shape, data_offsets: (at, at + length) });
         at += length;
     }
-    let mut json = serde_json::Value::Object(map).to_string().into_bytes();
+    json.push(b'}');
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut out = (json.len() as u64).to_le_bytes().to_vec();
     out.append(&mut json);
     out
+}
+
+/// A tensor as a header describes it.
+#[derive(Serialize)]
+struct Described<'a> {
+    dtype: Dtype,
+    shape: &'a [u64],
+    data_offsets: (u64, u64),
+}
+
+/// Appends a value as JSON.
+fn put<T: Serialize + ?Sized>(json: &mut Vec<u8>, value: &T) {
+    // Writing to memory cannot fail, and neither can texts and numbers.
+    let _ = serde_json::to_writer(json, value);
 }
 
 /// Bytes of a tensor of this dtype and shape; `None` on overflow or where the bits do not fill whole bytes.
@@ -113,24 +131,31 @@ pub fn tensor_bytes(dtype: Dtype, shape: &[u64]) -> Option<u64> {
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 
-fn entry(name: String, info: &TensorInfo, data_start: u64) -> Result<TensorEntry> {
-    let (begin, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-    let shape: Vec<u64> = info.shape.iter().map(|d| *d as u64).collect();
-    let want = tensor_bytes(info.dtype, &shape);
+fn entry(name: String, info: TensorInfo, data_start: u64) -> Result<TensorEntry> {
+    let TensorInfo { dtype, shape, data_offsets: (begin, end) } = info;
+    let want = tensor_bytes(dtype, &shape);
     let have = end.checked_sub(begin);
     if want.is_none() || want != have {
         let want = want.map_or("too many".to_owned(), |n| n.to_string());
         return Err(bad(format!(
             "tensor {name}: {} of shape {shape:?} takes {want} bytes, its offsets {begin}..{end} do not",
-            info.dtype.name()
+            dtype.name()
         )));
     }
     let offset = data_start.checked_add(begin).ok_or_else(|| bad(format!("tensor {name} is out of bounds")))?;
-    Ok(TensorEntry { name, dtype: info.dtype, shape, offset, length: end - begin })
+    Ok(TensorEntry { name, dtype, shape, offset, length: end - begin })
 }
 
 fn bad(message: impl Into<String>) -> Error {
     Error::new(Kind::BadSafetensors, message)
+}
+
+/// A tensor as a header describes it.
+#[derive(Deserialize)]
+struct TensorInfo {
+    dtype: Dtype,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
 }
 
 struct RawHeader {
@@ -147,24 +172,31 @@ impl<'de> Deserialize<'de> for RawHeader {
                 f.write_str("a safetensors header")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<RawHeader, A::Error> {
-                let mut seen = std::collections::HashSet::new();
-                let mut raw = RawHeader { metadata: BTreeMap::new(), tensors: Vec::new() };
+                let mut metadata: Option<Option<BTreeMap<String, String>>> = None;
+                let mut tensors: Vec<(String, TensorInfo)> = Vec::new();
+                let twice = |name: &str| A::Error::custom(format!("the name {name} appears twice"));
                 while let Some(name) = map.next_key::<String>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("the name {name} appears twice")));
-                    }
-                    if name == "__metadata__" {
-                        // As the safetensors library reads it: null is no metadata.
-                        raw.metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
-                    } else {
-                        raw.tensors.push((name, map.next_value()?));
+                    if name != METADATA {
+                        tensors.push((name, map.next_value()?));
+                    } else if metadata.replace(map.next_value()?).is_some() {
+                        return Err(twice(METADATA));
                     }
                 }
-                Ok(raw)
+                if let Some(name) = repeated(&tensors) {
+                    return Err(twice(name));
+                }
+                // As the safetensors library reads it: null is no metadata.
+                Ok(RawHeader { metadata: metadata.flatten().unwrap_or_default(), tensors })
             }
         }
         deserializer.deserialize_map(V)
     }
+}
+
+/// The first name that stands there a second time.
+fn repeated(tensors: &[(String, TensorInfo)]) -> Option<&str> {
+    let mut seen = HashSet::with_capacity(tensors.len());
+    tensors.iter().map(|(name, _)| name.as_str()).find(|name| !seen.insert(*name))
 }
 
 #[cfg(test)]

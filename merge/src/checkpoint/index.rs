@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::json;
@@ -61,30 +61,26 @@ impl Index {
         self.files.iter().map(String::as_str).collect()
     }
 
-    /// The file that a tensor is said to be in.
-    fn file_of(&self, tensor: &str) -> Option<&str> {
-        let at = self.tensors.binary_search_by(|(name, _)| (**name).cmp(tensor)).ok()?;
-        Some(&self.files[self.tensors[at].1 as usize])
-    }
-
     /// Holds the index against the names that the files really hold.
     ///
     /// # Errors
     /// `bad_index` for the first tensor on which they disagree.
     pub fn check<'a>(&self, held: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
-        let mut found: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut found = vec![false; self.tensors.len()];
         for (file, tensor) in held {
-            if let Some(other) = found.insert(tensor, file) {
-                return Err(bad(format!("tensor {tensor} is in {other} and in {file}")));
+            let Ok(at) = self.tensors.binary_search_by(|(name, _)| (**name).cmp(tensor)) else {
+                return Err(bad(format!("{file} holds {tensor}, which the index does not list")));
+            };
+            let said = &self.files[self.tensors[at].1 as usize];
+            if std::mem::replace(&mut found[at], true) {
+                return Err(bad(format!("tensor {tensor} is in {said} and in {file}")));
             }
-            match self.file_of(tensor) {
-                Some(said) if said == file => {}
-                Some(said) => return Err(bad(format!("the index says that {tensor} is in {said}, it is in {file}"))),
-                None => return Err(bad(format!("{file} holds {tensor}, which the index does not list"))),
+            if said != file {
+                return Err(bad(format!("the index says that {tensor} is in {said}, it is in {file}")));
             }
         }
-        match self.tensors.iter().find(|(tensor, _)| !found.contains_key(&**tensor)) {
-            Some((tensor, file)) => {
+        match self.tensors.iter().zip(found).find(|(_, found)| !found) {
+            Some(((tensor, file), _)) => {
                 let file = &self.files[*file as usize];
                 Err(bad(format!("the index says that {tensor} is in {file}, which does not hold it")))
             }
@@ -140,8 +136,18 @@ impl<'de> Deserialize<'de> for File {
 
 /// The bytes of an index over the written files. `total_size` is the sum of tensor bytes.
 pub fn render(total_size: u64, weight_map: &BTreeMap<&str, &str>) -> Vec<u8> {
-    let value = serde_json::json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
-    let mut bytes = serde_json::to_vec_pretty(&value).unwrap_or_default();
+    #[derive(Serialize)]
+    struct Rendered<'a> {
+        metadata: Metadata,
+        weight_map: &'a BTreeMap<&'a str, &'a str>,
+    }
+    #[derive(Serialize)]
+    struct Metadata {
+        total_size: u64,
+    }
+    let rendered = Rendered { metadata: Metadata { total_size }, weight_map };
+    // Texts and a number can always be written.
+    let mut bytes = serde_json::to_vec_pretty(&rendered).unwrap_or_default();
     bytes.push(b'\n');
     bytes
 }
@@ -205,6 +211,7 @@ mod tests {
             vec![("1", "a"), ("1", "b")],
             vec![("1", "a"), ("2", "b"), ("2", "c")],
             vec![("1", "a"), ("2", "a"), ("2", "b")],
+            vec![("1", "a"), ("1", "a"), ("2", "b")],
         ] {
             assert_eq!(index.check(held.into_iter()).unwrap_err().kind(), Kind::BadIndex);
         }

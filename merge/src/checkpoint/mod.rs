@@ -3,6 +3,8 @@
 pub mod files;
 pub mod header;
 pub mod index;
+pub mod instead;
+pub mod meant;
 pub mod pickle;
 pub mod pointer;
 pub mod sidecar;

@@ -19,6 +19,9 @@ pub struct Shard {
     pub tensors: Vec<Source>,
 }
 
+/// The bytes of small tensors, by their names.
+pub type SmallTensors = BTreeMap<String, Vec<u8>>;
+
 /// A file that travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sidecar {
@@ -43,8 +46,14 @@ pub struct BaseInventory {
     pub indexed: bool,
     /// Files that travel.
     pub sidecars: Vec<Sidecar>,
+    /// Those of them that repeat how the checkpoint is quantised, parsed.
+    pub repeated: Vec<(String, Value)>,
+    /// Its model card, where one was read for the card of the output.
+    pub card: Option<String>,
     /// The tied copies in its files that were compared, as far as a plan depends on it ([`crate::plan::copies`]).
     pub compared: Vec<Comparison>,
+    /// The small tensors that carry layout ([`crate::base::scheme::small`]).
+    pub small: SmallTensors,
     /// What becomes of each of its files.
     pub files: Vec<FileFate>,
     /// Keys of its pickles that hold no tensor.

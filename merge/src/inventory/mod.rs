@@ -1,4 +1,5 @@
-//! What was read before planning: headers, configurations, sizes and pins. No tensor data.
+//! What was read before planning: headers, configurations, sizes and pins. Of tensor data, only the small tensors that carry
+//! layout.
 
 mod adapter;
 mod base;
@@ -8,7 +9,7 @@ mod inputs;
 mod source;
 
 pub use adapter::{AdapterInventory, ExtraFile};
-pub use base::{BaseInventory, Shard, Sidecar};
+pub use base::{BaseInventory, Shard, Sidecar, SmallTensors};
 pub use comparison::Comparison;
 pub use equal::Equal;
 pub use inputs::{Inventory, TokenizerInventory};

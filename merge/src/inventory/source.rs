@@ -46,4 +46,19 @@ impl Source {
     pub fn bytes(&self) -> u64 {
         self.elements() * self.dtype.bitsize() as u64 / 8
     }
+
+    /// Rows of it, as a tensor of their own; `None` if it does not have them, or they do not begin with a byte.
+    pub fn rows(&self, first: u64, count: u64) -> Option<Source> {
+        let (rows, rest) = self.shape.split_first()?;
+        if first.checked_add(count)? > *rows {
+            return None;
+        }
+        let bits = rest.iter().product::<u64>() * self.dtype.bitsize() as u64;
+        let skipped = first * bits;
+        if !skipped.is_multiple_of(8) || !(count * bits).is_multiple_of(8) {
+            return None;
+        }
+        let shape = std::iter::once(count).chain(rest.iter().copied()).collect();
+        Some(Source { offset: self.offset + skipped / 8, shape, ..self.clone() })
+    }
 }

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::contents::{Architecture, Contents, SmallFile};
+use crate::base::levels;
 use crate::base::vocabulary::Vocabulary;
-use crate::base::{levels, quantisation};
 use crate::inventory::BaseInventory;
 use crate::json;
-use crate::spec::{MergeSpec, Quantised};
+use crate::spec::MergeSpec;
 use crate::tensor::DtypeExt;
 
 /// The base's config.json, with `vocab_size`, dtype and tying as the tensors have them; untouched if nothing changed.
@@ -22,9 +22,7 @@ pub(super) fn config(spec: &MergeSpec, base: &BaseInventory, contents: &Contents
             value[key] = false.into();
         }
     }
-    if spec.quantised == Quantised::Dequantise {
-        quantisation::remove(&mut value);
-    }
+    contents.quantisation.apply(&mut value);
     if let Some(architecture) = &contents.architecture {
         name(&mut value, architecture);
     }

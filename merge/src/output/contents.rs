@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::quantisation::Fate;
 use crate::base::vocabulary::Vocabulary;
 use crate::inventory::ObjectId;
 use crate::recipe::Recipe;
@@ -55,6 +56,8 @@ pub struct Contents {
     pub in_force: Vec<usize>,
     /// The main float dtype of the base.
     pub main_dtype: Option<Dtype>,
+    /// What becomes of the configuration of the quantisation.
+    pub quantisation: Fate,
 }
 
 /// A small file of the output.

@@ -10,13 +10,13 @@ pub(super) struct Group<'a> {
     /// The name of the base's file that it follows.
     pub(super) own: Option<&'a str>,
     /// Its tensors.
-    pub(super) tensors: Vec<&'a Tensor>,
+    pub(super) tensors: Vec<Tensor>,
 }
 
 /// The files of the base. Tensors that the base does not hold go to the last one.
-pub(super) fn own<'a>(base: &'a BaseInventory, tensors: &'a [Tensor]) -> Vec<Group<'a>> {
+pub(super) fn own(base: &BaseInventory, tensors: Vec<Tensor>) -> Vec<Group<'_>> {
     let group = |name| Group { own: Some(name), tensors: Vec::new() };
-    let mut groups: Vec<Group<'a>> = base.shards.iter().map(|s| group(s.name.as_str())).collect();
+    let mut groups: Vec<Group<'_>> = base.shards.iter().map(|s| group(s.name.as_str())).collect();
     let last = groups.len() - 1;
     for tensor in tensors {
         groups[tensor.shard.unwrap_or(last)].tensors.push(tensor);
@@ -28,7 +28,7 @@ pub(super) fn own<'a>(base: &'a BaseInventory, tensors: &'a [Tensor]) -> Vec<Gro
 ///
 /// # Errors
 /// `unsupported` for a tensor that does not fill whole bytes.
-pub(super) fn recut(tensors: &[Tensor], limit: u64) -> Result<Vec<Group<'_>>> {
+pub(super) fn recut<'a>(tensors: Vec<Tensor>, limit: u64) -> Result<Vec<Group<'a>>> {
     let mut groups = Vec::new();
     let mut group = Group { own: None, tensors: Vec::new() };
     let mut size = 0u64;

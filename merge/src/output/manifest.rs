@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::inventory::Object;
 use crate::plan::lineage::Lineage;
 use crate::spec::MergeSpec;
+use crate::statistic::survival::Survived;
 
 /// The name of the manifest in the output's folder.
 pub const MANIFEST: &str = "shardfuse.json";
@@ -20,6 +21,10 @@ pub struct ManifestFile {
     pub size: u64,
     /// BLAKE3 of the whole file, as `b3sum` prints it.
     pub blake3: String,
+    /// For a weight file the BLAKE3 chaining values of its parts of `spec.part_size` bytes, in their order, so that a damaged
+    /// byte is found without reading the inputs again. Outputs of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
 }
 
 /// The manifest.
@@ -44,4 +49,7 @@ pub struct Manifest {
     pub files: Vec<ManifestFile>,
     /// What was seen while merging, such as deltas without effect.
     pub notes: Vec<String>,
+    /// How much of each delta survived where weights were encoded again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub survived: Vec<Survived>,
 }

@@ -9,7 +9,9 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::Inventory;
 use crate::recipe::{Placed, Portion, Recipe};
 use crate::spec::{MAX_PARTS, MergeSpec};
+use crate::units::bytes;
 
+pub mod card;
 mod config;
 mod contents;
 pub mod encode;
@@ -57,11 +59,11 @@ impl Output {
 ///
 /// # Errors
 /// If a file would be one that nobody can store or load.
-pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, contents: &Contents) -> Result<(Output, Travel)> {
-    let base = &inventory.base;
+pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, mut contents: Contents) -> Result<(Output, Travel)> {
+    let (base, tensors) = (&inventory.base, std::mem::take(&mut contents.tensors));
     let groups = match spec.max_shard_size {
-        Some(limit) => layout::recut(&contents.tensors, limit)?,
-        None => layout::own(base, &contents.tensors),
+        Some(limit) => layout::recut(tensors, limit)?,
+        None => layout::own(base, tensors),
     };
     let (total, format) = (groups.len(), Format::of(&base.shards[0].metadata));
     let single = total == 1 && (spec.max_shard_size.is_some() || !base.indexed);
@@ -72,34 +74,34 @@ pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, contents: &Contents) -> 
     }
     check_parts(&files, spec.part_size)?;
     let index = (!single).then(|| render_index(&files));
-    let (sidecars, travel) = sidecars::sidecars(spec, inventory, contents);
-    let output = Output { sidecars, index, config: config::config(spec, base, contents), files };
+    let (sidecars, travel) = sidecars::sidecars(spec, inventory, &contents);
+    let output = Output { sidecars, index, config: config::config(spec, base, &contents), files };
     check_names(&output)?;
     Ok((output, travel))
 }
 
 /// A tensor that has no place in a file yet.
-fn unplaced(tensor: &Tensor) -> Vec<Placed> {
-    let placed = |recipe: &Recipe, portion: Option<Portion>| Placed {
-        name: tensor.name.clone(),
-        dtype: tensor.dtype,
-        shape: recipe.dims().to_vec(),
-        offset: 0,
-        length: 0,
-        recipe: recipe.clone(),
-        portion,
-    };
-    match &tensor.recipes {
-        Recipes::Whole(recipe) => vec![Placed { shape: tensor.dims.clone(), ..placed(recipe, None) }],
+fn unplaced(Tensor { name, dtype, dims, recipes, .. }: Tensor) -> Vec<Placed> {
+    let placed = |name, shape, recipe, portion| Placed { name, dtype, shape, offset: 0, length: 0, recipe, portion };
+    match recipes {
+        Recipes::Whole(recipe) => vec![placed(name, dims, recipe, None)],
         Recipes::Portions(recipes) => {
             let mut first = 0;
-            let portion = |recipe: &Recipe| {
-                let portion = Portion { of: tensor.dims.clone(), first };
-                first += recipe.dims().first().copied().unwrap_or(1);
-                placed(recipe, Some(portion))
+            let portion = |recipe: Recipe| {
+                let (shape, portion) = (recipe.dims().to_vec(), Portion { of: dims.clone(), first });
+                first += rows_of(&shape);
+                placed(name.clone(), shape, recipe, Some(portion))
             };
-            recipes.iter().map(portion).collect()
+            recipes.into_iter().map(portion).collect()
         }
+    }
+}
+
+/// The rows of a shape whose columns are the last dimension; a vector has one column.
+fn rows_of(shape: &[u64]) -> u64 {
+    match shape {
+        [rows] => *rows,
+        _ => shape.iter().rev().skip(1).product(),
     }
 }
 
@@ -107,7 +109,7 @@ fn unplaced(tensor: &Tensor) -> Vec<Placed> {
 fn check_parts(files: &[OutputFile], part_size: u64) -> Result<()> {
     let Some(big) = files.iter().find(|f| f.size.div_ceil(part_size) > MAX_PARTS) else { return Ok(()) };
     let (name, size, parts) = (&big.name, big.size, big.size.div_ceil(part_size));
-    let text = format!("{name} of {size} bytes would take {parts} parts, at most {MAX_PARTS} are allowed");
+    let text = format!("{name} of {} would take {parts} parts, at most {MAX_PARTS} are allowed", bytes(size));
     Err(Error::new(Kind::Usage, text).hint("use a larger --part-size, or a smaller --max-shard-size"))
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::{Object, Source};
 use crate::limits::{MAX_BITS, MAX_DIMS, MAX_FACTORS, MAX_NAME, MAX_OBJECT, MAX_RANK, MAX_URL};
 use crate::output::{Output, OutputFile};
-use crate::recipe::{self, Delta, Recipe, Step, bytes};
+use crate::recipe::{self, Delta, Step, bytes};
 use crate::statistic::Statistic;
 
 /// What one report or one tensor's description may take of a message, in bytes.
@@ -32,7 +32,7 @@ pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output, part
             check_shape(&tensor.name, &tensor.shape, bits)?;
             tensor.begins().map_or(Ok(()), |whole| check_shape(&tensor.name, whole, bits))?;
             tensor.recipe.starts().iter().try_for_each(check_source)?;
-            if let Recipe::Fuse(fuse) = &tensor.recipe {
+            if let Some(fuse) = tensor.recipe.fuse() {
                 check_steps(&tensor.name, &fuse.steps)?;
             }
         }
@@ -73,21 +73,20 @@ fn check_steps(tensor: &str, steps: &[Step]) -> Result<()> {
             at_most("the rank", &source.name, rank, MAX_RANK, "columns")?;
         }
     }
-    at_most("the description", tensor, bytes::write(&steps).len() as u64, MAX_SAID, "bytes")
+    at_most("the description", tensor, bytes::length(&steps), MAX_SAID, "bytes")
 }
 
 fn check_statistic(statistic: &Statistic) -> Result<()> {
     statistic.start.tensors().iter().try_for_each(check_source)?;
     check_steps(&statistic.tensor, &statistic.steps)?;
-    let (_, cols) = statistic.start.matrix();
-    at_most("a row", &statistic.tensor, statistic.kind.bytes(cols), MAX_SAID, "bytes in a report of its statistic")
+    at_most("a row", &statistic.tensor, statistic.bytes(), MAX_SAID, "bytes in a report of its statistic")
 }
 
 /// The report of a part names the factors that were read for it.
 fn check_reports(file: &OutputFile, part_size: u64) -> Result<()> {
     let mut reports = vec![(0usize, 0u64); file.parts(part_size) as usize];
     for tensor in file.tensors.iter().filter(|t| t.length > 0) {
-        let Recipe::Fuse(fuse) = &tensor.recipe else { continue };
+        let Some(fuse) = tensor.recipe.fuse() else { continue };
         let names: Vec<u64> = recipe::sources(&fuse.steps).map(|s| s.name.len() as u64 + 8).collect();
         let parts = tensor.offset / part_size..(tensor.offset + tensor.length).div_ceil(part_size);
         for (count, bytes) in &mut reports[parts.start as usize..parts.end as usize] {

@@ -24,16 +24,19 @@ pub fn to_compare(
     asked: Option<bool>,
     cancel: Cancel,
 ) -> Result<Vec<(Source, Source)>> {
-    let parameters = scheme::parameters(&base.shards, &Quantisation::of(&base.config));
-    let stored = || parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.dims.as_slice()));
     let class = ModelClass::of(&base.config);
-    let names = Names::new(stored(), std::iter::empty(), &class);
+    // Whether there are copies is told by the names of the tensors. Parameters, which take more time, are made only then.
+    let tensors = base.shards.iter().flat_map(|shard| &shard.tensors);
+    let tensors = tensors.map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
+    let names = Names::new(tensors, std::iter::empty(), &class);
     let Ok(ties) = Ties::of(base, &names, asked) else { return Ok(Vec::new()) };
     let copies = ties.copies(base);
     if copies.is_empty() {
         return Ok(Vec::new());
     }
-    let names = Names::new(stored(), ties.names(), &class);
+    let parameters = scheme::parameters(&base.shards, &Quantisation::of(&base.config), &base.small);
+    let stored = parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.dims.as_slice()));
+    let names = Names::new(stored, ties.names(), &class);
     let mut effort = Effort::new(cancel);
     // Which tensors change does not depend on the order of experts.
     let order = ExpertOrder::default();

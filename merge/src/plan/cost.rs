@@ -3,14 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use crate::recipe::{self, Need, Recipe};
-use crate::tensor::matrix;
+use crate::recipe::{self, Need, Start, Step};
 
 /// The figures of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes of base and adapters that are read.
     pub read: u64,
+    /// Those of them that are read for statistics, before anything is fused.
+    #[serde(default)]
+    pub measured: u64,
     /// Bytes of weight files that are written.
     pub write: u64,
     /// Fused multiply-adds.
@@ -33,15 +35,13 @@ pub fn cost(plan: &Plan) -> Cost {
         cost.write += file.size;
         for t in &file.tensors {
             cost.read += t.recipe.sources().iter().map(|s| s.bytes()).sum::<u64>();
-            let Recipe::Fuse(fuse) = &t.recipe else { continue };
-            let (rows, cols) = matrix(&t.shape);
+            let Some(fuse) = t.recipe.fuse() else { continue };
+            cost.multiply_adds += arithmetic(&fuse.start, &fuse.steps);
             for step in &fuse.steps {
-                cost.multiply_adds += rows * cols * step.op.cost();
                 let factors = step.op.inputs().into_iter();
                 let factors = factors.filter(|i| matches!(i.need, Need::SameRows | Need::SameColumns));
                 cost.unbounded_memory += factors.map(|i| 4 * i.operand.view.elements()).sum::<u64>();
                 for matrices in step.op.matrices() {
-                    cost.multiply_adds += matrices.made.effort();
                     cost.unbounded_memory += 4 * matrices.made.elements();
                 }
             }
@@ -49,7 +49,16 @@ pub fn cost(plan: &Plan) -> Cost {
     }
     cost.unbounded_memory += cost.read + cost.write;
     for s in &plan.statistics {
-        cost.read += s.start.tensors().iter().chain(recipe::sources(&s.steps)).map(|s| s.bytes()).sum::<u64>();
+        cost.measured += s.start.tensors().iter().chain(recipe::sources(&s.steps)).map(|s| s.bytes()).sum::<u64>();
+        cost.multiply_adds += arithmetic(&s.start, &s.steps);
     }
+    cost.read += cost.measured;
     cost
+}
+
+/// The multiply-adds of steps.
+fn arithmetic(start: &Start, steps: &[Step]) -> u64 {
+    let (rows, cols) = start.matrix();
+    let made = |step: &Step| step.op.matrices().iter().map(|matrices| matrices.made.effort()).sum::<u64>();
+    steps.iter().map(|step| rows * cols * step.op.cost() + made(step)).sum()
 }

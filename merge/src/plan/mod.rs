@@ -1,9 +1,11 @@
 //! The plan: spec and inventory in, every output file, recipe and task out. Pure, deterministic, immutable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::{BufWriter, Write};
 
 use serde::{Deserialize, Serialize};
 
+pub mod becomes;
 pub mod build;
 mod check;
 pub mod copies;
@@ -12,6 +14,7 @@ pub mod grid;
 pub mod lineage;
 pub mod report;
 pub mod task;
+pub mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -24,9 +27,10 @@ use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
 use lineage::Lineage;
 use report::Report;
+use usage::Usage;
 
 /// The plan's format number.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 7;
 
 /// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub struct Plan {
     pub objects: Vec<Object>,
     /// What each adapter was trained on, in the order in which they are applied.
     pub lineage: Vec<Lineage>,
+    /// What each use of an adapter changes.
+    pub uses: Vec<Usage>,
     /// What is checked before work starts.
     pub equals: Vec<Equal>,
     /// Reductions that recipes wait for.
@@ -61,13 +67,14 @@ impl Plan {
         spec.check()?;
         let mut effort = Effort::new(cancel);
         let mut built = build::build(&spec, inventory, &mut effort)?;
-        let (output, travel) = crate::output::lay_out(&spec, inventory, &built.contents)?;
+        let (output, travel) = crate::output::lay_out(&spec, inventory, built.contents)?;
         built.report.travels(travel);
         let plan = Plan {
             format: FORMAT,
             spec,
             objects: inventory.objects.clone(),
             lineage: built.lineage,
+            uses: usage::usages(&built.report.adapters, &built.replacing, &output),
             equals: built.equals,
             statistics: built.statistics,
             output,
@@ -118,20 +125,22 @@ impl Plan {
 
     /// BLAKE3 of [`Self::to_bytes`], as hex.
     pub fn digest(&self) -> String {
-        blake3::hash(&self.to_bytes()).to_hex().to_string()
+        let mut hash = BufWriter::with_capacity(1 << 16, blake3::Hasher::new());
+        // As [`Self::to_bytes`], this cannot fail; the hash takes whatever it is given.
+        let _ = serde_json::to_writer(&mut hash, self);
+        let _ = hash.flush();
+        hash.get_ref().finalize().to_hex().to_string()
     }
 
     /// The first thing in which another plan for the same output differs: the thing, theirs, ours. An input that
     /// changed comes first, since it explains the rest.
     pub fn difference(&self, stored: &Plan) -> Option<Difference> {
-        let mut by_url: HashMap<&str, &Object> = HashMap::with_capacity(stored.objects.len());
-        for object in &stored.objects {
-            by_url.entry(&object.url).or_insert(object);
-        }
-        for ours in &self.objects {
-            if let Some(theirs) = by_url.get(ours.url.as_str()).copied()
-                && theirs != ours
-            {
+        // A file that is read and also travels is two objects: one of them is held to what was read.
+        let known: HashSet<&Object> = stored.objects.iter().collect();
+        let by_url: HashMap<&str, &Object> =
+            stored.objects.iter().map(|object| (object.url.as_str(), object)).collect();
+        for ours in self.objects.iter().filter(|ours| !known.contains(ours)) {
+            if let Some(theirs) = by_url.get(ours.url.as_str()).copied() {
                 return Some(Difference {
                     input: true,
                     what: ours.url.clone(),

@@ -83,6 +83,31 @@ impl AdapterReport {
     }
 }
 
+/// A parameter that is quantised in the base and not in the output, although the output is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its name.
+    pub name: String,
+    /// The parameter that takes it along, since loaders take both quantised or none; `None` if an adapter changes it.
+    pub with: Option<String>,
+    /// The bytes of its codes and scales.
+    pub stored: u64,
+    /// The bytes of its values in the output.
+    pub written: u64,
+}
+
+/// A parameter that is changed, stays quantised and is encoded again. How much of the delta survives is measured before
+/// anything of it is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Encoded {
+    /// Its name.
+    pub name: String,
+    /// How it is stored.
+    pub scheme: String,
+    /// The bytes of its codes and scales, before and after.
+    pub bytes: u64,
+}
+
 /// What the plan tells.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -98,10 +123,22 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What is done and may surprise.
     pub notes: Vec<String>,
+    /// Weights that become what a quantised layer made of them (`--base-as`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<String>,
     /// Tensors that an adapter changes.
     pub tensors_changed: u64,
     /// Tensors that are copied.
     pub tensors_copied: u64,
+    /// Tensors that no adapter changes, and that are written as values instead of codes.
+    #[serde(default)]
+    pub tensors_dequantised: u64,
+    /// Parameters that leave the quantised set.
+    #[serde(default)]
+    pub left: Vec<Left>,
+    /// Parameters that are encoded again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requantised: Vec<Encoded>,
     /// What becomes of each file of the base.
     #[serde(default)]
     pub base_files: Vec<FileFate>,
@@ -129,6 +166,7 @@ impl Report {
     /// Adds what becomes of the files of the inputs.
     pub(super) fn travels(&mut self, travel: Travel) {
         self.notes.extend(travel.note);
+        self.notes.extend(travel.card);
         self.warnings.extend(travel.warning);
         self.base_files = travel.base;
         for adapter in &mut self.adapters {

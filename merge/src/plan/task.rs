@@ -6,7 +6,7 @@ use super::Plan;
 use crate::inventory::Object;
 use crate::inventory::Source;
 use crate::recipe::{Placed, Recipe};
-use crate::statistic::{Statistic, StatisticId};
+use crate::statistic::{Kind, Statistic, StatisticId};
 
 /// Parts that one task holds at the most.
 const RUN: u32 = 4;
@@ -66,15 +66,18 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
         let after: Vec<u32> =
             statistic.needs.iter().flat_map(|id| of_statistic[id.0 as usize].iter().copied()).collect();
         let (rows, _) = statistic.start.matrix();
-        let block_rows = statistic.kind.block_rows();
-        let blocks = rows.div_ceil(block_rows) as u32;
-        let row_bytes = statistic.start.bytes_of(0..rows.min(1));
-        let run = (REDUCE_BYTES / (row_bytes * block_rows).max(1)).clamp(1, u64::from(blocks)) as u32;
+        let (block_rows, blocks) = (statistic.block_rows(), statistic.blocks());
+        // The first rows of a scheme may take all of its bytes.
+        let block_bytes = match statistic.start.as_plain() {
+            Some(_) => statistic.start.bytes_of(0..rows.min(1)).saturating_mul(block_rows),
+            None => statistic.start.bytes_of(0..rows.min(block_rows)),
+        };
+        let run = (REDUCE_BYTES / block_bytes.max(1)).clamp(1, u64::from(blocks)) as u32;
         let mut numbers = Vec::new();
         for first in (0..blocks).step_by(run as usize) {
             let end = (first + run).min(blocks);
             numbers.push(tasks.len() as u32);
-            let bytes = u64::from(end - first) * row_bytes * block_rows;
+            let bytes = u64::from(end - first) * block_bytes;
             tasks.push(Task {
                 work: Work::Reduce { id: StatisticId(s as u32), first, end },
                 after: after.clone(),
@@ -84,6 +87,10 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
         }
         of_statistic.push(numbers);
     }
+    // Nothing is encoded before it is known how much of every delta survives.
+    let survival = plan.statistics.iter().zip(&of_statistic);
+    let survival = survival.filter(|(statistic, _)| matches!(statistic.kind, Kind::Survival { .. }));
+    let survival: Vec<u32> = survival.flat_map(|(_, tasks)| tasks.iter().copied()).collect();
     for (f, file) in plan.output.files.iter().enumerate() {
         let parts = file.parts(plan.spec.part_size);
         for first in (0..parts).step_by(RUN as usize) {
@@ -93,6 +100,9 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
                 .flat_map(|t| t.recipe.statistics())
                 .flat_map(|id| of_statistic[id.0 as usize].iter().copied())
                 .collect();
+            if overlapping(&file.tensors, &range).any(|t| matches!(t.recipe, Recipe::Requantise(_))) {
+                after.extend(&survival);
+            }
             after.sort_unstable();
             after.dedup();
             tasks.push(Task {

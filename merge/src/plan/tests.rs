@@ -24,13 +24,18 @@ mod formulas;
 mod heads;
 mod kinds;
 mod layout;
+mod leave;
 mod lora;
 mod pieces;
 mod quantised;
+mod repeated;
+mod requantise;
 mod rounding;
+mod seen;
 mod stored;
 mod tied;
 mod ties;
 mod transposed;
+mod undecodable;
 
 use case::*;

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 
 use super::made::Made;
 use super::operand::{Input, Need, Operand};
-use super::{Fuse, Step};
+use super::{Fuse, Requantise, Step};
+use crate::base::scheme::recode::Recoder;
 use crate::base::scheme::stored::Start;
 use crate::inventory::Source;
 use crate::limits::MAX_RANK;
-use crate::statistic::id::StatisticId;
+use crate::statistic::{Kind, Statistic, StatisticId};
 use crate::tensor::float::Float;
-use crate::tensor::{DtypeExt, View};
+use crate::tensor::{Dtype, DtypeExt, View, number};
 
 /// What a check needs to know of its surroundings.
 pub trait Surroundings {
@@ -32,6 +33,43 @@ pub fn fuse(fuse: &Fuse, around: &impl Surroundings) -> Result<(), String> {
     steps(&fuse.start, &fuse.steps, around)
 }
 
+/// Checks codes or scales of a computed parameter.
+///
+/// # Errors
+/// As [`fuse`].
+pub fn requantise(requantise: &Requantise, around: &impl Surroundings) -> Result<(), String> {
+    fuse(&requantise.fuse, around)?;
+    let recoder = requantise.recoder()?;
+    if recoder.made(requantise.place()).is_none() {
+        return Err(format!("tensor {} of {} is made", requantise.tensor, requantise.fuse.start.name()));
+    }
+    has_range(&recoder, requantise.fuse.start.name(), requantise.range, around)
+}
+
+/// The largest value is there where one scale serves all values.
+fn has_range(
+    recoder: &Recoder<'_>,
+    name: &str,
+    range: Option<StatisticId>,
+    around: &impl Surroundings,
+) -> Result<(), String> {
+    match range {
+        Some(id) if !around.has(id) => Err(format!("statistic {} is needed and not there", id.0)),
+        None if recoder.has_one_scale() => Err(format!("one scale serves all of {name}, and no statistic gives it")),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a statistic.
+///
+/// # Errors
+/// As [`fuse`].
+pub fn statistic(statistic: &Statistic, around: &impl Surroundings) -> Result<(), String> {
+    steps(&statistic.start, &statistic.steps, around)?;
+    let Kind::Survival { rule, range } = statistic.kind else { return Ok(()) };
+    has_range(&Recoder::of(&statistic.start, rule)?, &statistic.tensor, range, around)
+}
+
 /// Checks steps on a start.
 ///
 /// # Errors
@@ -39,6 +77,9 @@ pub fn fuse(fuse: &Fuse, around: &impl Surroundings) -> Result<(), String> {
 pub fn steps(start: &Start, steps: &[Step], around: &impl Surroundings) -> Result<(), String> {
     for tensor in start.tensors() {
         around.holds(tensor)?;
+    }
+    if let Some(id) = start.statistic().filter(|id| !around.has(*id)) {
+        return Err(not_there(id));
     }
     let shape = start.matrix();
     if shape.0 == 0 || shape.1 == 0 {
@@ -95,15 +136,20 @@ fn check_input(input: &Input<'_>, (rows, cols): (u64, u64), around: &impl Surrou
                 None => Ok(()),
             }
         }
-        Need::Derived(id) if !around.has(id) => Err(format!("statistic {} is needed and not there", id.0)),
+        Need::Derived(id) if !around.has(id) => Err(not_there(id)),
         _ => Ok(()),
     }
+}
+
+fn not_there(id: StatisticId) -> String {
+    format!("statistic {} is needed and not there", id.0)
 }
 
 /// Matrices that are made: what they read, and that they are no larger than a parameter may be that they serve.
 fn check_made(made: &Made, (rows, cols): (u64, u64), around: &impl Surroundings) -> Result<(), String> {
     for operand in made.operands() {
-        within(operand, around)?;
+        let holds = if made.places() == Some(operand) { number::holds_places } else { has_values };
+        lies_in(operand, holds, around)?;
     }
     let (size, name) = (made.size()?, made.operands().first().map_or("", |operand| operand.source.name.as_str()));
     let read: u64 = made.operands().iter().map(|operand| operand.view.elements()).sum();
@@ -115,8 +161,17 @@ fn check_made(made: &Made, (rows, cols): (u64, u64), around: &impl Surroundings)
 }
 
 fn within(operand: &Operand, around: &impl Surroundings) -> Result<(), String> {
+    lies_in(operand, has_values, around)
+}
+
+fn has_values(dtype: Dtype) -> bool {
+    Float::of(dtype).is_some()
+}
+
+/// An operand lies in its tensor, whose dtype `holds` what is needed.
+fn lies_in(operand: &Operand, holds: fn(Dtype) -> bool, around: &impl Surroundings) -> Result<(), String> {
     let (source, view) = (&operand.source, operand.view);
-    values(source, around)?;
+    values(source, holds, around)?;
     // Elements of a source are below 2^56, so what lies within them does not overflow.
     if view.rows == 0 || view.cols == 0 || view.end().is_none_or(|end| end > source.elements()) {
         return Err(format!("{view:?} is no part of {} of shape {:?}", source.name, source.shape));
@@ -126,7 +181,7 @@ fn within(operand: &Operand, around: &impl Surroundings) -> Result<(), String> {
         return Err(format!("{view:?} reads elements of {} more than once", source.name));
     }
     let Some(gains) = &operand.row_gains else { return Ok(()) };
-    values(gains, around)?;
+    values(gains, has_values, around)?;
     if gains.elements() != view.rows {
         return Err(format!("{} has {} values, {} rows are multiplied", gains.name, gains.elements(), view.rows));
     }
@@ -143,10 +198,10 @@ fn disjoint(view: View) -> bool {
 }
 
 /// A tensor whose values are computed with.
-fn values(source: &Source, around: &impl Surroundings) -> Result<(), String> {
+fn values(source: &Source, holds: fn(Dtype) -> bool, around: &impl Surroundings) -> Result<(), String> {
     // First of all: it bounds the shape, so that no product of sizes overflows.
     around.holds(source)?;
-    if Float::of(source.dtype).is_none() || source.elements() == 0 {
+    if !holds(source.dtype) || source.elements() == 0 {
         return Err(format!(
             "{} of dtype {} and shape {:?} is computed with",
             source.name,
@@ -160,8 +215,9 @@ fn values(source: &Source, around: &impl Surroundings) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::scheme::claim::Rule;
     use crate::inventory::ObjectId;
-    use crate::recipe::{Add, Delta, Dense, Op};
+    use crate::recipe::{Add, Delta, Dense, Op, bytes};
     use crate::tensor::Dtype;
 
     struct Anything;
@@ -174,6 +230,38 @@ mod tests {
         fn has(&self, _: StatisticId) -> bool {
             true
         }
+    }
+
+    /// Where no statistic is known.
+    struct Nothing;
+
+    impl Surroundings for Nothing {
+        fn holds(&self, _: &Source) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn has(&self, _: StatisticId) -> bool {
+            false
+        }
+    }
+
+    fn start(scheme: &str, tensors: Vec<(Dtype, Vec<u64>)>, settings: Vec<u64>) -> Start {
+        let source = |(dtype, shape)| Source { name: "w".into(), object: ObjectId(0), offset: 0, dtype, shape };
+        let tensors: Vec<Source> = tensors.into_iter().map(source).collect();
+        bytes::read(&bytes::write(&(scheme, tensors, settings))).unwrap()
+    }
+
+    #[test]
+    fn statistics_that_a_start_or_a_scale_needs_are_there() {
+        let seen = start("seen through bitsandbytes", vec![(Dtype::BF16, vec![4, 64])], vec![0, 64, 2, 0, 0, 4, 3]);
+        assert_eq!(steps(&seen, &[], &Anything), Ok(()));
+        assert_eq!(steps(&seen, &[], &Nothing), Err("statistic 3 is needed and not there".to_owned()));
+        let fp8 = start("fp8", vec![(Dtype::F8_E4M3, vec![4, 6]), (Dtype::F32, vec![])], vec![4, 6, 4]);
+        let fuse = Fuse { start: fp8, start_adapter: None, steps: Vec::new(), keep_non_finite: false };
+        let one_scale = |range| Requantise { fuse: fuse.clone(), tensor: 0, rule: Rule(0), range };
+        assert_eq!(requantise(&one_scale(Some(StatisticId(2))), &Anything), Ok(()));
+        assert!(requantise(&one_scale(Some(StatisticId(2))), &Nothing).unwrap_err().contains("statistic 2"));
+        assert!(requantise(&one_scale(None), &Anything).unwrap_err().contains("one scale serves all of w"));
     }
 
     fn added(operand: Operand, scale: f32) -> Result<(), String> {

@@ -28,20 +28,24 @@ pub mod bytes;
 pub mod check;
 pub mod delta;
 pub mod exact;
+mod fuse;
 pub mod made;
 pub mod op;
 pub mod operand;
 pub mod reference;
+mod requantise;
 pub(crate) mod step;
 pub(crate) mod tile;
 
 #[cfg(test)]
 mod tests;
 
-pub use delta::{Circulant, Delta, Dense, Grid, Hadamard, Kronecker, LowRank};
+pub use delta::{Circulant, Delta, Dense, Grid, Hadamard, Kronecker, LowRank, Sparse};
+pub use fuse::Fuse;
 pub use made::{Form, Made, Matrices};
 pub use op::{Add, Along, Dora, DoraNorm, Mix, Modulate, Norm, Op, Reflect, Round, Scale, SetRows, Shuffle};
 pub use operand::{Input, Need, Operand, Value};
+pub use requantise::Requantise;
 pub use step::{Step, sources, statistics};
 
 pub use crate::base::scheme::stored::{Span, Start};
@@ -50,19 +54,6 @@ use crate::inventory::Source;
 use crate::statistic::id::StatisticId;
 use crate::tensor::Dtype;
 
-/// A parameter that is computed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Fuse {
-    /// The weight that the steps start from.
-    pub start: Start,
-    /// The adapter that brought the start, where it is a replacement.
-    pub start_adapter: Option<u16>,
-    /// The steps, in order.
-    pub steps: Vec<Step>,
-    /// A copied tensor that only changes its dtype keeps its infinities (masks hold them).
-    pub keep_non_finite: bool,
-}
-
 /// How one output parameter is computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Recipe {
@@ -70,23 +61,37 @@ pub enum Recipe {
     Copy(Source),
     /// Computed.
     Fuse(Fuse),
+    /// Computed, and encoded as the base stores it.
+    Requantise(Box<Requantise>),
 }
 
 impl Recipe {
-    /// Every stored tensor that it reads.
-    pub fn sources(&self) -> Vec<&Source> {
+    /// How its values are computed, if they are.
+    pub fn fuse(&self) -> Option<&Fuse> {
         match self {
-            Recipe::Copy(source) => vec![source],
-            Recipe::Fuse(fuse) => fuse.start.tensors().iter().chain(sources(&fuse.steps)).collect(),
+            Recipe::Copy(_) => None,
+            Recipe::Fuse(fuse) => Some(fuse),
+            Recipe::Requantise(requantise) => Some(&requantise.fuse),
         }
     }
 
-    /// The statistics that it waits for.
+    fn steps(&self) -> &[Step] {
+        self.fuse().map_or(&[], |fuse| &fuse.steps)
+    }
+
+    /// Every stored tensor that it reads.
+    pub fn sources(&self) -> Vec<&Source> {
+        self.starts().iter().chain(sources(self.steps())).collect()
+    }
+
+    /// The statistics that its values wait for.
     pub fn statistics(&self) -> impl Iterator<Item = StatisticId> {
-        statistics(match self {
-            Recipe::Copy(_) => &[],
-            Recipe::Fuse(fuse) => &fuse.steps,
-        })
+        let range = match self {
+            Recipe::Requantise(requantise) => requantise.range,
+            Recipe::Copy(_) | Recipe::Fuse(_) => None,
+        };
+        let start = self.fuse().and_then(|fuse| fuse.start.statistic());
+        start.into_iter().chain(statistics(self.steps())).chain(range)
     }
 
     /// The stored tensors that it starts from.
@@ -94,14 +99,16 @@ impl Recipe {
         match self {
             Recipe::Copy(source) => std::slice::from_ref(source),
             Recipe::Fuse(fuse) => fuse.start.tensors(),
+            Recipe::Requantise(requantise) => requantise.fuse.start.tensors(),
         }
     }
 
-    /// The shape of what it starts from.
+    /// The shape of the tensor that it makes.
     pub fn dims(&self) -> &[u64] {
         match self {
             Recipe::Copy(source) => &source.shape,
             Recipe::Fuse(fuse) => fuse.start.dims(),
+            Recipe::Requantise(requantise) => requantise.source().map_or(&[], |source| &source.shape),
         }
     }
 }

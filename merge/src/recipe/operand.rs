@@ -29,6 +29,13 @@ impl Operand {
         Operand { view: View::of(&source.shape).transposed(), source, row_gains: None }
     }
 
+    /// A stored tensor as a matrix whose columns are its last dimension.
+    pub fn stacked(source: Source) -> Operand {
+        let cols = source.shape.last().copied().unwrap_or(1).max(1);
+        let view = View { rows: source.elements() / cols, cols, row_stride: cols, col_stride: 1, offset: 0 };
+        Operand { source, view, row_gains: None }
+    }
+
     /// A stored tensor as a vector, whatever its shape.
     pub fn vector(source: Source) -> Operand {
         Operand { view: View::vector(source.elements()), source, row_gains: None }
@@ -55,7 +62,7 @@ pub enum Need<'a> {
     PerRow,
     /// One value for each column of the tile. The operand is a vector of the parameter's columns.
     PerColumn,
-    /// One value for each column, made of the operand's by a statistic ([`crate::statistic::Kind::derive`]).
+    /// One value for each column, made of the operand's by a statistic ([`crate::statistic::gains`]).
     Derived(StatisticId),
 }
 

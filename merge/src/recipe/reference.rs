@@ -1,22 +1,28 @@
 //! A recipe run by its definition, all of it in memory: what every other way to run it is held against.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::arithmetic::{Arithmetic, Plain, PlainRight};
 use super::made::{Form, Matrices, rounded};
 use super::op::Op;
 use super::operand::{Input, Need, Operand, Value};
 use super::tile::{NoResult, Tile};
-use super::{Fuse, Step};
+use super::{Fuse, Requantise, Step};
+use crate::base::scheme::claim::Whole;
+use crate::base::scheme::recode::Rows;
 use crate::base::scheme::stored::Start;
 use crate::inventory::Source;
-use crate::statistic::{Statistic, StatisticId, numbers};
+use crate::statistic::{Block, Kind, Statistic, StatisticId, gains, numbers, whole};
 use crate::tensor::View;
+use crate::tensor::float::{self, Float};
 
 /// Where the reference takes its inputs from.
 pub trait Tensors {
     /// All elements of a stored tensor, in fp32.
     fn values(&self, source: &Source) -> Vec<f32>;
+    /// The bytes of a stored tensor, of a parameter that is encoded again.
+    fn bytes(&self, source: &Source) -> Vec<u8>;
     /// All elements of the parameter that a recipe starts from, in fp32.
     fn start(&self, start: &Start) -> Vec<f32>;
     /// A statistic of the plan.
@@ -28,6 +34,8 @@ pub trait Tensors {
 pub struct InMemory {
     /// All elements of each stored tensor, by its name, and of each start.
     pub values: HashMap<String, Vec<f32>>,
+    /// The bytes of tensors that store a parameter that is encoded again.
+    pub bytes: HashMap<String, Vec<u8>>,
     /// The statistics, by their number.
     pub statistics: Vec<Statistic>,
 }
@@ -35,6 +43,10 @@ pub struct InMemory {
 impl Tensors for InMemory {
     fn values(&self, source: &Source) -> Vec<f32> {
         self.values[&source.name].clone()
+    }
+
+    fn bytes(&self, source: &Source) -> Vec<u8> {
+        self.bytes[&source.name].clone()
     }
 
     fn start(&self, start: &Start) -> Vec<f32> {
@@ -57,6 +69,42 @@ pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoResult>
     run(&recipe.start, &recipe.steps, tensors)
 }
 
+/// The bytes of a tensor of codes or scales.
+///
+/// # Errors
+/// As [`fuse`].
+///
+/// # Panics
+/// As [`fuse`].
+pub fn requantise(recipe: &Requantise, tensors: &impl Tensors) -> Result<Vec<u8>, NoResult> {
+    let start = &recipe.fuse.start;
+    let after = run(start, &recipe.fuse.steps, tensors)?;
+    let whole = recipe.range.map(|id| range(id, tensors)).transpose()?;
+    let (before, all) = (tensors.start(start), 0..start.matrix().0);
+    let stored = stored(start, &all, tensors);
+    let stored: Vec<&[u8]> = stored.iter().map(Vec::as_slice).collect();
+    let recoder = recipe.recoder().expect("the recipe was checked");
+    let rows = Rows { rows: &all, before: &before, after: &after, stored: &stored, whole };
+    let [codes, scales] = recoder.encode(&rows, &floats);
+    Ok(if recipe.place() == 0 { codes } else { scales })
+}
+
+fn range(id: StatisticId, tensors: &impl Tensors) -> Result<Whole, NoResult> {
+    Ok(whole(&numbers(&statistic(tensors.statistic(id), tensors)?)))
+}
+
+/// The bytes of rows, as [`Start::decode`] takes them.
+fn stored(start: &Start, rows: &Range<u64>, tensors: &impl Tensors) -> Vec<Vec<u8>> {
+    let of = |(source, bytes): (&Source, Range<u64>)| {
+        tensors.bytes(source)[bytes.start as usize..bytes.end as usize].to_vec()
+    };
+    start.stretches(rows.clone()).map(of).collect()
+}
+
+fn floats(float: Float, bytes: &[u8], out: &mut [f32]) {
+    float::decode(float.dtype(), bytes, out);
+}
+
 /// The value of a statistic.
 ///
 /// # Errors
@@ -65,13 +113,24 @@ pub fn fuse(recipe: &Fuse, tensors: &impl Tensors) -> Result<Vec<f32>, NoResult>
 /// # Panics
 /// As [`fuse`].
 pub fn statistic(statistic: &Statistic, tensors: &impl Tensors) -> Result<Vec<u8>, NoResult> {
-    let w = run(&statistic.start, &statistic.steps, tensors)?;
-    let (_, cols) = statistic.start.matrix();
-    let states: Vec<Vec<u8>> = w
-        .chunks((statistic.kind.block_rows() * cols) as usize)
-        .map(|block| statistic.kind.accumulate(&Plain, cols, block))
-        .collect();
-    Ok(statistic.kind.fold(cols, states.iter().map(Vec::as_slice)))
+    let (start, kind) = (&statistic.start, statistic.kind);
+    let after = run(start, &statistic.steps, tensors)?;
+    let (height, cols) = start.matrix();
+    let whole = match kind {
+        Kind::Survival { range: Some(id), .. } => Some(range(id, tensors)?),
+        _ => None,
+    };
+    let before = if kind.wants_before() { tensors.start(start) } else { Vec::new() };
+    let state = |first: u64| {
+        let rows = first..(first + statistic.block_rows()).min(height);
+        let values = (rows.start * cols) as usize..(rows.end * cols) as usize;
+        let bytes = if kind.wants_before() { stored(start, &rows, tensors) } else { Vec::new() };
+        let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+        let before = before.get(values.clone()).unwrap_or(&[]);
+        kind.accumulate(&Plain, &floats, start, &Block { rows, after: &after[values], before, stored: &bytes, whole })
+    };
+    let states: Vec<Vec<u8>> = (0..height).step_by(statistic.block_rows() as usize).map(state).collect();
+    Ok(kind.fold(cols, states.iter().map(Vec::as_slice)))
 }
 
 fn run(start: &Start, steps: &[Step], tensors: &impl Tensors) -> Result<Vec<f32>, NoResult> {
@@ -150,7 +209,7 @@ fn load<'a>(input: &Input<'a>, tensors: &impl Tensors) -> Result<Loaded<'a>, NoR
         Need::Derived(id) => {
             let of = tensors.statistic(id);
             let value = numbers(&statistic(of, tensors)?);
-            Loaded::Plain(of.kind.derive(&input.operand.source.name, &values, &value)?)
+            Loaded::Plain(gains(&input.operand.source.name, &values, &value)?)
         }
         Need::Rows(rows) => Loaded::Rows(rows, values),
         _ => Loaded::Plain(values),

@@ -37,6 +37,8 @@ pub enum NoResult {
     Norm(NoNorm),
     /// A dtype cannot hold a value.
     Overflow(Overflow),
+    /// A stored place is none.
+    Place(NoPlace),
 }
 
 impl From<NoNorm> for NoResult {
@@ -48,6 +50,36 @@ impl From<NoNorm> for NoResult {
 impl From<Overflow> for NoResult {
     fn from(overflow: Overflow) -> NoResult {
         NoResult::Overflow(overflow)
+    }
+}
+
+impl From<NoPlace> for NoResult {
+    fn from(place: NoPlace) -> NoResult {
+        NoResult::Place(place)
+    }
+}
+
+/// A number that stands for a place, and is no whole number within bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoPlace {
+    /// The tensor that holds it.
+    pub tensor: String,
+    /// What it is; fp32 may have rounded it where it is 2^24 and more.
+    pub place: f64,
+    /// How many places there are.
+    pub of: u64,
+}
+
+impl NoPlace {
+    /// A stored number as a place.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn check(tensor: &str, place: f64, of: u64) -> Result<u64, NoPlace> {
+        match place >= 0.0 && place < of as f64 && place.fract() == 0.0 {
+            true => Ok(place as u64),
+            false => Err(NoPlace { tensor: tensor.to_owned(), place, of }),
+        }
     }
 }
 

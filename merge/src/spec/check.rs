@@ -1,6 +1,6 @@
 //! What can be refused without reading anything.
 
-use super::{MergeSpec, Rounding, Size, names};
+use super::{MergeSpec, Quantised, Rounding, Size, names};
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_PART;
 use crate::recipe::DoraNorm;
@@ -36,6 +36,7 @@ impl MergeSpec {
             ))
             .hint("give one of the two"));
         }
+        check_requantise(self)?;
         check_expert_order(self)?;
         check_density(self)?;
         names::check(&self.extra_weights, &self.ignore_files)
@@ -52,6 +53,32 @@ fn check_expert_order(spec: &MergeSpec) -> Result<()> {
             format!("--expert-order is given {given} times, and there are {adapters} adapters"),
         )
         .hint("give it once for all adapters, or once for each in the order of --lora")),
+    }
+}
+
+/// A weight is encoded once, behind the last adapter, and how much of it has to survive is a share.
+fn check_requantise(spec: &MergeSpec) -> Result<()> {
+    let requantise = spec.quantised == Quantised::Requantise;
+    if requantise && spec.rounding == Rounding::PerAdapter {
+        let text = format!(
+            "--quantised {} encodes once, and --rounding {} rounds after each adapter",
+            spec.quantised, spec.rounding
+        );
+        return Err(Error::new(Kind::Usage, text).hint("leave --rounding out, or merge the adapters one after another"));
+    }
+    match spec.survival {
+        Some(least) if !requantise => Err(Error::new(
+            Kind::Usage,
+            format!(
+                "--survival {least} has no meaning for --quantised {}, which encodes nothing again",
+                spec.quantised
+            ),
+        )
+        .hint("leave --survival out")),
+        Some(least) if !(0.0..=1.0).contains(&least) => {
+            Err(Error::new(Kind::Usage, format!("--survival is {least}, expected a number from 0 to 1")))
+        }
+        _ => Ok(()),
     }
 }
 

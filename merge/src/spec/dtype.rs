@@ -20,7 +20,12 @@ pub enum OutputDtype {
     F32,
 }
 
-named!(OutputDtype { Keep = "keep", Bf16 = "bf16", F16 = "f16", F32 = "f32" });
+named!(OutputDtype {
+    Keep = "keep",
+    Bf16 = "bf16" or "bfloat16",
+    F16 = "f16" or "fp16" "float16" "half",
+    F32 = "f32" or "fp32" "float32" "float",
+});
 
 impl OutputDtype {
     /// The dtype that the base's main float dtype becomes.

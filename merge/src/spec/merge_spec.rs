@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Combine, ExpertOrder, OutputDtype, Quantised, Rounding, Tokenizer};
+use super::{BaseAs, Card, Combine, ExpertOrder, OutputDtype, Quantised, Rounding, Tokenizer};
 use crate::recipe::DoraNorm;
+use crate::statistic::survival;
 use crate::tensor::{Dtype, DtypeExt};
 
 /// An adapter and its weight.
@@ -37,6 +38,13 @@ pub struct MergeSpec {
     /// What becomes of the quantised parameters of the base.
     #[serde(default, skip_serializing_if = "Quantised::is_default")]
     pub quantised: Quantised,
+    /// How much of a delta has to survive where a weight is encoded again: the least cosine of what is left of it with the wanted
+    /// one; `None` is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survival: Option<f64>,
+    /// How the base was quantised while the adapters were trained; `None` if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_as: Option<BaseAs>,
     /// The most tensor bytes in one output file; `None` keeps the base's own layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_shard_size: Option<u64>,
@@ -63,6 +71,9 @@ pub struct MergeSpec {
     /// Whose tokenizer.
     #[serde(default)]
     pub tokenizer: Tokenizer,
+    /// Whether the output gets a model card.
+    #[serde(default, skip_serializing_if = "Card::is_default")]
+    pub card: Card,
     /// Whether input and output embedding are one tensor, where neither config.json nor the class tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tied: Option<bool>,
@@ -96,6 +107,8 @@ impl MergeSpec {
             output: output.into(),
             dtype: OutputDtype::default(),
             quantised: Quantised::default(),
+            survival: None,
+            base_as: None,
             max_shard_size: None,
             part_size: DEFAULT_PART_SIZE,
             dora_norm: DoraNorm::default(),
@@ -105,6 +118,7 @@ impl MergeSpec {
             combine: Combine::default(),
             density: None,
             tokenizer: Tokenizer::default(),
+            card: Card::default(),
             tied: None,
             architecture: None,
             extra_weights: Vec::new(),
@@ -118,6 +132,11 @@ impl MergeSpec {
             [all] => *all,
             each => each.get(adapter).copied().unwrap_or_default(),
         }
+    }
+
+    /// The least cosine that `survival` stands for.
+    pub fn least_survival(&self) -> f64 {
+        self.survival.unwrap_or(survival::LIMIT)
     }
 
     /// What `--dtype` makes of a tensor of the base's main float dtype.

@@ -1,5 +1,7 @@
 //! What the user asked for: URLs and choices that decide the output's bytes. No endpoint, no secret, no memory size.
 
+mod base_as;
+mod card;
 mod check;
 mod combine;
 mod dora_norm;
@@ -17,11 +19,13 @@ mod size;
 mod tests;
 mod tokenizer;
 
+pub use base_as::BaseAs;
+pub use card::Card;
 pub use combine::Combine;
 pub use dtype::OutputDtype;
 pub use expert_order::ExpertOrder;
 pub use merge_spec::{DEFAULT_PART_SIZE, LoraSpec, MAX_PARTS, MergeSpec};
-pub use option::{OPTIONS, SpecOption, Takes};
+pub use option::{Group, Meaning, OPTIONS, SpecOption, Takes};
 pub use places::Purpose;
 pub use quantised::Quantised;
 pub use rounding::Rounding;

@@ -18,12 +18,31 @@ pub struct SpecOption {
     pub flag: &'static str,
     /// What its values look like.
     pub values: &'static str,
-    /// What it means.
+    /// Under which heading help lists it.
+    pub group: Group,
+    /// What it means, in a clause.
     pub help: &'static str,
+    /// What there is to say beyond that, in sentences; empty if there is nothing.
+    pub more: &'static str,
+    /// Whether help leaves it out, because it has only one value so far.
+    pub hidden: bool,
     /// How many values it takes.
     pub takes: Takes,
+    /// When it means something.
+    pub meaning: Meaning,
     add: fn(&mut MergeSpec, &str) -> Result<()>,
     get: fn(&MergeSpec) -> Vec<String>,
+}
+
+/// What an option is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// How adapters are read and applied.
+    Adapters,
+    /// How the base is read.
+    Base,
+    /// What is written.
+    Output,
 }
 
 /// How many values an option takes.
@@ -37,33 +56,86 @@ pub enum Takes {
     List,
 }
 
+/// When an option means something. Where it does not, it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// Whatever the other options are.
+    Always,
+    /// Only if another option, by its field, has this value.
+    Beside(&'static str, &'static str),
+    /// Never: the values of other options that it belongs to are not there yet.
+    None,
+}
+
 /// Every option.
 pub const OPTIONS: &[SpecOption] = &[
     SpecOption {
         field: "dtype",
         flag: "dtype",
         values: "keep|bf16|f16|f32",
-        help: "The output's dtype; keep leaves each tensor as it is in the base",
+        group: Group::Output,
+        help: "The output's dtype",
+        more: "keep leaves each tensor in the dtype that it has in the base",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| set(&mut spec.dtype, text),
         get: |spec| vec![spec.dtype.to_string()],
     },
     SpecOption {
         field: "quantised",
         flag: "quantised",
-        values: "keep|dequantise",
-        help: "What becomes of a quantised base: keep copies codes and scales and refuses adapters that change them; \
-               dequantise writes all of it as floats, of --dtype if that is given",
+        values: "keep|dequantise|requantise",
+        group: Group::Base,
+        help: "What becomes of a quantised base",
+        more: "keep copies the codes and scales that no adapter changes, and writes what they change as floats. dequantise \
+               writes everything as floats, in --dtype if that is given. requantise encodes what the adapters change in the \
+               form of the base again, if enough of each delta survives [default: keep]",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| set(&mut spec.quantised, text),
         get: |spec| vec![spec.quantised.to_string()],
+    },
+    SpecOption {
+        field: "survival",
+        flag: "survival",
+        values: "0..1",
+        group: Group::Base,
+        help: "The least cosine of a delta that survives --quantised requantise",
+        more: "If less is left of a delta, the merge ends before anything is published and names all such weights [default: \
+               0.9]",
+        hidden: false,
+        takes: Takes::Value,
+        meaning: Meaning::Beside("quantised", "requantise"),
+        add: |spec, text| share(text).map(|least| spec.survival = Some(least)),
+        get: |spec| texts(spec.survival),
+    },
+    SpecOption {
+        field: "base_as",
+        flag: "base-as",
+        values: "TYPE[,PART]...",
+        group: Group::Base,
+        help: "Take the base as adapters saw it that were trained on it quantised by bitsandbytes (QLoRA)",
+        more: "Every linear weight is quantised and dequantised first. Types: nf4, fp4, int8. Parts: block=64, \
+               double (bnb_4bit_use_double_quant), from=bf16|f16|f32 (the dtype in which it was loaded), skip=MODULE (not quantised), with=MODULE (quantised); \
+               the last two may be given any number of times [default: the base as it is]",
+        hidden: false,
+        takes: Takes::Value,
+        meaning: Meaning::Always,
+        add: |spec, text| text.parse().map(|base_as| spec.base_as = Some(base_as)),
+        get: |spec| texts(spec.base_as.as_ref()),
     },
     SpecOption {
         field: "max_shard_size",
         flag: "max-shard-size",
         values: "SIZE",
+        group: Group::Output,
         help: "The most tensor bytes in one output file, such as 5GB [default: the base's own files]",
+        more: "",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| text.parse().map(|Size(bytes)| spec.max_shard_size = Some(bytes)),
         get: |spec| texts(spec.max_shard_size.map(Size)),
     },
@@ -71,8 +143,12 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "part_size",
         flag: "part-size",
         values: "SIZE",
-        help: "The unit of work and of resuming: a power of two of KiB [default: 64MiB]",
+        group: Group::Output,
+        help: "The unit of work and of resuming [default: 64MiB]",
+        more: "A power of two from 1KiB to 4GiB",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| text.parse().map(|Size(bytes)| spec.part_size = bytes),
         get: |spec| vec![Size(spec.part_size).to_string()],
     },
@@ -80,9 +156,13 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "dora_norm",
         flag: "dora-norm",
         values: "standing|original",
-        help: "The weight whose norms a second DoRA adapter uses: the weight with all adapters so far, or the original \
-               weight as PEFT does for two adapters of one model",
+        group: Group::Adapters,
+        help: "The weight whose norms a second DoRA adapter uses",
+        more: "standing is the weight with all adapters so far. original is the weight before any adapter, as PEFT does for \
+               two adapters of one model [default: standing]",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| set(&mut spec.dora_norm, text),
         get: |spec| vec![spec.dora_norm.to_string()],
     },
@@ -90,8 +170,12 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "partial_weight",
         flag: "partial-weight",
         values: "true|false",
-        help: "Let a weight other than 1 apply to the low-rank deltas of an adapter that also replaces tensors or is DoRA",
+        group: Group::Adapters,
+        help: "Let a weight other than 1 stand beside replaced tensors, token rows and DoRA",
+        more: "The weight then applies to the low-rank deltas of that adapter only",
+        hidden: false,
         takes: Takes::Switch,
+        meaning: Meaning::Always,
         add: |spec, text| bool_of(text).map(|on| spec.partial_weight = on),
         get: |spec| vec![spec.partial_weight.to_string()],
     },
@@ -99,9 +183,13 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "rounding",
         flag: "rounding",
         values: "once|per-adapter",
-        help: "When the result is rounded to the output's dtype: once, after the last adapter, or per-adapter, which gives \
-               what merging and saving one adapter after another gives",
+        group: Group::Adapters,
+        help: "When the result is rounded to the output's dtype",
+        more: "once rounds after the last adapter. per-adapter rounds after each, which gives what merging and saving one \
+               adapter after another gives [default: once]",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| set(&mut spec.rounding, text),
         get: |spec| vec![spec.rounding.to_string()],
     },
@@ -109,11 +197,14 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "expert_order",
         flag: "expert-order",
         values: "fastest|slowest",
-        help: "How an adapter with one lora_B for all experts (target_parameters) orders its columns: fastest, as PEFT writes them \
-               (expert 0, 1, 2 ... of rank 0, then of rank 1), or slowest (all ranks of expert 0, then of expert 1). The shape does \
-               not tell. Given once it is for all adapters, given several times for each in the order of --lora \
-               [default: fastest]",
+        group: Group::Adapters,
+        help: "How an adapter with one lora_B for all experts orders its columns",
+        more: "fastest is how PEFT writes them (expert 0, 1, 2 ... of rank 0, then of rank 1). slowest has all ranks of \
+               expert 0, then of expert 1. The shape does not tell. Given once it is for all adapters; given several times \
+               it is for each in the order of --lora [default: fastest]",
+        hidden: false,
         takes: Takes::List,
+        meaning: Meaning::Always,
         add: |spec, text| text.parse().map(|order| spec.expert_order.push(order)),
         get: |spec| spec.expert_order.iter().map(ToString::to_string).collect(),
     },
@@ -121,8 +212,12 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "combine",
         flag: "combine",
         values: "sequence",
-        help: "How several adapters are put together: sequence applies them one after another, each with its weight",
+        group: Group::Adapters,
+        help: "How several adapters are put together",
+        more: "sequence applies them one after another, each with its weight",
+        hidden: true,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| set(&mut spec.combine, text),
         get: |spec| vec![spec.combine.to_string()],
     },
@@ -130,23 +225,26 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "density",
         flag: "density",
         values: "0..1",
+        group: Group::Adapters,
         help: "The share of values that a pruning combination keeps",
+        more: "",
+        hidden: true,
         takes: Takes::Value,
-        add: |spec, text| match text.parse() {
-            Ok(density) => {
-                spec.density = Some(density);
-                Ok(())
-            }
-            Err(_) => Err(Error::new(Kind::Usage, format!("{text:?} is not a number from 0 to 1"))),
-        },
+        meaning: Meaning::None,
+        add: |spec, text| share(text).map(|density| spec.density = Some(density)),
         get: |spec| texts(spec.density),
     },
     SpecOption {
         field: "tokenizer",
         flag: "tokenizer",
         values: "auto|base|PATH",
-        help: "Whose tokenizer files are written: auto (the last adapter that carries one), base, or a folder",
+        group: Group::Output,
+        help: "Whose tokenizer files are written",
+        more: "auto takes the last adapter that carries one, else the base; base takes the base; a path takes that folder \
+               [default: auto]",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| match text.is_empty() {
             true => Err(Error::new(Kind::Usage, "\"\" is unknown, expected auto, base or a folder")),
             false => {
@@ -158,12 +256,29 @@ pub const OPTIONS: &[SpecOption] = &[
         get: |spec| vec![spec.tokenizer.to_string()],
     },
     SpecOption {
+        field: "card",
+        flag: "card",
+        values: "auto|none",
+        group: Group::Output,
+        help: "Whether the output gets a model card, README.md",
+        more: "auto writes one with the metadata of the Hugging Face hub, and keeps the base's own card as README.base.md. \
+               none copies the base's [default: auto]",
+        hidden: false,
+        takes: Takes::Value,
+        meaning: Meaning::Always,
+        add: |spec, text| set(&mut spec.card, text),
+        get: |spec| vec![spec.card.to_string()],
+    },
+    SpecOption {
         field: "tied",
         flag: "tied",
         values: "true|false",
-        help: "Whether input and output embedding are one tensor, for a model type that does not tell; false keeps both of \
-               a base that holds both",
+        group: Group::Base,
+        help: "Whether input and output embedding are one tensor, for a model type that does not tell",
+        more: "false keeps both of a base that holds both",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| bool_of(text).map(|tied| spec.tied = Some(tied)),
         get: |spec| texts(spec.tied),
     },
@@ -171,9 +286,12 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "architecture",
         flag: "architecture",
         values: "CLASS",
-        help: "The class of the output, such as LlamaForSequenceClassification, where an adapter brings a head that the base \
-               lacks and its task type does not tell the class",
+        group: Group::Output,
+        help: "The class of the output, such as LlamaForSequenceClassification",
+        more: "Needed where an adapter brings a head that the base lacks and its task type does not tell the class",
+        hidden: false,
         takes: Takes::Value,
+        meaning: Meaning::Always,
         add: |spec, text| class(text).map(|name| spec.architecture = Some(name)),
         get: |spec| texts(spec.architecture.as_ref()),
     },
@@ -181,9 +299,12 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "extra_weights",
         flag: "extra-weights",
         values: "NAME",
-        help: "A weight file in an adapter's folder whose tensors replace those of the base, before any delta is added. \
-               May be given several times",
+        group: Group::Adapters,
+        help: "A weight file in an adapter's folder whose tensors replace those of the base",
+        more: "They replace them before any delta is added. May be given several times",
+        hidden: false,
         takes: Takes::List,
+        meaning: Meaning::Always,
         add: |spec, text| {
             names::insert(&mut spec.extra_weights, text);
             Ok(())
@@ -194,9 +315,12 @@ pub const OPTIONS: &[SpecOption] = &[
         field: "ignore_files",
         flag: "ignore-file",
         values: "NAME",
-        help: "A file in the folder of the base or of an adapter to leave out; with / at the end, a folder. May be given \
-               several times",
+        group: Group::Base,
+        help: "A file in the folder of the base or of an adapter to leave out",
+        more: "With / at the end it is a folder. May be given several times",
+        hidden: false,
         takes: Takes::List,
+        meaning: Meaning::Always,
         add: |spec, text| {
             names::insert(&mut spec.ignore_files, text);
             Ok(())
@@ -238,6 +362,10 @@ fn set<T: FromStr<Err = Error>>(value: &mut T, text: &str) -> Result<()> {
 
 fn bool_of(text: &str) -> Result<bool> {
     super::named::parse(text, &[("true", true), ("false", false)])
+}
+
+fn share(text: &str) -> Result<f64> {
+    text.parse().map_err(|_| Error::new(Kind::Usage, format!("{text:?} is not a number from 0 to 1")))
 }
 
 /// The name of a class, as Python has them.

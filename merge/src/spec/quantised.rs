@@ -13,6 +13,8 @@ pub enum Quantised {
     Keep,
     /// All are written as floats, and the output is not quantised.
     Dequantise,
+    /// What an adapter changes is encoded again in the form in which it is stored; all others are copied.
+    Requantise,
 }
 
 impl Quantised {
@@ -22,4 +24,4 @@ impl Quantised {
     }
 }
 
-named!(Quantised { Keep = "keep", Dequantise = "dequantise" });
+named!(Quantised { Keep = "keep", Dequantise = "dequantise", Requantise = "requantise" });

@@ -63,6 +63,8 @@ fn other(option: &SpecOption) -> &'static str {
     match option.field {
         "dtype" => "f16",
         "quantised" => "dequantise",
+        "survival" => "0.5",
+        "base_as" => "nf4,from=bf16,skip=mlp.gate",
         "max_shard_size" => "5000000000",
         "part_size" => "1MiB",
         "dora_norm" => "original",
@@ -71,6 +73,7 @@ fn other(option: &SpecOption) -> &'static str {
         "combine" => "sequence",
         "density" => "0.25",
         "tokenizer" => "/tokenizer",
+        "card" => "none",
         "architecture" => "LlamaForSequenceClassification",
         "partial_weight" | "tied" => "true",
         "extra_weights" | "ignore_files" => "a/b.bin",
@@ -121,9 +124,25 @@ fn a_named_value_has_one_text_for_people_and_for_stored_plans() {
 }
 
 #[test]
+fn a_dtype_may_have_the_name_that_other_tools_give_it() {
+    for (other, name) in
+        [("bfloat16", "bf16"), ("float16", "f16"), ("fp16", "f16"), ("half", "f16"), ("float32", "f32")]
+    {
+        let mut spec = spec();
+        SpecOption::named("dtype").unwrap().add(&mut spec, other).unwrap();
+        assert_eq!(spec.dtype.to_string(), name);
+    }
+}
+
+#[test]
 fn a_wrong_value_is_refused_with_the_flag_and_what_is_expected() {
     for (name, text, kind, says) in [
-        ("dtype", "int8", Kind::Usage, "--dtype: \"int8\" is unknown, expected keep, bf16, f16, f32"),
+        (
+            "dtype",
+            "int8",
+            Kind::Usage,
+            "--dtype: \"int8\" is unknown, expected keep, bf16, f16, f32 (or bfloat16, fp16, float16, half, fp32, float32, float)",
+        ),
         ("max_shard_size", "5 parsecs", Kind::Usage, "--max-shard-size: \"5 parsecs\" is not a size"),
         ("tied", "maybe", Kind::Usage, "--tied: \"maybe\" is unknown, expected true, false"),
         ("combine", "ties", Kind::Unsupported, "--combine: ties is not supported yet, only sequence is"),

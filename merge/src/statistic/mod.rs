@@ -4,14 +4,22 @@
 //! state; the states, folded in the order of the blocks, give the value. The size of a block, the order within it and the
 //! order of the fold fix the bits, so that any number of workers computes the same value.
 
+pub mod block;
 pub mod column_squares;
+mod gains;
 pub mod id;
 mod kind;
+mod numbers;
+pub mod scales;
+pub mod survival;
 
 use serde::{Deserialize, Serialize};
 
+pub use block::Block;
+pub use gains::gains;
 pub use id::StatisticId;
-pub use kind::{Kind, numbers, to_bytes};
+pub use kind::{Kind, whole};
+pub use numbers::{numbers, to_bytes};
 
 use crate::base::scheme::stored::Start;
 use crate::recipe::step::Step;
@@ -29,4 +37,21 @@ pub struct Statistic {
     pub needs: Vec<StatisticId>,
     /// What is reduced.
     pub kind: Kind,
+}
+
+impl Statistic {
+    /// Rows of a block.
+    pub fn block_rows(&self) -> u64 {
+        self.kind.block_rows(&self.start)
+    }
+
+    /// How many blocks there are.
+    pub fn blocks(&self) -> u32 {
+        self.start.matrix().0.div_ceil(self.block_rows()) as u32
+    }
+
+    /// Bytes of a block's state, and of the value.
+    pub fn bytes(&self) -> u64 {
+        self.kind.bytes(self.start.matrix().1)
+    }
 }

@@ -2,6 +2,7 @@
 
 mod dtype;
 pub mod float;
+pub mod number;
 mod shape;
 mod view;
 

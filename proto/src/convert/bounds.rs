@@ -108,6 +108,14 @@ fn check_tensor(t: &Placed, around: &Around) -> Result<()> {
             }
             check::fuse(fuse, around).map_err(Malformed)
         }
+        Recipe::Requantise(requantise) => {
+            check::requantise(requantise, around).map_err(Malformed)?;
+            // Codes and scales take the places of those that are stored.
+            match requantise.source() {
+                Some(source) if source.bytes() == t.length && source.dtype == t.dtype => Ok(()),
+                _ => refuse(format!("tensor {} of {} bytes is encoded as another one is stored", t.name, t.length)),
+            }
+        }
     }
 }
 
@@ -115,9 +123,9 @@ fn check_reduce(reduce: &Reduce, objects: Objects) -> Result<()> {
     let statistic = &reduce.statistic;
     text("a tensor's name", &statistic.tensor, MAX_NAME)?;
     let around = Around { objects, statistics: check_values(&reduce.statistics)? };
-    check::steps(&statistic.start, &statistic.steps, &around).map_err(Malformed)?;
+    check::statistic(statistic, &around).map_err(Malformed)?;
     let (rows, _) = statistic.start.matrix();
-    let blocks = rows.div_ceil(statistic.kind.block_rows());
+    let blocks = rows.div_ceil(statistic.block_rows());
     let sorted = reduce.blocks.windows(2).all(|w| w[0] < w[1]);
     if reduce.blocks.last().is_none_or(|b| u64::from(*b) >= blocks) || !sorted {
         return refuse(format!("blocks {:?} of {blocks}, which are sorted and different", head(&reduce.blocks)));

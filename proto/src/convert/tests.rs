@@ -137,6 +137,7 @@ fn unchecked(scheme: &str, tensors: &[Source]) -> Vec<u8> {
 #[test]
 fn an_unchecked_recipe_is_written_as_a_checked_one() {
     assert_eq!(unchecked("plain", &[source("w", &[4, 6])]), bytes::write(&Recipe::Fuse(fused())));
+    assert_eq!(bytes::length(&Recipe::Fuse(fused())), bytes::write(&Recipe::Fuse(fused())).len() as u64);
 }
 
 fn change_op(a: &mut v1::Assign, i: usize, by: impl FnOnce(&mut Op)) {

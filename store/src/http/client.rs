@@ -7,6 +7,7 @@ use reqwest::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
+use crate::web;
 
 use super::reach::{PublicOnly, Reach, Way};
 
@@ -52,14 +53,12 @@ impl Client {
     /// The client that may connect to an address. `at` is what an error names; `NotAllowed` if none may.
     pub fn toward(&self, at: &Location, url: &Url) -> Result<&reqwest::Client> {
         let (made, way) = match self.reach.way(at, url)? {
-            Way::Free => (&self.free, reqwest::Client::builder()),
-            Way::Public => (&self.public, reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(PublicOnly))),
+            Way::Free => (&self.free, web::client()),
+            Way::Public => (&self.public, web::client().no_proxy().dns_resolver(Arc::new(PublicOnly))),
         };
         let made = made.get_or_init(|| {
-            way.user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
-                // Redirects are followed by hand, where it is decided who sees a token.
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
+            // Redirects are followed by hand, where it is decided who sees a token.
+            way.referer(false)
                 .connect_timeout(self.timeouts.connect)
                 // Many ranges at a time go faster over as many connections than over the streams of one.
                 .http1_only()

@@ -32,9 +32,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
 use crate::place::Place;
-use crate::store::{Completion, Entry, Meta, PartSlot, Store};
+use crate::store::{Completion, Entry, Lock, Meta, PartSlot, Store};
 
 mod aside;
+mod beside;
 mod create;
 mod direct;
 mod fence;
@@ -44,6 +45,7 @@ mod handles;
 mod identity;
 mod links;
 mod list;
+mod lock;
 mod mount;
 mod names;
 mod read;
@@ -149,6 +151,22 @@ impl Store for Local {
         self.run(dir, |local, dir| {
             local.fence.check_folder(dir)?;
             links::links(dir)
+        })
+        .await
+    }
+
+    async fn beside(&self, at: &Location) -> Result<Vec<String>> {
+        self.run(at, |local, at| {
+            local.fence.check_parent(at)?;
+            beside::beside(at)
+        })
+        .await
+    }
+
+    async fn lock(&self, dir: &Location) -> Result<Lock> {
+        self.run(dir, |local, dir| {
+            local.fence.check_folder(dir)?;
+            lock::lock(dir)
         })
         .await
     }

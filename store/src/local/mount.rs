@@ -55,7 +55,10 @@ pub(super) fn check_output(dir: &Location) -> Result<()> {
     let place = path(dir)?;
     if let (Ok(target), Err(_)) = (fs::read_link(place), fs::metadata(place)) {
         let message = format!("is a link to {}, which is not there", target.display());
-        return Err(Error::new(ErrorKind::Permanent, dir, message).with_hint("make that folder, or remove the link"));
+        return Err(Error::new(ErrorKind::Unsupported, dir, message).with_hint("make that folder, or remove the link"));
+    }
+    if fs::metadata(place).is_ok_and(|meta| !meta.is_dir()) {
+        return Err(Error::new(ErrorKind::Unsupported, dir, "is a file, not a folder").with_hint("name a folder"));
     }
     let nearest = folder::nearest_existing(path(dir)?);
     let real = fs::canonicalize(nearest).map_err(|e| Error::io(dir, "cannot resolve", e))?;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::advice;
 use super::wire::{Answer, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::location::Location;
@@ -48,9 +49,9 @@ pub(super) fn no_credentials(at: &Location, error: object_store::Error, seen: Op
     let kind = if transient { ErrorKind::Transient } else { ErrorKind::Permission };
     let message = match worked {
         true => "cannot renew the credentials for it",
-        false => "has no credentials that can be used; give them by --stores or the environment, see docs/stores.md",
+        false => "there are no credentials for it",
     };
-    let failed = Error::new(kind, at, message);
+    let failed = Error::new(kind, at, message).with_hint(advice::credentials(at.scheme()));
     match seen {
         Some(Outcome::Answer(answer)) => failed.with_source(answer),
         Some(Outcome::Broken(broken)) => failed.with_source(broken),
@@ -60,15 +61,11 @@ pub(super) fn no_credentials(at: &Location, error: object_store::Error, seen: Op
 
 fn refused(at: &Location, doing: &str, answer: Answer) -> Error {
     let kind = kind(answer.status, answer.code.as_deref());
-    let advice = match (answer.code.as_deref(), &answer.region) {
-        (Some("NoSuchBucket" | "ContainerNotFound"), _) => format!("; there is no {:?}", at.authority()),
-        (Some("ExpiredToken"), _) => "; the session token has expired, export new credentials".to_owned(),
-        (_, Some(region)) if answer.status.is_redirection() || answer.status == StatusCode::BAD_REQUEST => {
-            format!("; the bucket is in {region}, set `region` in --stores or AWS_REGION")
-        }
-        _ => String::new(),
+    let error = Error::new(kind, at, doing);
+    let error = match advice::on(at, kind, &answer) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     };
-    let error = Error::new(kind, at, format!("{doing}{advice}"));
     let error = match answer.retry_after {
         Some(pause) => error.with_retry_after(pause),
         None => error,
@@ -92,8 +89,8 @@ fn is_throttled(answer: &Answer) -> bool {
 pub(super) fn kind(status: StatusCode, code: Option<&str>) -> ErrorKind {
     match code.unwrap_or_default() {
         "NoSuchKey" | "BlobNotFound" => return ErrorKind::NotFound,
-        // Not `NotFound`: whoever asks for an object and hears that takes the bucket for there.
-        "NoSuchBucket" | "ContainerNotFound" => return ErrorKind::Permanent,
+        // Not `NotFound`: a caller that asks for an object would take the bucket for there.
+        "NoSuchBucket" | "ContainerNotFound" => return ErrorKind::NoBucket,
         "NoSuchUpload" => return ErrorKind::NoSuchUpload,
         "InvalidPart" | "InvalidBlockList" | "InvalidBlobOrBlock" => return ErrorKind::InvalidPart,
         "SlowDown"
@@ -157,8 +154,8 @@ mod tests {
         for (status, code, expected) in [
             (404, "NoSuchKey", ErrorKind::NotFound),
             (404, "", ErrorKind::NotFound),
-            (404, "NoSuchBucket", ErrorKind::Permanent),
-            (404, "ContainerNotFound", ErrorKind::Permanent),
+            (404, "NoSuchBucket", ErrorKind::NoBucket),
+            (404, "ContainerNotFound", ErrorKind::NoBucket),
             (404, "NoSuchUpload", ErrorKind::NoSuchUpload),
             (400, "InvalidPart", ErrorKind::InvalidPart),
             (400, "InvalidBlockList", ErrorKind::InvalidPart),

@@ -26,6 +26,7 @@ use crate::id::{PartId, Pin, UploadId};
 use crate::location::{Location, Scheme};
 use crate::store::{Completion, Entry, Limits, Meta, PartSlot, Store};
 
+mod advice;
 mod bucket;
 mod condition;
 mod connect;

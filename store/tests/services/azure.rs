@@ -32,8 +32,8 @@ async fn wrong_keys_and_missing_containers_are_refused_clearly() {
     for error in
         [missing.open(&at).list(&at).await.unwrap_err(), missing.open(&at).put(&at, "x".into()).await.unwrap_err()]
     {
-        assert_eq!(error.kind(), ErrorKind::Permanent, "{}", error.chain());
-        assert!(error.to_string().contains("there is no \"no-such-container\""), "{error}");
+        assert_eq!(error.kind(), ErrorKind::NoBucket, "{}", error.chain());
+        assert!(error.hint().unwrap().contains("there is no \"no-such-container\""), "{error}");
     }
 }
 

@@ -65,8 +65,8 @@ async fn a_missing_bucket_is_named() {
     let store = stores.open(&at);
     // Reading only: SeaweedFS makes a bucket that an administrator writes to.
     for error in [store.list(&at).await.unwrap_err(), store.read(&at, 0, vec![0; 1], None).await.unwrap_err()] {
-        assert_eq!(error.kind(), ErrorKind::Permanent, "{}", error.chain());
-        assert!(error.to_string().contains("there is no \"no-such-bucket\""), "{error}");
+        assert_eq!(error.kind(), ErrorKind::NoBucket, "{}", error.chain());
+        assert!(error.hint().unwrap().contains("there is no \"no-such-bucket\""), "{error}");
     }
 }
 

@@ -1,8 +1,11 @@
 """Cases of the kinds beside LoRA whose merge is a formula on one weight."""
 
+from pathlib import Path
+
 import peft.tuners.boft.layer
 import torch
 from peft import (
+    BeftConfig,
     BOFTConfig,
     C3AConfig,
     DeloraConfig,
@@ -13,9 +16,13 @@ from peft import (
     MissConfig,
     OFTConfig,
     PveraConfig,
+    RandLoraConfig,
+    ShiraConfig,
+    UniLoraConfig,
+    VBLoRAConfig,
 )
 
-from .adapters import Adapter
+from .adapters import Adapter, rewrite
 from .cases_lora import ALL7, CONV1D, lora
 from .merges import Merge
 
@@ -32,6 +39,12 @@ class BlockDiagonal:
 
 
 peft.tuners.boft.layer._FBD_CUDA = BlockDiagonal
+
+
+def fp32_indices(folder: Path) -> None:
+    """The places of SHiRA as fp32."""
+    floats = lambda name, tensor: tensor.float() if name.endswith("shira_indices") else tensor  # noqa: E731
+    rewrite(folder, lambda tensors: {name: floats(name, tensor) for name, tensor in tensors.items()})
 
 
 LOKR = [
@@ -117,6 +130,8 @@ OTHERS = [
     Merge("gralora", "GraLoRA", "a grid of 2 x 2 blocks", "llama-f32", [Adapter(GraloraConfig(r=4, alpha=8, target_modules=MLP))]),
     Merge("gralora-hybrid", "GraLoRA", "4 x 4 blocks, and a LoRA over all", "llama-bf16",
           [Adapter(GraloraConfig(r=8, hybrid_r=3, gralora_k=4, alpha=12, target_modules=ALL7))]),
+    Merge("gralora-conv1d", "GraLoRA", "GPT-2's transposed layers, and a LoRA over all", "gpt2-f32",
+          [Adapter(GraloraConfig(r=4, hybrid_r=2, gralora_k=2, alpha=6, target_modules=list(CONV1D), fan_in_fan_out=True))]),
     Merge("pvera", "PVeRA", "the mean of two matrices for modules of all sizes", "llama-bf16",
           [Adapter(PveraConfig(r=4, target_modules=["q_proj", "v_proj", "up_proj", "down_proj"]))]),
     Merge("c3a", "C3A", "circulant blocks, sizes by pattern", "llama-f32",
@@ -124,4 +139,46 @@ OTHERS = [
     Merge("c3a-bf16", "C3A", "onto bf16", "llama-bf16", [Adapter(C3AConfig(block_size=16, target_modules=ALL7))]),
 ]  # fmt: skip
 
-CASES = LOKR + OFT + BOFT + HRA + MISS + OTHERS
+SPARSE = [
+    Merge("shira", "SHiRA", "single values of square and other weights", "llama-f32",
+          [Adapter(ShiraConfig(r=2, random_seed=3, target_modules=MLP))]),
+    Merge("shira-bf16", "SHiRA", "onto bf16", "llama-bf16", [Adapter(ShiraConfig(r=4, random_seed=5, target_modules=ALL7))]),
+    Merge("shira-fp32-indices", "SHiRA", "the places as fp32, as PEFT saves them on Windows", "llama-f32",
+          [Adapter(ShiraConfig(r=1, random_seed=7, target_modules=["k_proj", "up_proj"]), disguise=fp32_indices)]),
+    Merge("shira-twice", "SHiRA", "one sparse adapter after another", "llama-f32",
+          [Adapter(ShiraConfig(r=2, random_seed=1, target_modules=["q_proj"])), Adapter(ShiraConfig(r=1, random_seed=2, target_modules=["q_proj"]))]),
+]  # fmt: skip
+
+VBLORA = [
+    Merge("vblora", "VB-LoRA", "the two largest logits of each piece", "llama-f32",
+          [Adapter(VBLoRAConfig(r=3, num_vectors=12, vector_length=8, target_modules=MLP))]),
+    Merge("vblora-topk", "VB-LoRA", "saved with three weights for each piece, onto bf16", "llama-bf16",
+          [Adapter(VBLoRAConfig(r=2, num_vectors=300, vector_length=4, topk=3, target_modules=ALL7, save_only_topk_weights=True))]),
+    Merge("vblora-top-1", "VB-LoRA", "one vector for each piece, whose weight is not saved", "llama-f32",
+          [Adapter(VBLoRAConfig(r=3, num_vectors=12, vector_length=8, topk=1, target_modules=["q_proj", "down_proj"], save_only_topk_weights=True))]),
+    Merge("vblora-conv1d", "VB-LoRA", "GPT-2's transposed layers", "gpt2-f32",
+          [Adapter(VBLoRAConfig(r=2, num_vectors=10, vector_length=8, target_modules=list(CONV1D), fan_in_fan_out=True))]),
+]  # fmt: skip
+
+UNILORA = [
+    Merge("unilora", "Uni-LoRA", "factors picked from one vector", "llama-f32",
+          [Adapter(UniLoraConfig(r=3, theta_d_length=64, target_modules=MLP, save_indices=True))]),
+    Merge("unilora-bf16", "Uni-LoRA", "onto bf16", "llama-bf16",
+          [Adapter(UniLoraConfig(r=4, theta_d_length=100, target_modules=ALL7, save_indices=True))]),
+    Merge("unilora-conv1d", "Uni-LoRA", "GPT-2's transposed layers", "gpt2-f32",
+          [Adapter(UniLoraConfig(r=2, theta_d_length=50, target_modules=list(CONV1D), fan_in_fan_out=True, save_indices=True))]),
+]  # fmt: skip
+
+RANDLORA = [
+    Merge("randlora", "RandLora", "a rank that does not divide, weights with more inputs than outputs and with fewer", "llama-f32",
+          [Adapter(RandLoraConfig(r=5, randlora_alpha=8, target_modules=[*MLP, "up_proj"]))]),
+    Merge("randlora-bf16", "RandLora", "onto bf16, sparse matrices", "llama-bf16",
+          [Adapter(RandLoraConfig(r=8, randlora_alpha=8, sparse=True, target_modules=["q_proj", "k_proj"]))]),
+]  # fmt: skip
+
+BEFT = [
+    Merge("beft", "BEFT", "biases of a BERT", "bert-f32", [Adapter(BeftConfig(target_modules=["query", "value", "output.dense"]))]),
+    Merge("beft-bf16", "BEFT", "biases onto bf16", "qwen2-bf16", [Adapter(BeftConfig(target_modules=["q_proj", "v_proj"]))]),
+]  # fmt: skip
+
+CASES = LOKR + OFT + BOFT + HRA + MISS + OTHERS + SPARSE + VBLORA + UNILORA + RANDLORA + BEFT

@@ -1,6 +1,18 @@
 """The cases to refuse."""
 
-from peft import FourierFTConfig, HRAConfig, LoKrConfig, OFTConfig, PsoftConfig, RoadConfig, VeraConfig
+from peft import (
+    BeftConfig,
+    FourierFTConfig,
+    HRAConfig,
+    LoKrConfig,
+    OFTConfig,
+    PsoftConfig,
+    RandLoraConfig,
+    RoadConfig,
+    ShiraConfig,
+    UniLoraConfig,
+    VeraConfig,
+)
 
 import tensors as st
 
@@ -81,7 +93,7 @@ TENSORS = [
             adapters=GROWN[:1]),
     Refusal("base-int8", "unsupported", "a target stored as 8-bit integers", spoil.stored_as("I8"), own_base=True),
     Refusal("base-float8", "unsupported", "a target stored as 8-bit floats", spoil.stored_as("F8_E4M3"), own_base=True),
-    Refusal("base-gptq", "unsupported", "a GPTQ base", spoil.gptq, own_base=True),
+    Refusal("base-aqlm", "unsupported", "a base in AQLM's form, whose codes the adapter changes", spoil.aqlm, own_base=True),
 ]  # fmt: skip
 
 SEVERAL = [
@@ -112,6 +124,14 @@ def _zeros(held: dict[str, st.Tensor]) -> dict[str, st.Tensor]:
     return {name: st.encode(0 * tensor.values(), tensor.dtype) for name, tensor in held.items()}
 
 
+def _twice(held: dict[str, st.Tensor]) -> dict[str, st.Tensor]:
+    """Places that are twice as far."""
+    twice = lambda name, tensor: st.encode(2 * tensor.values(), tensor.dtype) if name.endswith("indices") else tensor  # noqa: E731
+    return {name: twice(name, tensor) for name, tensor in held.items()}
+
+
+SHIRA = Adapter(ShiraConfig(r=1, random_seed=1, target_modules=["q_proj"]))
+
 KINDS = [
     *(_starts_from(kind, kind) for kind in ("pissa", "olora", "loftq", "corda", "lora_ga")),
     _starts_from("pissa-niter", "pissa_niter_4"),
@@ -130,6 +150,16 @@ KINDS = [
             adapters=[Adapter(VeraConfig(r=4, target_modules=["q_proj"], save_projection=False))]),
     Refusal("vera-conv1d", "unsupported", "VeRA on a layer that is stored transposed", made_for="gpt2-f32", base="gpt2-f32",
             adapters=[Adapter(VeraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True))]),
+    Refusal("beft-no-bias", "missing_tensor", "BEFT on layers without a bias", adapters=[Adapter(BeftConfig(target_modules=["q_proj"]))]),
+    Refusal("randlora-conv1d", "unsupported", "RandLora on a layer that is stored transposed", made_for="gpt2-f32", base="gpt2-f32",
+            adapters=[Adapter(RandLoraConfig(r=16, target_modules=["c_attn"], fan_in_fan_out=True))]),
+    Refusal("randlora-no-projections", "missing_tensor", "RandLora without its two random matrices",
+            adapters=[Adapter(RandLoraConfig(r=4, target_modules=["q_proj"], save_projection=False))]),
+    Refusal("shira-hidden-size", "shape_mismatch", "SHiRA for a wider model", made_for="llama-bf16", adapters=[SHIRA]),
+    Refusal("shira-place", "shape_mismatch", "SHiRA with a place outside of the weight", spoil.tensors(_twice), adapters=[SHIRA]),
+    Refusal("shira-indices-missing", "incomplete_pair", "SHiRA without its places", spoil.without("shira_indices"), adapters=[SHIRA]),
+    Refusal("unilora-no-indices", "missing_tensor", "Uni-LoRA without its random places",
+            adapters=[Adapter(UniLoraConfig(r=2, target_modules=["q_proj"], save_indices=False))]),
     Refusal("oft-old-keys", "unsupported", "OFT in the form of PEFT 0.15 and older", spoil.renamed("oft_R.weight", "oft_r"), adapters=[OFT]),
     Refusal("oft-hidden-size", "shape_mismatch", "OFT for a wider model", adapters=[OFT], made_for="llama-bf16"),
     Refusal("oft-blocks", "shape_mismatch", "OFT with fewer blocks than the weight has", spoil.tensors(_first_rows), adapters=[OFT]),

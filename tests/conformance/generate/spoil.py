@@ -132,17 +132,16 @@ def stored_as(dtype: str) -> Spoil:
     return tensors(change, BASE)
 
 
-def gptq(folder: Path) -> None:
-    """A base in the form of GPTQ: packed integers, and a config that says so."""
-    base_config(quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 16})(folder)
+def aqlm(folder: Path) -> None:
+    """A base in a form that nothing here decodes: codes that point into books."""
+    base_config(quantization_config={"quant_method": "aqlm", "nbits_per_codebook": 8, "in_group_size": 8})(folder)
 
     def change(held: dict[str, st.Tensor]) -> dict[str, st.Tensor]:
         rows, columns = held.pop(f"{Q}.weight").shape
         return held | {
-            f"{Q}.qweight": st.encode(np.ones((columns // 8, rows)), "I32"),
-            f"{Q}.qzeros": st.encode(np.ones((1, rows // 8)), "I32"),
-            f"{Q}.scales": st.encode(np.ones((1, rows)), "F16"),
-            f"{Q}.g_idx": st.encode(np.zeros(columns), "I32"),
+            f"{Q}.codes": st.encode(np.ones((rows, columns // 8, 1)), "I8"),
+            f"{Q}.codebooks": st.encode(np.ones((1, 256, 1, 8)), "F16"),
+            f"{Q}.scales": st.encode(np.ones((rows, 1, 1, 1)), "F16"),
         }
 
     tensors(change, BASE)(folder)

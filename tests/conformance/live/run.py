@@ -15,8 +15,9 @@ from shared_set import run_case
 
 from .report import Report
 
-# the differences' root mean square, as a part of the logits'; a bf16 model holds 8 bits of each weight
-LIMITS = {"F32": 5e-6, "BF16": 5e-2}
+# the differences' root mean square, as a part of the logits'; a bf16 model holds 8 bits of each weight. Of 80 models in fp32 with
+# a large rsLoRA most were below 1e-6, the worst 7e-6.
+LIMITS = {"F32": 5e-5, "BF16": 5e-2}
 # BERT's outputs are normalised: less gets through, of a rounding and of an adapter
 BERT_BF16 = 1.5e-2
 # what the adapters must do to the logits, for the comparison to say anything: so many times the limit
@@ -37,10 +38,10 @@ def outputs_of(model: nn.Module, rows: int) -> torch.Tensor:
 OLD_HEAD = {"lm_head.weight"}
 
 
-def load(folder: Path, unused: set[str] = frozenset()) -> nn.Module:
-    """A checkpoint as transformers loads it, in fp32, with a word from it about keys that it missed."""
+def load(folder: Path, unused: set[str] = frozenset(), dtype: torch.dtype = torch.float32, **options: object) -> nn.Module:
+    """A checkpoint as transformers loads it, by default in fp32, with a word from it about keys that it missed."""
     architecture = getattr(transformers, transformers.AutoConfig.from_pretrained(folder).architectures[0])
-    model, told = architecture.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    model, told = architecture.from_pretrained(folder, dtype=dtype, output_loading_info=True, **options)
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if wrong := set(told.get(what) or ()) - (unused if what == "unexpected_keys" else set()):
             raise AssertionError(f"transformers reports {what} {sorted(wrong)[:3]}")

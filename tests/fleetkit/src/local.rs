@@ -36,7 +36,8 @@ pub async fn merge(store: Arc<dyn Store>, spec: MergeSpec, options: Options) -> 
     let Options { restart, force, single_coordinator } = options;
     let options = hub::Options { alone: true, workers: Some(1), watch_every, single_coordinator, ..Default::default() };
     let hub = hub::start(Arc::clone(&stores), None, options).await?;
-    let submission = Submission { spec, restart, force, priority: 0, device: None, verify_parts: None };
+    let submission =
+        Submission { spec, restart, force, allow_no_change: false, priority: 0, device: None, verify_parts: None };
     let end = hub.follow(submission).await?.ended;
     let (client, server) = tokio::io::duplex(1 << 20);
     let trusted = |mut request: Request<()>| -> Result<Request<()>, Status> {

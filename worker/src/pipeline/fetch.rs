@@ -11,6 +11,7 @@ use super::fuse::{Fuser, Loaded};
 use super::part_plan::{Copy, Make, Read};
 use super::read::Reader;
 use super::shared::Stage;
+use super::stages::{At, Way};
 use crate::Failure;
 
 /// What was read for a part.
@@ -20,13 +21,23 @@ pub struct Fetched {
     pub header: Vec<u8>,
     /// The plan's reads.
     pub reads: Vec<Bytes>,
-    /// For each piece what its steps need; `None` where its bytes are copied.
-    pub loaded: Vec<Option<Loaded>>,
+    /// For each piece what it needs beside; `None` where its bytes are copied.
+    pub loaded: Vec<Option<Beside>>,
+}
+
+/// What computing a piece needs beside the bytes that it starts from.
+#[derive(Debug)]
+pub struct Beside {
+    /// What its steps need.
+    pub steps: Loaded,
+    /// The value of the statistic that decoding its start needs.
+    pub statistic: Option<Bytes>,
 }
 
 /// Reads a part that is one range of one input.
-pub async fn copy(reader: Reader<'_>, copy: &Copy<'_>) -> Result<Bytes, Failure> {
+pub async fn copy(reader: Reader<'_>, copy: &Copy<'_>, way: &mut Way<'_>) -> Result<Bytes, Failure> {
     let turn = reader.shared.reads.turn().await;
+    way.enter(At::Fetching);
     let began = Instant::now();
     let bytes = range(reader, &copy.read, || copy.tensors.iter().copied()).await?;
     turn.moved(bytes.len() as u64);
@@ -40,8 +51,10 @@ pub async fn make(
     fill: &Fill,
     make: &Make<'_>,
     fusers: &[Option<Fuser>],
+    way: &mut Way<'_>,
 ) -> Result<Fetched, Failure> {
     let turn = reader.shared.reads.turn().await;
+    way.enter(At::Fetching);
     let began = Instant::now();
     let header = async {
         match make.header.is_empty() {
@@ -53,8 +66,10 @@ pub async fn make(
     let reads = try_join_all(make.reads.iter().enumerate().map(one));
     let loaded = try_join_all(make.pieces.iter().zip(fusers).map(async |(piece, fuser)| match (&piece.rows, fuser) {
         (Some(rows), Some(fuser)) => {
-            let loaded = fuser.load(reader, rows).await;
-            loaded.map(Some).map_err(|f| f.at(format_args!("tensor {}", piece.placed.name)))
+            let loaded = futures::try_join!(fuser.load(reader, rows), reader.of_start(&rows.fuse.start));
+            loaded
+                .map(|(steps, statistic)| Some(Beside { steps, statistic }))
+                .map_err(|f| f.at(format_args!("tensor {}", piece.placed.name)))
         }
         _ => Ok(None),
     }));

@@ -30,6 +30,7 @@ mod put;
 mod raw;
 mod read;
 mod shared;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -11,13 +11,14 @@ use shardfuse_merge::plan::task::Fill;
 use shardfuse_proto::v1;
 use shardfuse_store::PartSlot;
 
-use super::fetch::{self, Fetched};
-use super::fuse::{Fuser, Seen};
+use super::fetch::{self, Beside, Fetched};
+use super::fuse::{Fuser, Seen, by_adapter};
 use super::part_plan::{Make, PartPlan, range_of};
 use super::put::put;
 use super::raw::Raw;
 use super::read::Reader;
 use super::shared::{Shared, Stage};
+use super::stages::{At, Way};
 use crate::Failure;
 use crate::device::Slice;
 use crate::work::{Done, Gate};
@@ -27,25 +28,36 @@ pub async fn make(reader: Reader<'_>, fill: &Fill, part: u32, gate: &Gate) -> Re
     let name = format!("part {part} of {}", fill.url);
     let plan = PartPlan::new(fill, part)?;
     let fusers = fusers(reader.shared, &plan);
+    let mut way = Way::begin(&reader.shared.stages);
     let _share = reader.shared.admit(gate, need(reader.shared, &plan, &fusers), &name).await?;
     let (bytes, seen) = match &plan {
-        PartPlan::Copy(copy) => (fetch::copy(reader, copy).await?, Seen::new()),
+        PartPlan::Copy(copy) => (fetch::copy(reader, copy, &mut way).await?, Seen::default()),
         PartPlan::Make(make) => {
-            let fetched = fetch::make(reader, fill, make, &fusers).await?;
+            let fetched = fetch::make(reader, fill, make, &fusers, &mut way).await?;
+            way.enter(At::Fusing);
             let (bytes, seen) = fuse(reader, make, fetched).await?;
             (reader.shared.budget.lend(bytes), seen)
         }
     };
     let slot = PartSlot { number: part, offset: range_of(fill, part).start };
-    let receipt = put(reader, fill, slot, bytes).await?;
-    let (zero, live): (Seen, Seen) = seen.into_iter().partition(|(_, zero)| *zero);
-    let names = |list: Seen| list.into_iter().map(|(name, _)| name).collect();
+    way.enter(At::Held);
+    let receipt = put(reader, fill, slot, bytes, &mut way).await?;
+    let (zero, live): (Vec<_>, Vec<_>) = seen.factors.into_iter().partition(|(_, zero)| *zero);
+    let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
+    let effects = by_adapter(seen.effects).into_iter().map(|effect| v1::Effect {
+        adapter: effect.adapter.into(),
+        moved: effect.moved,
+        zero: effect.zero,
+        largest: effect.largest,
+    });
     Ok(Done {
         attempt: None,
         piece: part,
         result: Some(v1::piece_done::Result::Part(receipt)),
         zero_factors: names(zero),
         live_factors: names(live),
+        effects: Some(v1::Effects { effects: effects.collect() }),
+        times: Some(way.times()),
     })
 }
 
@@ -78,17 +90,17 @@ async fn fuse(reader: Reader<'_>, make: &Make<'_>, fetched: Fetched) -> Result<(
     let Fetched { header, reads, loaded } = fetched;
     let mut part = reader.shared.budget.buffer(make.length);
     part[..header.len()].copy_from_slice(&header);
-    let mut seen = Seen::new();
+    let mut seen = Seen::default();
     for (piece, loaded) in make.pieces.iter().zip(loaded) {
         let raw: Vec<Bytes> = piece.from.iter().map(|from| reads[from.read].slice(from.range.clone())).collect();
         let target = piece.target.clone();
         match (&piece.rows, loaded) {
-            (Some(rows), Some(loaded)) => {
-                let raw = Raw::new(&rows.fuse.start, rows.rows.clone(), raw);
+            (Some(rows), Some(Beside { steps, statistic })) => {
+                let raw = Raw::new(&rows.fuse.start, rows.rows.clone(), raw).with(statistic);
                 let slice = Slice { part, target, skip: rows.skip };
-                let mut of_factors;
-                (part, of_factors) = loaded.fuse(reader, piece.placed, rows, raw, slice).await?;
-                seen.append(&mut of_factors);
+                let of_rows;
+                (part, of_rows) = steps.fuse(reader, piece.placed, rows, raw, slice).await?;
+                seen.append(of_rows);
             }
             _ => raw.iter().for_each(|copied| part[target.clone()].copy_from_slice(copied)),
         }

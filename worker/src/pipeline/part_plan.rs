@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use shardfuse_merge::inventory::ObjectId;
 use shardfuse_merge::plan::task::{Fill, overlapping};
-use shardfuse_merge::recipe::{Fuse, Placed, Recipe};
+use shardfuse_merge::recipe::{Fuse, Placed, Recipe, Requantise};
 use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
 
@@ -80,13 +80,15 @@ pub struct Within {
 /// Rows of a tensor that a part touches, and how they are computed.
 #[derive(Debug, Clone)]
 pub struct Rows<'a> {
-    /// The recipe.
+    /// How the values are computed.
     pub fuse: &'a Fuse,
+    /// What is made of them, where it is codes or scales.
+    pub requantise: Option<&'a Requantise>,
     /// The rows.
     pub rows: Range<u64>,
     /// Columns of the tensor.
     pub cols: u64,
-    /// Bytes of the first row that lie before the part.
+    /// Bytes that the first row, or the first unit of rows, makes before the part.
     pub skip: usize,
 }
 
@@ -173,9 +175,14 @@ impl<'a> Start<'a> {
                 let row = (cols * size_of(placed, placed.dtype)?).max(1);
                 let rows = within.start / row..within.end.div_ceil(row).min(height);
                 let skip = (within.start - rows.start * row) as usize;
-                let spans = fuse.start.ranges(rows.clone()).into_iter();
-                let reads = spans.map(|span| Read { object: span.object, range: span.bytes }).collect();
-                (reads, Some(Rows { fuse, rows, cols, skip }))
+                (reads_of(fuse, &rows), Some(Rows { fuse, requantise: None, rows, cols, skip }))
+            }
+            Recipe::Requantise(requantise) => {
+                let (rows, skip) =
+                    requantise.rows_for(&within).map_err(|why| Failure::permanent(Kind::Internal, why))?;
+                let (fuse, (_, cols)) = (&requantise.fuse, requantise.fuse.start.matrix());
+                let (reads, skip) = (reads_of(fuse, &rows), skip as usize);
+                (reads, Some(Rows { fuse, requantise: Some(requantise), rows, cols, skip }))
             }
         };
         if reads.iter().any(|read| read.range.is_empty()) || reads.is_empty() {
@@ -185,6 +192,12 @@ impl<'a> Start<'a> {
         }
         Ok(Start { placed, cut, reads, rows })
     }
+}
+
+/// What rows start from.
+fn reads_of(fuse: &Fuse, rows: &Range<u64>) -> Vec<Read> {
+    let spans = fuse.start.ranges(rows.clone()).into_iter();
+    spans.map(|span| Read { object: span.object, range: span.bytes }).collect()
 }
 
 /// Bytes of one value of a tensor that is computed.

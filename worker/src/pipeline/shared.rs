@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use shardfuse_merge::units::bytes;
 use shardfuse_store::{Allow, Stores};
 use tokio::sync::Semaphore;
 
@@ -11,6 +12,7 @@ use super::flow::{Budget, Share, Turns};
 use super::fuse::fallbacks::Fallbacks;
 use super::level::{self, Level, OneOf};
 use super::read::{Derived, Factors, MadeMatrices, StoredTensors};
+use super::stages::Stages;
 use super::threads::Threads;
 use crate::Failure;
 use crate::device::Device;
@@ -71,6 +73,8 @@ pub struct Shared {
     pub fallbacks: Fallbacks,
     /// Where arithmetic runs.
     pub threads: Threads,
+    /// Where parts and blocks are.
+    pub stages: Stages,
     /// Bytes of inputs read since the process began.
     pub bytes_read: Arc<AtomicU64>,
     /// Bytes of parts put since the process began.
@@ -107,6 +111,7 @@ impl Shared {
             device,
             fallbacks: Fallbacks::default(),
             threads: Threads::new(threads)?,
+            stages: Stages::default(),
             bytes_read: Arc::default(),
             bytes_put: AtomicU64::new(0),
             used: Level::new("shardfuse_memory_used_bytes"),
@@ -135,7 +140,8 @@ impl Shared {
     pub async fn admit(&self, gate: &Gate, need: u64, name: &str) -> Result<(Share, OneOf), Failure> {
         let most = (2 * self.memory).max(TOLERATED);
         if need > most {
-            let failure = Failure::local(format!("{name} takes {need} bytes of memory, this worker gives {most}"));
+            let failure =
+                Failure::local(format!("{name} takes {} of memory, this worker gives {}", bytes(need), bytes(most)));
             return Err(failure.hint("a worker with more --memory, or a smaller --part-size"));
         }
         loop {
@@ -156,7 +162,12 @@ impl Shared {
         use std::sync::atomic::Ordering::Relaxed;
         let memory_used = self.memory_used();
         self.used.show(memory_used);
-        Usage { bytes_put: self.bytes_put.load(Relaxed), bytes_read: self.bytes_read.load(Relaxed), memory_used }
+        Usage {
+            bytes_put: self.bytes_put.load(Relaxed),
+            bytes_read: self.bytes_read.load(Relaxed),
+            memory_used,
+            stages: self.stages.now(),
+        }
     }
 
     /// Bytes that parts and loading hold.

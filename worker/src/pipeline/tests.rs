@@ -56,6 +56,13 @@ impl Bench {
         Source { name: name.into(), object: ObjectId(0), offset, dtype, shape: shape.into() }
     }
 
+    /// A tensor of integers.
+    pub fn places(&mut self, name: &str, shape: &[u64], places: &[i32]) -> Source {
+        let offset = self.data.len() as u64;
+        self.data.extend(places.iter().flat_map(|place| place.to_le_bytes()));
+        Source { name: name.into(), object: ObjectId(0), offset, dtype: Dtype::I32, shape: shape.into() }
+    }
+
     fn low_rank(&mut self, name: &str, (rows, cols, rank): (u64, u64, u64), transposed: bool) -> Delta {
         let shape = |a, b| if transposed { [b, a] } else { [a, b] };
         let operand = |source| if transposed { Operand::transposed(source) } else { Operand::matrix(source) };
@@ -193,7 +200,7 @@ async fn budget_and_part_size_change_no_bit() {
     let b = everything().await;
     let delta = match &b.tensors[2].recipe {
         Recipe::Fuse(fuse) => fuse.steps[0].op.delta().unwrap().clone(),
-        Recipe::Copy(_) => unreachable!("it is fused"),
+        Recipe::Copy(_) | Recipe::Requantise(_) => unreachable!("it is fused"),
     };
     let loading = |memory: u64| Budget::new(memory / 8).bytes();
     let by_ranges = |memory| range_width(&delta, 1024, loading(memory)).is_some();
@@ -308,7 +315,7 @@ async fn a_failure_names_tensor_adapter_and_object() {
     b.fuse("model.w", &[4, 8], |b| vec![b.add("lora.w", (4, 8, 2), false)]);
     let bad = match &b.tensors[0].recipe {
         Recipe::Fuse(fuse) => sources(&fuse.steps).nth(1).unwrap().offset,
-        Recipe::Copy(_) => unreachable!("it is fused"),
+        Recipe::Copy(_) | Recipe::Requantise(_) => unreachable!("it is fused"),
     };
     b.data[bad as usize..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     let (failure, _) = failing(&b, Arc::new(Faulty::new(Arc::new(Local::new()))), 1 << 30).await;
@@ -346,7 +353,7 @@ async fn what_no_budget_holds_is_refused_before_it_is_allocated() {
     let (send, _done) = mpsc::channel(64);
     let failure = pipeline.work(&assignment, &send, &Gate::open(), &Meter::default()).await.unwrap_err();
     assert_eq!(failure.retry, v1::ErrorKind::WorkerLocal);
-    assert!(failure.error.message().contains("bytes of memory"), "{}", failure.error);
+    assert!(failure.error.message().contains("of memory"), "{}", failure.error);
 }
 
 #[tokio::test(start_paused = true)]

@@ -372,7 +372,8 @@ fn weight(report: &v1::PieceDone) -> usize {
         None => 0,
     };
     let names = report.zero_factors.iter().chain(&report.live_factors);
-    RECEIPT_BASE + result + names.map(|n| n.len() + size_of::<String>()).sum::<usize>()
+    let effects = report.effects.as_ref().map_or(0, |told| told.effects.len() * size_of::<v1::Effect>());
+    RECEIPT_BASE + effects + result + names.map(|n| n.len() + size_of::<String>()).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -364,12 +364,19 @@ impl<W: Work> Session<W> {
     }
 
     fn heartbeat(&self) -> from_worker::Message {
-        let Usage { bytes_put, bytes_read, memory_used } = self.work.usage();
+        let Usage { bytes_put, bytes_read, memory_used, stages } = self.work.usage();
         let running = self.ledger.alive().map(Into::into).collect();
         // What waits for a slot, or for an acknowledgement, does nothing.
         let effort = |attempt| self.running.get(attempt).map(|r| r.meter.effort()).unwrap_or_default();
         let efforts = self.ledger.alive().map(effort).collect();
-        from_worker::Message::Heartbeat(v1::Heartbeat { running, bytes_put, bytes_read, memory_used, efforts })
+        from_worker::Message::Heartbeat(v1::Heartbeat {
+            running,
+            bytes_put,
+            bytes_read,
+            memory_used,
+            efforts,
+            stages: Some(stages),
+        })
     }
 
     fn step(&mut self, event: Event) {

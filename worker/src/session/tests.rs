@@ -194,7 +194,7 @@ impl Work for Scripted {
     }
 
     fn usage(&self) -> Usage {
-        Usage { bytes_put: 1, bytes_read: 2, memory_used: 3 }
+        Usage { bytes_put: 1, bytes_read: 2, memory_used: 3, ..Usage::default() }
     }
 
     async fn run(

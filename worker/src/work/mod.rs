@@ -24,6 +24,8 @@ pub struct Usage {
     pub bytes_read: u64,
     /// Bytes of the budget in use.
     pub memory_used: u64,
+    /// Parts and blocks by the stage that they are in.
+    pub stages: v1::Stages,
 }
 
 /// What does the work. The pipeline does; tests put a scripted one in its place.

@@ -65,7 +65,7 @@ pub static ROW: Row = Row {
         Part { name: E, marker: E, end: End::Any },
     ],
     shared: &[],
-    rank_0: true,
+    may_be_empty: true,
     ignored: &[("ranknum", "the configuration tells the rank")],
     parse: |fields| Ok(Arc::new(AdaLora::parse(fields)?)),
     tokens: |_| Ok(Tokens::None),
@@ -134,17 +134,9 @@ impl AdapterKind for AdaLora {
                 continue;
             }
             module.expect_values()?;
-            let delta = Delta {
-                factors: Factors::LowRank { a: a.clone(), b: b.clone(), inner: Some(e.clone()) },
-                dims: vec![*outputs, *inputs],
-                embedding: false,
-                rank: *k,
-                scale: self.scale(),
-                magnitude: None,
-                of_weight: false,
-            };
-            let change = Change::Delta(delta);
-            out.edits.push(module.edit(change));
+            let factors = Factors::LowRank { a: a.clone(), b: b.clone(), inner: Some(e.clone()) };
+            let delta = Delta::plain(factors, [*outputs, *inputs], *k, self.scale());
+            out.edits.push(module.edit(Change::delta(delta)));
         }
         Ok(())
     }

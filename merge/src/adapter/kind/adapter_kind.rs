@@ -28,8 +28,9 @@ pub struct Row {
     pub parts: &'static [Part],
     /// Components of keys of tensors that all modules share.
     pub shared: &'static [&'static str],
-    /// Whether training may keep no rank of a module: its matrices are then empty, and mean nothing.
-    pub rank_0: bool,
+    /// Whether its matrices may be empty, which then means something: training kept no rank of a module, or a weight is left out
+    /// that follows from the others.
+    pub may_be_empty: bool,
     /// Components of keys that are left out on purpose, with the reason.
     pub ignored: &'static [(&'static str, &'static str)],
     /// Reads its own settings.
@@ -70,6 +71,11 @@ impl Row {
             End::Weight => !bias,
         };
         self.parts.iter().filter(|part| part.marker == component).find(fits).map(|part| part.name)
+    }
+
+    /// Whether a component of a key tells a part.
+    pub fn has_part(&self, component: &str) -> bool {
+        self.parts.iter().any(|part| part.marker == component)
     }
 
     /// The tensor that all modules share, by a component of its key.

@@ -39,7 +39,7 @@ pub static ROW: Row = Row {
     ],
     parts: &[Part { name: R, marker: R, end: End::Any }, Part { name: S, marker: S, end: End::Any }],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |_| Ok(Arc::new(Boft)),
     tokens: |_| Ok(Tokens::None),

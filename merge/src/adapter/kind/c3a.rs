@@ -27,7 +27,7 @@ pub static ROW: Row = Row {
     keys: &["block_size", "block_size_pattern", "init_weights", "runtime_config"],
     parts: &[Part { name: KERNEL, marker: KERNEL, end: End::Any }],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |_| Ok(Arc::new(C3a)),
     tokens: |_| Ok(Tokens::None),
@@ -54,20 +54,10 @@ impl AdapterKind for C3a {
             };
             let inputs = across.saturating_mul(side);
             let made = Made::Whole(Whole::one(Operand::matrix(kernel.clone())));
-            let delta = Delta {
-                factors: Factors::Made(Box::new(recipe::Delta::Circulant(Box::new(Circulant {
-                    kernel: made,
-                    side,
-                    scale: 1.0,
-                })))),
-                dims: vec![down.saturating_mul(side), inputs],
-                embedding: false,
-                rank: side,
-                scale: 1.0 / inputs as f64,
-                magnitude: None,
-                of_weight: false,
-            };
-            out.edits.push(module.edit(Change::Delta(delta)));
+            let blocks = recipe::Delta::Circulant(Box::new(Circulant { kernel: made, side, scale: 1.0 }));
+            let dims = [down.saturating_mul(side), inputs];
+            let delta = Delta::plain(Factors::made(blocks), dims, side, 1.0 / inputs as f64);
+            out.edits.push(module.edit(Change::delta(delta)));
         }
         Ok(())
     }

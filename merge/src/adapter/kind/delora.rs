@@ -40,7 +40,7 @@ pub static ROW: Row = Row {
         Part { name: NORMS, marker: NORMS, end: End::Any },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Delora { ranks: Ranks::without_alpha(fields, 8)? })),
     tokens: |_| Ok(Tokens::None),
@@ -62,9 +62,7 @@ impl AdapterKind for Delora {
     }
 
     fn edits(&self, modules: &[Module<'_>], _: &Names<'_>, effort: &mut Effort, out: &mut Resolved) -> Result<()> {
-        let names: Vec<&str> = modules.iter().map(|m| m.name).collect();
-        let tables = self.ranks.tables()?;
-        let scales = tables.scales(&names, effort)?;
+        let scales = self.ranks.scales(modules.iter().map(|m| m.name), effort)?;
         for (number, module) in modules.iter().enumerate() {
             effort.check()?;
             let [a, b, lambda, norms] = module.all_of([A, B, LAMBDA, NORMS])?;
@@ -83,21 +81,9 @@ impl AdapterKind for Delora {
             });
             right.size().map_err(|text| Error::new(Kind::RankMismatch, text))?;
             let left = Made::Whole(Whole::one(Operand::matrix(b.clone())));
-            let delta = Delta {
-                factors: Factors::Made(Box::new(recipe::Delta::Grid(Box::new(Grid {
-                    left,
-                    right,
-                    side: 1,
-                    scale: 1.0,
-                })))),
-                dims: vec![*outputs, *inputs],
-                embedding: false,
-                rank,
-                scale: 1.0,
-                magnitude: None,
-                of_weight: false,
-            };
-            out.edits.push(module.edit(Change::Delta(delta)));
+            let product = recipe::Delta::Grid(Box::new(Grid::product(left, right)));
+            let delta = Delta::plain(Factors::made(product), [*outputs, *inputs], rank, 1.0);
+            out.edits.push(module.edit(Change::delta(delta)));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! | `gralora_A_general`, `gralora_B_general` | `.weight`; only where `hybrid_r` is above 0 | [hybrid_r, in], [out, hybrid_r] |
 //!
 //! Block (p, n) of outputs p and inputs n is `B[p, n * r / k ..]^T @ A[n, :, p * r / k ..]^T`, of rank r / k. The scale of all is
-//! `alpha / (r + hybrid_r)`.
+//! `alpha / (r + hybrid_r)`. The transpose, for a weight that is stored as [in, out], is `A[n, :, p * r / k ..] @ B[p, n * r / k ..]`.
 
 use std::sync::Arc;
 
@@ -24,9 +24,8 @@ use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
-use crate::recipe::made::Cut;
+use crate::recipe::made::{Cut, Whole};
 use crate::recipe::{self, Grid, Made, Operand};
-use crate::tensor::View;
 
 const A: &str = "gralora_A";
 const B: &str = "gralora_B";
@@ -45,7 +44,7 @@ pub static ROW: Row = Row {
         Part { name: GENERAL_B, marker: GENERAL_B, end: End::Any },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Gralora::parse(fields)?)),
     tokens: |_| Ok(Tokens::None),
@@ -76,7 +75,7 @@ impl Gralora {
 
     fn delta(&self, factors: Factors, dims: Vec<u64>, rank: u64) -> Change {
         let scale = self.alpha / (self.r as f64 + self.hybrid_r as f64);
-        Change::Delta(Delta { factors, dims, embedding: false, rank, scale, magnitude: None, of_weight: false })
+        Change::delta(Delta::plain(factors, dims, rank, scale))
     }
 
     /// The grid of blocks.
@@ -87,10 +86,19 @@ impl Gralora {
                 if *k == side && *l == side && *rank == r && *other == r && r.is_multiple_of(side) =>
             {
                 let dims = vec![side.saturating_mul(*outputs), side.saturating_mul(*inputs)];
-                let left = Made::Cut(Cut { operand: stacked(b), down: side, across: 1 });
-                let right = Made::Cut(Cut { operand: stacked(a), down: side, across: side });
-                let grid = recipe::Delta::Grid(Box::new(Grid { left, right, side, scale: 1.0 }));
-                Ok(self.delta(Factors::Made(Box::new(grid)), dims, r))
+                let grid =
+                    |left, right, down| recipe::Delta::Grid(Box::new(Grid { left, right, side, down, scale: 1.0 }));
+                let straight = grid(
+                    Made::Cut(Cut { operand: Operand::stacked(b.clone()), down: side, across: 1 }),
+                    Made::Cut(Cut { operand: Operand::stacked(a.clone()), down: side, across: side }),
+                    false,
+                );
+                let turned = grid(
+                    Made::Whole(Whole::one(Operand::stacked(a.clone()))),
+                    Made::Whole(Whole { operand: Operand::stacked(b.clone()), count: side.saturating_mul(side) }),
+                    true,
+                );
+                Ok(self.delta(Factors::made_both(straight, turned), dims, r))
             }
             (x, y) => {
                 let text = format!(
@@ -118,13 +126,6 @@ impl Gralora {
             }
         }
     }
-}
-
-/// The matrices of a tensor below each other.
-fn stacked(tensor: &Source) -> Operand {
-    let cols = tensor.shape.last().copied().unwrap_or(1).max(1);
-    let view = View { rows: tensor.elements() / cols, cols, row_stride: cols, col_stride: 1, offset: 0 };
-    Operand { source: tensor.clone(), view, row_gains: None }
 }
 
 impl AdapterKind for Gralora {

@@ -39,7 +39,7 @@ pub static ROW: Row = Row {
         Part { name: EMBEDDING_B, marker: EMBEDDING_B, end: End::Any },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| {
         Ok(Arc::new(Hira { r: fields.count("r")?.unwrap_or(32), pattern: fields.pattern("rank_pattern")? }))
@@ -92,7 +92,7 @@ impl AdapterKind for Hira {
                 magnitude: None,
                 of_weight: true,
             };
-            out.edits.push(module.edit(Change::Delta(delta)));
+            out.edits.push(module.edit(Change::delta(delta)));
         }
         Ok(())
     }

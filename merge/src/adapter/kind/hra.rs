@@ -29,7 +29,7 @@ pub static ROW: Row = Row {
     keys: &["apply_GS", "init_weights", "r", "runtime_config"],
     parts: &[Part { name: U, marker: U, end: End::Any }],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Hra { r: fields.count("r")?.unwrap_or(8), orthogonal: fields.flag("apply_GS")? })),
     tokens: |_| Ok(Tokens::None),

@@ -30,7 +30,7 @@ pub static ROW: Row = Row {
     keys: &["feedforward_modules", "init_ia3_weights", "runtime_config"],
     parts: &[Part { name: L, marker: L, end: End::Any }],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Ia3::parse(fields)?)),
     tokens: |_| Ok(Tokens::None),
@@ -80,9 +80,10 @@ impl AdapterKind for Ia3 {
             let [gains] = module.all_of([L])?;
             let of = if feedforward.contains(&i) { Dimension::Inputs } else { Dimension::Outputs };
             let weight = module.edit(Change::Multiply { gains: gains.clone(), of });
-            let bias = module.tensor.strip_suffix("weight").map(|stem| format!("{stem}bias"));
-            if let Some(bias) = bias.filter(|bias| of == Dimension::Outputs && base.has(bias)) {
-                out.edits.push(Edit { tensor: bias, ..weight.clone() });
+            if of == Dimension::Outputs
+                && let Some((tensor, rows)) = module.bias(base)?
+            {
+                out.edits.push(Edit { tensor, rows, ..weight.clone() });
             }
             out.edits.push(weight);
         }

@@ -28,7 +28,7 @@ pub static ROW: Row = Row {
         Part { name: BIAS, marker: MARKER, end: End::Bias },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |_| Ok(Arc::new(LnTuning)),
     tokens: |_| Ok(Tokens::None),

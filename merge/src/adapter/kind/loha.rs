@@ -55,7 +55,7 @@ pub static ROW: Row = Row {
         Part { name: T2, marker: T2, end: End::Any },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(LoHa { ranks: Ranks::read(fields, "alpha")? })),
     tokens: |_| Ok(Tokens::None),
@@ -81,9 +81,7 @@ impl AdapterKind for LoHa {
     }
 
     fn edits(&self, modules: &[Module<'_>], _: &Names<'_>, effort: &mut Effort, out: &mut Resolved) -> Result<()> {
-        let names: Vec<&str> = modules.iter().map(|m| m.name).collect();
-        let tables = self.ranks.tables()?;
-        let scales = tables.scales(&names, effort)?;
+        let scales = self.ranks.scales(modules.iter().map(|m| m.name), effort)?;
         for (number, module) in modules.iter().enumerate() {
             effort.check()?;
             if let Some(t) = module.parts.get(T1).or(module.parts.get(T2)) {
@@ -101,20 +99,9 @@ impl AdapterKind for LoHa {
             }
             let rank = w1_b.shape[0];
             let scale = scales.of(number, module.name, (rank, w1_b), out)?;
-            let delta = Delta {
-                factors: Factors::Hadamard {
-                    first: (w1_a.clone(), w1_b.clone()),
-                    second: (w2_a.clone(), w2_b.clone()),
-                },
-                dims: one.to_vec(),
-                embedding: false,
-                rank,
-                scale,
-                magnitude: None,
-                of_weight: false,
-            };
-            let change = Change::Delta(delta);
-            out.edits.push(module.edit(change));
+            let factors =
+                Factors::Hadamard { first: (w1_a.clone(), w1_b.clone()), second: (w2_a.clone(), w2_b.clone()) };
+            out.edits.push(module.edit(Change::delta(Delta::plain(factors, one, rank, scale))));
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub static ROW: Row = Row {
         Part { name: T2, marker: T2, end: End::Any },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(LoKr { ranks: Ranks::read(fields, "alpha")? })),
     tokens: |_| Ok(Tokens::None),
@@ -88,9 +88,7 @@ impl AdapterKind for LoKr {
     }
 
     fn edits(&self, modules: &[Module<'_>], _: &Names<'_>, effort: &mut Effort, out: &mut Resolved) -> Result<()> {
-        let names: Vec<&str> = modules.iter().map(|m| m.name).collect();
-        let tables = self.ranks.tables()?;
-        let scales = tables.scales(&names, effort)?;
+        let scales = self.ranks.scales(modules.iter().map(|m| m.name), effort)?;
         for (number, module) in modules.iter().enumerate() {
             effort.check()?;
             module.expect_values()?;
@@ -101,20 +99,9 @@ impl AdapterKind for LoKr {
             let (rank, scale) = scales.of_held(number, module.name, held, out)?;
             let outputs = sizes[0].rows.saturating_mul(sizes[1].rows);
             let inputs = sizes[0].cols.saturating_mul(sizes[1].cols);
-            let delta = Delta {
-                factors: Factors::Made(Box::new(recipe::Delta::Kronecker(Box::new(Kronecker {
-                    outer: Some(outer),
-                    inner,
-                    scale: 1.0,
-                })))),
-                dims: vec![outputs, inputs],
-                embedding: false,
-                rank,
-                scale,
-                magnitude: None,
-                of_weight: false,
-            };
-            out.edits.push(module.edit(Change::Delta(delta)));
+            let product = recipe::Delta::Kronecker(Box::new(Kronecker { outer: Some(outer), inner, scale: 1.0 }));
+            let delta = Delta::plain(Factors::made(product), [outputs, inputs], rank, scale);
+            out.edits.push(module.edit(Change::delta(delta)));
         }
         Ok(())
     }

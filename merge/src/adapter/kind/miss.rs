@@ -34,7 +34,7 @@ pub static ROW: Row = Row {
     keys: &["init_weights", "mini_r", "miss_dropout", "r", "runtime_config"],
     parts: &[Part { name: BLOCK, marker: BLOCK, end: End::Any }],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Miss::parse(fields)?)),
     tokens: |_| Ok(Tokens::None),
@@ -96,19 +96,9 @@ impl Miss {
 
     /// The block, turned, side by side and below each other.
     fn copies(&self, block: &Source, (outputs, inputs): (u64, u64)) -> Change {
-        Change::Delta(Delta {
-            factors: Factors::Made(Box::new(recipe::Delta::Kronecker(Box::new(Kronecker {
-                outer: None,
-                inner: Made::Whole(Whole::one(Operand::transposed(block.clone()))),
-                scale: 1.0,
-            })))),
-            dims: vec![outputs, inputs],
-            embedding: false,
-            rank: self.r,
-            scale: 1.0,
-            magnitude: None,
-            of_weight: false,
-        })
+        let inner = Made::Whole(Whole::one(Operand::transposed(block.clone())));
+        let copies = recipe::Delta::Kronecker(Box::new(Kronecker { outer: None, inner, scale: 1.0 }));
+        Change::delta(Delta::plain(Factors::made(copies), [outputs, inputs], self.r, 1.0))
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod adalora;
 mod adapter_kind;
+mod beft;
+mod bias;
 mod boft;
 mod c3a;
 mod delora;
@@ -15,8 +17,13 @@ mod lokr;
 mod lora;
 mod miss;
 mod oft;
+mod projections;
+mod randlora;
 mod refused;
+mod shira;
 mod trainable_tokens;
+mod unilora;
+mod vblora;
 mod vera;
 
 pub use adapter_kind::{AdapterKind, End, Part, Row};
@@ -26,7 +33,7 @@ use crate::error::Result;
 use crate::json::{self, show};
 
 /// The kinds that are merged.
-pub static KINDS: [&Row; 17] = [
+pub static KINDS: [&Row; 22] = [
     &lora::ROW,
     &adalora::ROW,
     &loha::ROW,
@@ -42,6 +49,11 @@ pub static KINDS: [&Row; 17] = [
     &ia3::ROW,
     &vera::ROW,
     &vera::PVERA_ROW,
+    &randlora::ROW,
+    &shira::ROW,
+    &vblora::ROW,
+    &unilora::ROW,
+    &beft::ROW,
     &ln_tuning::ROW,
     &trainable_tokens::ROW,
 ];
@@ -65,7 +77,7 @@ pub fn of(fields: Fields<'_>) -> Result<&'static Row> {
 
 /// The kind that a component of a key belongs to, if it is not `own`.
 pub fn foreign(component: &str, own: &Row) -> Option<&'static str> {
-    if own.parts.iter().any(|part| part.marker == component) {
+    if own.has_part(component) {
         return None;
     }
     let has =
@@ -82,6 +94,22 @@ mod tests {
         for row in KINDS {
             let names: std::collections::BTreeSet<_> = row.parts.iter().map(|part| part.name).collect();
             assert_eq!(names.len(), row.parts.len(), "{}", row.peft_type);
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_kind_names_it() {
+        for (own, component, name) in [
+            ("LORA", "shira_indices", Some("SHiRA")),
+            ("LORA", "randlora_B", Some("RandLora")),
+            ("LORA", "hra_u", Some("HRA")),
+            ("LORA", "vblora_logits_A_topk_indices", Some("VB-LoRA")),
+            ("LORA", "unilora_theta_d", Some("Uni-LoRA")),
+            ("SHIRA", "fourierft_spectrum", Some("FourierFT")),
+            ("SHIRA", "shira_indices", None),
+        ] {
+            let own = KINDS.into_iter().find(|row| row.peft_type == own).unwrap();
+            assert_eq!(foreign(component, own), name, "{component} in {}", own.name);
         }
     }
 }

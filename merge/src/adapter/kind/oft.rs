@@ -52,7 +52,7 @@ pub static ROW: Row = Row {
         Part { name: OLD_S, marker: OLD_S, end: End::Any },
     ],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| Ok(Arc::new(Oft::parse(fields)?)),
     tokens: |_| Ok(Tokens::None),

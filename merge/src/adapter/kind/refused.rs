@@ -45,9 +45,8 @@ const DECOMPOSED: &str = "it starts from a decomposition of the base's weight, w
 const PROMPT: &str = "it works in the prompt";
 const FORWARD: &str = "it works in the forward pass";
 
-const TABLE: [Refused; 30] = [
+const TABLE: [Refused; 25] = [
     refused("ADAMSS", "AdaMSS", &["adamss_"], DECOMPOSED, Way::Merge),
-    refused("BEFT", "BEFT", &["beft_"], "it changes biases only, and is not merged yet", Way::Merge),
     refused("DEFT", "DEFT", &["deft_"], "it projects the outputs of a layer, so each row needs all others", Way::Merge),
     refused("FOURIERFT", "FourierFT", &["fourierft_"], DRAWN, Way::MergeOrLora),
     refused("FROD", "FRoD", &["frod_"], DECOMPOSED, Way::Merge),
@@ -61,19 +60,21 @@ const TABLE: [Refused; 30] = [
     refused("OSF", "OSF", &["osf_"], DECOMPOSED, Way::Merge),
     refused("PEANUT", "PEANuT", &["peanut_"], "its delta is a network of the base's weight", Way::Merge),
     refused("PSOFT", "PSOFT", &["psoft_"], DECOMPOSED, Way::MergeOrLora),
-    refused("RANDLORA", "RandLora", &["randlora_"], "it is not merged yet", Way::MergeOrLora),
     refused("ROAD", "RoAd", &["road_"], "it mixes the rows of a weight, which lie in different parts", Way::Merge),
-    refused("SHIRA", "SHiRA", &["shira_"], "its delta is sparse, with positions as integers", Way::Merge),
     refused(
         "SUPERTUNING",
         "SuperTuning",
         &["supertuning_"],
-        "its delta is sparse, with positions as integers",
+        "its places are numbers of elements, of which fp32 does not hold all",
         Way::Merge,
     ),
-    refused("TINYLORA", "TinyLoRA", &["tinylora_"], "it is not merged yet", Way::MergeOrLora),
-    refused("UNILORA", "Uni-LoRA", &["unilora_"], "its factors are gathered by integers", Way::MergeOrLora),
-    refused("VBLORA", "VB-LoRA", &["vblora_"], "its factors are mixtures of a vector bank", Way::MergeOrLora),
+    refused(
+        "TINYLORA",
+        "TinyLoRA",
+        &["tinylora_"],
+        "its file does not say which of its vectors belong to which module",
+        Way::MergeOrLora,
+    ),
     refused("WAVEFT", "WaveFT", &["waveft_"], DRAWN, Way::MergeOrLora),
     refused("BONE", "Bone", &["bone_"], "PEFT replaced it by MiSS in release 0.18", Way::Older("0.17.1")),
     refused("ADAPTION_PROMPT", "adaption prompt", &["adaption_"], FORWARD, Way::Nothing),
@@ -202,7 +203,7 @@ mod tests {
     fn a_key_names_its_kind() {
         for (component, name) in [
             ("fourierft_spectrum", "FourierFT"),
-            ("vblora_logits_A", "VB-LoRA"),
+            ("waveft_spectrum", "WaveFT"),
             ("osf_svd_params", "OSF"),
             ("prompt_embeddings", "prompt tuning"),
             ("lora_diag", "KaSA"),

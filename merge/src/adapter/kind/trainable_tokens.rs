@@ -21,7 +21,7 @@ pub static ROW: Row = Row {
     keys: &["init_weights", "token_indices"],
     parts: &[],
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |_| Ok(Arc::new(TrainableTokens)),
     tokens,

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::adapter_kind::{AdapterKind, End, Part, Row};
+use super::projections;
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
 use crate::adapter::edit::{Change, Resolved};
-use crate::adapter::module::{Module, expect_values};
+use crate::adapter::module::Module;
 use crate::base::names::Names;
 use crate::effort::Effort;
 use crate::error::{Error, Kind, Result};
@@ -59,7 +60,7 @@ pub static ROW: Row = Row {
         Part { name: VERA.lambda_d, marker: VERA.lambda_d, end: End::Any },
     ],
     shared: &[VERA.a, VERA.b],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| {
         Ok(Arc::new(Vera { r: fields.count("r")?.unwrap_or(256), row: &ROW, names: &VERA, has_variance: false }))
@@ -87,7 +88,7 @@ pub static PVERA_ROW: Row = Row {
         Part { name: PVERA.lambda_d, marker: PVERA.lambda_d, end: End::Any },
     ],
     shared: &[PVERA.a, PVERA.b],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[],
     parse: |fields| {
         Ok(Arc::new(Vera { r: fields.count("r")?.unwrap_or(256), row: &PVERA_ROW, names: &PVERA, has_variance: true }))
@@ -119,16 +120,16 @@ impl AdapterKind for Vera {
             effort.check()?;
             let [lambda_b, lambda_d] = module.all_of([self.names.lambda_b, self.names.lambda_d])?;
             module.expect_values()?;
-            let (a, b) = self.projections(module)?;
+            let [a, b] = projections::of(module, [self.names.a, self.names.b])?;
             let outputs = lambda_b.elements();
-            let inputs = match base.shape(&module.tensor) {
+            let inputs = match module.matrix(base)? {
                 // The second is refused when it is laid on, where the layer is known to be stored so.
-                Some([out, inputs]) | Some([inputs, out]) if *out == outputs => *inputs,
-                _ => return Err(misfit(module, base, [lambda_b, lambda_d, a, b])),
+                (out, inputs) | (inputs, out) if out == outputs => inputs,
+                _ => return Err(projections::misfit(module, base, &[lambda_b, lambda_d, a, b])),
             };
             let (rank, widest, tallest) = self.sizes(a, b)?;
             if lambda_d.elements() != self.held() || inputs > widest || outputs > tallest {
-                return Err(misfit(module, base, [lambda_b, lambda_d, a, b]));
+                return Err(projections::misfit(module, base, &[lambda_b, lambda_d, a, b]));
             }
             let operand = |source: &Source, view: View, gains: &Source| Operand {
                 source: source.clone(),
@@ -139,9 +140,7 @@ impl AdapterKind for Vera {
                 a: operand(a, View::of(&a.shape).rows(0..rank).columns(0..inputs), &first(lambda_d, rank)),
                 b: operand(b, View::of(&b.shape).rows(0..outputs), lambda_b),
             };
-            let dims = vec![outputs, inputs];
-            let delta = Delta { factors, dims, embedding: false, rank, scale: 1.0, magnitude: None, of_weight: false };
-            out.edits.push(module.edit(Change::Delta(delta)));
+            out.edits.push(module.edit(Change::delta(Delta::plain(factors, [outputs, inputs], rank, 1.0))));
         }
         Ok(())
     }
@@ -168,29 +167,9 @@ impl Vera {
             )),
         }
     }
-
-    /// The two matrices that all modules share.
-    fn projections<'a>(&self, module: &Module<'a>) -> Result<(&'a Source, &'a Source)> {
-        let TensorNames { a, b, .. } = self.names;
-        let (Some(a), Some(b)) = (module.shared.get(a), module.shared.get(b)) else {
-            let text =
-                format!("the file holds no {a} and {b}, the random matrices that PEFT draws from torch's generator");
-            return Err(Error::new(Kind::MissingTensor, text)
-                .hint("save the adapter again with save_projection=True, or merge it with PEFT's merge_and_unload"));
-        };
-        [a, b].into_iter().try_for_each(expect_values)?;
-        Ok((a, b))
-    }
 }
 
 /// The first values of a vector.
 fn first(vector: &Source, count: u64) -> Source {
     Source { shape: vec![count], ..vector.clone() }
-}
-
-fn misfit(module: &Module<'_>, base: &Names<'_>, tensors: [&Source; 4]) -> Error {
-    let parts: Vec<String> = tensors.iter().map(|t| format!("{} of shape {:?}", t.name, t.shape)).collect();
-    let shape = base.shape(&module.tensor).unwrap_or_default();
-    let text = format!("{} do not fit {} of shape {shape:?}", parts.join(", "), module.tensor);
-    Error::new(Kind::ShapeMismatch, text).hint("the adapter was trained on a model of another size")
 }

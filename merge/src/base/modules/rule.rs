@@ -1,5 +1,8 @@
 //! One renaming, as transformers applies it [`core_model_loading.py`, `WeightTransform.rename_source_key`].
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use fancy_regex::{Captures, Regex};
 
 use super::scope::Scope;
@@ -32,7 +35,6 @@ impl Renaming {
     /// # Errors
     /// If it is none.
     pub(super) fn new(from: &str, to: &str) -> Result<Renaming, Box<fancy_regex::Error>> {
-        let compiled = |pattern: &str| Regex::new(pattern).map_err(Box::new);
         let begin = from.strip_suffix(END_OF_WORD).filter(|begin| !begin.contains("(?"));
         Ok(Renaming { from: compiled(from)?, hint: begin.map(compiled).transpose()?, to: to.to_owned() })
     }
@@ -43,6 +45,21 @@ impl Renaming {
         }
         Some((self.from.captures(name).ok()??, self.to.as_str()))
     }
+}
+
+/// Compiles an expression of the table, once for a process: a coordinator plans many merges.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn compiled(pattern: &str) -> Result<Regex, Box<fancy_regex::Error>> {
+    static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+    let mut all = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = all.get(pattern) {
+        return Ok(regex.clone());
+    }
+    let regex = Regex::new(pattern)?;
+    all.insert(pattern.to_owned(), regex.clone());
+    Ok(regex)
 }
 
 impl Rule {

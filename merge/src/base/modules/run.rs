@@ -28,11 +28,16 @@ pub enum Order {
         /// The numbers of these parts.
         of: Vec<usize>,
     },
+    /// As [`Order::Parts`], but the rows of the parts are in these proportions [`Split(dim=0)`].
+    Shares(Vec<u64>),
 }
 
 impl Order {
     /// Where the rows of a part lie in a tensor of so many rows; `None` if it has no such parts.
     pub fn runs(&self, part: usize, parts: usize, rows: u64) -> Option<Vec<Run>> {
+        if let Order::Shares(shares) = self {
+            return share(shares, part, rows);
+        }
         let parts = parts as u64;
         if rows == 0 || !rows.is_multiple_of(parts) {
             return None;
@@ -55,9 +60,22 @@ impl Order {
                 };
                 Some((0..*heads).flat_map(|head| (0..half).map(move |row| pair(head, row))).collect())
             }
-            Order::Parts | Order::Pairs { .. } => Some(vec![Run { at: number * count, first: 0, step: 1, count }]),
+            Order::Parts | Order::Pairs { .. } | Order::Shares(_) => {
+                Some(vec![Run { at: number * count, first: 0, step: 1, count }])
+            }
         }
     }
+}
+
+/// The rows of one of several parts that differ in size.
+fn share(shares: &[u64], part: usize, rows: u64) -> Option<Vec<Run>> {
+    let sum = shares.iter().try_fold(0u64, |sum, share| sum.checked_add(*share)).filter(|sum| *sum > 0)?;
+    if rows == 0 || !rows.is_multiple_of(sum) {
+        return None;
+    }
+    let unit = rows / sum;
+    let before: u64 = shares.get(..part)?.iter().sum();
+    Some(vec![Run { at: before * unit, first: 0, step: 1, count: shares.get(part)? * unit }])
 }
 
 #[cfg(test)]
@@ -84,6 +102,18 @@ mod tests {
         assert_eq!(rows(&pairs, 0, 3, 24), stored);
         assert_eq!(rows(&pairs, 1, 3, 24), stored.map(|(at, row)| (at + 8, row)));
         assert_eq!(rows(&pairs, 2, 3, 24)[..2], [(16, 0), (17, 1)], "the third part is as it is");
+    }
+
+    #[test]
+    fn parts_may_have_different_sizes() {
+        // Two heads of queries, and one each of keys and values.
+        let shares = Order::Shares(vec![2, 1, 1]);
+        assert_eq!(rows(&shares, 0, 3, 8), [(0, 0), (1, 1), (2, 2), (3, 3)]);
+        assert_eq!(rows(&shares, 2, 3, 8), [(6, 0), (7, 1)]);
+        assert_eq!(shares.runs(0, 3, 10), None, "no heads of whole rows");
+        assert_eq!(shares.runs(3, 3, 8), None);
+        assert_eq!(Order::Shares(vec![0, 0]).runs(0, 2, 8), None);
+        assert_eq!(Order::Shares(vec![u64::MAX, 1]).runs(0, 2, 8), None);
     }
 
     #[test]

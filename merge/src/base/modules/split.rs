@@ -5,7 +5,7 @@ use fancy_regex::Regex;
 use super::run::{Order, Run};
 use super::scope::Scope;
 
-/// How a stored tensor becomes several parameters, each with as many of its rows.
+/// How a stored tensor becomes several parameters, each with some of its rows.
 #[derive(Debug)]
 pub struct Split {
     pub(super) scope: Scope,
@@ -41,7 +41,7 @@ impl Split {
 
     /// Whether the parts lie one after another as they are.
     pub fn is_plain(&self) -> bool {
-        self.order == Order::Parts
+        matches!(self.order, Order::Parts | Order::Shares(_))
     }
 }
 

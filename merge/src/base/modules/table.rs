@@ -2,12 +2,11 @@
 
 use std::sync::OnceLock;
 
-use fancy_regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::holder::Holder;
-use super::rule::{Renaming, Rule};
+use super::rule::{Renaming, Rule, compiled};
 use super::run::Order;
 use super::scope::Scope;
 use super::split::Split;
@@ -59,6 +58,9 @@ struct WrittenSplit {
     #[serde(default)]
     turns: bool,
     pairs: Option<WrittenPairs>,
+    /// In which proportions the parts have the rows; none if all have as many.
+    #[serde(default)]
+    shares: Vec<WrittenNumber>,
     /// Whether the rows are those of each expert.
     #[serde(default)]
     experts: bool,
@@ -71,11 +73,24 @@ struct WrittenSplit {
 #[derive(Deserialize)]
 struct WrittenPairs {
     of: Vec<usize>,
-    /// Where the configuration has the number of heads.
+    heads: WrittenNumber,
+}
+
+/// A number of the configuration.
+#[derive(Deserialize)]
+struct WrittenNumber {
+    /// Where it is; nothing if it is always the same.
     #[serde(default)]
-    heads: Vec<String>,
-    /// How many there are where it does not.
+    path: Vec<String>,
+    /// The number where the configuration does not tell.
     default: u64,
+}
+
+impl WrittenNumber {
+    fn of(&self, config: &Value) -> u64 {
+        let told = self.path.iter().try_fold(config, |at, key| at.get(key)).and_then(Value::as_u64);
+        told.unwrap_or(self.default)
+    }
 }
 
 fn table() -> &'static Table {
@@ -114,26 +129,22 @@ fn rule(written: &WrittenRule) -> Rule {
 }
 
 fn stack(written: &WrittenStack) -> Stack {
-    let parts = written.parts.iter().map(|part| compiled(part)).collect();
+    let parts = written.parts.iter().map(|part| compiled(part).expect("checked by a test")).collect();
     Stack { scope: written.scope.clone(), parts, into: written.into.clone(), across: written.across }
 }
 
 fn split(written: &WrittenSplit, config: &Value) -> Split {
     let order = match &written.pairs {
-        Some(WrittenPairs { of, heads, default }) => {
-            let told = heads.iter().try_fold(config, |at, key| at.get(key)).filter(|_| !heads.is_empty());
-            let told = told.and_then(Value::as_u64);
-            Order::Pairs { heads: told.unwrap_or(*default), of: of.clone() }
-        }
+        Some(WrittenPairs { of, heads }) => Order::Pairs { heads: heads.of(config), of: of.clone() },
         None if written.turns => Order::Turns,
+        None if !written.shares.is_empty() => {
+            Order::Shares(written.shares.iter().map(|share| share.of(config)).collect())
+        }
         None => Order::Parts,
     };
-    let (scope, from, into) = (written.scope.clone(), compiled(&written.from), written.into.clone());
+    let (scope, from, into) =
+        (written.scope.clone(), compiled(&written.from).expect("checked by a test"), written.into.clone());
     Split { scope, from, into, order, experts: written.experts, transposed: written.transposed }
-}
-
-fn compiled(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("checked by a test")
 }
 
 #[cfg(test)]
@@ -166,7 +177,24 @@ mod tests {
         assert!(parts.all(|part| !part.contains(r"(\d+)") || part.contains("experts")), "the names of experts say so");
         for split in table.splits.lists.iter().flatten() {
             assert!(Renaming::new(&split.from, "").is_ok() && !split.into.is_empty(), "{}", split.from);
+            assert!(
+                split.shares.is_empty() || split.shares.len() == split.into.len() && !split.experts,
+                "{}",
+                split.from
+            );
         }
+    }
+
+    #[test]
+    fn the_configuration_tells_the_sizes_of_parts() {
+        let queries = |text: Value| {
+            let config = json!({"architectures": ["Molmo2ForConditionalGeneration"], "text_config": text});
+            let splits = splits(&config);
+            let fused = "model.language_model.layers.0.self_attn.att_proj.weight";
+            splits.iter().find(|split| split.parts(fused).is_some()).unwrap().runs(0, 80).unwrap()[0].count
+        };
+        assert_eq!(queries(json!({"num_attention_heads": 6, "num_key_value_heads": 2})), 48);
+        assert_eq!(queries(json!({"num_attention_heads": 6, "num_key_value_heads": 1})), 60);
     }
 
     #[test]

@@ -8,25 +8,30 @@ pub mod claim;
 mod opaque;
 mod plain;
 mod quantised;
+pub mod recode;
+mod rows;
+pub mod seen;
+pub mod small;
 pub mod stored;
 mod table;
 
-use std::collections::HashMap;
-
 use super::parameter::{Parameter, Position};
 use super::quantisation::Quantisation;
-use crate::inventory::{Shard, Source};
-use claim::Tensors;
+use crate::inventory::{Shard, SmallTensors, Source};
+use crate::tensor::float::Float;
+use claim::{Scheme, Tensors};
+use opaque::Opaque;
+use plain::Plain;
 use stored::Stored;
 use table::SCHEMES;
 
 /// The parameters of a checkpoint, in the order of their first tensors.
-pub fn parameters(shards: &[Shard], quantisation: &Quantisation) -> Vec<Parameter> {
+pub fn parameters(shards: &[Shard], quantisation: &Quantisation, small: &SmallTensors) -> Vec<Parameter> {
     let with_shard = || shards.iter().enumerate().flat_map(|(n, shard)| shard.tensors.iter().map(move |t| (n, t)));
     let all: Vec<&Source> = with_shard().map(|(_, t)| t).collect();
     let shard_of: Vec<usize> = with_shard().map(|(n, _)| n).collect();
     let by_name = all.iter().enumerate().map(|(at, t)| (t.name.as_str(), at)).collect();
-    let tensors = Tensors { all, by_name, quantisation };
+    let tensors = Tensors { all, by_name, quantisation, small };
     let mut claimed = vec![false; shard_of.len()];
     let mut found: Vec<(usize, Parameter)> = Vec::with_capacity(shard_of.len());
     for scheme in SCHEMES {
@@ -49,21 +54,14 @@ pub fn parameters(shards: &[Shard], quantisation: &Quantisation) -> Vec<Paramete
 
 /// How a tensor by itself is stored.
 pub fn alone(tensor: &Source) -> Stored {
-    let quantisation = Quantisation::default();
-    let by_name = HashMap::from([(tensor.name.as_str(), 0)]);
-    let tensors = Tensors { all: vec![tensor], by_name, quantisation: &quantisation };
-    let claims = |scheme: &&dyn claim::Scheme| scheme.claim(0, &tensors).is_some();
-    let [.., last] = SCHEMES;
-    Stored {
-        scheme: SCHEMES.into_iter().find(claims).unwrap_or(last),
-        tensors: vec![tensor.clone()],
-        settings: Vec::new(),
-    }
+    // Codes have tensors beside them.
+    let scheme: &dyn Scheme = if has_values(tensor) { &Plain } else { &Opaque };
+    Stored { scheme, tensors: vec![tensor.clone()], settings: Ok(Vec::new()) }
 }
 
 /// Whether a tensor by itself holds values to compute with.
 pub fn has_values(tensor: &Source) -> bool {
-    alone(tensor).has_values()
+    Float::of(tensor.dtype).is_some()
 }
 
 #[cfg(test)]
@@ -85,7 +83,7 @@ mod tests {
             shard(vec![tensor("codes", Dtype::I8), tensor("a", Dtype::F16)]),
             shard(vec![tensor("mask", Dtype::BOOL), tensor("b", Dtype::BF16), tensor("wide", Dtype::F64)]),
         ];
-        let found: Vec<_> = parameters(&shards, &Quantisation::default())
+        let found: Vec<_> = parameters(&shards, &Quantisation::default(), &SmallTensors::new())
             .into_iter()
             .map(|p| (p.name, p.positions[0].shard, p.stored.scheme.name(), p.stored.has_values()))
             .collect();

@@ -4,10 +4,14 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Floats, Layout, Scheme, StoredForm};
+use super::claim::{Encode, Floats, Layout, Rule, Scheme, StoredForm, Told};
 use super::plain::Plain;
-use super::table;
+use super::seen::{self, Code, Seen};
+use super::{rows, table};
+use crate::base::quantisation::Quantisation;
 use crate::inventory::{ObjectId, Source};
+use crate::statistic::id::StatisticId;
+use crate::statistic::scales::Scales;
 use crate::tensor::float::Float;
 use crate::tensor::matrix;
 
@@ -18,8 +22,8 @@ pub struct Stored {
     pub scheme: &'static dyn Scheme,
     /// The tensors, in the scheme's order; at least one.
     pub tensors: Vec<Source>,
-    /// What the scheme has to know beside them.
-    pub settings: Vec<u64>,
+    /// What the scheme has to know beside them, or why its values cannot be told.
+    pub settings: Told,
 }
 
 impl Stored {
@@ -28,19 +32,58 @@ impl Stored {
         self.scheme.layout().is_some()
     }
 
+    /// A matrix of floats as a layer of bitsandbytes sees it. `block` does not count for LLM.int8.
+    ///
+    /// # Errors
+    /// If it is no matrix of floats, or does not fall into such blocks.
+    pub fn seen(tensor: &Source, code: Code, scales: Scales, double: Option<StatisticId>) -> Result<Stored, String> {
+        let settings = seen::settings(tensor, code, scales, double)?;
+        Ok(Stored { scheme: &Seen, tensors: vec![tensor.clone()], settings: Ok(settings) })
+    }
+
+    /// Whether its values are not those that are stored, although it is one tensor of floats.
+    pub fn is_seen(&self) -> bool {
+        self.scheme.name() == Seen.name()
+    }
+
     /// Rows of it as a parameter of their own. `None` if they cannot be stored apart.
     pub fn portion(&self, rows: Range<u64>) -> Option<Stored> {
-        let form = StoredForm { tensors: &self.tensors, settings: &self.settings };
-        let (tensors, settings) = self.scheme.layout()?.portion(form, rows)?;
-        Some(Stored { scheme: self.scheme, tensors, settings })
+        let own = self.settings.as_ref().ok()?;
+        let form = StoredForm { tensors: &self.tensors, settings: own };
+        let layout = self.scheme.layout()?;
+        if let Some((tensors, settings)) = layout.portion(form, rows.clone()) {
+            return Some(Stored { scheme: self.scheme, tensors, settings: Ok(settings) });
+        }
+        // Matrices that are stacked are one matrix.
+        let height = layout.dims(form).ok()?.iter().rev().skip(1).product();
+        let flat = layout.portion(form, 0..height).unwrap_or_else(|| (self.tensors.clone(), own.clone()));
+        let (scheme, settings) = rows::of(self.scheme, StoredForm { tensors: &flat.0, settings: &flat.1 }, rows)?;
+        Some(Stored { scheme, tensors: flat.0, settings: Ok(settings) })
+    }
+
+    /// The formula by which values become what it stores.
+    ///
+    /// # Errors
+    /// Why there is none, as the end of a sentence about the parameter.
+    pub fn rule(&self, said: &Quantisation) -> Result<Rule, String> {
+        let settings = self.settings.as_ref().map_err(Clone::clone)?;
+        self.scheme.encode()?.rule(StoredForm { tensors: &self.tensors, settings }, said)
     }
 
     /// What a recipe of this parameter starts from.
     ///
     /// # Errors
-    /// If nothing is computed with it.
+    /// If nothing is computed with it, or its values cannot be told.
     pub fn start(&self) -> Result<Start, String> {
-        Start::new(self.scheme, self.tensors.clone(), self.settings.clone())
+        self.clone().into_start()
+    }
+
+    /// What a recipe of this parameter starts from.
+    ///
+    /// # Errors
+    /// As [`Stored::start`].
+    pub fn into_start(self) -> Result<Start, String> {
+        Start::new(self.scheme, self.tensors, self.settings?)
     }
 }
 
@@ -92,7 +135,8 @@ impl Start {
         Start::new(&Plain, vec![tensor], Vec::new())
     }
 
-    fn form(&self) -> StoredForm<'_> {
+    /// How it is stored.
+    pub(super) fn form(&self) -> StoredForm<'_> {
         StoredForm { tensors: &self.tensors, settings: &self.settings }
     }
 
@@ -126,14 +170,44 @@ impl Start {
         stretches.map(|stretch| of(stretch.tensor, stretch.bytes)).collect()
     }
 
+    /// The same as ranges of the tensors: each with its bytes, from its first one on.
+    pub fn stretches(&self, rows: Range<u64>) -> impl Iterator<Item = (&Source, Range<u64>)> {
+        let stretches = self.layout.ranges(self.form(), rows).into_iter();
+        stretches.map(|stretch| (&self.tensors[stretch.tensor], stretch.bytes))
+    }
+
     /// How many bytes hold rows.
     pub fn bytes_of(&self, rows: Range<u64>) -> u64 {
         self.ranges(rows).iter().map(|span| span.bytes.end - span.bytes.start).sum()
     }
 
-    /// Turns the bytes of [`Start::ranges`] into fp32, row-major.
+    /// The statistic whose value is needed to decode.
+    pub fn statistic(&self) -> Option<StatisticId> {
+        self.layout.statistic(self.form())
+    }
+
+    /// Turns the bytes of [`Start::ranges`], and the value of [`Start::statistic`] behind them, into fp32, row-major.
     pub fn decode(&self, rows: Range<u64>, bytes: &[&[u8]], floats: Floats<'_>, out: &mut [f32]) {
         self.layout.decode(self.form(), rows, bytes, floats, out);
+    }
+
+    /// Bytes of memory that [`Start::decode`] takes beside `bytes` and `out`.
+    pub fn beside(&self, rows: Range<u64>) -> u64 {
+        self.layout.beside(self.form(), rows)
+    }
+
+    /// The bytes of one of the tensors that hold rows, from the tensor's first one on. Empty if none do.
+    pub(super) fn stretch(&self, tensor: usize, rows: Range<u64>) -> Range<u64> {
+        let all = self.layout.ranges(self.form(), rows);
+        all.into_iter().find(|stretch| stretch.tensor == tensor).map_or(0..0, |stretch| stretch.bytes)
+    }
+
+    /// What encodes values again.
+    ///
+    /// # Errors
+    /// Why nothing does, as the end of a sentence about the parameter.
+    pub(super) fn encode(&self) -> Result<&'static dyn Encode, &'static str> {
+        self.scheme.encode()
     }
 
     /// The tensor and its float, if the values themselves lie in one tensor, row by row.
@@ -152,8 +226,9 @@ impl TryFrom<Written> for Start {
     type Error = String;
 
     fn try_from(Written { scheme, tensors, settings }: Written) -> Result<Start, String> {
-        let known =
-            table::named(&scheme).ok_or_else(|| format!("a parameter of scheme {scheme:?}, which is not known"))?;
+        let known = table::named(&scheme)
+            .or_else(|| rows::named(&scheme))
+            .ok_or_else(|| format!("a parameter of scheme {scheme:?}, which is not known"))?;
         Start::new(known, tensors, settings)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::said::{is_tied, is_written_untied};
 use super::set::TiedSet;
 use super::sides::{Sides, sides};
-use super::{storage, table};
+use super::{repeated, storage, table};
 use crate::base::names::Names;
 use crate::inventory::BaseInventory;
 
@@ -43,11 +43,20 @@ fn of_class(base: &BaseInventory, names: &Names<'_>, pair: Option<Sides>) -> Vec
         let leader = all.iter().find(|name| names.has(name))?.clone();
         Some(set(all, written.outputs.iter().map(in_files).collect(), leader, written.always))
     });
-    sets.collect()
+    let repeated = repeated::sets(&class.repeated, names).into_iter().filter_map(|found| {
+        let order: Vec<String> = found.names.iter().map(in_files).collect();
+        let source = order.get(found.source)?.clone();
+        let all: Vec<String> =
+            std::iter::once(&source).chain(order.iter().filter(|name| **name != source)).cloned().collect();
+        let leader = all.iter().find(|name| names.has(name))?.clone();
+        Some(TiedSet { repeated: order, ..set(all, Vec::new(), leader, found.always) })
+    });
+    sets.chain(repeated).collect()
 }
 
 fn set(names: Vec<String>, outputs: Vec<String>, leader: String, always: bool) -> TiedSet {
-    TiedSet { names, leader, outputs, tied: None, always, differing: Vec::new(), uncompared: None }
+    let (repeated, differing) = (Vec::new(), Vec::new());
+    TiedSet { names, leader, outputs, tied: None, always, repeated, differing, uncompared: None }
 }
 
 /// Names of one storage are one parameter: those of a set, if it is in force, together with the rest of it.

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::{BaseInventory, Source};
 
 mod found;
+mod repeated;
 mod said;
 mod set;
 mod sides;
@@ -45,7 +46,7 @@ impl Ties {
         let said = is_tied(&base.config);
         let sides = sides(&base.config, |name| names.has(name));
         let mut sets = found::sets(base, names, asked);
-        let values = Values::of(base);
+        let values = Values::of(base, &sets);
         sets.iter_mut().for_each(|set| values.judge(set));
         obey(asked, said, &sets, names)?;
         for set in &mut sets {
@@ -61,14 +62,15 @@ impl Ties {
         Ok(Ties { sides, sets, untied: untied_by_request && listens, untied_by_request })
     }
 
-    /// The names that are one parameter with another, stored or not.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.sets.iter().filter(|set| set.is_shared()).flat_map(|set| set.names.iter().map(String::as_str))
+    /// The names that are one parameter with another, stored or not, each with the stored one that carries its changes.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let shared = self.sets.iter().filter(|set| set.is_shared());
+        shared.flat_map(|set| set.names.iter().map(|name| (name.as_str(), set.leader.as_str())))
     }
 
     /// The stored copies of each set that only their values tell from one another: the leader with each.
     pub fn copies<'a>(&self, base: &'a BaseInventory) -> Vec<(&TiedSet, Vec<(&'a Source, &'a Source)>)> {
-        let values = Values::of(base);
+        let values = Values::of(base, &self.sets);
         self.sets.iter().map(|set| (set, values.copies(set))).filter(|(_, copies)| !copies.is_empty()).collect()
     }
 

@@ -3,13 +3,15 @@
 use serde_json::Value;
 
 use super::table;
+use crate::base::linears::Linears;
 use crate::base::{classes, levels};
 
 /// The key of config.json.
 pub const TIE: &str = "tie_word_embeddings";
 
 /// Whether the model is tied: by its class, where config.json has no say in it, else by config.json, else by the class's or
-/// the model type's default. `None` where nothing tells.
+/// the model type's default; a class of transformers that the table of ties does not have ties nothing. `None` where nothing
+/// tells.
 pub fn is_tied(config: &Value) -> Option<bool> {
     let class = table::of(config);
     if class.is_some_and(table::ClassTies::always) {
@@ -17,7 +19,8 @@ pub fn is_tied(config: &Value) -> Option<bool> {
     }
     let written = levels::get(config, TIE).and_then(Value::as_bool);
     let by_type = || classes::ties(config.get("model_type").and_then(Value::as_str)?);
-    written.or(class.map(|class| class.default)).or_else(by_type)
+    let ties_nothing = || (class.is_none() && Linears::has_class(config)).then_some(false);
+    written.or(class.map(|class| class.default)).or_else(by_type).or_else(ties_nothing)
 }
 
 /// Whether config.json itself says that nothing is tied, of a class that listens to it.
@@ -41,6 +44,8 @@ mod tests {
         assert_eq!(is_tied(&json!({"model_type": "llama"})), Some(false));
         assert_eq!(is_tied(&json!({"model_type": "unheard_of"})), None);
         assert_eq!(is_tied(&json!({"architectures": ["ElectraForMaskedLM"]})), Some(true), "the table's default");
+        let pocket = json!({"model_type": "pocket_tts", "architectures": ["PocketTTSForConditionalGeneration"]});
+        assert_eq!(is_tied(&pocket), Some(false), "a known class without ties");
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub struct TiedSet {
     pub tied: Option<bool>,
     /// Whether the class ties them whatever config.json says.
     pub always: bool,
+    /// Of parts of the model that are one, such as layers that share a block: all names in the order in which the class
+    /// registers them, in which their changes follow one another. Empty for other sets.
+    pub repeated: Vec<String>,
     /// Stored names that configuration or class tie to the others, and whose values differ.
     pub differing: Vec<String>,
     /// A stored name whose values nobody compared with the leader's.
@@ -75,6 +78,7 @@ mod tests {
             outputs: owned(outputs),
             tied: Some(true),
             always,
+            repeated: Vec::new(),
             differing: Vec::new(),
             uncompared: None,
         }

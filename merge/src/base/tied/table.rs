@@ -17,6 +17,9 @@ pub(super) struct ClassTies {
     pub(super) default: bool,
     /// The sets of names that are one parameter then.
     pub(super) sets: Vec<NamedSet>,
+    /// Those whose names have numbers: parts of the model that are one.
+    #[serde(default)]
+    pub(super) repeated: Vec<RepeatedSet>,
 }
 
 /// Names of modules that are one parameter.
@@ -32,10 +35,26 @@ pub(super) struct NamedSet {
     pub(super) always: bool,
 }
 
+/// Names of modules that are one parameter, for many numbers at once.
+#[derive(Deserialize)]
+pub(super) struct RepeatedSet {
+    /// The names, in the order in which the class registers them. `#` stands for a number that is the same in all names of a
+    /// set, `*` for one that differs in them.
+    pub(super) names: Vec<String>,
+    /// The number of the name that the others are tied to.
+    #[serde(default)]
+    pub(super) source: usize,
+    /// A name with `*`: a parameter that the base has for each number that `*` stands for.
+    pub(super) beside: Option<String>,
+    /// Whether they are one parameter whatever config.json says.
+    #[serde(default)]
+    pub(super) always: bool,
+}
+
 impl ClassTies {
     /// Whether `tie_word_embeddings` of config.json has no say.
     pub(super) fn always(&self) -> bool {
-        self.sets.iter().all(|set| set.always)
+        self.sets.iter().all(|set| set.always) && self.repeated.iter().all(|set| set.always)
     }
 }
 
@@ -55,8 +74,13 @@ mod tests {
     fn every_class_has_sets_of_at_least_two_names() {
         let table: ByClass<ClassTies> = serde_json::from_str(TABLE).unwrap();
         assert!(table.classes.len() > 300, "{}", table.classes.len());
-        for (class, ClassTies { sets, .. }) in table.all() {
-            assert!(!sets.is_empty(), "{class}");
+        for (class, ClassTies { sets, repeated, .. }) in table.all() {
+            assert!(!sets.is_empty() || !repeated.is_empty(), "{class}");
+            for set in repeated {
+                let many = set.names.iter().all(|name| name.contains('*'));
+                assert!(set.source < set.names.len() && many == set.beside.is_some(), "{class}");
+                assert!(many || set.names.len() > 1 && set.names.iter().all(|name| name.contains('#')), "{class}");
+            }
             for set in sets {
                 assert!(set.names.len() > 1 && set.outputs.iter().all(|name| set.names.contains(name)), "{class}");
             }

@@ -1,20 +1,22 @@
 //! What the values of stored copies say of a set.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::set::TiedSet;
 use super::storage;
 use crate::inventory::{BaseInventory, Source};
 
-/// The tensors of a base, and what is known of their values.
+/// The tensors of a base that are in a set, and what is known of their values.
 pub(super) struct Values<'a> {
     tensors: HashMap<&'a str, &'a Source>,
     compared: HashMap<(&'a str, &'a str), bool>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn of(base: &'a BaseInventory) -> Self {
-        let tensors = base.shards.iter().flat_map(|s| &s.tensors).map(|t| (t.name.as_str(), t)).collect();
+    pub(super) fn of(base: &'a BaseInventory, sets: &[TiedSet]) -> Self {
+        let named: HashSet<&str> = sets.iter().flat_map(|set| set.all().chain([set.leader.as_str()])).collect();
+        let all = base.shards.iter().flat_map(|s| &s.tensors).map(|t| (t.name.as_str(), t));
+        let tensors = all.filter(|(name, _)| named.contains(name)).collect();
         let compared = base.compared.iter().map(|c| ((c.left.as_str(), c.right.as_str()), c.same)).collect();
         Values { tensors, compared }
     }

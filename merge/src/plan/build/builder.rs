@@ -34,6 +34,8 @@ pub(super) struct Builder<'a> {
     pub(super) main_dtype: Option<Dtype>,
     /// Whether the base is quantised, in whole or in part.
     pub(super) quantised: bool,
+    /// Whether it holds codes of which nothing is known.
+    pub(super) unknown_codes: bool,
     pub(super) report: Report,
 }
 

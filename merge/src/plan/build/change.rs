@@ -41,7 +41,7 @@ impl Builder<'_> {
                 slot.push(laid.number, op::add_scaled(source, scale));
             }
             Change::Multiply { gains, of } => self.multiply(at, laid.number, &edit.module, gains, of)?,
-            Change::Delta(delta) => self.delta(at, laid, &edit.module, delta)?,
+            Change::Delta(delta) => self.delta(at, laid, &edit.module, *delta)?,
             Change::Apply(applied) => self.operate(at, laid.number, &edit.module, applied)?,
         }
         self.slots[at].changed_by.push(laid.number);
@@ -107,7 +107,7 @@ impl Builder<'_> {
                 format!("adapter_config.json names token {row}, {} has {height} rows", slot.name),
             ));
         }
-        self.token_rows.take(&slot.name, &rows, number)?;
+        self.token_rows.take(&slot.name, &rows, number, &source)?;
         slot.push(number, op::set_rows(rows, source));
         Ok(())
     }
@@ -165,6 +165,12 @@ impl Builder<'_> {
                 Some(linear) => laid.orientation.transposed(&self.conv1d, (module, linear, &slot.dims))?,
                 None => self.conv1d.is(module),
             };
+        if by_columns && !delta.embedding && slot.coded.is_some() {
+            return Err(quantised::not_decoded(
+                slot,
+                "its layer is stored as [in, out], and its codes may lie the other way round",
+            ));
+        }
         delta.fits(&slot.name, &slot.dims, by_columns)?;
         let scale = op::scale(module, delta.scale, laid.weight)?;
         let (magnitude, of_weight) = (delta.magnitude.clone(), delta.of_weight);
@@ -183,11 +189,12 @@ impl Builder<'_> {
             if of == DoraNorm::Original {
                 prefix.steps.clear();
             }
-            let needs = statistics(&prefix.steps).collect();
+            let start = prefix.start()?;
+            let needs = start.statistic().into_iter().chain(statistics(&prefix.steps)).collect();
             prefix.push(laid.number, op::add(delta.clone()));
             let id = StatisticId(self.statistics.len() as u32);
             self.statistics.push(Statistic {
-                start: prefix.start()?,
+                start,
                 tensor: prefix.name,
                 steps: prefix.steps,
                 needs,
@@ -211,7 +218,7 @@ fn sources_of(ops: &[Op]) -> impl Iterator<Item = &Source> {
 fn expect_computable(slot: &Slot, change: &Change) -> Result<()> {
     let whole =
         matches!(change, Change::Replace { source, .. } if source.dtype == slot.dtype && !slot.dtype.floating());
-    quantised::expect_values(slot)?;
+    quantised::expect_values(slot, matches!(change, Change::Replace { .. }))?;
     if !whole && !slot.stored.has_values() {
         return Err(Error::new(
             Kind::Unsupported,
@@ -220,7 +227,8 @@ fn expect_computable(slot: &Slot, change: &Change) -> Result<()> {
                 slot.name,
                 slot.stored.tensors[0].dtype.name()
             ),
-        ));
+        )
+        .hint("merge into a base that holds the weight as floats; codes can be made of the result again"));
     }
     if slot.dims.contains(&0) {
         return Err(Error::new(

@@ -20,7 +20,10 @@ impl Builder<'_> {
     /// # Errors
     /// `unmatched_keys` if nothing tells the class, or it has no such head; `conflict` if an earlier adapter needs another.
     pub(super) fn add_heads(&mut self, number: u16, config: &AdapterConfig, brought: &[HeadTensor]) -> Result<()> {
-        let Some(first) = brought.first() else { return Ok(()) };
+        let Some(first) = brought.first() else {
+            self.remark_on_lack(number, config);
+            return Ok(());
+        };
         let class = self.class_of(config, brought)?;
         if let Some(other) = self.architecture.as_ref().filter(|other| other.class != class) {
             let text =
@@ -64,11 +67,7 @@ impl Builder<'_> {
     /// Says what the class has that the output lacks, and what the output has that the class does not use.
     fn remark_on(&mut self, class: &str, head: &heads::ClassHead) {
         let old = heads::of_config(&self.inventory.base.config).map_or(&[][..], |head| &head.names);
-        let stored = self.slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
-        let names = Names::new(stored, std::iter::empty(), &self.class);
-        let in_files = |name: &&String| if names.has(name) { Some((*name).clone()) } else { names.renamed(name) };
-        let unused: Vec<String> =
-            old.iter().filter(|name| !head.names.contains(name)).filter_map(|name| in_files(&name)).collect();
+        let unused = self.stored(old.iter().filter(|name| !head.names.contains(name)));
         if !unused.is_empty() {
             let (unused, verb) = (bounded::list(&unused), if unused.len() == 1 { "stays" } else { "stay" });
             self.report.note(format!("{unused} {verb} in the output, and {class} does not use it"));
@@ -78,6 +77,26 @@ impl Builder<'_> {
             let missing = bounded::list(&missing);
             self.report.warn(format!("{class} has {missing} too, which neither the base nor the adapter holds"));
         }
+    }
+
+    /// Says that an adapter was trained below a head that nothing holds. PEFT saves a head only if it is one of `modules_to_save`, and by
+    /// itself it takes `classifier` and `score` alone (`PeftModelForSequenceClassification`): not the heads of T5 and BART.
+    fn remark_on_lack(&mut self, number: u16, config: &AdapterConfig) {
+        let base = &self.inventory.base.config;
+        let Some(task) = config.task_type.as_deref() else { return };
+        let Some(class) = heads::class_for(task, base) else { return };
+        let Some(head) = heads::of(class).filter(|head| self.stored(head.names.iter()).is_empty()) else { return };
+        let (n, names) = (number + 1, bounded::list(&head.names));
+        self.report.warn(format!(
+            "adapter {n}: its task_type is {task}, and neither it nor the base holds the head of {class} ({names}): the output has none either"
+        ));
+    }
+
+    /// The names in the output of those of these parameters that it has.
+    fn stored<'n>(&self, names: impl Iterator<Item = &'n String>) -> Vec<String> {
+        let stored = self.slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
+        let all = Names::new(stored, std::iter::empty(), &self.class);
+        names.filter_map(|name| if all.has(name) { Some(name.clone()) } else { all.renamed(name) }).collect()
     }
 
     /// The class that has the head: `--architecture`, else by the adapter's task.

@@ -15,7 +15,7 @@ use crate::base::levels;
 use crate::base::modules::ModelClass;
 use crate::base::names::Names;
 use crate::base::parameter::Parameter;
-use crate::base::quantisation::Quantisation;
+use crate::base::quantisation::{Fate, Quantisation, strays};
 use crate::base::scheme;
 use crate::base::tied::Ties;
 use crate::base::vocabulary::{Grown, Parameters, Vocabulary};
@@ -32,13 +32,17 @@ mod chain;
 mod change;
 mod expert_order;
 mod heads;
+mod leave;
 mod op;
 mod quantised;
 mod remarks;
+mod requantise;
+mod seen;
 mod slot;
 mod slots;
 mod ties;
 mod token_rows;
+mod undecodable;
 mod uses;
 
 pub use crate::inventory::Equal;
@@ -60,6 +64,8 @@ pub struct Built {
     pub contents: Contents,
     /// What each adapter was trained on.
     pub lineage: Vec<Lineage>,
+    /// The uses that replace or add whole tensors.
+    pub replacing: Vec<u16>,
     /// Measurements, in an order in which each needs only earlier ones.
     pub statistics: Vec<Statistic>,
     /// Equalities to check before work starts.
@@ -87,13 +93,16 @@ pub fn build(spec: &MergeSpec, inventory: &Inventory, effort: &mut Effort) -> Re
 impl<'a> Builder<'a> {
     fn new(spec: &'a MergeSpec, inventory: &'a Inventory) -> Result<Self> {
         let base = &inventory.base;
-        let parameters = scheme::parameters(&base.shards, &Quantisation::of(&base.config));
+        let said = Quantisation::of(&base.config);
+        let parameters = scheme::parameters(&base.shards, &said, &base.small);
         let main_dtype = main_dtype(&parameters);
         let coded = Coded::of(base, &parameters);
         coded.expect_known(spec)?;
-        let mut slots = Slots::default();
-        for parameter in parameters {
-            slots.push(slot(spec, base, parameter, main_dtype)?);
+        let conv1d = Conv1d::of(&base.config);
+        let mut slots = Slots::with_room(parameters.len());
+        for mut parameter in parameters {
+            undecodable::mark(&mut parameter, &said, &conv1d);
+            slots.push(slot(spec, base, parameter, main_dtype, coded.any())?);
         }
         let class = ModelClass::of(&base.config);
         let tensors = slots.all.iter().map(|slot| (slot.name.as_str(), slot.dims.as_slice()));
@@ -101,23 +110,26 @@ impl<'a> Builder<'a> {
         let ties = Ties::of(base, &stored, spec.tied)?;
         let mut report = Report::default();
         remarks::on_base(base, &mut report);
-        coded.report(spec, &mut report);
+        coded.report(spec, value_dtype(spec, base, main_dtype), main_dtype, &mut report);
         remarks::on_ties(&ties, &mut report);
+        let mut statistics = Vec::new();
+        seen::replace(spec, base, &class, &coded, &mut slots, &mut statistics, &mut report)?;
         Ok(Builder {
             spec,
             inventory,
-            conv1d: Conv1d::of(&base.config),
+            conv1d,
             class,
             slots,
             ties,
             lineage: Vec::new(),
-            statistics: Vec::new(),
+            statistics,
             equals: Vec::new(),
             architecture: None,
             ordered: false,
             token_rows: TokenRows::default(),
             main_dtype,
             quantised: coded.any(),
+            unknown_codes: coded.any_unknown(),
             report,
         })
     }
@@ -189,10 +201,13 @@ impl<'a> Builder<'a> {
         self.expect_architecture()?;
         self.expect_order()?;
         let vocabulary = self.vocabulary()?;
-        let changed = self.slots.all.iter().filter(|s| s.touched()).count();
-        self.report.tensors_changed = changed as u64;
-        self.report.tensors_copied = (self.slots.all.len() - changed) as u64;
-        let main_dtype = self.written_dtype();
+        let quantisation = self.leave()?;
+        let count = |is: &dyn Fn(&Slot) -> bool| self.slots.all.iter().filter(|slot| is(slot)).count() as u64;
+        self.report.tensors_changed = count(&|slot| slot.touched() || slot.stored.is_seen());
+        self.report.tensors_dequantised = count(&|slot| slot.dequantised && !slot.touched());
+        self.report.tensors_copied = count(&|slot| !slot.dequantised && !slot.touched() && !slot.stored.is_seen());
+        let replacing = self.replacing();
+        let main_dtype = self.written_dtype(&quantisation);
         let mut tensors = Vec::with_capacity(self.slots.all.len());
         for mut slot in self.slots.all {
             slot.part_stacked()?;
@@ -206,17 +221,27 @@ impl<'a> Builder<'a> {
             architecture: self.architecture,
             in_force,
             main_dtype,
+            quantisation,
         };
         let Builder { lineage, statistics, equals, report, .. } = self;
-        Ok(Built { contents, lineage, statistics, equals, report })
+        Ok(Built { contents, lineage, replacing, statistics, equals, report })
+    }
+
+    /// The uses that replace or add whole tensors.
+    fn replacing(&self) -> Vec<u16> {
+        let replaced = self.report.replaced.iter().map(|(_, number, ..)| *number);
+        let mut all: Vec<u16> = replaced.chain(self.slots.all.iter().filter_map(|slot| slot.start_adapter)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// The dtype that config.json is to name. None leaves it as it is: what most floats of a quantised base are may be scales.
-    fn written_dtype(&self) -> Option<Dtype> {
+    fn written_dtype(&self, quantisation: &Fate) -> Option<Dtype> {
         let asked = self.spec.dtype.dtype().is_some();
-        match (self.quantised, self.slots.all.iter().any(|slot| slot.dequantised)) {
-            (_, true) => Some(value_dtype(self.spec, &self.inventory.base, self.main_dtype)),
-            (true, false) if !asked => None,
+        match (self.quantised, quantisation) {
+            (true, Fate::Gone) => Some(value_dtype(self.spec, &self.inventory.base, self.main_dtype)),
+            (true, _) if !asked => None,
             _ => self.main_dtype,
         }
     }
@@ -235,7 +260,13 @@ impl<'a> Builder<'a> {
 }
 
 /// The output tensor of a parameter that nothing changes.
-fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Option<Dtype>) -> Result<Slot> {
+fn slot(
+    spec: &MergeSpec,
+    base: &BaseInventory,
+    parameter: Parameter,
+    main: Option<Dtype>,
+    quantised: bool,
+) -> Result<Slot> {
     let name = &parameter.name;
     if name == METADATA {
         let file = &base.shards[parameter.positions[0].shard].name;
@@ -248,7 +279,10 @@ fn slot(spec: &MergeSpec, base: &BaseInventory, parameter: Parameter, main: Opti
     let [stored] = parameter.stored.tensors.as_slice() else {
         return quantised::slot(spec, parameter, value_dtype(spec, base, main));
     };
-    let dtype = spec.output_dtype(stored.dtype, main);
+    let dtype = match quantised && strays::is_stray(name) {
+        true => stored.dtype,
+        false => spec.output_dtype(stored.dtype, main),
+    };
     if dtype != stored.dtype && !parameter.stored.has_values() {
         let (from, to) = (stored.dtype.name(), dtype.name());
         return Err(Error::new(

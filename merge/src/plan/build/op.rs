@@ -5,7 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::recipe::{
     Add, Along, Circulant, Delta, Dense, Dora, DoraNorm, Grid, Hadamard, Kronecker, LowRank, Modulate, Norm, Op,
-    Operand, Round, Scale, SetRows,
+    Operand, Round, Scale, SetRows, Sparse,
 };
 use crate::tensor::float::Float;
 
@@ -60,7 +60,7 @@ pub(super) fn delta(delta: delta::Delta, by_columns: bool, scale: f32) -> Delta 
         Factors::Views { left, right } | Factors::Gained { b: left, a: right } => {
             Delta::LowRank(LowRank { left, right, scale })
         }
-        Factors::Made(made) => scaled(*made, scale),
+        Factors::Made { delta: straight, turned } => scaled(*turned.filter(|_| by_columns).unwrap_or(straight), scale),
         Factors::Hadamard { first, second } => {
             Delta::Hadamard(Hadamard { first: pair(first.0, first.1), second: pair(second.0, second.1), scale })
         }
@@ -73,6 +73,7 @@ fn scaled(delta: Delta, scale: f32) -> Delta {
         Delta::Kronecker(it) => Delta::Kronecker(Box::new(Kronecker { scale, ..*it })),
         Delta::Grid(it) => Delta::Grid(Box::new(Grid { scale, ..*it })),
         Delta::Circulant(it) => Delta::Circulant(Box::new(Circulant { scale, ..*it })),
+        Delta::Sparse(it) => Delta::Sparse(Box::new(Sparse { scale, ..*it })),
         Delta::LowRank(it) => Delta::LowRank(LowRank { scale, ..it }),
         Delta::Hadamard(it) => Delta::Hadamard(Hadamard { scale, ..it }),
         Delta::Dense(it) => Delta::Dense(Dense { scale, ..it }),

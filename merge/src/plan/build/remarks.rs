@@ -5,6 +5,7 @@ use crate::base::tied::Ties;
 use crate::bounded;
 use crate::inventory::{AdapterInventory, BaseInventory, Comparison};
 use crate::plan::report::Report;
+use crate::units::bytes;
 
 /// Adds what is to say about the base.
 pub(super) fn on_base(base: &BaseInventory, report: &mut Report) {
@@ -14,7 +15,7 @@ pub(super) fn on_base(base: &BaseInventory, report: &mut Report) {
     }
     for Comparison { left, right, same, read } in &base.compared {
         let holds = if *same { "holds the same values as" } else { "holds other values than" };
-        report.note(format!("the base: {right} {holds} {left} ({read} bytes of each were read to tell)"));
+        report.note(format!("the base: {right} {holds} {left} ({} of each were read to tell)", bytes(*read)));
     }
     if !base.listed {
         report.note("the base's store cannot list: beside the weights only files of common names travel".into());

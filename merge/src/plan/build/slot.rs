@@ -5,14 +5,26 @@ use std::collections::BTreeMap;
 use super::op;
 use crate::adapter::edit::RowRange;
 use crate::base::parameter::{Parameter, Position};
+use crate::base::scheme::claim::Rule;
+use crate::base::scheme::recode;
 use crate::base::scheme::stored::{Start, Stored};
 use crate::base::vocabulary::Changed;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::Source;
 use crate::output::{Recipes, Tensor};
-use crate::recipe::{Fuse, Op, Recipe, Step};
+use crate::recipe::{Fuse, Op, Recipe, Requantise, Step};
+use crate::statistic::StatisticId;
 use crate::tensor::Dtype;
 use crate::tensor::float::Float;
+
+/// How values become what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Encoding {
+    /// The formula.
+    pub(super) rule: Rule,
+    /// The statistic of the largest value, where one scale serves all values.
+    pub(super) range: Option<StatisticId>,
+}
 
 /// A parameter with the recipe that stands.
 #[derive(Debug, Clone)]
@@ -35,8 +47,12 @@ pub(super) struct Slot {
     pub(super) positions: Vec<Position>,
     /// Adapters that changed it, for the report.
     pub(super) changed_by: Vec<u16>,
+    /// The bytes of the codes and scales that the base has for it; `None` if it is not quantised there.
+    pub(super) coded: Option<u64>,
     /// Whether it is written as values, although it is stored as codes and nothing changes it.
     pub(super) dequantised: bool,
+    /// How its values are encoded again, if an adapter changes it and it stays quantised.
+    pub(super) encoding: Option<Encoding>,
     /// Portions by their first rows, without gaps, that are changed one by one. None if it is changed as a whole.
     pub(super) portions: BTreeMap<u64, Slot>,
 }
@@ -44,9 +60,11 @@ pub(super) struct Slot {
 impl Slot {
     /// A parameter that nothing has changed yet.
     pub(super) fn of(parameter: Parameter, dtype: Dtype) -> Slot {
+        let tensors = &parameter.stored.tensors;
         Slot {
             name: parameter.name,
             dtype,
+            coded: (tensors.len() > 1).then(|| tensors.iter().map(Source::bytes).sum()),
             before: Some(parameter.dims.clone()),
             dims: parameter.dims,
             stored: parameter.stored,
@@ -55,6 +73,7 @@ impl Slot {
             positions: parameter.positions,
             changed_by: Vec::new(),
             dequantised: false,
+            encoding: None,
             portions: BTreeMap::new(),
         }
     }
@@ -129,8 +148,8 @@ impl Slot {
         let stored = self.stored.portion(first..first + count).ok_or_else(|| {
             let (name, scheme, end) = (&self.name, self.stored.scheme.name(), first + count);
             let text =
-                format!("rows {first} to {end} of {name}, which is stored as {scheme}, share a block with others");
-            Error::new(Kind::Unsupported, text).hint("merge into the unquantised base")
+                format!("rows {first} to {end} of {name}, which is stored as {scheme}, have no values by themselves");
+            Error::new(Kind::Unsupported, text).hint("merge into the unquantised base and quantise the result")
         })?;
         Ok(Slot {
             name: self.name.clone(),
@@ -183,37 +202,68 @@ impl Slot {
     /// # Errors
     /// `internal` if it holds no values: an edit of such a parameter is refused before.
     pub(super) fn start(&self) -> Result<Start> {
-        self.stored.start().map_err(|e| Error::new(Kind::Internal, format!("{}: {e}", self.name)))
+        self.stored.start().map_err(|e| without_values(&self.name, &e))
     }
 
     /// The recipe that makes it.
-    fn recipe(self) -> Result<Recipe> {
-        let touched = self.touched();
+    fn recipe(mut self) -> Result<Recipe> {
+        let (touched, seen) = (self.touched(), self.stored.is_seen());
         // What holds no values, such as a counter of batches, is replaced byte by byte.
         if let [one] = self.stored.tensors.as_slice()
             && self.steps.is_empty()
             && self.dtype == one.dtype
+            && !seen
             && (!touched || !self.stored.has_values())
         {
-            return Ok(Recipe::Copy(one.clone()));
+            return Ok(Recipe::Copy(self.stored.tensors.swap_remove(0)));
         }
-        let start = self.start()?;
+        let start = self.stored.into_start();
         Ok(Recipe::Fuse(Fuse {
-            start,
+            start: start.map_err(|e| without_values(&self.name, &e))?,
             start_adapter: self.start_adapter,
             steps: self.steps,
-            keep_non_finite: !touched,
+            // A weight that is seen through codes has no value where one of its block is not finite.
+            keep_non_finite: !touched && !seen,
         }))
     }
 
-    /// The output tensors, with their number among the base's: one, or all that store a quantised parameter that nothing
-    /// changes.
+    /// The recipe of one of the tensors that store it, which stays quantised.
+    fn stored_recipe(&self, tensor: usize) -> Result<Recipe> {
+        let missing = || Error::new(Kind::Internal, format!("{} has no tensor {tensor}", self.name));
+        let source = self.stored.tensors.get(tensor).ok_or_else(missing)?;
+        let Some(Encoding { rule, range }) = self.encoding.filter(|_| tensor < recode::MADE) else {
+            return Ok(Recipe::Copy(source.clone()));
+        };
+        let (start, steps) = (self.start()?, self.steps.clone());
+        let fuse = Fuse { start, start_adapter: None, steps, keep_non_finite: false };
+        Ok(Recipe::Requantise(Box::new(Requantise { fuse, tensor: tensor as u8, rule, range })))
+    }
+
+    /// All tensors that store it, of which codes and scales are made anew where it is encoded.
+    fn stored_tensors(&self) -> Result<Vec<(usize, Tensor)>> {
+        let mut all = Vec::with_capacity(self.stored.tensors.len());
+        for (place, (source, position)) in self.stored.tensors.iter().zip(&self.positions).enumerate() {
+            let by_portions = place < recode::MADE && !self.portions.is_empty();
+            let recipes = match by_portions {
+                true => Recipes::Portions(
+                    self.portions.values().map(|portion| portion.stored_recipe(place)).collect::<Result<_>>()?,
+                ),
+                false => Recipes::Whole(self.stored_recipe(place)?),
+            };
+            let (name, dtype, dims) = (source.name.clone(), source.dtype, source.shape.clone());
+            all.push((position.number, Tensor { name, dtype, dims, shard: Some(position.shard), recipes }));
+        }
+        Ok(all)
+    }
+
+    /// The output tensors, with their number among the base's: one, or all that store a parameter that stays quantised.
     ///
     /// # Errors
     /// As [`Slot::start`].
     pub(super) fn tensors(mut self) -> Result<Vec<(usize, Tensor)>> {
-        if !self.touched() && self.stored.tensors.len() > 1 && !self.dequantised {
-            return Ok(self.stored.tensors.iter().zip(&self.positions).map(copied).collect());
+        let encoded = self.encoding.is_some() || self.portions.values().any(|portion| portion.encoding.is_some());
+        if encoded || !self.touched() && self.stored.tensors.len() > 1 && !self.dequantised {
+            return self.stored_tensors();
         }
         let (name, dtype, dims) = (self.name.clone(), self.dtype, self.dims.clone());
         let first = self.positions.first().copied();
@@ -227,9 +277,7 @@ impl Slot {
     }
 }
 
-/// A tensor of the base as it is.
-fn copied((source, position): (&Source, &Position)) -> (usize, Tensor) {
-    let (name, dtype, dims) = (source.name.clone(), source.dtype, source.shape.clone());
-    let recipes = Recipes::Whole(Recipe::Copy(source.clone()));
-    (position.number, Tensor { name, dtype, dims, shard: Some(position.shard), recipes })
+/// An edit of a parameter without values, which is refused before.
+fn without_values(name: &str, why: &str) -> Error {
+    Error::new(Kind::Internal, format!("{name}: {why}"))
 }

@@ -1,7 +1,8 @@
 //! All output tensors on their way, and the places in them that edits change.
 
-use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
+
+use hashbrown::HashMap;
 
 use super::slot::Slot;
 use crate::adapter::edit::RowRange;
@@ -41,7 +42,7 @@ impl IndexMut<Place> for Slots {
 }
 
 /// All output tensors, in the base's order; new ones at the end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
     /// The tensors.
     pub(super) all: Vec<Slot>,
@@ -49,6 +50,11 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    /// None yet, and room for so many.
+    pub(super) fn with_room(count: usize) -> Slots {
+        Slots { all: Vec::with_capacity(count), by_name: HashMap::with_capacity(count) }
+    }
+
     /// Adds one.
     pub(super) fn push(&mut self, slot: Slot) {
         self.by_name.insert(slot.name.clone(), self.all.len());
@@ -108,9 +114,10 @@ impl Slots {
             Some(at) => {
                 let slot = &mut self.all[*at];
                 let positions = std::mem::take(&mut slot.positions);
-                *slot = Slot { name: name.to_owned(), positions, before: slot.before.take(), ..from };
+                *slot =
+                    Slot { name: name.to_owned(), positions, before: slot.before.take(), coded: slot.coded, ..from };
             }
-            None => self.push(Slot { name: name.to_owned(), positions: Vec::new(), before: None, ..from }),
+            None => self.push(Slot { name: name.to_owned(), positions: Vec::new(), before: None, coded: None, ..from }),
         }
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! Names that are one parameter, while adapters are laid onto the base.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+
+use hashbrown::HashMap;
 
 use super::builder::Builder;
 use super::slot::Slot;
 use crate::adapter::edit::{Edit, Resolved};
 use crate::adapter::tied::{self, Shared};
 use crate::base::tied::TiedSet;
+use crate::bounded;
 use crate::error::Result;
 
 impl Builder<'_> {
@@ -14,6 +17,7 @@ impl Builder<'_> {
     pub(super) fn share(&mut self, number: u16, resolved: Resolved, ensure: bool) -> Result<Vec<Edit>> {
         let (mut edits, concerned) = self.sorted(resolved.edits);
         let n = number + 1;
+        let (mut summed, mut shared_by_parts) = (Vec::new(), Vec::new());
         for (at, own) in concerned {
             if let Some(note) = self.ties.settle(at)? {
                 self.report.note(note);
@@ -26,13 +30,19 @@ impl Builder<'_> {
             if own.is_empty() {
                 continue;
             }
+            let changed = own.iter().map(|edit| edit.tensor.as_str()).collect::<HashSet<_>>().len();
             match tied::share(set, own, ensure)? {
                 Shared::Tied { edits: shared, equals } => {
                     self.equals.extend(equals);
-                    let others: Vec<&str> = set.others().collect();
-                    let (leader, others) = (&set.leader, others.join(" and "));
-                    let note = format!("the model is tied, {leader} serves as {others} too and stays tied");
-                    self.report.note(format!("adapter {n}: {note}"));
+                    if set.repeated.is_empty() {
+                        let others: Vec<&str> = set.others().collect();
+                        let (leader, others) = (&set.leader, others.join(" and "));
+                        let note = format!("the model is tied, {leader} serves as {others} too and stays tied");
+                        self.report.note(format!("adapter {n}: {note}"));
+                    } else {
+                        let list = if changed > 1 { &mut summed } else { &mut shared_by_parts };
+                        list.push(set.leader.clone());
+                    }
                     edits.extend(shared);
                 }
                 Shared::Untied(names, parted) => {
@@ -42,6 +52,16 @@ impl Builder<'_> {
                 }
             }
         }
+        if !shared_by_parts.is_empty() {
+            let names = bounded::list(&shared_by_parts);
+            self.report.note(format!(
+                "adapter {n}: several parts of the model share what it changes, and all of them change: {names}"
+            ));
+        }
+        if !summed.is_empty() {
+            let names = bounded::list(&summed);
+            self.report.warn(format!("adapter {n}: several parts of the model share a tensor, and the adapter changes it once for each part. All changes are made to it, as PEFT's merge does; the model that was trained kept them apart: {names}"));
+        }
         Ok(edits)
     }
 
@@ -49,14 +69,15 @@ impl Builder<'_> {
     fn sorted(&self, edits: Vec<Edit>) -> (Vec<Edit>, BTreeMap<usize, Vec<Edit>>) {
         let sets = self.ties.sets.iter().enumerate();
         let set_of: HashMap<&str, usize> = sets.flat_map(|(at, set)| set.all().map(move |name| (name, at))).collect();
-        let (mut free, mut concerned) = (Vec::new(), BTreeMap::<usize, Vec<Edit>>::new());
-        for edit in edits {
-            match set_of.get(edit.tensor.as_str()) {
-                Some(at) => concerned.entry(*at).or_default().push(edit),
-                None => free.push(edit),
+        let mut concerned = BTreeMap::<usize, Vec<Edit>>::new();
+        let free = edits.into_iter().filter_map(|edit| match set_of.get(edit.tensor.as_str()) {
+            Some(at) => {
+                concerned.entry(*at).or_default().push(edit);
+                None
             }
-        }
-        (free, concerned)
+            None => Some(edit),
+        });
+        (free.collect(), concerned)
     }
 
     /// Gives the names of a set tensors of their own, as far as they need them. What is said of it.

@@ -57,6 +57,9 @@ impl Case {
             shards: vec![shard],
             indexed: false,
             sidecars: Vec::new(),
+            small: Default::default(),
+            repeated: Vec::new(),
+            card: None,
             compared: self.base.iter().filter(|(name, _)| *name == HEAD).map(|_| compared(HEAD, true)).collect(),
             files: Vec::new(),
             skipped: Vec::new(),
@@ -95,6 +98,7 @@ impl Case {
         match self.recipe(name) {
             Recipe::Copy(_) => Vec::new(),
             Recipe::Fuse(f) => f.steps.into_iter().map(|s| s.op).collect(),
+            Recipe::Requantise(r) => r.fuse.steps.into_iter().map(|s| s.op).collect(),
         }
     }
 

@@ -71,3 +71,20 @@ fn what_acts_on_the_inputs_is_refused_where_they_are_the_rows() {
     assert_eq!(kind, Kind::Unsupported);
     assert!(message.contains("stored as [in, out]"), "{message}");
 }
+
+fn shira(r: u64, count: &'static [u64], places: &'static [u64]) -> Case {
+    let parts: [(&str, &[u64]); 2] = [(key("shira_weight"), count), (key("shira_indices"), places)];
+    linear().adapter(json!({"peft_type": "SHIRA", "r": r}), &parts)
+}
+
+#[test]
+fn shira_adds_as_many_values_as_its_rank_says() {
+    let mut half = shira(2, &[24], &[2, 24]);
+    half.weights = vec![0.5];
+    let ops = half.ops("m.q_proj.weight");
+    let [Op::Add(Add(Delta::Sparse(delta)))] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!(delta.scale, 0.5);
+    let (kind, text) = shira(1, &[24], &[2, 24]).refusal();
+    assert!(kind == Kind::ShapeMismatch && text.contains("24 values") && text.contains("gives 12"), "{text}");
+    assert_eq!(shira(2, &[24], &[2, 23]).refusal().0, Kind::ShapeMismatch, "a value without a place");
+}

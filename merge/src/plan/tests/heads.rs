@@ -78,6 +78,19 @@ fn a_part_of_a_head_is_a_warning_and_a_weight_on_it_a_conflict() {
 }
 
 #[test]
+fn a_task_whose_head_nobody_holds_is_a_warning() {
+    let warnings = |case: &Case| case.plan().unwrap().1.warnings.join("\n");
+    let lacks = "neither it nor the base holds the head of LlamaForSequenceClassification (score.weight)";
+    let bare = llama(json!({"task_type": "SEQ_CLS"}), &[]);
+    assert!(warnings(&bare).contains(lacks), "{}", warnings(&bare));
+    let after = llama(json!({"task_type": "SEQ_CLS"}), &[SCORE]).adapter(json!({"task_type": "SEQ_CLS"}), &Q);
+    for held in [llama(json!({"task_type": "SEQ_CLS"}), &[SCORE]), after, llama(json!({"task_type": "CAUSAL_LM"}), &[])]
+    {
+        assert!(!warnings(&held).contains("neither it nor the base"), "{}", warnings(&held));
+    }
+}
+
+#[test]
 fn a_second_adapter_meets_the_head_of_the_first() {
     let config = json!({"modules_to_save": ["score"], "task_type": "SEQ_CLS"});
     let two = llama(json!({"task_type": "SEQ_CLS"}), &[SCORE]).adapter(config, &[SCORE]);

@@ -31,6 +31,18 @@ fn a_module_of_which_adalora_kept_no_rank_is_copied_and_named() {
 }
 
 #[test]
+fn what_modules_would_share_is_named_where_there_are_none() {
+    let shared: [(&str, &[u64]); 2] = [("base_model.vera_A", &[3, 6]), ("base_model.vera_B", &[6, 3])];
+    let own: [(&str, &[u64]); 2] = [(key("q_proj", "vera_lambda_b"), &[6]), (key("q_proj", "vera_lambda_d"), &[3])];
+    let ignored = |tensors: &[(&'static str, &'static [u64])]| {
+        let (_, report) = linear().adapter(json!({"peft_type": "VERA", "r": 3}), tensors).plan().unwrap();
+        report.adapters[0].ignored.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ignored(&shared), ["base_model.vera_A", "base_model.vera_B"]);
+    assert!(ignored(&[&shared[..], &own].concat()).is_empty());
+}
+
+#[test]
 fn a_factor_that_is_missing_is_named() {
     for (there, missing) in [("lora_A.weight", "no lora_B"), ("lora_B.weight", "no lora_A")] {
         let (kind, message) = linear().adapter(json!({}), &[(key("q_proj", there), &[2, 6])]).refusal();

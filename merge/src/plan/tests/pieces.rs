@@ -133,6 +133,18 @@ fn another_kind_changes_a_range_of_rows() {
 }
 
 #[test]
+fn a_bias_that_is_multiplied_with_its_weight_is_rows_of_the_fused_bias() {
+    let bias = "encoder.layers.0.attn.Wqkv.bias";
+    let tensors: &[(&str, &[u64])] = &[("base_model.model.layers.0.self_attn.k_proj.ia3_l", &[4, 1])];
+    let config = json!({"peft_type": "IA3", "feedforward_modules": []});
+    let tensors = placed(&case(NOMIC, &[(FUSED, &[12, 4]), (bias, &[12])], config, tensors));
+    for name in [FUSED, bias] {
+        let of: Vec<Placed> = tensors.iter().filter(|t| t.name == name).cloned().collect();
+        assert_eq!(portions(&of), [(0, 4, false), (4, 4, true), (8, 4, false)], "{name}");
+    }
+}
+
+#[test]
 fn rows_that_cross_a_portion_are_refused() {
     let fused: &[(&str, &[u64])] = &[
         ("base_model.model.encoder.layers.0.attn.Wqkv.lora_A.weight", &[2, 4]),
@@ -162,4 +174,55 @@ fn one_expert_that_is_stored_with_its_inputs_first_is_turned() {
         assert!(delta.left.source.name.contains("lora_A"));
         assert_eq!((delta.left.view.rows, delta.right.view.cols), (5, 4));
     }
+}
+
+/// The tensors of a module, with their shapes.
+type Parts<'a> = &'a [(&'static str, &'a [u64])];
+
+/// The rows that a kind changes of the key projection, whose weight is the second third of a fused tensor.
+fn key_changes(config: Value, parts: Parts<'_>) -> Vec<(u64, u64, bool)> {
+    let key = |part: &str| -> &'static str {
+        match part.starts_with("base_model") {
+            true => Box::leak(part.to_owned().into_boxed_str()),
+            false => Box::leak(format!("base_model.model.layers.0.self_attn.k_proj.{part}").into_boxed_str()),
+        }
+    };
+    let tensors: Vec<_> = parts.iter().map(|(part, shape)| (key(part), *shape)).collect();
+    portions(&placed(&case(NOMIC, &[(FUSED, &[12, 4])], config, &tensors)))
+}
+
+#[test]
+fn a_kind_whose_delta_takes_its_size_from_the_weight_takes_rows_of_a_fused_tensor() {
+    let kinds: [(Value, Parts<'_>); 4] = [
+        (
+            json!({"peft_type": "VERA", "r": 3}),
+            &[
+                ("vera_lambda_b", &[4]),
+                ("vera_lambda_d", &[3]),
+                ("base_model.vera_A", &[3, 4]),
+                ("base_model.vera_B", &[4, 3]),
+            ],
+        ),
+        (json!({"peft_type": "SHIRA", "r": 1}), &[("shira_weight", &[8]), ("shira_indices", &[2, 8])]),
+        (json!({"peft_type": "OFT"}), &[("oft_R.weight", &[2, 1])]),
+        (json!({"peft_type": "MISS", "r": 2}), &[("miss_block", &[2, 4])]),
+    ];
+    for (config, parts) in kinds {
+        assert_eq!(key_changes(config.clone(), parts), [(0, 4, false), (4, 4, true), (8, 4, false)], "{config}");
+    }
+}
+
+/// Molmo2's embedding is stored as old and new words. PEFT saves it whole beside a LoRA on it.
+#[test]
+fn a_saved_weight_that_is_stored_in_two_tensors_replaces_both() {
+    let stored: &[(&str, &[u64])] = &[("wte.embedding", &[6, 4]), ("wte.new_embedding", &[2, 4])];
+    let saved = |rows: &'static [u64]| {
+        case("Molmo2TextModel", stored, json!({}), &[("base_model.model.embed_tokens.base_layer.weight", rows)])
+    };
+    let tensors = placed(&saved(&[8, 4]));
+    let starts: Vec<(u64, u64)> = tensors.iter().map(|t| (t.recipe.starts()[0].offset, t.shape[0])).collect();
+    let [(old, 6), (new, 2)] = starts[..] else { panic!("{starts:?}") };
+    assert_eq!(new - old, 6 * 4 * 4, "the new words follow the old ones in the adapter's tensor");
+    let (kind, text) = saved(&[9, 4]).refusal();
+    assert!(kind == Kind::ShapeMismatch && text.contains("[9, 4]") && text.contains("8 rows"), "{text}");
 }

@@ -63,16 +63,7 @@ fn what_is_quantised_and_not_touched_is_copied_in_the_order_of_the_base() {
     assert_eq!(output(&case), expected.map(|(name, dtype, copied)| (name.to_owned(), dtype, copied)));
     assert_eq!(config_of(&case)["quantization_config"]["quant_method"], CONFIG);
     let notes = case.plan().unwrap().1.notes;
-    assert!(notes.iter().any(|n| n.contains("1 parameter as fp8: codes and scales are copied")), "{notes:?}");
-}
-
-#[test]
-fn what_is_quantised_and_touched_is_refused_with_the_way_out() {
-    let case = case().adapter(json!({}), &layer(0));
-    let error = case.plan().unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
-    assert!(error.message().contains("m.0.q_proj.weight, which the base stores as fp8"), "{}", error.message());
-    assert!(error.advice().is_some_and(|hint| hint.contains("--quantised dequantise")));
+    assert!(notes.iter().any(|n| n.contains("1 parameter as fp8: what no adapter changes is copied")), "{notes:?}");
 }
 
 #[test]
@@ -170,6 +161,26 @@ fn codes_under_the_name_of_a_weight_are_noticed_without_a_quantization_config() 
     let (kind, text) = unknown(json!({"model_type": LLAMA}), true).refusal();
     assert_eq!(kind, Kind::Unsupported);
     assert!(text.contains("m.0.q_proj.weight") && text.contains("does not name"), "{text}");
+}
+
+#[test]
+fn an_adapter_on_codes_of_an_unknown_form_hears_of_them() {
+    let config = json!({"model_type": LLAMA, "quantization_config": {"quant_method": "new"}});
+    let base = Case::new(config, &[("m.0.q_proj.codes", &[6, 3]), ("m.1.q_proj.weight", &[6, 6])]);
+    let (kind, text) = base.adapter(json!({}), &layer(0)).refusal();
+    assert_eq!(kind, Kind::Unsupported);
+    assert!(text.contains("m.0.q_proj.codes") && text.contains("quantised"), "{text}");
+}
+
+#[test]
+fn scales_that_stay_and_dtypes_that_differ_are_told() {
+    let config = json!({"model_type": LLAMA, "torch_dtype": "float16", "quantization_config": {"quant_method": CONFIG, "weight_block_size": [2, 3]}});
+    let mut case = Case { adjust: dequantised, config, ..case().adapter(json!({}), &layer(1)) };
+    case.base.push(("m.0.k_scale", vec![1]));
+    let notes = case.plan().unwrap().1.notes;
+    assert!(notes.iter().any(|note| note.contains("m.0.k_scale")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("F16") && note.contains("BF16")), "{notes:?}");
+    assert!(output(&case).iter().any(|(name, ..)| name == "m.0.k_scale"));
 }
 
 #[test]

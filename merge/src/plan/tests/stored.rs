@@ -8,6 +8,7 @@ fn a_plan_is_read_back_as_it_was_and_a_difference_is_named() {
     let again = Plan::from_bytes(&plan.to_bytes()).unwrap();
     assert_eq!(again, plan);
     assert_eq!(again.digest(), plan.digest());
+    assert_eq!(plan.digest(), blake3::hash(&plan.to_bytes()).to_hex().to_string());
     assert_eq!(plan.difference(&again), None);
     let mut other = plan.clone();
     other.objects[1].pin = "touched".into();

@@ -40,7 +40,7 @@ fn every_stored_copy_gets_what_one_name_gets_and_no_other_name_appears() {
     for name in FOUR {
         assert_eq!((case.ops(name).len(), case.ops(name)), (1, case.ops(SHARED)), "{name}");
     }
-    assert!(notes(&case).contains("decoder.embed_tokens.weight holds the same values as shared.weight (240 bytes"));
+    assert!(notes(&case).contains("decoder.embed_tokens.weight holds the same values as shared.weight (240 B"));
     assert_eq!(stored(&t5(&[SHARED], &LORA)), [SHARED]);
 }
 

@@ -10,7 +10,8 @@ use crate::recipe::operand::{Input, Value};
 use crate::recipe::tile::{ExactRows, Tile};
 
 /// The delta is `side` x `side` blocks. Block (k, n) is `scale * left @ right`, with the rows of block row k of `left`, its columns
-/// `n * rank .. (n + 1) * rank`, and matrix `k * side + n` of `right`.
+/// `n * rank .. (n + 1) * rank`, and matrix `k * side + n` of `right`
+/// (`n * side + k` where they follow down the columns of blocks).
 ///
 /// In fp32 each block is one [`low_rank`](crate::recipe::arithmetic::low_rank).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Grid {
     pub right: Made,
     /// Blocks in each direction.
     pub side: u64,
+    /// Whether the matrices of `right` follow each other down the columns of blocks, and not along their rows.
+    pub down: bool,
     /// The scale times the adapter's weight, rounded to fp32 once.
     pub scale: f32,
 }
@@ -35,6 +38,11 @@ struct Block {
 }
 
 impl Grid {
+    /// The product of two matrices: one block.
+    pub fn product(left: Made, right: Made) -> Grid {
+        Grid { left, right, side: 1, down: false, scale: 1.0 }
+    }
+
     /// Rank and columns of a right matrix, and rows of a block.
     fn size(&self) -> (usize, usize, usize) {
         let right = self.right.size().map_or((1, 1), |size| (size.rows as usize, size.cols as usize));
@@ -55,7 +63,7 @@ impl Grid {
                 rows: from..from + same,
                 columns: n * wide..(n + 1) * wide,
                 n,
-                right: k * side + n,
+                right: if self.down { n * side + k } else { k * side + n },
             }));
             from += same;
         }

@@ -10,6 +10,7 @@ mod grid;
 mod hadamard;
 mod kronecker;
 mod low_rank;
+mod sparse;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ pub use grid::Grid;
 pub use hadamard::Hadamard;
 pub use kronecker::Kronecker;
 pub use low_rank::LowRank;
+pub use sparse::Sparse;
 
 use definition::Definition;
 
@@ -48,6 +50,8 @@ pub enum Delta {
     Grid(Box<Grid>),
     /// Circulant blocks.
     Circulant(Box<Circulant>),
+    /// Single values.
+    Sparse(Box<Sparse>),
 }
 
 /// Calls the definition of a delta.
@@ -60,6 +64,7 @@ macro_rules! each {
             Delta::Kronecker($kind) => $call,
             Delta::Grid($kind) => $call,
             Delta::Circulant($kind) => $call,
+            Delta::Sparse($kind) => $call,
         }
     };
 }

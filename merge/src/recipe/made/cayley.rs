@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, Size, product};
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::NoResult;
 
 /// How skew-symmetric matrices Q are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ impl Definition for Cayley {
         Ok(Size { count: self.blocks(), rows: side, cols: side })
     }
 
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         let side = self.side as usize;
         let each = values[0].len() / self.blocks().max(1) as usize;
         let block = |stored: &[f64]| {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, Size};
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::NoResult;
 
 /// Tiles of a stored matrix, `down` x `across` of them, each transposed. Those below each other follow one another, then those of
 /// the next columns.
@@ -33,7 +33,7 @@ impl Definition for Cut {
         Ok(Size { count, rows: view.cols / across, cols: view.rows / down })
     }
 
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         let view = self.operand.view;
         let (rows, cols, wide) = (view.rows / self.down, view.cols / self.across, view.cols as usize);
         let mut out = Vec::with_capacity(values[0].len());

@@ -1,7 +1,7 @@
 //! What every way to make matrices provides.
 
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::NoResult;
 
 /// How many matrices there are, and how large each is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,10 @@ impl Size {
 pub trait Definition {
     /// What it reads, all of each. The values are passed in this order.
     fn operands(&self) -> Vec<&Operand>;
+    /// The operand whose numbers are places: they may be stored as integers.
+    fn places(&self) -> Option<&Operand> {
+        None
+    }
     /// What it gives.
     ///
     /// # Errors
@@ -38,8 +42,8 @@ pub trait Definition {
     /// The definition: all matrices, one after another, row-major. The operands fit each other.
     ///
     /// # Errors
-    /// If a vector that is divided by its norm has none.
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm>;
+    /// If a vector that is divided by its norm has none, or a stored place is none.
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult>;
     /// Multiply-adds that making them takes, about.
     fn effort(&self) -> u64;
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, Size};
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::{NoNorm, NoResult};
 
 /// Which factor of what is added to the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl Definition for Householder {
         })
     }
 
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         let units = self.unit(values[0])?;
         Ok(match self.half {
             Half::Vectors => {
@@ -145,6 +145,6 @@ mod tests {
         let source = Source { name: "hra_u".into(), object: ObjectId(0), offset: 0, dtype: Dtype::F32, shape };
         let made = Householder { vectors: Operand::matrix(source), orthogonal: false, half: Half::Back };
         let error = made.make(&[&[1.0, 0.0, 2.0, 0.0]]).unwrap_err();
-        assert_eq!(error, NoNorm { tensor: "hra_u".into(), output: 1, norm: 0.0 });
+        assert_eq!(error, NoNorm { tensor: "hra_u".into(), output: 1, norm: 0.0 }.into());
     }
 }

@@ -4,10 +4,15 @@
 //! operation is fused, so every machine gets the same bits. The same values, not rounded, serve the definitions in f64.
 //! A worker makes them once and keeps them for neighbouring parts, so they are whole in memory.
 
+mod bases;
 mod cayley;
 mod cut;
 mod definition;
+mod entries;
+mod functions;
+mod gathered;
 mod householder;
+mod mixture;
 mod normalised;
 mod product;
 mod tucker;
@@ -15,10 +20,14 @@ mod whole;
 
 use serde::{Deserialize, Serialize};
 
+pub use bases::Bases;
 pub use cayley::{Cayley, MOST_TERMS, Skew};
 pub use cut::Cut;
 pub use definition::Size;
+pub use entries::Entries;
+pub use gathered::Gathered;
 pub use householder::{Half, Householder};
+pub use mixture::{Mixture, Weights};
 pub use normalised::Normalised;
 pub use product::Product;
 pub use tucker::Tucker;
@@ -27,7 +36,7 @@ pub use whole::Whole;
 use definition::Definition;
 
 use super::operand::Operand;
-use super::tile::NoNorm;
+use super::tile::NoResult;
 
 /// Matrices, and how they are made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +55,14 @@ pub enum Made {
     Cut(Cut),
     /// A factor whose products have a bounded norm.
     Normalised(Normalised),
+    /// The entries of a sparse matrix.
+    Entries(Entries),
+    /// Mixtures of a few vectors.
+    Mixture(Mixture),
+    /// Elements that are picked from a vector.
+    Gathered(Gathered),
+    /// A basis in many scalings.
+    Bases(Bases),
 }
 
 /// The form in which an operation takes matrices.
@@ -89,6 +106,10 @@ macro_rules! each {
             Made::Householder($kind) => $call,
             Made::Cut($kind) => $call,
             Made::Normalised($kind) => $call,
+            Made::Entries($kind) => $call,
+            Made::Mixture($kind) => $call,
+            Made::Gathered($kind) => $call,
+            Made::Bases($kind) => $call,
         }
     };
 }
@@ -97,6 +118,11 @@ impl Made {
     /// What it reads, all of each.
     pub fn operands(&self) -> Vec<&Operand> {
         each!(self, kind => kind.operands())
+    }
+
+    /// The operand whose numbers are places: they may be stored as integers.
+    pub fn places(&self) -> Option<&Operand> {
+        each!(self, kind => kind.places())
     }
 
     /// What it gives.
@@ -115,11 +141,11 @@ impl Made {
     /// The definition: all matrices, one after another, row-major. The values are those of [`Self::operands`].
     ///
     /// # Errors
-    /// If a vector that is divided by its norm has none.
+    /// If a vector that is divided by its norm has none, or a stored place is none.
     ///
     /// # Panics
     /// If lengths do not fit.
-    pub fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    pub fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         each!(self, kind => kind.make(values))
     }
 

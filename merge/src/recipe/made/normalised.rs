@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, Size};
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::NoResult;
 
 /// What PEFT takes for a shorter length.
 const SHORTEST: f64 = 1e-4;
@@ -43,7 +43,7 @@ impl Definition for Normalised {
         Ok(Size::one(a.rows, a.cols))
     }
 
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         let (a, b, bound, gains) = (values[0], values[1], values[2][0], values[3]);
         let (r, cols) = (self.a.view.rows as usize, self.a.view.cols as usize);
         let mut squares = vec![0.0; r];

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, Size, product};
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::NoResult;
 
 /// `left @ right`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Definition for Product {
         Ok(Size::one(left.rows, right.cols))
     }
 
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         Ok(product(values[0], values[1], self.left.view.cols as usize, self.right.view.cols as usize))
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Definition, Size};
 use crate::recipe::operand::Operand;
-use crate::recipe::tile::NoNorm;
+use crate::recipe::tile::NoResult;
 
 /// `out[p, q, x] = sum over i, j of core[i, j, x] * outputs[i, p] * inputs[j, q]`, where `x` runs over the places of the kernel.
 /// It is a matrix of [p, q * x].
@@ -46,7 +46,7 @@ impl Definition for Tucker {
         Ok(Size::one(outputs.cols, inputs.cols.saturating_mul(self.places())))
     }
 
-    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoNorm> {
+    fn make(&self, values: &[&[f64]]) -> Result<Vec<f64>, NoResult> {
         let [core, outputs, inputs] = [values[0], values[1], values[2]];
         let (high, wide, places) =
             (self.outputs.view.cols as usize, self.inputs.view.cols as usize, self.places() as usize);

@@ -16,7 +16,7 @@ mod set_rows;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::tile::{ExactRows, NoNorm, NoResult, Overflow, Tile};
+pub use super::tile::{ExactRows, NoNorm, NoPlace, NoResult, Overflow, Tile};
 pub use add::Add;
 pub use dora::{Dora, DoraNorm, Norm};
 pub use mix::{Mix, Shuffle};

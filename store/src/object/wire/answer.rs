@@ -20,13 +20,13 @@ const SHOWN: usize = 300;
 
 /// A refusal. Shown as status, code and message, which hold no secret: of a signature that does not match, stores also
 /// return what was signed, and that is left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// 200 where an error hides behind it.
     pub(crate) status: StatusCode,
     /// `SlowDown`, `NoSuchUpload`, `InvalidBlockList`.
     pub(crate) code: Option<String>,
-    message: Option<String>,
+    pub(crate) message: Option<String>,
     /// How long to stay away.
     pub(crate) retry_after: Option<Duration>,
     /// Where S3 says that the bucket is.

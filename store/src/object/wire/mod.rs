@@ -26,6 +26,7 @@ mod answer;
 mod body;
 mod broken;
 mod seen;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,9 @@ use body::{Progress, Received, Sent};
 pub(super) use seen::{Outcome, Seen};
 
 use broken::Broken;
+use silence::Silence;
+
+use crate::web;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -65,13 +69,7 @@ pub(crate) struct Connections {
 impl Connections {
     /// A pool whose transfers fail if they stand still for longer than `timeouts`.
     pub(crate) fn new(timeouts: Timeouts) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .http1_only()
-            // A signature is for one host; whoever sends it elsewhere is not to get it.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("shardfuse/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = web::client().connect_timeout(CONNECT).http1_only().build()?;
         Ok(Self { client, timeouts })
     }
 
@@ -91,7 +89,13 @@ pub(super) struct Connector {
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
-        Ok(HttpClient::new(Wire { connections: self.connections.clone(), store: self.store.clone(), allow_http }))
+        let silence = Silence::of(self.store.clone());
+        Ok(HttpClient::new(Wire {
+            connections: self.connections.clone(),
+            store: self.store.clone(),
+            allow_http,
+            silence,
+        }))
     }
 }
 
@@ -101,6 +105,7 @@ struct Wire {
     connections: Connections,
     store: String,
     allow_http: bool,
+    silence: Silence,
 }
 
 #[async_trait]
@@ -109,7 +114,8 @@ impl HttpService for Wire {
         let seen = Seen::current();
         let method = request.method().clone();
         let started = Instant::now();
-        let result = self.exchange(request, &seen).await;
+        let endpoint = endpoint(request.uri());
+        let result = self.silence.watch(&endpoint, self.exchange(request, &seen)).await;
         let status = match &result {
             Ok(response) => response.status().as_u16().to_string(),
             Err(_) => "broken".to_owned(),
@@ -124,6 +130,12 @@ impl HttpService for Wire {
             error
         })
     }
+}
+
+/// Scheme, host and port, without a path or a query, which may hold a signature.
+fn endpoint(uri: &http::Uri) -> String {
+    format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
+        + &uri.port().map(|port| format!(":{port}")).unwrap_or_default()
 }
 
 impl Wire {

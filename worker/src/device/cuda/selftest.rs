@@ -47,7 +47,7 @@ fn one(gpu: &Gpu, dtype: Dtype, of_original: Option<bool>) -> Result<(), String>
     let recipe = recipe(dtype, of_original)?;
     let tensors = [("w", start), ("left", left.clone()), ("right", right.clone()), ("m", magnitudes.clone())];
     let values = tensors.into_iter().map(|(name, values)| (name.to_owned(), values)).collect();
-    let known = InMemory { values, statistics: Vec::new() };
+    let known = InMemory { values, ..InMemory::default() };
     let w = reference::fuse(&recipe, &known).map_err(|_| "the test has a row without a norm")?;
     let mut expected = vec![0; raw.len()];
     float::encode(dtype, &w, &mut expected);

@@ -10,8 +10,9 @@ use shardfuse_merge::recipe::{Fuse, LowRank, Norm, Op, Operand, Placed, Step};
 use shardfuse_merge::tensor::{Order, View, matrix};
 
 use super::blame::Blame;
+use super::effect::{Watch, converted_differ};
 use super::fallbacks::Fallbacks;
-use super::steps::Seen;
+use super::seen::Seen;
 use crate::Failure;
 use crate::device::Slice;
 use crate::device::cuda::{self, Gain, Gpu, Key, Program, Tiling, Way, Wrong};
@@ -137,24 +138,36 @@ pub async fn fuse(
     slice: Slice,
 ) -> Result<(Vec<u8>, Seen), Failure> {
     let Loaded { path: Path { gpu, tiling }, steps: loaded } = loaded;
-    let mut seen = Seen::new();
+    let (mut factors, mut idle) = (Vec::new(), Vec::new());
     // From here to the hand-over only the device is waited for, by one part at a time.
     let bringing = gpu.bring().await;
     let mut steps = Vec::with_capacity(loaded.len());
     for (step, LoadedStep { left, zero, gain, right }) in rows.fuse.steps.iter().zip(loaded) {
         let delta = delta_of(step)?;
-        seen.push((delta.left.source.name.clone(), zero));
+        factors.push((delta.left.source.name.clone(), zero));
         let right = bring(reader, &gpu, delta, right).await?;
-        seen.push((delta.right.source.name.clone(), right.zero()));
+        factors.push((delta.right.source.name.clone(), right.zero()));
+        idle.push(gain.is_none() && (zero || right.zero()));
         steps.push(cuda::Step { left, right, rank: delta.rank(), scale: delta.scale, gain });
     }
     let (raw, from) =
         raw.plain().ok_or_else(|| Failure::local("rows that are not stored as values were sent to the device"))?;
     let to = placed.dtype;
+    let (before, target, skip) = (raw.clone(), slice.target.clone(), slice.skip);
     let answer = gpu.submit(raw, Program { tiling, rows: rows.rows.clone(), from, to, steps }, slice);
     drop(bringing);
     let part = gpu.answer(answer).await.map_err(|wrong| failure(placed, rows.fuse, wrong))?;
-    Ok((part, seen))
+    // The device tells nothing of single steps.
+    let watch = Watch::new(&rows.fuse.steps, &idle, Some(to));
+    let kernels = reader.shared.kernels;
+    let look = move |_: &Threads| {
+        if watch.waits_for_any() {
+            watch.all_moved(converted_differ(&kernels, (&before, from), (&part[target], to), skip));
+        }
+        Ok((part, watch.effects()))
+    };
+    let (part, effects) = reader.shared.compute(look).await?;
+    Ok((part, Seen { factors, effects }))
 }
 
 /// What the device found, as a failure of the tensor.

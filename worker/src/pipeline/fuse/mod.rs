@@ -3,6 +3,7 @@
 //! A [`Fuser`] is one path: on the host, or on a GPU. It tells what rows take in memory, loads what their steps read, and
 //! turns what the rows start from into bytes of the part. Nothing outside this folder knows which path is taken.
 
+use shardfuse_merge::base::scheme::claim::Whole;
 use shardfuse_merge::recipe::Placed;
 
 use super::part_plan::Rows;
@@ -13,13 +14,20 @@ use crate::Failure;
 use crate::device::{Device, Slice};
 
 mod blame;
+mod context;
+mod effect;
 pub mod fallbacks;
 mod gpu;
 mod host;
+mod recode;
+mod seen;
 mod steps;
 mod tile;
 
-pub use steps::{Extent, Seen, Steps, held};
+pub use effect::by_adapter;
+pub use seen::Seen;
+pub use steps::{Extent, Steps, held};
+pub use tile::at_once;
 
 /// How rows of a tensor are computed.
 #[derive(Debug)]
@@ -35,6 +43,8 @@ pub enum Fuser {
 pub enum Loaded {
     /// On the host.
     Host(Steps),
+    /// On the host, with what is known of all rows, where one scale serves them.
+    Encoded(Steps, Option<Whole>),
     /// For a GPU.
     Gpu(gpu::Loaded),
 }
@@ -44,6 +54,8 @@ impl Fuser {
     pub fn of(shared: &Shared, placed: &Placed, rows: &Rows<'_>) -> Fuser {
         match &shared.device {
             Device::Cpu => Fuser::Host,
+            // Encoding has no path there.
+            Device::Cuda(_) if rows.requantise.is_some() => Fuser::Host,
             Device::Cuda(gpu) => gpu::path(gpu, &shared.fallbacks, placed, rows.fuse).map_or(Fuser::Host, Fuser::Gpu),
         }
     }
@@ -54,12 +66,10 @@ impl Fuser {
             Fuser::Host => rows.rows.end - rows.rows.start,
             Fuser::Gpu(path) => path.covered(&rows.rows),
         };
-        host::wide(shared, count, rows.cols).saturating_add(held(
-            &rows.fuse.steps,
-            count,
-            rows.cols,
-            shared.loading.bytes(),
-        ))
+        let encoded = rows.requantise.map_or(0, |requantise| recode::need(requantise, &rows.rows, rows.cols));
+        let decoded = at_once(&rows.fuse.start, &rows.rows).unwrap_or(0);
+        let held = held(&rows.fuse.steps, count, rows.cols, shared.loading.bytes());
+        [encoded, decoded, held].into_iter().fold(host::wide(shared, count, rows.cols), u64::saturating_add)
     }
 
     /// Loads what the steps need for the rows, all at the same time.
@@ -67,7 +77,15 @@ impl Fuser {
         match self {
             Fuser::Host => {
                 let extent = Extent { rows: rows.rows.clone(), cols: rows.cols };
-                Steps::load(reader, &rows.fuse.steps, extent).await.map(Loaded::Host)
+                let steps = Steps::load(reader, &rows.fuse.steps, extent);
+                let Some(requantise) = rows.requantise else { return steps.await.map(Loaded::Host) };
+                let whole = async {
+                    match requantise.range {
+                        Some(id) => reader.whole(id).await.map(Some),
+                        None => Ok(None),
+                    }
+                };
+                futures::try_join!(steps, whole).map(|(steps, whole)| Loaded::Encoded(steps, whole))
             }
             Fuser::Gpu(path) => gpu::load(reader, path, rows).await.map(Loaded::Gpu),
         }
@@ -76,7 +94,7 @@ impl Fuser {
 
 impl Loaded {
     /// Computes the rows, which start from `raw`, into the slice of the part. Returns the part, and what was seen of the
-    /// factors.
+    /// factors and of what the steps did.
     pub async fn fuse(
         self,
         reader: Reader<'_>,
@@ -89,6 +107,7 @@ impl Loaded {
         metrics::counter!("shardfuse_fused_bytes_total", "device" => device).increment(bytes);
         let fused = match self {
             Loaded::Host(steps) => host::fuse(reader, placed, rows, steps, raw, slice).await?,
+            Loaded::Encoded(steps, whole) => host::encode(reader, placed, rows, (steps, whole), raw, slice).await?,
             Loaded::Gpu(loaded) => gpu::fuse(reader, placed, rows, loaded, raw, slice).await?,
         };
         reader.inputs.meter().fused(bytes);
@@ -98,7 +117,7 @@ impl Loaded {
     /// The device as metrics name it.
     fn device(&self) -> &'static str {
         match self {
-            Loaded::Host(_) => "cpu",
+            Loaded::Host(_) | Loaded::Encoded(..) => "cpu",
             Loaded::Gpu(_) => "cuda",
         }
     }

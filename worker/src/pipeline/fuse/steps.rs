@@ -9,7 +9,8 @@ use std::sync::Arc;
 use shardfuse_merge::recipe::op::Tile;
 use shardfuse_merge::recipe::{Input, Matrices, Need, Op, Step, Value};
 
-use super::tile::rows_of_a_tile;
+use super::effect::Watch;
+use super::tile::{ready, rows_of_a_tile};
 use crate::Failure;
 use crate::device::cpu::{Kernels, Packed};
 use crate::pipeline::raw::Raw;
@@ -17,7 +18,7 @@ use crate::pipeline::read::{self, MadeValues, Reader, RightFactor};
 use crate::pipeline::threads::Threads;
 
 /// Factors by name, and whether what was read of them is all zero.
-pub type Seen = Vec<(String, bool)>;
+pub type Factors = Vec<(String, bool)>;
 
 /// A run of rows of a tensor.
 #[derive(Debug, Clone)]
@@ -61,7 +62,11 @@ pub struct Steps {
     steps: Vec<Prepared>,
     extent: Extent,
     /// What was seen of the factors.
-    pub seen: Seen,
+    pub seen: Factors,
+    /// Of each step whether it is known to add zero.
+    pub idle: Vec<bool>,
+    /// What looks at what the steps do, if anybody wants to know.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// Bytes of memory that steps hold for `rows` rows of `cols` columns, about, with `loading` bytes for loading factors.
@@ -138,7 +143,7 @@ impl Loader<'_> {
 
 impl Prepared {
     /// Factors of the delta by name, and whether what was read of them is all zero.
-    fn seen(&self, kernels: &Kernels) -> Seen {
+    fn seen(&self, kernels: &Kernels) -> Factors {
         let inputs = self.op.delta().map(|d| d.inputs()).unwrap_or_default();
         let zero = |(input, loaded): (&Input<'_>, &Loaded)| {
             let zero = match (input.need, loaded) {
@@ -180,13 +185,22 @@ impl Steps {
     pub async fn load(reader: Reader<'_>, steps: &[Step], extent: Extent) -> Result<Steps, Failure> {
         let loader = Loader { reader, extent: &extent };
         let loaded = futures::future::try_join_all(steps.iter().map(|step| loader.step(step))).await?;
-        let seen = loaded.iter().flat_map(|step| step.seen(&reader.shared.kernels)).collect();
-        Ok(Steps { steps: loaded, extent, seen })
+        let seen: Vec<Factors> = loaded.iter().map(|step| step.seen(&reader.shared.kernels)).collect();
+        // A product with a factor of zeros. What is added to by another operation may change all the same, as DoRA's norms do.
+        let idle =
+            |(step, seen): (&Prepared, &Factors)| matches!(step.op, Op::Add(_)) && seen.iter().any(|(_, zero)| *zero);
+        let idle = loaded.iter().zip(&seen).map(idle).collect();
+        Ok(Steps { steps: loaded, extent, seen: seen.concat(), idle, watch: None })
     }
 
     /// Whether every right factor is in memory, so that tiles can be computed without reading.
     pub fn in_memory(&self) -> bool {
         self.steps.iter().all(|step| step.width.is_none())
+    }
+
+    /// Columns of the parameter.
+    pub fn cols(&self) -> usize {
+        self.extent.cols as usize
     }
 
     fn wants_original(&self) -> bool {
@@ -203,11 +217,15 @@ impl Steps {
         let cols = self.extent.cols as usize;
         let rows = first..first + (w.len() / cols) as u64;
         let start = self.wants_original().then(|| w.to_vec());
-        for step in &self.steps {
+        for (number, step) in self.steps.iter().enumerate() {
             let mut values = self.values(&step.delta, &rows)?;
             values.append(&mut self.values(&step.own, &rows)?);
+            let watch = self.watch.as_ref().filter(|watch| watch.waits(number)).map(|watch| (watch, w.to_vec()));
             let mut tile = Tile { first, column: 0, cols, w };
             step.op.apply(kernels, &mut tile, start.as_deref(), &values)?;
+            if let Some((watch, before)) = watch {
+                watch.saw(kernels, number, &before, w);
+            }
         }
         Ok(())
     }
@@ -216,9 +234,21 @@ impl Steps {
     pub async fn apply_to_all(self: &Arc<Self>, reader: Reader<'_>, raw: Raw) -> Result<Vec<f32>, Failure> {
         let kernels = reader.shared.kernels;
         let length = ((self.extent.rows.end - self.extent.rows.start) * self.extent.cols) as usize;
-        let decode = move |_: &Threads| {
+        let (first, cols) = (self.extent.rows.start, self.extent.cols as usize);
+        let height = rows_of_a_tile(self.extent.cols);
+        let raw = ready(reader.shared, raw).await?;
+        let decode = move |threads: &Threads| {
             let mut w = vec![0.0f32; length];
-            raw.decode(&kernels, raw.rows(), &mut w);
+            let tiles = w.chunks_mut(height * cols).enumerate().collect();
+            threads.each(
+                tiles,
+                || (),
+                |(), (i, w)| {
+                    let first = first + (i * height) as u64;
+                    raw.decode(&kernels, first..first + (w.len() / cols) as u64, w);
+                    Ok(())
+                },
+            )?;
             Ok(w)
         };
         let mut w = reader.shared.compute(decode).await?;
@@ -227,9 +257,7 @@ impl Steps {
         }
         let steps = Arc::clone(self);
         let apply = move |threads: &Threads| {
-            let (first, cols) = (steps.extent.rows.start, steps.extent.cols);
-            let height = rows_of_a_tile(cols);
-            let tiles = w.chunks_mut(height * cols as usize).enumerate().collect();
+            let tiles = w.chunks_mut(height * cols).enumerate().collect();
             threads.each(tiles, || (), |(), (i, w)| steps.apply(&kernels, first + (i * height) as u64, w))?;
             Ok(w)
         };

@@ -52,6 +52,7 @@ pub(super) enum Term {
     Grid {
         rank: u64,
         chosen: u64,
+        down: bool,
         layouts: (Layout, Layout),
     },
     Normalised {
@@ -61,6 +62,10 @@ pub(super) enum Term {
     Circulant {
         chosen: u64,
         layout: Layout,
+    },
+    /// Numbers that choose rows and columns; some may be chosen twice.
+    Sparse {
+        places: Vec<(u64, u64)>,
     },
 }
 
@@ -102,9 +107,11 @@ pub(super) fn terms() -> impl Strategy<Value = Term> {
         1 => layouts().prop_map(Term::Dense),
         2 => (prop::option::of(ways()), ways(), (0..9u64, 0..9u64))
             .prop_map(|(outer, inner, chosen)| Term::Kronecker { outer, inner, chosen }),
-        1 => (1..9u64, 0..9u64, both()).prop_map(|(rank, chosen, layouts)| Term::Grid { rank, chosen, layouts }),
+        1 => (1..9u64, 0..9u64, any::<bool>(), both())
+            .prop_map(|(rank, chosen, down, layouts)| Term::Grid { rank, chosen, down, layouts }),
         1 => (1..9u64, both()).prop_map(|(rank, layouts)| Term::Normalised { rank, layouts }),
         1 => (0..9u64, layouts()).prop_map(|(chosen, layout)| Term::Circulant { chosen, layout }),
+        1 => prop::collection::vec((0..10_000u64, 0..10_000u64), 1..40).prop_map(|places| Term::Sparse { places }),
     ]
 }
 

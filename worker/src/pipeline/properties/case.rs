@@ -1,14 +1,17 @@
 //! A recipe of such actions, with its tensors in a bench's input file.
 
 use shardfuse_merge::Dtype;
-use shardfuse_merge::recipe::made::{Cayley, Cut, Half, Householder, Normalised, Product, Skew, Tucker, Whole};
+use shardfuse_merge::inventory::Source;
+use shardfuse_merge::recipe::made::{
+    Cayley, Cut, Entries, Half, Householder, Normalised, Product, Skew, Tucker, Whole,
+};
 use shardfuse_merge::recipe::reference::InMemory;
 use shardfuse_merge::recipe::{
     Add, Along, Circulant, Delta, Dense, Dora, DoraNorm, Fuse, Grid, Hadamard, Kronecker, LowRank, Made, Mix, Modulate,
-    Norm, Op, Operand, Reflect, Round, Scale, SetRows, Shuffle, Start, Step, sources,
+    Norm, Op, Operand, Reflect, Round, Scale, SetRows, Shuffle, Sparse, Start, Step, sources,
 };
 use shardfuse_merge::statistic::{self, Statistic, StatisticId};
-use shardfuse_merge::tensor::{View, float};
+use shardfuse_merge::tensor::{View, number};
 
 use super::super::tests::Bench;
 use super::actions::{Action, Layout, Term, Turn, Way};
@@ -108,12 +111,12 @@ impl Case {
                 let (high, wide) = if outer.is_some() { (high, wide) } else { (chosen.0 + 1, chosen.1 + 1) };
                 Delta::Kronecker(Box::new(Kronecker { outer, inner: self.made((high, wide), *inner), scale: 0.3 }))
             }
-            Term::Grid { rank, chosen, layouts } => {
+            Term::Grid { rank, chosen, down, layouts } => {
                 let side = common_divisor((rows, cols), *chosen);
                 let left = Made::Whole(Whole::one(self.operand((rows, side * rank), layouts.0)));
                 let operand = self.operand((cols, side * rank), layouts.1);
                 let right = Made::Cut(Cut { operand, down: side, across: side });
-                Delta::Grid(Box::new(Grid { left, right, side, scale: 0.4 }))
+                Delta::Grid(Box::new(Grid { left, right, side, down: *down, scale: 0.4 }))
             }
             Term::Normalised { rank, layouts } => {
                 let b = self.operand((rows, *rank), layouts.0);
@@ -123,12 +126,23 @@ impl Case {
                     bound: self.operand((1, 1), Layout::Plain),
                     gains: self.operand((cols, 1), Layout::Plain),
                 });
-                Delta::Grid(Box::new(Grid { left: Made::Whole(Whole::one(b)), right, side: 1, scale: 0.7 }))
+                Delta::Grid(Box::new(Grid { scale: 0.7, ..Grid::product(Made::Whole(Whole::one(b)), right) }))
             }
             Term::Circulant { chosen, layout } => {
                 let side = common_divisor((rows, cols), *chosen);
                 let kernel = Made::Whole(Whole::one(self.operand((rows / side, cols), *layout)));
                 Delta::Circulant(Box::new(Circulant { kernel, side, scale: -0.6 }))
+            }
+            Term::Sparse { places } => {
+                let count = places.len();
+                let of = |n: u64, of: u64| (n % of) as i32;
+                let all: Vec<i32> =
+                    places.iter().map(|p| of(p.0, rows)).chain(places.iter().map(|p| of(p.1, cols))).collect();
+                self.names += 1;
+                let places = self.bench.places(&format!("places.{}", self.names), &[2, count as u64], &all);
+                let values = self.operand((count as u64, 1), Layout::Plain);
+                let entries = Made::Entries(Entries { places: Operand::matrix(places), values, rows, cols });
+                Delta::Sparse(Box::new(Sparse { entries, scale: 0.8 }))
             }
             Term::Dense(layout) => Delta::Dense(Dense { tensor: self.operand((rows, cols), *layout), scale: 0.5 }),
         }
@@ -217,12 +231,20 @@ impl Case {
     /// Every tensor that a recipe reads, decoded.
     pub(super) fn tensors(&self, fuse: &Fuse) -> InMemory {
         let all = fuse.start.tensors().iter().chain(sources(&fuse.steps));
-        let values = all.map(|source| {
-            let raw = &self.bench.data[source.offset as usize..][..source.bytes() as usize];
-            let mut values = vec![0.0; source.elements() as usize];
-            float::decode(source.dtype, raw, &mut values);
-            (source.name.clone(), values)
-        });
-        InMemory { values: values.collect(), statistics: self.statistics.clone() }
+        let values = all.map(|source| (source.name.clone(), self.decoded(source)));
+        InMemory { values: values.collect(), statistics: self.statistics.clone(), ..InMemory::default() }
+    }
+
+    /// The same without what it starts from.
+    pub(super) fn tensors_beside(&self, fuse: &Fuse) -> InMemory {
+        let all = sources(&fuse.steps).map(|source| (source.name.clone(), self.decoded(source)));
+        InMemory { values: all.collect(), statistics: self.statistics.clone(), ..InMemory::default() }
+    }
+
+    fn decoded(&self, source: &Source) -> Vec<f32> {
+        let raw = &self.bench.data[source.offset as usize..][..source.bytes() as usize];
+        let mut values = vec![0.0; source.elements() as usize];
+        number::decode(source.dtype, raw, &mut values);
+        values
     }
 }

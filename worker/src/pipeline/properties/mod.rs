@@ -3,6 +3,8 @@
 
 mod actions;
 mod case;
+mod requantise;
+mod seen;
 
 use proptest::prelude::*;
 use shardfuse_merge::plan::task::{Reduce, StatisticValue};
@@ -33,7 +35,7 @@ async fn reduce(case: &Case, memory: u64) -> Vec<(StatisticValue, Vec<u8>)> {
     let mut known: Vec<(StatisticValue, Vec<u8>)> = Vec::new();
     for (i, statistic) in case.statistics.iter().enumerate() {
         let pipeline = Pipeline::new(Arc::new(Stores::all(store.clone())), memory, 2, Device::Cpu).unwrap();
-        let blocks: Vec<u32> = (0..case.shape.0.div_ceil(statistic.kind.block_rows()) as u32).collect();
+        let blocks: Vec<u32> = (0..statistic.blocks()).collect();
         let mut assignment = case.bench.assignment(&*store, 1 << 20).await;
         let statistics = known.iter().map(|(value, _)| value.clone()).collect();
         let count = blocks.len();
@@ -118,11 +120,17 @@ fn exactly(start: &Start, steps: &[Step], cols: usize, tensors: &InMemory) -> (V
     (w, doubt)
 }
 
+#[test]
+fn the_pipeline_gives_the_bytes_of_the_definition() {
+    // The strategies are large values, and unoptimised code keeps many copies of them on the stack.
+    let held = std::thread::Builder::new().stack_size(64 << 20).spawn(pipeline_and_definition).unwrap();
+    held.join().unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    #[test]
-    fn the_pipeline_gives_the_bytes_of_the_definition(
+    fn pipeline_and_definition(
         shape in shapes(),
         actions in prop::collection::vec(actions(), 1..4),
         from in dtypes(),

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use shardfuse_merge::Kind;
 use shardfuse_merge::inventory::Source;
 use shardfuse_merge::recipe::{Delta, Need, Operand};
-use shardfuse_merge::tensor::View;
+use shardfuse_merge::tensor::float::Float;
+use shardfuse_merge::tensor::{View, number};
 
 use super::coalesce::GAP;
 use super::element::size_of;
@@ -135,7 +136,10 @@ fn multiply_rows(values: &mut [f32], cols: u64, gains: impl Iterator<Item = f32>
 /// Upcasts adapter values, which must be finite.
 fn decode(kernels: &Kernels, source: &Source, object: &Version, raw: &[u8]) -> Result<Vec<f32>, Failure> {
     let mut values = vec![0.0; raw.len() / size_of(source)? as usize];
-    kernels.decode(source.dtype, raw, &mut values);
+    match Float::of(source.dtype) {
+        Some(_) => kernels.decode(source.dtype, raw, &mut values),
+        None => number::decode(source.dtype, raw, &mut values),
+    }
     if kernels.all_finite(&values) {
         return Ok(values);
     }

@@ -32,9 +32,7 @@ pub(super) fn edits(
     effort: &mut Effort,
     out: &mut Resolved,
 ) -> Result<()> {
-    let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
-    let tables = ranks.tables()?;
-    let scales = tables.scales(&names, effort)?;
+    let scales = ranks.scales(targets.iter().map(|t| t.name.as_str()), effort)?;
     let pairs = targets.iter().map(Pair::of).collect::<Result<Vec<_>>>()?;
     let settled = settled(targets, &pairs);
     for (number, (target, pair)) in targets.iter().zip(&pairs).enumerate() {
@@ -45,17 +43,7 @@ pub(super) fn edits(
             Held::Split { .. } | Held::OneByOne { .. } => (pair.rank(target)?, false),
         };
         let scale = scales.of(number, &target.name, (rank, pair.a), out)?;
-        let make = |factors: Factors, dims: [u64; 2]| {
-            Change::Delta(Delta {
-                factors,
-                dims: dims.to_vec(),
-                embedding: false,
-                rank,
-                scale,
-                magnitude: None,
-                of_weight: false,
-            })
-        };
+        let make = |factors: Factors, dims: [u64; 2]| Change::delta(Delta::plain(factors, dims, rank, scale));
         let edit = |tensor: &str, rows: Option<RowRange>, change: Change| Edit {
             tensor: tensor.to_owned(),
             rows,

@@ -23,10 +23,9 @@ use crate::adapter::config::fields::Fields;
 use crate::adapter::config::modules::Modules;
 use crate::adapter::config::tokens::Tokens;
 use crate::adapter::delta::{Delta, Factors};
-use crate::adapter::edit::{Change, Edit, Resolved, RowRange};
+use crate::adapter::edit::{Edit, Resolved, RowRange};
 use crate::adapter::module::Module;
 use crate::adapter::parameter::Targeted;
-use crate::adapter::piece::{Piece, of_parameter};
 use crate::adapter::scale::Ranks;
 use crate::base::names::Names;
 use crate::effort::Effort;
@@ -44,7 +43,7 @@ pub static ROW: Row = Row {
     keys: &KEYS,
     parts: &PARTS,
     shared: &[],
-    rank_0: false,
+    may_be_empty: false,
     ignored: &[("lora_monteclora_sampler", TRAINING), ("lora_velora_embed", TRAINING)],
     parse: |fields| Ok(Arc::new(Lora::parse(fields)?)),
     tokens: |fields| Tokens::read(fields, "trainable_token_indices"),
@@ -116,9 +115,8 @@ impl AdapterKind for Lora {
     }
 
     fn edits(&self, modules: &[Module<'_>], base: &Names<'_>, effort: &mut Effort, out: &mut Resolved) -> Result<()> {
-        let names: Vec<&str> = modules.iter().map(|m| m.name).collect();
-        let tables = self.ranks.tables()?;
-        let scales = tables.scales(&names, effort)?;
+        let scales = self.ranks.scales(modules.iter().map(|m| m.name), effort)?;
+        out.edits.reserve(modules.len());
         for (number, module) in modules.iter().enumerate() {
             effort.check()?;
             let pair = Pair::of(module, [A, B, EMBEDDING_A, EMBEDDING_B])?;
@@ -177,19 +175,7 @@ fn bias_edit(module: &Module<'_>, bias: &Source, refused: Option<&str>, scale: f
     if let Some(what) = refused {
         return Err(Error::new(Kind::Unsupported, format!("{} is a bias delta of {what}, which has none", bias.name)));
     }
-    let change = Change::Bias { source: bias.clone(), scale };
-    if let Some(Piece { tensor, rows, .. }) = of_parameter(&format!("{}.bias", module.base), base)? {
-        return Ok(Edit { tensor, rows, module: module.base.clone(), change });
-    }
-    let target = module.tensor.strip_suffix("weight").map(|t| format!("{t}bias"));
-    // A weight that is rows of a larger tensor has rows of a bias too.
-    let Some(tensor) = target.filter(|t| base.has(t) && module.rows.is_none() && module.pieces.is_empty()) else {
-        return Err(Error::new(
-            Kind::MissingTensor,
-            format!("{} adds to a bias, and the base has no {}.bias", bias.name, module.base),
-        ));
-    };
-    Ok(Edit { tensor, rows: None, module: module.base.clone(), change })
+    super::bias::edit(module, bias.clone(), scale, base)
 }
 
 #[cfg(test)]

@@ -5,11 +5,17 @@
 pub(super) mod awq;
 pub(super) mod bitsandbytes;
 mod companions;
+mod fp4;
 pub(super) mod fp8;
 pub(super) mod gptq;
+mod grouped;
+mod lanes;
+pub(super) mod llm_int8;
 pub(super) mod mxfp4;
+pub(super) mod mxfp4_packed;
 pub(super) mod nvfp4;
 pub(super) mod packed;
+mod told;
 mod values;
 
 #[cfg(test)]

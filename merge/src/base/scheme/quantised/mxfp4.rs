@@ -3,18 +3,29 @@
 //! `gate_up_proj_blocks` is U8 [experts, out, in / 32, 16], two values a byte with the first in the lower half, and
 //! `gate_up_proj_scales` U8 [experts, out, in / 32]. The model's parameter is `gate_up_proj` [experts, in, out]: value = E2M1 x
 //! 2^(scale - 127). Open Compute Project, Microscaling Formats 1.0; the order is that of transformers' `convert_moe_packed_tensors`.
+//!
+//! Codes and scales come from values as `quantize_to_mxfp4` of transformers 5.23 makes them, with `downcast_to_mxfp_torch` of
+//! triton_kernels: the scale is the power of two at or above a sixth of the largest magnitude, so that nothing saturates, and a
+//! code is the nearest one, ties to even. (Microscaling Formats 1.0 proposes the power of two at or below the largest magnitude,
+//! less 2 in the exponent.)
 
 use std::ops::Range;
 
 use super::companions::{beside, elements};
-use super::values::{E2M1, e8m0};
-use crate::base::scheme::claim::{Claim, Floats, Layout, Scheme, StoredForm, Stretch, Tensors, lines_of};
+use super::fp4;
+use super::values::{E2M1, e8m0, largest, power_above, to_e2m1, to_e8m0};
+use crate::base::quantisation::Quantisation;
+use crate::base::scheme::claim::{
+    Claim, Encode, Floats, Layout, Rule, Scheme, StoredForm, Stretch, Tensors, Units, lines_of,
+};
 use crate::inventory::Source;
 use crate::tensor::Dtype;
-use crate::tensor::float::Float;
 
 /// Bytes of a group: 32 values.
 const GROUP: u64 = 16;
+
+/// Outputs whose values are written together: a cache line.
+const RUN: usize = 16;
 
 /// The scheme, and its layout. The setting 1 makes one matrix of all experts, [experts x in, out].
 #[derive(Debug)]
@@ -37,6 +48,10 @@ impl Scheme for Mxfp4 {
 
     fn layout(&self) -> Option<&'static dyn Layout> {
         Some(&Mxfp4)
+    }
+
+    fn encode(&self) -> Result<&'static dyn Encode, &'static str> {
+        Ok(&Mxfp4)
     }
 }
 
@@ -101,14 +116,30 @@ impl Layout for Mxfp4 {
         let (inputs, outputs, groups) = (extents.inputs(), extents.outputs as usize, extents.groups as usize);
         let rows = flat(form, extents, rows);
         let first = rows.start / inputs;
-        for (row, out) in rows.zip(out.chunks_exact_mut(outputs)) {
-            let (expert, input) = ((row / inputs - first) as usize, (row % inputs) as usize);
-            let (group, within, shift) = (input / 32, input % 32 / 2, input % 2 * 4);
-            for (output, out) in out.iter_mut().enumerate() {
-                let at = (expert * outputs + output) * groups + group;
-                let code = codes[at * GROUP as usize + within] >> shift & 15;
-                *out = E2M1[usize::from(code)] * e8m0(scales[at]);
+        let (end, mut row) = (rows.end, rows.start);
+        let mut out = out.chunks_exact_mut(outputs);
+        while row < end {
+            // The rows of one group, and all outputs in runs: a byte of codes has two inputs, and a line of values has many outputs.
+            let (expert, group) = ((row / inputs - first) as usize, (row % inputs / 32) as usize);
+            let inside = (row % 32) as usize..(row % 32 + end - row).min(32) as usize;
+            let mut lines: Vec<&mut [f32]> = out.by_ref().take(inside.len()).collect();
+            for begin in (0..outputs).step_by(RUN) {
+                let run = begin..(begin + RUN).min(outputs);
+                let mut values = [[0.0; RUN]; 32];
+                for (column, output) in run.clone().enumerate() {
+                    let at = (expert * outputs + output) * groups + group;
+                    let scale = e8m0(scales[at]);
+                    let codes = &codes[at * GROUP as usize..][..GROUP as usize];
+                    for (code, pair) in codes.iter().zip(values.as_chunks_mut::<2>().0) {
+                        pair[0][column] = E2M1[usize::from(code & 15)] * scale;
+                        pair[1][column] = E2M1[usize::from(code >> 4)] * scale;
+                    }
+                }
+                for (line, values) in lines.iter_mut().zip(&values[inside.clone()]) {
+                    line[run.clone()].copy_from_slice(&values[..run.len()]);
+                }
             }
+            row += inside.len() as u64;
         }
     }
 
@@ -127,9 +158,62 @@ impl Layout for Mxfp4 {
         };
         Some((vec![of(codes)?, of(scales)?], FLAT.to_vec()))
     }
+}
 
-    fn plain(&self, _: StoredForm<'_>) -> Option<Float> {
-        None
+impl Encode for Mxfp4 {
+    fn rule(&self, _: StoredForm<'_>, said: &Quantisation) -> Result<Rule, String> {
+        match said.method.as_deref() {
+            Some("mxfp4") => Ok(Rule::default()),
+            Some(method) => Err(format!("it is not known how {method} makes its scales")),
+            None => Err("config.json has no quantization_config that says how its scales are made".to_owned()),
+        }
+    }
+
+    fn knows(&self, rule: Rule) -> bool {
+        rule == Rule::default()
+    }
+
+    /// An expert: any row of codes holds all inputs of an output.
+    fn unit(&self, form: StoredForm<'_>) -> u64 {
+        let extents = form.tensors.first().and_then(|codes| Extents::of(&codes.shape));
+        extents.map_or(1, |extents| if form.settings == FLAT { extents.inputs() } else { 1 })
+    }
+
+    fn encode(&self, form: StoredForm<'_>, _: Rule, Units { values, codes, scales, .. }: Units<'_>) {
+        let Some(extents) = form.tensors.first().and_then(|codes| Extents::of(&codes.shape)) else { return };
+        let (outputs, groups) = (extents.outputs as usize, extents.groups as usize);
+        let expert = outputs * extents.inputs() as usize;
+        let experts = values.before.chunks_exact(expert).zip(values.after.chunks_exact(expert)).enumerate();
+        for (number, (before, after)) in experts {
+            for group in 0..groups {
+                let of = |values: &[f32], output: usize| -> [f32; 32] {
+                    std::array::from_fn(|input| values[(group * 32 + input) * outputs + output])
+                };
+                for output in 0..outputs {
+                    let values = of(after, output);
+                    if of(before, output) == values {
+                        continue;
+                    }
+                    let at = (number * outputs + output) * groups + group;
+                    let sixth = largest(values) / 6.0;
+                    scales[at] = if sixth > 0.0 { to_e8m0(power_above(sixth)) } else { 0 };
+                    let factor = e8m0(scales[at]);
+                    let code = |value: f32| to_e2m1(value / factor) | u8::from(value.is_sign_negative()) << 3;
+                    let bytes = &mut codes[at * GROUP as usize..][..GROUP as usize];
+                    for (byte, [low, high]) in bytes.iter_mut().zip(values.as_chunks().0) {
+                        *byte = code(*low) | code(*high) << 4;
+                    }
+                }
+            }
+        }
+    }
+
+    fn one(&self, _: StoredForm<'_>) -> u8 {
+        0x22
+    }
+
+    fn half_step(&self, scales: f32) -> f32 {
+        fp4::half_step(scales)
     }
 }
 
@@ -137,6 +221,7 @@ impl Layout for Mxfp4 {
 mod tests {
     use super::*;
     use crate::inventory::ObjectId;
+    use crate::tensor::float::Float;
 
     fn tensor(name: &str, shape: &[u64]) -> Source {
         Source { name: name.into(), object: ObjectId(0), offset: 0, dtype: Dtype::U8, shape: shape.into() }
@@ -168,6 +253,37 @@ mod tests {
         Mxfp4.decode(form, 2..4, &[&codes[..48], &[127, 128, 126]], &floats, &mut out);
         // Byte 1 is code 1 (0.5) and code 14 (-4).
         assert_eq!(out, [0.5, 1.0, 0.25, -4.0, -8.0, -2.0]);
+    }
+
+    #[test]
+    fn any_rows_are_those_of_the_definition() {
+        // 2 experts of 20 outputs, which is no whole number of runs, and 64 inputs in two groups.
+        let (outputs, groups) = (20, 2);
+        let tensors = [tensor("b", &[2, outputs, groups, 16]), tensor("s", &[2, outputs, groups])];
+        let form = StoredForm { tensors: &tensors, settings: FLAT };
+        let all = (2 * outputs * groups) as usize;
+        let codes: Vec<u8> = (0..all * 16).map(|i| (i * 37 + i / 16) as u8).collect();
+        let scales: Vec<u8> = (0..all).map(|i| (120 + i % 11) as u8).collect();
+        let value = |row: usize, output: usize| {
+            let at = (row / 64 * outputs as usize + output) * groups as usize + row % 64 / 32;
+            let byte = codes[at * 16 + row % 32 / 2];
+            E2M1[usize::from(if row.is_multiple_of(2) { byte & 15 } else { byte >> 4 })] * e8m0(scales[at])
+        };
+        let floats = |_: Float, _: &[u8], _: &mut [f32]| unreachable!("there are no floats");
+        for rows in [0..128u64, 0..1, 5..33, 31..65, 63..64, 70..128] {
+            let stretches = Mxfp4.ranges(form, rows.clone());
+            let part = |at: usize, of: &[u8]| {
+                of[stretches[at].bytes.start as usize..stretches[at].bytes.end as usize].to_vec()
+            };
+            let mut out = vec![0.0; ((rows.end - rows.start) * outputs) as usize];
+            Mxfp4.decode(form, rows.clone(), &[&part(0, &codes), &part(1, &scales)], &floats, &mut out);
+            let expected: Vec<f32> = rows
+                .clone()
+                .flat_map(|row| (0..outputs as usize).map(move |output| (row as usize, output)))
+                .map(|(row, output)| value(row, output))
+                .collect();
+            assert_eq!(out, expected, "{rows:?}");
+        }
     }
 
     #[test]

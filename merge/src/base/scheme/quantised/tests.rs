@@ -1,12 +1,50 @@
 //! Which tensors make up a quantised parameter.
 
-use crate::base::quantisation::Quantisation;
-use crate::base::scheme::parameters;
-use crate::inventory::{ObjectId, Shard, Source};
-use crate::tensor::Dtype;
+mod encoding;
 
-fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> Source {
+use std::ops::Range;
+
+use crate::base::parameter::Parameter;
+use crate::base::quantisation::Quantisation;
+use crate::base::scheme::claim::{Layout, StoredForm, Stretch};
+use crate::base::scheme::parameters;
+use crate::inventory::{ObjectId, Shard, SmallTensors, Source};
+use crate::tensor::float::{self, Float};
+use crate::tensor::{Dtype, matrix};
+
+pub(super) fn tensor(name: &str, dtype: Dtype, shape: &[u64]) -> Source {
     Source { name: name.into(), object: ObjectId(0), offset: 0, dtype, shape: shape.into() }
+}
+
+/// The bytes of words.
+pub(super) fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The values of rows of a parameter with these bytes: what `ranges` asks for, decoded.
+pub(super) fn decoded(layout: &dyn Layout, form: StoredForm<'_>, bytes: &[&[u8]], rows: Range<u64>) -> Vec<f32> {
+    let (_, cols) = matrix(&layout.dims(form).unwrap());
+    // The bytes are those of the tensors that have any.
+    let ranges = layout.ranges(form, rows.clone());
+    let held: Vec<usize> = layout.ranges(form, 0..1).iter().map(|stretch| stretch.tensor).collect();
+    let of = |stretch: &Stretch| {
+        let at = held.iter().position(|tensor| *tensor == stretch.tensor).unwrap();
+        &bytes[at][stretch.bytes.start as usize..stretch.bytes.end as usize]
+    };
+    let read: Vec<&[u8]> = ranges.iter().map(of).collect();
+    let mut out = vec![f32::NAN; ((rows.end - rows.start) * cols) as usize];
+    let floats = |float: Float, bytes: &[u8], out: &mut [f32]| float::decode(float.dtype(), bytes, out);
+    layout.decode(form, rows, &read, &floats, &mut out);
+    out
+}
+
+/// The only parameter of a checkpoint with this `quantization_config` and these small tensors.
+pub(super) fn said(tensors: Vec<Source>, held: serde_json::Value, small: &[(&str, Vec<u8>)]) -> Parameter {
+    let shard = Shard { name: "f".into(), metadata: Default::default(), tensors };
+    let quantisation = Quantisation::of(&serde_json::json!({"quantization_config": held}));
+    let small = small.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
+    let [one] = <[_; 1]>::try_from(parameters(&[shard], &quantisation, &small)).unwrap();
+    one
 }
 
 /// Name, scheme, shape and number of tensors.
@@ -17,7 +55,7 @@ type Told = (&'static str, Dtype, &'static [u64]);
 /// The parameters of a checkpoint.
 fn found(tensors: Vec<Source>) -> Vec<Found> {
     let shard = Shard { name: "f".into(), metadata: Default::default(), tensors };
-    let all = parameters(&[shard], &Quantisation::default()).into_iter();
+    let all = parameters(&[shard], &Quantisation::default(), &SmallTensors::new()).into_iter();
     all.map(|p| (p.name, p.stored.scheme.name(), p.dims, p.stored.tensors.len())).collect()
 }
 
@@ -58,7 +96,7 @@ fn each_form_is_one_parameter_with_all_its_tensors() {
             ],
             &[128, 1],
         ),
-        ("bitsandbytes", &[("SCB", F32, &[8]), ("weight", I8, &[8, 32]), ("weight_format", U8, &[])], &[8, 32]),
+        ("bitsandbytes int8", &[("SCB", F32, &[8]), ("weight", I8, &[8, 32]), ("weight_format", U8, &[])], &[8, 32]),
     ];
     for (scheme, tensors, dims) in cases {
         let own = tensors.iter().map(|(name, dtype, shape)| tensor(&format!("m.q_proj.{name}"), *dtype, shape));
@@ -114,7 +152,7 @@ fn codes_with_zero_points_travel_and_are_not_decoded() {
         tensor("m.q_proj.weight_zero_point", Dtype::F8_E4M3, &[8, 1]),
     ];
     let shard = Shard { name: "f".into(), metadata: Default::default(), tensors: all };
-    let [one] = <[_; 1]>::try_from(parameters(&[shard], &Quantisation::default())).unwrap();
+    let [one] = <[_; 1]>::try_from(parameters(&[shard], &Quantisation::default(), &SmallTensors::new())).unwrap();
     assert_eq!(one.stored.tensors.len(), 3);
     assert!(one.stored.start().unwrap_err().contains("does not fit"));
 }
