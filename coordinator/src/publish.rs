@@ -100,14 +100,17 @@ pub async fn publish(
     opened.hold().await?;
     let mut publication = Publication::new(opened, store, journal);
     let Publishing { made_by, device_class, mut notes, survived, verified } = how;
-    let beside = match card::in_its_place(store, &opened.output, &opened.plan.output.sidecars).await? {
-        None => false,
-        Some(digest) => !manifest(store, &opened.output).await?.is_some_and(|older| card::was_of(&older, &digest)),
+    let in_place = card::in_its_place(store, &opened.output, &opened.plan.output.sidecars).await?;
+    let older = match opened.replaces || in_place.is_some() {
+        true => manifest(store, &opened.output).await?,
+        false => None,
     };
+    let older = older.as_ref();
+    let beside = in_place.is_some_and(|digest| !older.is_some_and(|older| card::was_of(older, &digest)));
     if beside {
         notes.push(format!("{CARD} in the output is not of shardfuse and stays: the model card is {BESIDE}"));
     }
-    let published = make_visible(&mut publication, pieces, (verified, beside), |files| Manifest {
+    let published = make_visible(&mut publication, pieces, (verified, beside, older), |files| Manifest {
         format: FORMAT,
         made_by,
         plan: opened.digest.clone(),
@@ -142,12 +145,12 @@ pub async fn publish(
 async fn make_visible(
     publication: &mut Publication<'_>,
     pieces: &BTreeMap<(u32, u32), PieceRecord>,
-    (verified, beside): (bool, bool),
+    (verified, beside, older): (bool, bool, Option<&Manifest>),
     manifest: impl FnOnce(Vec<ManifestFile>) -> Manifest,
 ) -> Result<Manifest> {
     let opened = publication.opened;
     if opened.replaces {
-        older::take_away(publication).await?;
+        older::take_away(publication, older).await?;
     }
     let mut files = complete_all(publication, pieces, verified).await?;
     let output = &opened.plan.output;

@@ -123,3 +123,22 @@ fn a_card_that_a_person_wrote_into_a_forced_folder_stays() {
         assert!(!output.join("README.shardfuse.md").exists());
     }
 }
+
+#[test]
+fn a_forced_merge_without_a_card_takes_away_the_cards_that_shardfuse_wrote_and_no_others() {
+    let case = Case::new(Some(OWN));
+    let bare = Model::SMALL.write(&case.at("bare"));
+    let output = case.merge(&case.base, "out", &[]);
+    std::fs::write(output.join("README.base-2.md"), "mine").unwrap();
+    case.merge(&bare, "out", &["--force", "--card", "none"]);
+    let cards = |dir: &Path| everything(dir).into_keys().filter(|name| name.starts_with("README")).collect::<Vec<_>>();
+    assert_eq!(cards(&output), ["README.base-2.md"], "the other two came from shardfuse");
+
+    let output = case.merge(&case.base, "changed", &[]);
+    for name in ["README.md", "README.base.md"] {
+        std::fs::write(output.join(name), text(&output.join(name)) + "mine\n").unwrap();
+    }
+    case.merge(&bare, "changed", &["--force", "--card", "none"]);
+    assert_eq!(cards(&output), ["README.base.md", "README.md"], "somebody changed them");
+    assert!(text(&output.join("README.md")).ends_with("mine\n"));
+}

@@ -76,6 +76,12 @@ fn free(files: &BTreeMap<String, ObjectId>) -> String {
     names.find(|name| !files.contains_key(name)).unwrap_or_default()
 }
 
+/// Whether this is a name under which a base's card is kept.
+pub fn is_kept(name: &str) -> bool {
+    let Some(number) = name.strip_prefix("README.base").and_then(|rest| rest.strip_suffix(".md")) else { return false };
+    number.is_empty() || number.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// What an adapter is: its kind, and whether it brings whole modules.
 fn kind(adapter: &AdapterInventory) -> String {
     let rescaled = adapter.tensors.iter().any(|tensor| tensor.name.contains("lora_magnitude_vector"));

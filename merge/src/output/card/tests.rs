@@ -8,6 +8,8 @@ fn taken(names: &[&str]) -> BTreeMap<String, ObjectId> {
 fn the_bases_card_gets_a_name_that_no_file_has() {
     assert_eq!(free(&taken(&[])), "README.base.md");
     assert_eq!(free(&taken(&["README.base.md", "README.base-2.md"])), "README.base-3.md");
+    assert!(is_kept("README.base.md") && is_kept("README.base-3.md"));
+    assert!(!is_kept("README.md") && !is_kept("README.base-model.md") && !is_kept("docs/README.base.md"));
 }
 
 #[test]
