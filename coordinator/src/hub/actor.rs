@@ -216,7 +216,7 @@ impl Hub {
                 self.share_slots();
             }
         }
-        if let Some(merge) = self.merges.get(&id) {
+        if let Some(merge) = self.merges.get_mut(&id) {
             merge.refresh();
         }
     }
@@ -328,13 +328,7 @@ impl Hub {
         self.forget_silent(now);
         self.share_slots();
         self.note_waiting(now);
-        for merge in self.merges.values_mut() {
-            if let Some(running) = merge.running_mut() {
-                let progress = running.progress.borrow().clone();
-                merge.progress = progress;
-            }
-            merge.refresh();
-        }
+        self.merges.values_mut().for_each(Merge::refresh);
         let unsaved: Vec<MergeId> =
             self.merges.iter().filter(|(_, m)| !m.saving.is_written()).map(|(id, _)| id.clone()).collect();
         for id in unsaved {

@@ -106,7 +106,7 @@ impl Merge {
             trace: None,
         };
         let totals = record.ended.as_ref().and_then(|ended| ended.totals.as_deref().copied());
-        let merge = Merge {
+        let mut merge = Merge {
             record,
             arrival,
             run: 0,
@@ -206,8 +206,12 @@ impl Merge {
         self.view.borrow().clone()
     }
 
-    /// Shows what has changed.
-    pub(super) fn refresh(&self) {
+    /// Shows what has changed, with what its driver counts now.
+    pub(super) fn refresh(&mut self) {
+        if let Some(running) = self.running_mut() {
+            let progress = running.progress.borrow().clone();
+            self.progress = progress;
+        }
         let (ended, failure): (Option<u64>, Option<Error>) = match &self.phase {
             Phase::Ended(ended) => (Some(ended.at), ended.outcome.error()),
             Phase::Held => (None, self.record.held.as_deref().map(|reason| held(&self.view.borrow().id, reason))),

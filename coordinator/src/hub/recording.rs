@@ -74,7 +74,7 @@ impl Hub {
                 });
             }
         }
-        let Some(merge) = self.merges.get(id) else { return };
+        let Some(merge) = self.merges.get_mut(id) else { return };
         merge.refresh();
         for (_, waiter) in due {
             waiter.answer(result.clone(), merge.shown());

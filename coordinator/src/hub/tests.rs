@@ -1,6 +1,6 @@
 //! A merge whose driver takes nothing in does not hold up the others: the hub never waits for a driver.
 //!
-//! The merges are put into the hub as if they ran, and the tests play their drivers.
+//! The merges are put into the hub as if they ran, and the tests play their drivers. So they also see what the hub shows of one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,9 @@ use super::enrol::SessionKey;
 use super::handle::{Handle, spawn};
 use super::merges::{Active, Merge, Phase, Running};
 use super::options::Options;
-use crate::driver::{Inbox, Input, Progress, mailbox};
+use super::report::{Report, What};
+use super::view::Stage;
+use crate::driver::{Inbox, Input, Notice, Progress, mailbox};
 use crate::outbound::ToWorker;
 use crate::registry::record::spec;
 use crate::registry::{Found, MergeId, Record};
@@ -210,6 +212,28 @@ async fn a_worker_whose_reports_exceed_what_may_wait_is_closed_and_comes_back_an
         }
         // What the loud one had said before it was closed is gone with its attempts; it says it again.
         assert_eq!(heard, ["2 joined", "2 made 1", "1 left", "1 joined", "1 made 0"]);
+    };
+    within(test).await;
+}
+
+/// The clock stands: the hub shows nothing because time passes.
+#[tokio::test(start_paused = true)]
+async fn a_merge_that_is_published_is_shown_with_what_was_done_by_then() {
+    let stores = Arc::new(Stores::all(Arc::new(Memory::new())));
+    let mut hub = Hub::new(stores, None, Options::default(), Found::default());
+    let _inbox = running(&mut hub, SERVED);
+    let (counts, shown) = watch::channel(Progress { tasks_done: 1, tasks_total: 3, ..Progress::default() });
+    let (id, merge) = hub.merges.iter_mut().next().unwrap();
+    merge.running_mut().unwrap().progress = shown;
+    let (id, run, reports) = (id.clone(), merge.run, hub.reports.clone());
+    let hub = spawn(hub, SessionKey::random().unwrap(), None);
+    let test = async {
+        let mut view = hub.get(id.clone()).await.unwrap().unwrap();
+        view.wait_for(|view| view.progress.tasks_done == 1).await.unwrap();
+        counts.send_modify(|counts| counts.tasks_done = 3);
+        reports.send(Report { merge: id.clone(), run, what: What::Notice(Notice::Publishing) }).unwrap();
+        let view = view.wait_for(|view| view.stage == Stage::Publishing).await.unwrap();
+        assert_eq!(view.progress.tasks_done, 3);
     };
     within(test).await;
 }
