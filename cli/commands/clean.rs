@@ -84,8 +84,12 @@ fn text(output: &Location, found: &Leftovers, planned: bool) -> Text {
     for upload in &found.uploads {
         out.line(format_args!("{verb}: the upload {} of {}, {} when whole", upload.id, upload.file, show(upload.size)));
     }
-    if let (true, Some(seconds)) = (planned && found.busy(), found.quiet) {
-        out.line(format_args!("a shardfuse seems to be at work here: it wrote something {seconds} s ago"));
+    match (found.locked, found.quiet) {
+        _ if !planned || !found.busy() => {}
+        (None, Some(seconds)) => {
+            out.line(format_args!("a shardfuse seems to be at work here: it wrote something {seconds} s ago"));
+        }
+        _ => out.line("a shardfuse of this machine is at work here"),
     }
     if let Some(why) = &found.unreadable {
         out.line(format_args!("unknown: which uploads there are, since the journal cannot be read: {why}"));

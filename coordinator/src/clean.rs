@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shardfuse_merge::output::manifest::MANIFEST;
 use shardfuse_merge::{Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, Stores, UploadId};
+use shardfuse_store::{ErrorKind, Location, Lock, Store, Stores, UploadId};
 
 use crate::failure::{io, join};
 use crate::journal::{self, Record, Writer};
@@ -17,8 +17,8 @@ mod tests;
 
 pub(crate) use remove::discard;
 
-/// For how many seconds after its last record a coordinator is taken to be at work, unless it wrote that it stopped. Far
-/// longer than a part takes, and than clocks of two machines differ.
+/// For how many seconds after its last record a coordinator is taken to be at work where no lock tells, unless it wrote that it
+/// stopped. Far longer than a part takes, and than clocks of two machines differ.
 const QUIET: u64 = 15 * 60;
 
 /// An upload that a journal names.
@@ -52,12 +52,14 @@ pub struct Leftovers {
     pub tombstones: Vec<String>,
     /// Seconds since a coordinator last wrote something; `None` if the last one stopped in order.
     pub quiet: Option<u64>,
+    /// Whether a process holds the output's lock; `None` where there are no locks.
+    pub locked: Option<bool>,
 }
 
 impl Leftovers {
-    /// Whether a coordinator seems to be at work.
+    /// Whether a coordinator seems to be at work: a lock tells, else the age of what it wrote last.
     pub fn busy(&self) -> bool {
-        self.state && self.quiet.is_some_and(|seconds| seconds < QUIET)
+        self.state && self.locked.unwrap_or_else(|| self.quiet.is_some_and(|seconds| seconds < QUIET))
     }
 }
 
@@ -73,6 +75,9 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
         tombstones: remove::tombstones(&*store, output).await?.into_iter().map(|(name, _)| name).collect(),
         ..Leftovers::default()
     };
+    if found.state {
+        found.locked = is_locked(&*store, output).await?;
+    }
     let (plan, history) = match journal::read(&state).await {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(found),
@@ -100,22 +105,32 @@ pub async fn survey(stores: &Stores, output: &Location) -> Result<Leftovers> {
     Ok(found)
 }
 
+/// Whether a process holds the lock of an output; `None` where there are no locks.
+async fn is_locked(store: &dyn Store, output: &Location) -> Result<Option<bool>> {
+    Ok(match store.lock(output).await.map_err(io)? {
+        Lock::Held(_) => Some(false),
+        Lock::Taken => Some(true),
+        Lock::Unsupported => None,
+    })
+}
+
 /// Removes what [`survey`] finds. Unless `force`, not while a coordinator seems to be at work (`output_busy`).
 ///
 /// A coordinator that is at work nevertheless finds its epoch gone, and neither publishes nor removes anything.
 pub async fn clean(stores: &Stores, output: &Location, force: bool) -> Result<Leftovers> {
     let found = survey(stores, output).await?;
     if found.busy() && !force {
-        let quiet = found.quiet.unwrap_or_default();
-        return Err(Error::new(
-            Kind::OutputBusy,
-            format!(
+        let busy = |text: String| Error::new(Kind::OutputBusy, text);
+        return Err(match (found.locked, found.quiet) {
+            (None, Some(quiet)) => busy(format!(
                 "a shardfuse seems to be at work on {output}: it wrote something {quiet} s ago, and not that it stopped"
-            ),
-        )
-        .hint(format!(
-            "stop it first, or wait until it has been quiet for {QUIET} s, or clean all the same with --force"
-        )));
+            ))
+            .hint(format!(
+                "stop it first, or wait until it has been quiet for {QUIET} s, or clean all the same with --force"
+            )),
+            _ => busy(format!("a shardfuse is at work on {output}, on this machine"))
+                .hint("stop it first, or clean all the same with --force"),
+        });
     }
     let store = stores.open(output);
     let state = OutputState::of(Arc::clone(&store), output)?;

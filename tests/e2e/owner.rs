@@ -43,6 +43,24 @@ fn take_over_begins_at_once_and_the_first_one_ends_with_output_busy() {
 }
 
 #[test]
+fn clean_is_refused_while_a_merge_is_alive_and_goes_on_at_once_when_it_was_killed() {
+    let case = case(128, 2);
+    let mut first = alive(&case);
+    let clean = || {
+        let mut clean = crate::tool::command();
+        clean.args(["clean", "--yes", "--error-format", "json"]).arg(&case.out);
+        clean
+    };
+    let (code, kind, text) = fail(&mut clean());
+    assert_eq!((code, kind.as_str()), (5, "output_busy"), "{text}");
+    assert!(text.contains("on this machine"), "{text}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    succeed(&mut clean());
+    assert!(!case.out.exists());
+}
+
+#[test]
 fn a_refused_merge_leaves_no_folder_and_a_finished_one_no_lock() {
     let case = case(128, 1);
     let nowhere = case.dir.path().join("new/out");

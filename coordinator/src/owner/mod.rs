@@ -1,6 +1,7 @@
 //! Who works on an output, so that a second merge into it is refused while the first one is alive.
 //!
-//! On a disk of this machine the owner locks the output's folder: the lock ends with its process. Elsewhere it writes a beat every
+//! On a disk of this machine the owner locks the output's folder: the lock ends with its process. One that took over has the lock as soon
+//! as the other one is gone. Elsewhere it writes a beat every
 //! five seconds into the state, and another merge takes it for dead once the beat has not changed for fifteen seconds, or says that its
 //! owner stopped. Clocks of two machines are not compared: whoever looks measures the silence by its own.
 //!
@@ -8,6 +9,7 @@
 //! [`crate::state`]): a coordinator that takes over at once, or one that was taken for dead, does no damage.
 
 mod beat;
+mod heir;
 
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use tracing::warn;
 use crate::failure::{io, join};
 use crate::state::STATE;
 use beat::{Beat, Beating};
+use heir::Heir;
 
 /// A beat that does not change for so long has lost its owner.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -42,6 +45,7 @@ pub enum Owning {
 pub struct Owner {
     /// Released when it is dropped.
     hold: Option<Hold>,
+    heir: Option<Heir>,
     beating: Option<Beating>,
 }
 
@@ -56,23 +60,26 @@ impl Owner {
         }
         let store = stores.open(output);
         match store.lock(output).await.map_err(io)? {
-            Lock::Held(hold) => return Ok(Owner { hold: Some(hold), beating: None }),
+            Lock::Held(hold) => return Ok(Owner { hold: Some(hold), ..Owner::default() }),
             Lock::Taken if owning == Owning::Patient => return Err(busy(output, "on this machine")),
             // The other one notices by its epoch that it is not the owner any more.
-            Lock::Taken => return Ok(Owner::default()),
+            Lock::Taken => return Ok(Owner { heir: Some(Heir::of(store, output.clone())), ..Owner::default() }),
             Lock::Unsupported => {}
         }
         let at = join(output, &format!("{STATE}/owner"))?;
         if owning == Owning::Patient {
             wait(&*store, output, &at).await?;
         }
-        Ok(Owner { hold: None, beating: Some(Beating::start(store, at).await?) })
+        Ok(Owner { beating: Some(Beating::start(store, at).await?), ..Owner::default() })
     }
 
     /// Gives the output up. `begun` says that an unfinished merge stays there.
     pub async fn release(self, begun: bool) {
         if let Some(beating) = self.beating {
             beating.stop(begun).await;
+        }
+        if let Some(heir) = self.heir {
+            heir.stop().await;
         }
         drop(self.hold);
     }
@@ -138,6 +145,27 @@ mod tests {
         first.release(false).await;
         assert!(there(&stores, &output).await.is_none(), "nothing is left of an owner whose merge ended");
         Owner::of(&stores, &output, Owning::Patient).await.unwrap().release(false).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_took_over_has_the_lock_once_the_other_is_gone_and_gives_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stores, output) = (Stores::new(), Location::at_path(&dir.path().join("out")).unwrap());
+        let first = Owner::of(&stores, &output, Owning::Patient).await.unwrap();
+        let second = Owner::of(&stores, &output, Owning::AtOnce).await.unwrap();
+        first.release(true).await;
+        // Whoever tries may be first; it goes again.
+        let mut refused = None;
+        for _ in 0..100 {
+            match Owner::of(&stores, &output, Owning::Patient).await {
+                Ok(third) => third.release(true).await,
+                Err(error) => refused = Some(error),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        assert_eq!(refused.map(|e| e.kind()), Some(Kind::OutputBusy));
+        second.release(true).await;
+        Owner::of(&stores, &output, Owning::Patient).await.unwrap().release(true).await;
     }
 
     #[tokio::test(start_paused = true)]
