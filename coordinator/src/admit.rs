@@ -21,6 +21,7 @@ use crate::{announced, equal, publish};
 
 mod open;
 mod space;
+mod touched;
 
 /// Says that the merge replaces an older output.
 const REPLACES: &str = "replaces";
@@ -63,6 +64,7 @@ pub async fn admit(stores: Arc<Stores>, plan: Plan, device_class: &DeviceClass, 
     }
     let mut admission = Admission {
         state: OutputState::of(store, &output)?,
+        begun: String::new(),
         digest: plan.digest(),
         plan: Arc::new(plan),
         stores,
@@ -100,6 +102,8 @@ struct Admission<'a> {
     stores: Arc<Stores>,
     plan: Arc<Plan>,
     digest: String,
+    /// The digest of the plan in the state: this one, but perhaps for versions of inputs.
+    begun: String,
     output: Location,
     state: OutputState,
     device_class: &'a DeviceClass,
@@ -111,6 +115,7 @@ impl Admission<'_> {
     async fn attempt(&mut self) -> Result<Option<Admitted>> {
         let (state, output) = (self.state.clone(), self.output.clone());
         let store = &*state.store;
+        self.begun.clone_from(&self.digest);
         let stored = if self.options.restart { None } else { state.plan().await? };
         let epochs = if stored.is_some() { state.epochs().await? } else { Vec::new() };
         if epochs.iter().any(Taken::is_seal) {
@@ -122,7 +127,12 @@ impl Admission<'_> {
         let ours = |name: &String| name.starts_with(&format!("{STATE}/"));
         let foreign: Vec<&String> = before.iter().filter(|n| !ours(n)).collect();
         if let Some(stored) = &stored {
-            refuse_other(&self.plan, stored, &output)?;
+            if touched::only(&self.stores, &self.plan, stored).await? {
+                info!(%output, "inputs were touched, and hold what they held");
+                self.begun = stored.digest();
+            } else {
+                refuse_other(&self.plan, stored, &output)?;
+            }
             self.refuse_other_class().await?;
             info!(%output, "going on with an unfinished merge");
         } else {
@@ -158,7 +168,7 @@ impl Admission<'_> {
             }
         }
         let past = epochs.len() as u64;
-        let claim = state.take_epoch(&self.digest, past).await?;
+        let claim = state.take_epoch(&self.begun, past).await?;
         if !self.begins_in(&claim, past).await? {
             return Ok(None);
         }
@@ -195,7 +205,7 @@ impl Admission<'_> {
     /// epoch before this one is a seal, the state stays for as long as the claim holds. A gap below says that the state was
     /// removed and begun anew after those epochs were counted: the claim would stand beside the first one of the new state.
     async fn begins_in(&self, claim: &Claim, past: u64) -> Result<bool> {
-        if self.state.plan().await?.is_none_or(|plan| plan.digest() != self.digest) {
+        if self.state.plan().await?.is_none_or(|plan| plan.digest() != self.begun) {
             return Ok(false);
         }
         for epoch in past + 1..claim.epoch {
@@ -247,7 +257,7 @@ impl Admission<'_> {
     /// Reads what earlier coordinators wrote down and opens the uploads that are missing.
     async fn open(&self, claim: Claim, made_folder: bool) -> Result<ReadyMerge> {
         let tasks = tasks(&self.plan);
-        let mut history = History::read(&self.state, &self.digest, &tasks, claim.epoch).await?;
+        let mut history = History::read(&self.state, &self.begun, &tasks, claim.epoch).await?;
         announced::drop_all(&*self.state.store, &self.output, &history.announced).await?;
         let mut journal = Writer::new(self.state.clone(), claim.clone());
         let opening = open::Opening {
@@ -285,7 +295,11 @@ fn refuse_other(plan: &Plan, stored: &Plan, output: &Location) -> Result<()> {
             (Kind::OutputExists, format!("{output} holds an unfinished merge that differs in {}", difference.what))
         }
     };
-    let way_back = if difference.input { "put the input back" } else { "use the settings that it began with" };
+    let way_back = match (difference.input, difference.version) {
+        (true, true) => "put the input back as it was, with its time",
+        (true, false) => "put the input back",
+        (false, _) => "use the settings that it began with",
+    };
     Err(Error::new(kind, format!("{what}: it was {}, it is {}", difference.stored, difference.now))
         .hint(format!("{way_back} to go on, or discard the unfinished merge with --restart")))
 }

@@ -143,6 +143,48 @@ fn a_changed_input_refuses_to_go_on_and_is_named() {
     assert!(case.out.join("config.json").exists() && !case.out.join(".shardfuse").exists());
 }
 
+/// Sets the time of a file, as `touch` does.
+fn touch(file: &Path) {
+    let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    std::fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_configuration_that_was_only_touched_is_no_change_of_the_input() {
+    let case = case(128, 2);
+    std::fs::write(case.base.join("README.md"), "---\nlicense: mit\n---\n").unwrap();
+    interrupted(&case);
+    let kept = case.journaled().len();
+    // The card is read and copied, the configuration is read.
+    for file in [case.base.join("README.md"), case.base.join("config.json"), case.lora.join("adapter_config.json")] {
+        touch(&file);
+    }
+    let told = succeed(case.merge(&case.out).args(["--format", "json"]));
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert!(told["parts_kept"].as_u64().unwrap() >= kept as u64, "{told}");
+    assert_same_weights(&case);
+    succeed(command().arg("verify").arg(&case.out).args(["--sample", "2"]));
+    succeed(&mut case.merge(&case.out));
+}
+
+fn assert_same_weights(case: &Case) {
+    for file in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+        assert!(std::fs::read(case.out.join(file)).unwrap() == std::fs::read(case.reference.join(file)).unwrap());
+    }
+}
+
+#[test]
+fn of_touched_weights_the_time_is_told_and_no_two_equal_values() {
+    let case = case(128, 2);
+    interrupted(&case);
+    touch(&case.lora.join("adapter_model.safetensors"));
+    let (code, kind, text) = fail(&mut case.merge(&case.out));
+    assert_eq!((code, kind.as_str()), (3, "input_changed"));
+    let (was, is) = text.split_once(": it was ").unwrap().1.split_once(", it is ").unwrap();
+    assert!(was.starts_with("of the time ") && is.starts_with("of the time 1000000000.000000000 "), "{text}");
+    assert!(text.contains("as it was, with its time"), "{text}");
+}
+
 #[test]
 fn a_file_of_the_base_that_is_read_and_travels_is_no_change_of_the_input() {
     let case = case(128, 2);
@@ -249,7 +291,7 @@ fn clean_removes_what_a_killed_merge_left_and_asks_first() {
     assert_eq!((code, kind.as_str()), (2, "usage"));
     assert!(text.contains("--yes"), "{text}");
     assert!(case.out.join(".shardfuse/plan").exists());
-    succeed(&mut clean(&["--yes", "--force"]));
+    succeed(&mut clean(&["--yes"]));
     assert!(!case.out.exists(), "nothing else was in the folder");
     assert!(succeed(&mut clean(&["--yes"])).contains("no unfinished merge"));
 }

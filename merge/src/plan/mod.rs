@@ -141,12 +141,7 @@ impl Plan {
             stored.objects.iter().map(|object| (object.url.as_str(), object)).collect();
         for ours in self.objects.iter().filter(|ours| !known.contains(ours)) {
             if let Some(theirs) = by_url.get(ours.url.as_str()).copied() {
-                return Some(Difference {
-                    input: true,
-                    what: ours.url.clone(),
-                    stored: held_to(theirs),
-                    now: held_to(ours),
-                });
+                return Some(Difference::of_input(theirs, ours));
             }
         }
         let (a, b) = (serde_json::to_value(stored).ok()?, serde_json::to_value(self).ok()?);
@@ -154,21 +149,43 @@ impl Plan {
     }
 }
 
-fn held_to(object: &Object) -> String {
-    format!("{} bytes, {}, {}", object.size, object.pin, object.seen.get(..12).unwrap_or_default())
-}
-
 /// In what two plans differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Whether an input object changed.
     pub input: bool,
+    /// Whether nothing but its version is known to be another one.
+    pub version: bool,
     /// The thing: an object's URL, or a field's path.
     pub what: String,
     /// What the stored plan says.
     pub stored: String,
     /// What the new plan says.
     pub now: String,
+}
+
+/// A version in words. That of a file is its length and time.
+fn version(pin: &str) -> String {
+    let time = pin.strip_prefix("file:").and_then(|rest| rest.split_once(':')?.1.parse::<u64>().ok());
+    match time {
+        None => pin.to_owned(),
+        Some(time) => format!("of the time {}.{:09}", time / 1_000_000_000, time % 1_000_000_000),
+    }
+}
+
+impl Difference {
+    /// Of an input: what is another in it than it was. What is the same is not told.
+    fn of_input(stored: &Object, now: &Object) -> Difference {
+        let (size, seen) = (stored.size != now.size, stored.seen != now.seen);
+        // A length or a digest says more than the version, which is another one with them.
+        let told = |object: &Object| {
+            let size = size.then(|| format!("{} bytes", object.size));
+            let seen = seen.then(|| format!("digest {}", object.seen.get(..12).unwrap_or("unknown")));
+            let told = size.into_iter().chain(seen).collect::<Vec<_>>().join(", ");
+            if told.is_empty() { version(&object.pin) } else { told }
+        };
+        Difference { input: true, version: !size && !seen, what: now.url.clone(), stored: told(stored), now: told(now) }
+    }
 }
 
 fn first_difference(path: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<Difference> {
@@ -190,7 +207,7 @@ fn first_difference(path: &str, a: &serde_json::Value, b: &serde_json::Value) ->
         }
         _ => {
             let short = |v: &Value| v.to_string().chars().take(120).collect::<String>();
-            Some(Difference { input: false, what: path.to_owned(), stored: short(a), now: short(b) })
+            Some(Difference { input: false, version: false, what: path.to_owned(), stored: short(a), now: short(b) })
         }
     }
 }
