@@ -5,31 +5,12 @@ use std::process::Command;
 
 use safetensors::Dtype;
 use serde_json::{Value, json};
-use shardfuse_testkit::checkpoint::{Model, encode, lora, lora_with, read, tensor, write};
+use shardfuse_testkit::checkpoint::{Model, encode, lora_with, read, tensor, write};
 
+use crate::small::Small;
 use crate::tool::{command, fail, merge, run, succeed};
 
-struct Case {
-    dir: tempfile::TempDir,
-    base: PathBuf,
-}
-
-impl Case {
-    fn new() -> Case {
-        let dir = tempfile::tempdir().unwrap();
-        let base = Model::SMALL.write(&dir.path().join("base"));
-        Case { dir, base }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// An adapter whose deltas bf16 holds well.
-    fn adapter(&self, name: &str) -> String {
-        lora(&self.at(name), &Model::SMALL, 4, name).to_str().unwrap().to_owned()
-    }
-
+impl Small {
     fn merged(&self, name: &str, lora: &str, flags: &[&str]) -> PathBuf {
         let output = self.at(name);
         succeed(merge(&self.base, &[lora], &output).args(flags));
@@ -62,7 +43,7 @@ const Q: &str = "model.layers.0.self_attn.q_proj.weight";
 
 #[test]
 fn every_changed_tensor_has_its_norm_its_share_and_its_largest_element() {
-    let case = Case::new();
+    let case = Small::new();
     let output = case.merged("out", &case.adapter("a"), &["--dtype", "f32"]);
     let diff = case.json(&output, &[]);
     assert_eq!(diff["tensors_differ"], 6);
@@ -89,7 +70,7 @@ fn every_changed_tensor_has_its_norm_its_share_and_its_largest_element() {
 
 #[test]
 fn grown_tensors_are_compared_where_both_have_rows_and_lacking_ones_are_named() {
-    let case = Case::new();
+    let case = Small::new();
     let saved = |module: &str| {
         tensor(&format!("base_model.model.{module}.modules_to_save.weight"), Dtype::F16, &[104, Model::SMALL.hidden])
     };
@@ -122,7 +103,7 @@ fn grown_tensors_are_compared_where_both_have_rows_and_lacking_ones_are_named() 
 
 #[test]
 fn expect_knows_the_adapter_its_weight_and_every_way_to_miss_it() {
-    let case = Case::new();
+    let case = Small::new();
     let (mine, other) = (case.adapter("mine"), case.adapter("other"));
     for dtype in ["bf16", "f32"] {
         let output = case.merged(dtype, &mine, &["--dtype", dtype]);
@@ -152,7 +133,7 @@ fn expect_knows_the_adapter_its_weight_and_every_way_to_miss_it() {
 
 #[test]
 fn two_adapters_are_expected_together() {
-    let case = Case::new();
+    let case = Small::new();
     let (one, two) = (case.adapter("one"), case.adapter("two"));
     let output = case.at("out");
     succeed(&mut merge(&case.base, &[&one, &two], &output));
@@ -163,7 +144,7 @@ fn two_adapters_are_expected_together() {
 
 #[test]
 fn the_heat_map_and_the_page_stand_by_themselves() {
-    let case = Case::new();
+    let case = Small::new();
     let output = case.merged("out", &case.adapter("a"), &[]);
     let (svg, html) = (case.at("change.svg"), case.at("change.html"));
     let quiet = run(case.diff(&output).arg("--quiet").arg("--svg").arg(&svg).arg("--html").arg(&html));

@@ -29,6 +29,7 @@ mod remote_inputs;
 mod requantised;
 mod resume;
 mod rounding;
+mod small;
 mod tool;
 mod unloadable;
 mod worker;

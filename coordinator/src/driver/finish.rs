@@ -66,10 +66,10 @@ impl Driver {
         Err(of_begun(e))
     }
 
-    /// What the manifest says beside the files.
+    /// What the manifest says beside the files. What was allowed comes first: the notes on factors may be many.
     fn notes(&self) -> Vec<String> {
         let allowed = self.changes().err().map(|idle| idle.message().to_owned());
-        self.without_effect().into_iter().chain(allowed).chain(self.verified.clone()).collect()
+        allowed.into_iter().chain(self.verified.clone()).chain(self.without_effect()).collect()
     }
 
     /// Deltas with a factor that is zero throughout.
