@@ -1,6 +1,7 @@
 //! `diff`.
 
 use clap::Args as ClapArgs;
+use shardfuse_merge::spec::BaseAs;
 
 use super::fleet::StoresFile;
 use super::machine::Resources;
@@ -11,6 +12,8 @@ pub const EXAMPLES: &str = "Examples:
     shardfuse diff Llama-2-7b-hf merged
   Whether it is what the adapter says:
     shardfuse diff Llama-2-7b-hf merged --expect my-lora
+  The same of a merge that was made with --base-as:
+    shardfuse diff Llama-2-7b-hf merged --expect my-qlora --base-as nf4,from=bf16
   As a picture and as a page:
     shardfuse diff Llama-2-7b-hf merged --svg change.svg --html change.html";
 
@@ -26,6 +29,9 @@ pub struct Diff {
     /// May be given several times, or hold several separated by commas, as --lora of merge. The exit code is 1 if the change is another one.
     #[arg(long, value_name = "PATH[=WEIGHT]")]
     pub expect: Vec<String>,
+    /// With --expect: the base as the adapters saw it, as --base-as of merge
+    #[arg(long, value_name = "TYPE[,PART]...", requires = "expect")]
+    pub base_as: Option<BaseAs>,
     /// Show every tensor, not one line for each kind
     #[arg(long)]
     pub all: bool,

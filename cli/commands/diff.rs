@@ -23,7 +23,7 @@ pub async fn run(args: args::Diff, global: &Global) -> Result<()> {
     let groups = groups(&changes);
     let fitted = match expected.is_empty() {
         true => None,
-        false => Some(diff.expect(expected, &changes).await?),
+        false => Some(diff.expect(expected, args.base_as, &changes).await?),
     };
     if let Some(file) = &args.svg {
         drawn::write(&stores, "--svg", file, svg(&changes)).await?;

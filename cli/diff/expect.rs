@@ -11,7 +11,7 @@ use shardfuse_coordinator::inspect::inspect;
 use shardfuse_merge::base::parameter::Parameter;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::recipe::{Placed, Recipe, Start};
-use shardfuse_merge::spec::{Card, LoraSpec, MergeSpec};
+use shardfuse_merge::spec::{BaseAs, Card, LoraSpec, MergeSpec};
 use shardfuse_merge::tensor::float::{Float, decode, encode};
 use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Error, Kind, Result, bounded};
@@ -30,6 +30,8 @@ pub struct Expected {
     plan: Plan,
     /// The objects of the first version.
     of_base: HashSet<u32>,
+    /// The weights that the adapters saw through codes (`--base-as`).
+    seen: HashSet<String>,
 }
 
 /// A tensor that adapters change, by its portions in the plan: file and number.
@@ -63,29 +65,37 @@ pub struct Fitted {
 
 impl Expected {
     /// Plans the merge.
-    pub async fn plan(stores: &Stores, base: &Side, adapters: Vec<LoraSpec>) -> Result<Expected> {
+    pub async fn plan(
+        stores: &Stores,
+        base: &Side,
+        adapters: Vec<LoraSpec>,
+        base_as: Option<BaseAs>,
+    ) -> Result<Expected> {
         // Nothing is written, so the output is never looked at.
         let mut spec = MergeSpec::of(&base.path, adapters, &base.path);
         for lora in &mut spec.lora {
             lora.path = place::parse(&lora.path)?.to_string();
         }
         spec.card = Card::None;
+        spec.base_as = base_as;
         let inventory = inspect(stores, &spec).await?;
-        let (plan, _) = Plan::new(spec, &inventory)?;
+        let (plan, report) = Plan::new(spec, &inventory)?;
         let urls: HashSet<&str> = base.objects.iter().map(|object| object.url.as_str()).collect();
         let held = (0u32..).zip(&plan.objects).filter(|(_, object)| urls.contains(object.url.as_str()));
         let of_base = held.map(|(id, _)| id).collect();
-        Ok(Expected { plan, of_base })
+        Ok(Expected { plan, of_base, seen: report.seen.into_iter().collect() })
     }
 
-    /// The tensors that the adapters change or add.
+    /// The tensors that the adapters change or add, and those that they saw through codes.
     pub fn touched(&self) -> Vec<Touched> {
         let mut order: Vec<Touched> = Vec::new();
         for (file, number) in self.places() {
             let placed = &self.plan.output.files[file].tensors[number];
             let touched = match &placed.recipe {
                 Recipe::Copy(source) => !self.of_base.contains(&source.object.0),
-                Recipe::Fuse(fuse) => !fuse.steps.is_empty() || fuse.start_adapter.is_some(),
+                Recipe::Fuse(fuse) => {
+                    !fuse.steps.is_empty() || fuse.start_adapter.is_some() || self.seen.contains(&placed.name)
+                }
                 Recipe::Requantise(_) => true,
             };
             // Portions of a tensor lie one after another, and one that nothing changes has a place among them.
@@ -137,6 +147,8 @@ impl Expected {
                 Recipe::Requantise(requantise) => (Ok(requantise.fuse.start.clone()), requantise.fuse.steps.as_slice()),
             };
             let start = start.map_err(|why| Error::new(Kind::Unsupported, why))?;
+            // What the codes do to a weight may be far more than what the adapters add to it.
+            let from_codes = self.seen.contains(name) && !steps.is_empty();
             for rows in batches(rows, cols, batch) {
                 let there = rows.clone();
                 let numbers: Vec<u64> = rows.collect();
@@ -145,7 +157,11 @@ impl Expected {
                 let float = seen.as_plain().map(|(_, float)| float);
                 float.inspect(|float| round(*float, &mut want));
                 let mut old = vec![0.0f32; have.len()];
-                if let Some((start, held)) = was.as_ref().filter(|(_, held)| there.start < *held) {
+                if from_codes {
+                    let mut codes = exact.rows(&start, &[], &numbers).await?.values;
+                    float.inspect(|float| round(*float, &mut codes));
+                    old.iter_mut().zip(codes).for_each(|(old, value)| *old = value as f32);
+                } else if let Some((start, held)) = was.as_ref().filter(|(_, held)| there.start < *held) {
                     let read = one.run(start, there.start..there.end.min(*held)).await?;
                     old[..read.len()].copy_from_slice(&read);
                 }

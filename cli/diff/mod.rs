@@ -16,7 +16,7 @@ mod sums;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use shardfuse_merge::spec::LoraSpec;
+use shardfuse_merge::spec::{BaseAs, LoraSpec};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 
@@ -72,9 +72,10 @@ impl Diff {
         stream::iter(jobs).buffered(self.at_a_time).try_collect().await
     }
 
-    /// Holds the change against what adapters say. `changes` is what [`Diff::changes`] found.
-    pub async fn expect(&self, adapters: Vec<LoraSpec>, changes: &[Change]) -> Result<Fitted> {
-        let expected = Arc::new(Expected::plan(&self.stores, &self.before, adapters).await?);
+    /// Holds the change against what adapters say that saw the first version as it is, or as `base_as` says. `changes` is what
+    /// [`Diff::changes`] found.
+    pub async fn expect(&self, adapters: Vec<LoraSpec>, base_as: Option<BaseAs>, changes: &[Change]) -> Result<Fitted> {
+        let expected = Arc::new(Expected::plan(&self.stores, &self.before, adapters, base_as).await?);
         let jobs = expected.touched().into_iter().map(|touched| {
             let (stores, batch, expected) = (Arc::clone(&self.stores), self.batch, Arc::clone(&expected));
             let sides = [Arc::clone(&self.before), Arc::clone(&self.after)];

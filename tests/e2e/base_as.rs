@@ -88,6 +88,37 @@ fn scales_that_are_quantised_themselves_are_the_same_however_it_is_cut() {
     assert_eq!(report["sample"]["model.layers.*.self_attn.q_proj.weight"]["wrong"], 0, "{report}");
 }
 
+#[test]
+fn a_diff_expects_what_the_codes_and_the_adapter_make_of_the_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, lora, out, plain) =
+        (base(dir.path()), adapter(dir.path(), "q_proj"), dir.path().join("out"), dir.path().join("plain"));
+    succeed(&mut merge(&base, &lora, &out, &["--base-as", "nf4,double"]));
+    succeed(&mut merge(&base, &lora, &plain, &[]));
+    let diff = |after: &Path, weight: &str, flags: &[&str]| {
+        let mut diff = command();
+        let expect = format!("{}={weight}", lora.to_str().unwrap());
+        diff.arg("diff").arg(&base).arg(after).args(["--expect", &expect, "--error-format", "json"]).args(flags);
+        diff
+    };
+    let codes = ["--base-as", "NF4,double"];
+    succeed(&mut diff(&out, "1", &codes));
+    for (after, weight, flags, says) in [
+        (&out, "1", &[][..], "no change was expected in 1 of"),
+        (&out, "1", &["--base-as", "fp4"], "of 2 tensors"),
+        // The change of the codes does not hide that of the adapter.
+        (&out, "2", &codes, "half of the change is there in 1 of 2 tensors"),
+        (&plain, "1", &codes, "1 of 2 tensors"),
+    ] {
+        let (code, kind, text) = fail(&mut diff(after, weight, flags));
+        assert_eq!((code, kind.as_str()), (1, "verify_failed"), "{text}");
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    let mut alone = command();
+    alone.arg("diff").arg(&base).arg(&out).args(codes).args(["--error-format", "json"]);
+    assert_eq!(fail(&mut alone).0, 2, "without --expect it means nothing");
+}
+
 /// Killed once while it adds scales up and once while it fills.
 #[test]
 fn a_merge_that_was_killed_goes_on_with_the_sums_of_scales() {
