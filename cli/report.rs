@@ -46,12 +46,13 @@ pub fn exit_code(kind: Kind) -> u8 {
 pub fn failure(error: &Error, format: Format) -> ExitCode {
     match format {
         Format::Text => {
-            let mut text = Text::of(format_args!("error: {}", error.message()));
+            let mut text = Text::new();
+            error.messages().for_each(|message| text.line(format_args!("error: {message}")));
             error.advice().into_iter().for_each(|hint| text.line(format_args!("hint: {hint}")));
             text.say();
         }
         Format::Json => {
-            let line = serde_json::json!({ "error": { "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice() } });
+            let line = serde_json::json!({ "error": { "kind": error.kind().as_str(), "message": error.to_string(), "hint": error.advice() } });
             // A closed stderr is no reason to fail differently.
             let _ = writeln!(std::io::stderr().lock(), "{line}");
         }

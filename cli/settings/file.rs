@@ -20,6 +20,8 @@ pub struct File {
     pub threads: Option<String>,
     pub device: Option<String>,
     pub options: Vec<(&'static SpecOption, Vec<String>)>,
+    /// What is wrong with it.
+    wrong: Vec<String>,
 }
 
 /// The fields that are no options.
@@ -36,15 +38,24 @@ impl File {
         };
         let text = text
             .map_err(|e| Error::new(Kind::Usage, format!("the merge spec {} cannot be read: {e}", path.display())))?;
-        File::parse(&text)
-            .map_err(|why| Error::new(Kind::Usage, format!("the merge spec {} is wrong: {why}", path.display())))
+        File::parse(&text).map_err(|wrong| wrong.at(format_args!("the merge spec {} is wrong", path.display())))
     }
 
     /// Parses the text of a file.
-    pub fn parse(text: &str) -> Result<File, String> {
-        // The parser shows the place in several lines; an error is one.
-        serde_saphyr::from_str(text).map_err(|e| e.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "))
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, as far as it can be read.
+    pub fn parse(text: &str) -> shardfuse_merge::Result<File> {
+        let mut file: File = serde_saphyr::from_str(text).map_err(|e| Error::new(Kind::Usage, told(&e.to_string())))?;
+        let wrong = std::mem::take(&mut file.wrong).into_iter().map(|why| Error::new(Kind::Usage, why));
+        wrong.reduce(Error::and).map_or(Ok(file), Err)
     }
+}
+
+/// What the parser says: place and problem. Below that it shows the lines of the file.
+fn told(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 impl<'de> Deserialize<'de> for File {
@@ -87,6 +98,11 @@ impl<'de> Visitor<'de> for ListOrText {
     }
 }
 
+/// A single value: a scalar comes as it is written, and one that is null is not given.
+fn one<'de, A: MapAccess<'de>>(map: &mut A, field: &str) -> Result<Option<String>, A::Error> {
+    map.next_value().map_err(|e| A::Error::custom(format_args!("{field}: {}", told(&e.to_string()))))
+}
+
 struct Fields;
 
 impl<'de> Visitor<'de> for Fields {
@@ -102,13 +118,14 @@ impl<'de> Visitor<'de> for Fields {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<File, A::Error> {
         let mut file = File::default();
+        let mut unknown = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "base" => file.base = map.next_value()?,
-                "output" => file.output = map.next_value()?,
-                "memory" => file.memory = map.next_value()?,
-                "threads" => file.threads = map.next_value()?,
-                "device" => file.device = map.next_value()?,
+                "base" => file.base = one(&mut map, "base")?,
+                "output" => file.output = one(&mut map, "output")?,
+                "memory" => file.memory = one(&mut map, "memory")?,
+                "threads" => file.threads = one(&mut map, "threads")?,
+                "device" => file.device = one(&mut map, "device")?,
                 "lora" => {
                     let Entries(entries) = map.next_value()?;
                     let adapters = entries.into_iter().map(Entry::adapters).collect::<Result<Vec<_>, _>>();
@@ -117,28 +134,32 @@ impl<'de> Visitor<'de> for Fields {
                 name => {
                     let Some(option) = SpecOption::named(name) else {
                         let _: IgnoredAny = map.next_value()?;
-                        let known = OTHERS.into_iter().chain(OPTIONS.iter().map(|o| o.field));
-                        let known = known.collect::<Vec<_>>().join(", ");
-                        return Err(A::Error::custom(format_args!("unknown field {name:?}, expected one of {known}")));
+                        unknown.push(format!("unknown field {name:?}"));
+                        continue;
                     };
                     if file.options.iter().any(|(o, _)| o.field == option.field) {
-                        return Err(A::Error::custom(format_args!("{name} is given twice")));
+                        file.wrong.push(format!("{name} is given twice"));
                     }
                     let values = match option.takes {
                         Takes::List => match map.next_value()? {
                             Several::List(values) => values,
                             Several::One(value) => {
-                                let text = format_args!("{name} is {value:?}, expected a list: {name}: [{value}]");
-                                return Err(A::Error::custom(text));
+                                file.wrong.push(format!("{name} is {value:?}, expected a list: {name}: [{value}]"));
+                                Vec::new()
                             }
                         },
-                        // A scalar comes as it is written. One that is null is not given.
-                        Takes::Value | Takes::Switch => map.next_value::<Option<String>>()?.into_iter().collect(),
+                        Takes::Value | Takes::Switch => one(&mut map, name)?.into_iter().collect(),
                     };
                     file.options.push((option, values));
                 }
             }
         }
+        // All fields are told once, behind the last one.
+        if let Some(last) = unknown.last_mut() {
+            let known = OTHERS.into_iter().chain(OPTIONS.iter().map(|o| o.field)).collect::<Vec<_>>();
+            *last += &format!(", expected one of {}", known.join(", "));
+        }
+        file.wrong.extend(unknown);
         Ok(file)
     }
 }
@@ -183,7 +204,7 @@ mod tests {
         for (text, says) in [
             ("loras: [a]\n", "unknown field \"loras\", expected one of base, lora, output"),
             ("ignore_file: [a]\nignore_files: [b]\n", "ignore_files is given twice"),
-            ("dtype: [bf16]\n", "dtype"),
+            ("dtype: [bf16]\n", "dtype: expected string scalar at line 1, column 8"),
             ("expert_order: fastest\n", "expert_order is \"fastest\", expected a list: expert_order: [fastest]"),
             ("lora: ['(a']\n", "not a list of adapters"),
             ("lora: '(a'\n", "not a list of adapters"),
@@ -197,8 +218,22 @@ mod tests {
             ("lora:\n  - path: a\n    weight: heavy\n", "weight of a is \"heavy\", expected a number"),
         ] {
             let why = File::parse(text).unwrap_err();
-            assert!(why.contains(says), "{text}: {why}");
+            assert!(why.message().contains(says), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn each_problem_is_told_once_and_by_itself() {
+        let told = |text: &str| File::parse(text).unwrap_err().messages().map(str::to_owned).collect::<Vec<_>>();
+        let all = told("loras: [a]\nexpert_order: fastest\nbaze: b\n");
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert_eq!(all[0], "expert_order is \"fastest\", expected a list: expert_order: [fastest]");
+        assert_eq!(all[1], "unknown field \"loras\"");
+        assert!(all[2].starts_with("unknown field \"baze\", expected one of base, lora, output"), "{all:?}");
+        // What the parser itself says has the place, and not the lines of the file.
+        let adapter = told("lora:\n  - path: a\n    wieght: 2\n");
+        assert_eq!(adapter, ["line 2 column 5: unknown field \"wieght\" of an adapter, expected path or weight"]);
+        assert_eq!(told("base: \"x\nlora: a\n"), ["base: unclosed quote at line 1, column 7"]);
     }
 
     #[test]

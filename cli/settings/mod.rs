@@ -119,6 +119,7 @@ fn or_parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
 /// Flags over the file over the defaults.
 fn understand(args: Spec, file: File) -> Result<MergeSpec> {
     let need = |value: Option<String>, flag: &str| {
+    let mut wrong = Vec::new();
         value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
     };
     let lora = if args.lora.is_empty() { file.lora } else { lora::split("--lora", &args.lora)? };

@@ -127,6 +127,13 @@ fn settings(base: &str, lora: &str, output: &str) -> Result<Settings> {
 }
 
 #[test]
+fn every_wrong_value_of_a_file_is_told() {
+    let error = of_file("dtype: bf17\ncard: perhaps\n").unwrap_err();
+    let told: Vec<&str> = error.messages().collect();
+    assert!(told.len() == 2 && told[0].contains("bf17") && told[1].contains("perhaps"), "{told:?}");
+}
+
+#[test]
 fn places_of_every_store_are_taken_and_kept_as_urls() {
     for (base, lora, output) in [
         ("s3://models/base", "gs://tuned/a", "s3://models/out"),

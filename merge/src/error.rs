@@ -162,13 +162,15 @@ impl fmt::Display for Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    /// Other problems of the same thing.
+    others: Vec<String>,
     hint: Option<String>,
 }
 
 impl Error {
     /// A failure of `kind`; the message names the thing and both values.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: bounded::text(message.into(), MAX_MESSAGE), hint: None }
+        Error { kind, message: bounded::text(message.into(), MAX_MESSAGE), others: Vec::new(), hint: None }
     }
 
     /// Adds what the user can do.
@@ -178,10 +180,24 @@ impl Error {
         self
     }
 
-    /// Puts a place before the message: `place: message`.
+    /// Puts a place before each message: `place: message`.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = bounded::text(format!("{place}: {}", self.message), MAX_MESSAGE);
+        for message in std::iter::once(&mut self.message).chain(&mut self.others) {
+            *message = bounded::text(format!("{place}: {message}"), MAX_MESSAGE);
+        }
+        self
+    }
+
+    /// Adds the problems of another failure, as far as there is room. A hint that is there stays.
+    #[must_use]
+    pub fn and(mut self, other: Error) -> Self {
+        let told = |error: &Error| error.messages().map(str::len).sum::<usize>();
+        if told(&self) + told(&other) <= MAX_MESSAGE {
+            self.others.push(other.message);
+            self.others.extend(other.others);
+        }
+        self.hint = self.hint.or(other.hint);
         self
     }
 
@@ -196,9 +212,14 @@ impl Error {
         self.kind
     }
 
-    /// The message, without kind and hint.
+    /// The message, without kind and hint. Of several problems the first.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The message of each problem.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.message()).chain(self.others.iter().map(String::as_str))
     }
 
     /// What the user can do, where there is something.
@@ -209,7 +230,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        self.others.iter().try_for_each(|other| write!(f, "; {other}"))
     }
 }
 
@@ -228,5 +250,15 @@ mod tests {
         let error = Error::new(Kind::Usage, name.as_str()).hint(name.as_str()).at(name.as_str()).at("place");
         assert!(error.message().len() + error.advice().unwrap().len() <= 8 << 10);
         assert!(error.message().starts_with("place: xxx") && error.message().ends_with("(cut off)"));
+    }
+
+    #[test]
+    fn several_problems_are_told_each_with_the_place_and_as_far_as_there_is_room() {
+        let problem = |text: &str| Error::new(Kind::Usage, text);
+        let error = problem("a").and(problem("b").hint("look")).at("spec");
+        assert_eq!(error.messages().collect::<Vec<_>>(), ["spec: a", "spec: b"]);
+        assert_eq!((error.to_string().as_str(), error.advice()), ("spec: a; spec: b", Some("look")));
+        let long = "x".repeat(MAX_MESSAGE / 2);
+        assert_eq!((0..5).fold(problem("a"), |error, _| error.and(problem(&long))).messages().count(), 2);
     }
 }
