@@ -62,7 +62,7 @@ pub struct Submit {
     /// What the arithmetic runs on [default: the coordinator's own choice]
     ///
     /// With cuda, the first worker to join decides which class of GPU.
-    #[arg(long, value_enum, help_heading = headings::FLEET)]
+    #[arg(long, value_enum, ignore_case = true, help_heading = headings::FLEET)]
     pub device: Option<MergeDevice>,
     /// The share of the parts (0 to 1) that other workers compute again before publication [default: the coordinator's own]
     #[arg(long, value_name = "FRACTION", value_parser = super::share, help_heading = headings::FLEET)]

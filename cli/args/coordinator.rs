@@ -34,7 +34,7 @@ pub struct Coordinator {
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, value_parser = super::share)]
     pub verify_parts: f64,
     /// The device of merges that do not choose one
-    #[arg(long, value_enum, default_value_t = MergeDevice::Cpu)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = MergeDevice::Cpu)]
     pub device: MergeDevice,
     /// Merges that run at a time; the others wait
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]

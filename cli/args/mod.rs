@@ -60,22 +60,22 @@ const AFTER: &str = "Exit codes:
 #[command(next_help_heading = headings::GENERAL)]
 pub struct Global {
     /// How the result is printed on stdout
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
+    #[arg(long, global = true, value_enum, ignore_case = true, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
     pub format: Format,
     /// How an error is printed on stderr
     ///
     /// With json the last line is {"error":{"kind":...,"message":...,"hint":...}}.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
+    #[arg(long, global = true, value_enum, ignore_case = true, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
     pub error_format: Format,
     /// How log lines are printed on stderr
     ///
     /// SHARDFUSE_LOG, or RUST_LOG where that is not set, says what is logged, such as "info" or "shardfuse_worker=debug".
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
+    #[arg(long, global = true, value_enum, ignore_case = true, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
     pub log_format: Format,
     /// How progress is printed on stderr
     ///
     /// With json each line is {"progress":{...}}; docs/cli.md has its fields.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
+    #[arg(long, global = true, value_enum, ignore_case = true, default_value_t = Format::Text, hide_possible_values = true, value_name = "text|json")]
     pub progress: Format,
     /// Print no progress and no summary
     #[arg(long, short, global = true)]

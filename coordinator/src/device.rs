@@ -35,10 +35,10 @@ impl FromStr for Device {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Device> {
-        match name {
+        match name.to_ascii_lowercase().as_str() {
             "cpu" => Ok(Device::Cpu),
             "cuda" => Ok(Device::Cuda),
-            other => Err(Error::new(Kind::Usage, format!("the device is {other:?}, expected cpu or cuda"))),
+            _ => Err(Error::new(Kind::Usage, format!("the device is {name:?}, expected cpu or cuda"))),
         }
     }
 }

@@ -41,8 +41,9 @@ impl FromStr for BaseAs {
         let code = super::named::parse(parts.next().unwrap_or(""), &CODES)?;
         let mut read = BaseAs { code, block: BLOCK, double: false, from: None, skip: Vec::new(), with: Vec::new() };
         for part in parts {
-            match part.split_once('=') {
-                Some((key @ ("skip" | "with"), module)) => {
+            let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value)));
+            match (key.to_ascii_lowercase().as_str(), value) {
+                (key @ ("skip" | "with"), Some(module)) => {
                     let named = !module.is_empty() && !module.contains(char::is_whitespace);
                     let list = if key == "skip" { &mut read.skip } else { &mut read.with };
                     if !named || list.iter().any(|known| known == module) {
@@ -50,16 +51,16 @@ impl FromStr for BaseAs {
                     }
                     list.push(module.to_owned());
                 }
-                None if part == "double" && code != Code::Int8 && !read.double => read.double = true,
-                Some(("block", _)) if code == Code::Int8 => {
+                ("double", None) if code != Code::Int8 && !read.double => read.double = true,
+                ("block", Some(_)) if code == Code::Int8 => {
                     return Err(usage(format!("{part:?}: int8 has a scale for each row, and no blocks")));
                 }
-                Some(("block", size)) => {
+                ("block", Some(size)) => {
                     let known = size.parse().ok().filter(|size| BLOCKS.contains(size));
                     read.block = known
                         .ok_or_else(|| usage(format!("{part:?} is no size of a block, expected one of {BLOCKS:?}")))?;
                 }
-                Some(("from", dtype)) => read.from = Some(super::named::parse(dtype, &FLOATS)?),
+                ("from", Some(dtype)) => read.from = Some(super::named::parse(dtype, &FLOATS)?),
                 _ => {
                     return Err(usage(format!(
                         "{part:?} is unknown, expected block=, double (of nf4 and fp4), from=, skip= or with="
@@ -127,6 +128,12 @@ mod tests {
             assert_eq!(serde_json::from_str::<BaseAs>(&serde_json::to_string(&read).unwrap()).unwrap(), read);
         }
         assert_eq!("nf4,block=64".parse::<BaseAs>().unwrap().to_string(), "nf4");
+    }
+
+    #[test]
+    fn types_parts_and_dtypes_are_taken_in_any_case_and_modules_as_they_are() {
+        let read: BaseAs = "NF4,Block=128,DOUBLE,From=BF16,SKIP=Mlp.Gate".parse().unwrap();
+        assert_eq!(read.to_string(), "nf4,block=128,double,from=bf16,skip=Mlp.Gate");
     }
 
     #[test]

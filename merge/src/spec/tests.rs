@@ -170,3 +170,29 @@ fn a_density_without_a_combination_that_prunes_is_refused() {
     let error = MergeSpec { density: Some(0.5), ..spec() }.check().unwrap_err();
     assert_eq!(error.message(), "--density 0.5 has no meaning for --combine sequence, which prunes nothing");
 }
+
+#[test]
+fn names_of_values_are_taken_in_any_case() {
+    for (field, text) in [
+        ("dtype", "BF16"),
+        ("dtype", "Float16"),
+        ("quantised", "Dequantise"),
+        ("base_as", "NF4"),
+        ("dora_norm", "Original"),
+        ("partial_weight", "True"),
+        ("rounding", "Per-Adapter"),
+        ("expert_order", "SLOWEST"),
+        ("tokenizer", "Base"),
+        ("card", "NONE"),
+        ("tied", "FALSE"),
+    ] {
+        let option = SpecOption::named(field).unwrap();
+        let of = |text: &str| {
+            let mut spec = spec();
+            option.add(&mut spec, text).unwrap_or_else(|e| panic!("{field} {text}: {e}"));
+            option.get(&spec)
+        };
+        assert_eq!(of(text), of(&text.to_lowercase()), "{field}");
+    }
+    assert_eq!("/Base".parse(), Ok(Tokenizer::Folder("/Base".into())), "a folder keeps its name");
+}

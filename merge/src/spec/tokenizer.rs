@@ -32,10 +32,8 @@ impl fmt::Display for Tokenizer {
 impl FromStr for Tokenizer {
     type Err = Infallible;
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "auto" => Tokenizer::Auto,
-            "base" => Tokenizer::Base,
-            url => Tokenizer::Folder(url.to_owned()),
-        })
+        let names = [("auto", Tokenizer::Auto), ("base", Tokenizer::Base)];
+        let named = names.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        Ok(named.map_or_else(|| Tokenizer::Folder(text.to_owned()), |(_, tokenizer)| tokenizer))
     }
 }
