@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use clap::error::ContextKind;
 use shardfuse_merge::{Error, Kind};
 
-use crate::args::Format;
+use crate::args::{Args, Format};
 use crate::text::Text;
 
 /// The exit code of a kind. 0 is success.
@@ -76,10 +77,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         }
         (None, Format::Json) => {
             let (message, tip) = told(&error.to_string());
-            failure(
-                &Error::new(Kind::Usage, message).hint(tip.unwrap_or_else(|| "shardfuse --help".to_owned())),
-                Format::Json,
-            )
+            failure(&Error::new(Kind::Usage, message).hint(tip.unwrap_or_else(|| help(&typed()))), Format::Json)
         }
         (None, Format::Text) => {
             let _ = error.print();
@@ -97,11 +95,41 @@ fn told(text: &str) -> (String, Option<String>) {
     (message, tip)
 }
 
+/// The command line as it was typed.
+fn typed() -> Vec<String> {
+    std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect()
+}
+
 /// Whether the command line asks for errors as JSON. It could not be parsed, so this looks for the flag by hand.
 fn wants_json() -> bool {
-    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
-    args.iter().any(|a| a == "--error-format=json")
-        || args.windows(2).any(|w| w[0] == "--error-format" && w[1] == "json")
+    let args = typed();
+    let json = |text: &str| text.eq_ignore_ascii_case("json");
+    args.iter().any(|a| a.strip_prefix("--error-format=").is_some_and(json))
+        || args.windows(2).any(|w| w[0] == "--error-format" && json(&w[1]))
+}
+
+/// The command that prints the help of what was typed. That could not be parsed, so this looks for its command by hand: the first
+/// word that is neither a flag of every command nor the value of one.
+fn help(typed: &[String]) -> String {
+    let all = Args::command();
+    let takes_value = |word: &str| {
+        let named = |arg: &&clap::Arg| word.strip_prefix("--").is_some_and(|name| arg.get_long() == Some(name));
+        all.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values())
+    };
+    let mut words = typed.iter().skip(1);
+    while let Some(word) = words.next() {
+        if word.starts_with('-') {
+            if takes_value(word) {
+                words.next();
+            }
+            continue;
+        }
+        if let Some(command) = all.find_subcommand(word) {
+            return format!("shardfuse {} --help", command.get_name());
+        }
+        break;
+    }
+    "shardfuse --help".to_owned()
 }
 
 /// A defect or an environment failure.
@@ -114,7 +142,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::Args;
 
     fn told_of(line: &str) -> (String, Option<String>) {
         told(&Args::try_parse_from(line.split(' ')).unwrap_err().to_string())
@@ -131,6 +158,20 @@ mod tests {
         ] {
             let (message, _) = told_of(line);
             assert!(message.contains(named) && !message.contains('\n'), "{line}: {message:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_hints_at_the_help_of_its_own_command() {
+        for (line, command) in [
+            ("shardfuse merge --threads x --error-format json", "shardfuse merge --help"),
+            ("shardfuse --error-format json -q merge --threads x", "shardfuse merge --help"),
+            ("shardfuse --error-format=json watch", "shardfuse watch --help"),
+            ("shardfuse --error-format json frobnicate merge", "shardfuse --help"),
+            ("shardfuse --format merge", "shardfuse --help"),
+        ] {
+            let typed: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(help(&typed), command, "{line}");
         }
     }
 
