@@ -21,7 +21,7 @@ impl Driver {
             Action::Assign { worker, task, epoch, pieces, lease } => {
                 match self.assignment(task, epoch, &pieces, lease) {
                     Ok(assignment) => {
-                        debug!(event = %MergeEvent::Assigned, merge = %self.setup.label, %worker, %task, %epoch, ?pieces, "assigned");
+                        debug!(event = %MergeEvent::Assigned, merge = %self.setup.label, %worker, name = self.names.of(worker), %task, %epoch, ?pieces, "assigned");
                         metrics::counter!("shardfuse_assignments_total").increment(1);
                         self.begins(worker, task, epoch);
                         let mut assign = v1::Assign::from(&assignment);
@@ -33,7 +33,7 @@ impl Driver {
                 }
             }
             Action::Revoke { worker, task, epoch } => {
-                debug!(event = %MergeEvent::Revoked, merge = %self.setup.label, %worker, %task, %epoch, "revoked");
+                debug!(event = %MergeEvent::Revoked, merge = %self.setup.label, %worker, name = self.names.of(worker), %task, %epoch, "revoked");
                 let attempt = self.attempt(task, epoch);
                 self.send(worker, to_worker::Message::Revoke(v1::Revoke { attempt }));
             }
@@ -48,19 +48,19 @@ impl Driver {
             }
             Action::WorkerLost { worker } => {
                 metrics::counter!("shardfuse_workers_lost_total").increment(1);
-                info!(event = %MergeEvent::Lost, merge = %self.setup.label, %worker, "lost: no sign of it for a lease");
+                info!(event = %MergeEvent::Lost, merge = %self.setup.label, %worker, name = self.names.of(worker), "lost: no sign of it for a lease");
                 let lease = self.setup.limits.lease.as_secs_f64();
                 let text = format!("it is lost: no sign of it for {lease} s; its tasks go to others");
                 self.fault_of(worker, text, Some("look whether its process runs, and at its log"));
             }
             Action::Stalled { worker } => {
                 metrics::counter!("shardfuse_workers_stalled_total").increment(1);
-                warn!(merge = %self.setup.label, %worker, "its tasks stood still while other workers went on; they go to others");
+                warn!(merge = %self.setup.label, %worker, name = self.names.of(worker), "its tasks stood still while other workers went on; they go to others");
                 let text = "its tasks stood still while other workers went on; they go to others".to_owned();
                 self.fault_of(worker, text, Some("look at the worker's machine and its way to the store"));
             }
             Action::Quarantine { worker, strikes, message } => {
-                warn!(merge = %self.setup.label, %worker, strikes, error = %message, "quarantined after failures of its own");
+                warn!(merge = %self.setup.label, %worker, name = self.names.of(worker), strikes, error = %message, "quarantined after failures of its own");
                 let error = self.quarantine.set(worker, Error::new(Kind::Internal, message));
                 let text = format!(
                     "it gets nothing more of this merge after {strikes} failures of its own: {}",
@@ -85,6 +85,7 @@ impl Driver {
             event = %MergeEvent::Accepted,
             merge = %self.setup.label,
             worker = worker.map(|worker| worker.0),
+            name = worker.and_then(|worker| self.names.of(worker)),
             %task,
             %epoch,
             piece = piece.0,

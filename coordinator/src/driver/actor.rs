@@ -13,6 +13,7 @@ use tracing::debug;
 use super::findings::{Lost, Missed};
 use super::input::Input;
 use super::mailbox::{Inbox, Mailbox};
+use super::names::Names;
 use super::parts::Parts;
 use super::progress::Progress;
 use super::quarantine::Quarantine;
@@ -78,6 +79,7 @@ pub(super) struct Driver {
     pub(super) first: Epoch,
     /// The open sessions of the merge's workers.
     pub(super) sessions: BTreeMap<WorkerId, (u64, mpsc::Sender<ToWorker>)>,
+    pub(super) names: Names,
     pub(super) persister: Persister,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) notify: Box<dyn Fn(Notice) + Send + Sync>,
@@ -138,6 +140,7 @@ impl Driver {
             started: Instant::now(),
             first: Epoch(first),
             sessions: BTreeMap::new(),
+            names: Names::default(),
             persister,
             progress,
             notify,
@@ -251,7 +254,8 @@ impl Driver {
     /// What an input means to the schedule, if anything.
     fn event(&mut self, input: Input) -> Option<Event> {
         match input {
-            Input::Joined { worker, session, slots, outbound } => {
+            Input::Joined { worker, name, session, slots, outbound } => {
+                self.names.note(worker, name);
                 self.sessions.insert(worker, (session, outbound));
                 Some(Event::WorkerJoined { worker, slots })
             }
@@ -261,7 +265,7 @@ impl Driver {
                 Some(Event::Heartbeat { worker, running })
             }
             Input::Left { worker } => {
-                debug!(event = %MergeEvent::Left, merge = %self.setup.label, %worker, "left");
+                debug!(event = %MergeEvent::Left, merge = %self.setup.label, %worker, name = self.names.of(worker), "left");
                 self.sessions.remove(&worker);
                 Some(Event::Left { worker })
             }

@@ -118,7 +118,7 @@ impl Driver {
             }
             Action::Odd { worker, check } => {
                 metrics::counter!("shardfuse_workers_odd_total").increment(1);
-                warn!(merge = %self.setup.label, %worker, part = self.name_of(check), "it computed different bytes than two other workers; nothing more goes to it");
+                warn!(merge = %self.setup.label, %worker, name = self.names.of(worker), part = self.name_of(check), "it computed different bytes than two other workers; nothing more goes to it");
                 let text = format!(
                     "it computed other bytes of {} than two other workers; nothing more goes to it",
                     self.name_of(check)
@@ -138,7 +138,7 @@ impl Driver {
         if let Job::Fill(fill) = &mut assignment.job {
             fill.check = true;
         }
-        debug!(merge = %self.setup.label, %worker, part = self.name_of(check), "assigned to be computed again");
+        debug!(merge = %self.setup.label, %worker, name = self.names.of(worker), part = self.name_of(check), "assigned to be computed again");
         convert::split(v1::Assign::from(&assignment)).into_iter().for_each(|message| self.send(worker, message));
         Ok(())
     }
@@ -155,9 +155,9 @@ impl Driver {
                 Ok(())
             }
             Verdict::Lost { parts: lost, odd } => {
-                let named: Vec<String> = odd.iter().map(ToString::to_string).collect();
+                let named: Vec<String> = odd.iter().map(|worker| self.names.called(*worker)).collect();
                 let message = format!(
-                    "worker {} computed different bytes than two other workers: {} of its parts must be made again",
+                    "{} computed different bytes than two other workers: {} of its parts must be made again",
                     named.join(" and "),
                     lost.len()
                 );
@@ -171,9 +171,14 @@ impl Driver {
             }
             Verdict::Undecided { check, had, why } => {
                 let timeout = self.setup.no_worker_timeout;
-                Err(unverified(&self.name_of(check), &had, &why, timeout))
+                Err(unverified(&self.name_of(check), &self.called(&had), &why, timeout))
             }
         }
+    }
+
+    /// Digests with the workers that made them, in words.
+    fn called(&self, had: &[(Option<WorkerId>, Digest)]) -> Vec<(Option<String>, Digest)> {
+        had.iter().map(|(worker, digest)| (worker.map(|worker| self.names.called(worker)), *digest)).collect()
     }
 
     /// Whether the pieces of a task are parts.

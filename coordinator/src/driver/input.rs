@@ -16,6 +16,8 @@ pub enum Input {
     Joined {
         /// The worker.
         worker: WorkerId,
+        /// What people call it.
+        name: String,
         /// The session's number.
         session: u64,
         /// Tasks of this merge that it takes at a time.

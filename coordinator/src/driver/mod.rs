@@ -18,6 +18,7 @@ mod happened;
 mod input;
 mod layers;
 mod mailbox;
+mod names;
 mod parts;
 mod progress;
 mod quarantine;

@@ -178,7 +178,8 @@ impl Queue {
 fn size(input: &Input) -> usize {
     match input {
         Input::Said { message, .. } => BASE + message.encoded_len(),
-        Input::Joined { .. } | Input::Left { .. } => BASE,
+        Input::Joined { name, .. } => BASE + name.len(),
+        Input::Left { .. } => BASE,
         _ => 0,
     }
 }

@@ -15,7 +15,7 @@ use crate::schedule::{Epoch, ErrorKind, Event, Piece, Receipt, TaskId, WorkerId}
 impl Driver {
     pub(super) fn said(&mut self, worker: WorkerId, message: from_worker::Message) -> Option<Event> {
         if !self.sessions.contains_key(&worker) {
-            debug!(%worker, "a report from a worker that takes no part is ignored");
+            debug!(%worker, name = self.names.of(worker), "a report from a worker that takes no part is ignored");
             return None;
         }
         // Attempts that are no tasks are checks, and go another way.
@@ -58,6 +58,7 @@ impl Driver {
             event = %MergeEvent::Failed,
             merge = %self.setup.label,
             %worker,
+            name = self.names.of(worker),
             %task,
             %epoch,
             ?kind,

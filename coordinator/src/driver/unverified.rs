@@ -5,23 +5,17 @@ use std::time::Duration;
 use shardfuse_merge::{Error, Kind};
 
 use crate::checks::{Digest, Undecidable};
-use crate::schedule::WorkerId;
 
 /// A part that could not be verified: which workers computed it, with what result, why nobody can decide, and what to do.
-pub(super) fn unverified(
-    part: &str,
-    had: &[(Option<WorkerId>, Digest)],
-    why: &Undecidable,
-    timeout: Duration,
-) -> Error {
+pub(super) fn unverified(part: &str, had: &[(Option<String>, Digest)], why: &Undecidable, timeout: Duration) -> Error {
     let digests: Vec<String> = had.iter().map(digest_and_worker).collect();
     let message = format!("{part} is {}: {}", digests.join(", "), reason(why, timeout));
     Error::new(Kind::Unverified, message).hint(hint(had, why))
 }
 
-fn digest_and_worker((worker, digest): &(Option<WorkerId>, Digest)) -> String {
+fn digest_and_worker((worker, digest): &(Option<String>, Digest)) -> String {
     let digest = &blake3::Hash::from_bytes(*digest).to_hex()[..16];
-    worker.map_or_else(|| format!("{digest} (journal)"), |worker| format!("{digest} (worker {worker})"))
+    format!("{digest} ({})", worker.as_deref().unwrap_or("journal"))
 }
 
 fn reason(why: &Undecidable, timeout: Duration) -> String {
@@ -44,7 +38,7 @@ fn reason(why: &Undecidable, timeout: Duration) -> String {
     }
 }
 
-fn hint(had: &[(Option<WorkerId>, Digest)], why: &Undecidable) -> &'static str {
+fn hint(had: &[(Option<String>, Digest)], why: &Undecidable) -> &'static str {
     match why {
         Undecidable::Disagreement => {
             "test the memory of these machines, and run the same command again with other workers"
@@ -67,7 +61,8 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn error(workers: &[u64], why: &Undecidable) -> Error {
-        let had: Vec<_> = workers.iter().map(|worker| (Some(WorkerId(*worker)), [*worker as u8; 32])).collect();
+        let had: Vec<_> =
+            workers.iter().map(|worker| (Some(format!("worker {worker}")), [*worker as u8; 32])).collect();
         unverified("part 3 of model.safetensors", &had, why, TIMEOUT)
     }
 

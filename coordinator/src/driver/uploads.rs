@@ -68,7 +68,11 @@ impl Driver {
 
     /// A worker does not see what is there: it is quarantined after a few of these.
     fn not_seen(&mut self, name: &str, Missed { worker, task, epoch, error }: Missed) -> Event {
-        let message = format!("worker {worker} does not see the upload of {name}, which is there: {}", error.message());
+        let message = format!(
+            "{} does not see the upload of {name}, which is there: {}",
+            self.names.called(worker),
+            error.message()
+        );
         let error = Error::new(Kind::Io, message.clone())
             .hint("every worker must reach the same output: mount the same file system, or use the same endpoint");
         self.quarantine.failed(worker, error.clone());

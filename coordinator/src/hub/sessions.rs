@@ -85,7 +85,7 @@ impl Hub {
         let lease = self.options.limits.lease;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if worker.session.as_ref().is_none_or(|open| open.number != session) {
-            debug!(worker = %id, "a message of a session that was replaced is dropped");
+            debug!(worker = %id, name = worker.name, "a message of a session that was replaced is dropped");
             return;
         }
         let was_able = worker.is_able(now, lease);
@@ -105,14 +105,16 @@ impl Hub {
                 self.pass_on(id, attempt, message, false);
             }
             from_worker::Message::Draining(_) => {
-                info!(worker = %id, "a worker drains");
+                info!(worker = %id, name = worker.name, "a worker drains");
                 worker.draining = true;
                 let (name, class) = (worker.name.clone(), worker.class.clone());
                 self.happened_to(id, &name, &class, Happening::step(clock(), "it drains: it takes nothing new"));
                 self.tell_drivers(id, || Input::Said { worker: id, message: message.clone() });
                 self.share_slots();
             }
-            from_worker::Message::Hello(_) => debug!(worker = %id, "a second hello in a session is ignored"),
+            from_worker::Message::Hello(_) => {
+                debug!(worker = %id, name = worker.name, "a second hello in a session is ignored")
+            }
         }
         if !was_able {
             self.share_slots();
@@ -149,7 +151,7 @@ impl Hub {
     /// A worker ended its session in order.
     pub(super) fn left(&mut self, id: WorkerId, session: u64) {
         if self.is_current(id, session) {
-            info!(worker = %id, "a worker left");
+            info!(worker = %id, name = self.name_of(id), "a worker left");
             self.lost(id, Happening::step(clock(), "it left in order"));
             self.forget(id);
             self.share_slots();
@@ -161,7 +163,7 @@ impl Hub {
         if !self.is_current(id, session) {
             return;
         }
-        let name = self.workers.get(&id).map(|worker| worker.name.as_str()).unwrap_or_default();
+        let name = self.name_of(id);
         match why {
             Closing::Broken => info!(worker = %id, name, "a worker's session broke"),
             Closing::Unread => {
@@ -188,6 +190,11 @@ impl Hub {
         self.happened_to(id, &name, &class, what);
     }
 
+    /// The name of a worker, for the log.
+    fn name_of(&self, id: WorkerId) -> Option<&str> {
+        self.workers.get(&id).map(|worker| worker.name.as_str())
+    }
+
     fn is_current(&self, id: WorkerId, session: u64) -> bool {
         let open = self.workers.get(&id).and_then(|w| w.session.as_ref());
         open.is_some_and(|open| open.number == session)
@@ -199,7 +206,7 @@ impl Hub {
         let gone = |w: &KnownWorker| w.session.is_none() && now.saturating_duration_since(w.heard) >= long;
         let ids: Vec<WorkerId> = self.workers.iter().filter(|(_, w)| gone(w)).map(|(id, _)| *id).collect();
         for id in ids {
-            info!(worker = %id, "a worker did not come back");
+            info!(worker = %id, name = self.name_of(id), "a worker did not come back");
             self.lost(id, Happening::fault(clock(), "it did not come back, and is forgotten"));
             self.forget(id);
         }

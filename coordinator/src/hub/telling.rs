@@ -14,11 +14,11 @@ impl Hub {
     pub(super) fn introduce(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
         let Some(Open { number, outbound, .. }) = &worker.session else { return };
-        let (session, outbound) = (*number, outbound.clone());
+        let (name, session, outbound) = (worker.name.clone(), *number, outbound.clone());
         let mut overrun = false;
         for (arrival, mailbox) in self.mailboxes(&worker.class) {
             let slots = self.shares.get(&(arrival, id)).copied().unwrap_or(0);
-            let input = Input::Joined { worker: id, session, slots, outbound: outbound.clone() };
+            let input = Input::Joined { worker: id, name: name.clone(), session, slots, outbound: outbound.clone() };
             overrun |= mailbox.send(input) == Err(Refused::Overrun);
         }
         if overrun {
@@ -30,7 +30,13 @@ impl Hub {
     pub(super) fn introduce_all(&self, class: &DeviceClass, mailbox: &Mailbox) {
         for (id, worker) in self.workers.iter().filter(|(_, w)| &w.class == class) {
             let Some(open) = &worker.session else { continue };
-            let joined = Input::Joined { worker: *id, session: open.number, slots: 0, outbound: open.outbound.clone() };
+            let joined = Input::Joined {
+                worker: *id,
+                name: worker.name.clone(),
+                session: open.number,
+                slots: 0,
+                outbound: open.outbound.clone(),
+            };
             // A driver that ends at once needs to know nobody.
             let _ = mailbox.send(joined);
             if worker.draining {

@@ -93,7 +93,7 @@ impl work_server::Work for WorkService {
             return Err(Status::invalid_argument("a session begins with hello"));
         };
         check(&hello)?;
-        let worker = WorkerId(hello.worker_id);
+        let (worker, called) = (WorkerId(hello.worker_id), hello.name.clone());
         let enrolment = self.hub.enrol(hello, name.as_deref()).map_err(|e| status(&e))?;
         let (send, receive) = mpsc::channel(OUTBOUND);
         let heartbeat_ms = u64::try_from(self.hub.heartbeat().as_millis()).unwrap_or(u64::MAX);
@@ -103,7 +103,7 @@ impl work_server::Work for WorkService {
         let refusals = send.clone();
         let session = self.hub.join(enrolment, send).await.map_err(|e| status(&e))?;
         let outbound = Outbound::new(receive, session.closed.clone());
-        tokio::spawn(read(self.hub.clone(), worker, session, inbound, refusals));
+        tokio::spawn(read(self.hub.clone(), (worker, called), session, inbound, refusals));
         Ok(Response::new(Box::pin(outbound)))
     }
 }
@@ -111,7 +111,7 @@ impl work_server::Work for WorkService {
 /// Passes on a worker's messages until its session ends. A message beyond the bounds ends it, with the reason.
 async fn read(
     hub: Handle,
-    worker: WorkerId,
+    (worker, name): (WorkerId, String),
     session: Session,
     mut inbound: Streaming<v1::FromWorker>,
     refusals: mpsc::Sender<ToWorker>,
@@ -127,7 +127,7 @@ async fn read(
                 let message = match bounded(message) {
                     Ok(message) => message,
                     Err(why) => {
-                        warn!(%worker, why, "a message of a worker is beyond the bounds; its session is closed");
+                        warn!(%worker, name, why, "a message of a worker is beyond the bounds; its session is closed");
                         // If it does not read, the end of the session has to be enough.
                         let _ = refusals.try_send(ToWorker::Refused(Error::new(Kind::Usage, why)));
                         return hub.broken(worker, number).await;

@@ -60,6 +60,14 @@ impl Fixture {
     pub async fn hub(&self, options: Options) -> Handle {
         hub::start(self.stores.clone(), Some(self.registry("state")), options).await.unwrap()
     }
+
+    /// A hub with a merge that runs and has no worker yet.
+    pub async fn running(&self, options: Options) -> (Handle, MergeId) {
+        let hub = self.hub(options).await;
+        let (merge, _) = hub.submit(self.submission("out")).await.unwrap();
+        wait_for(&hub, &merge.id, Stage::Running).await;
+        (hub, merge.id)
+    }
 }
 
 /// Waits until a merge is as `wanted` says.

@@ -42,10 +42,8 @@ const FORGERIES: [Forgery; 14] = [
 async fn an_ill_formed_receipt_is_refused_when_it_arrives_and_costs_its_worker_a_strike() {
     let fixture = Fixture::new();
     let limits = Limits { worker_strikes: 1, ..Limits::default() };
-    let hub = fixture.hub(Options { limits, ..Options::default() }).await;
-    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
-    wait_for(&hub, &merge.id, Stage::Running).await;
-    let retries = async || hub.get(merge.id.clone()).await.unwrap().unwrap().borrow().progress.retries_by;
+    let (hub, merge) = fixture.running(Options { limits, ..Options::default() }).await;
+    let retries = async || hub.get(merge.clone()).await.unwrap().unwrap().borrow().progress.retries_by;
     let mut forgers = Vec::new();
     for (id, (what, forge)) in (1..).zip(FORGERIES) {
         let mut forger = Worker::join(&hub, &fixture.stores, id, 1).await;
@@ -57,7 +55,7 @@ async fn an_ill_formed_receipt_is_refused_when_it_arrives_and_costs_its_worker_a
         forger.say(message).await;
         // It is quarantined: what it had goes to the next forger, so that each one has something to forge.
         until(what, async || {
-            let view = hub.get(merge.id.clone()).await.unwrap().unwrap().borrow().clone();
+            let view = hub.get(merge.clone()).await.unwrap().unwrap().borrow().clone();
             assert_eq!((view.progress.parts_new, view.stage), (0, Stage::Running), "{what}: {view:?}");
             view.progress.tasks_running == 0
         })
@@ -65,7 +63,7 @@ async fn an_ill_formed_receipt_is_refused_when_it_arrives_and_costs_its_worker_a
         forgers.push(forger);
     }
     let honest = tokio::spawn(Worker::join(&hub, &fixture.stores, 99, 2).await.serve());
-    let view = wait_for(&hub, &merge.id, Stage::Done).await;
+    let view = wait_for(&hub, &merge, Stage::Done).await;
     assert_eq!(view.stage, Stage::Done, "{view:?}");
     let local = retries().await.iter().find(|(kind, _)| *kind == "worker_local").unwrap().1;
     assert!(local >= 1, "what the forgers had was made again: {view:?}");
@@ -97,9 +95,7 @@ async fn refused(hub: &Handle, hello: v1::Hello, name: Option<&str>) -> bool {
 #[tokio::test]
 async fn a_worker_under_anothers_number_is_refused_and_the_other_works_on() {
     let fixture = Fixture::new();
-    let hub = fixture.hub(Options::default()).await;
-    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
-    wait_for(&hub, &merge.id, Stage::Running).await;
+    let (hub, _merge) = fixture.running(Options::default()).await;
     let mut worker = Worker::join(&hub, &fixture.stores, 1, 1).await;
     worker.until("an assignment", |w| !w.held.is_empty()).await;
     let other = Worker::join(&hub, &fixture.stores, 2, 1).await;

@@ -8,6 +8,7 @@ mod fixture;
 mod forging;
 mod held;
 mod idling;
+mod logging;
 mod recovery;
 mod service;
 mod sharing;

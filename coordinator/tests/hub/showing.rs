@@ -43,22 +43,20 @@ async fn a_merge_that_has_ended_keeps_its_figures_when_the_coordinator_starts_ag
 #[tokio::test]
 async fn a_failed_attempt_is_shown_with_its_hint_and_the_next_one_with_its_number() {
     let fixture = Fixture::new();
-    let hub = fixture.hub(Options::default()).await;
-    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
-    wait_for(&hub, &merge.id, Stage::Running).await;
+    let (hub, merge) = fixture.running(Options::default()).await;
     let mut worker = Worker::join(&hub, &fixture.stores, 7, 1).await;
     worker.until("an assignment", |w| !w.held.is_empty()).await;
     let assign = worker.held.pop_front().unwrap();
     worker.fail(&assign, v1::ErrorKind::Transient, "io").await;
-    let fault = saw(&hub, Some(&merge.id), "failed; the task is tried again: worker 7 cannot").await;
+    let fault = saw(&hub, Some(&merge), "failed; the task is tried again: worker 7 cannot").await;
     assert!(fault.fault && fault.hint.as_deref() == Some("look") && fault.worker.is_some(), "{fault:?}");
     assert!(fault.text.starts_with("attempt 1 at task "), "{fault:?}");
     // Those that look at no merge see it too.
-    saw(&hub, None, &format!("merge {}: attempt 1", merge.id)).await;
+    saw(&hub, None, &format!("merge {merge}: attempt 1")).await;
     let serving = tokio::spawn(worker.serve());
-    assert!(!saw(&hub, Some(&merge.id), "attempt 2 at task ").await.fault);
-    wait_for(&hub, &merge.id, Stage::Done).await;
-    let all = happened(&hub, Some(&merge.id)).await;
+    assert!(!saw(&hub, Some(&merge), "attempt 2 at task ").await.fault);
+    wait_for(&hub, &merge, Stage::Done).await;
+    let all = happened(&hub, Some(&merge)).await;
     let texts: Vec<&str> = all.iter().map(|what| what.text.as_str()).collect();
     assert_eq!((texts.first(), texts.last()), (Some(&"submitted"), Some(&"done")), "{texts:?}");
     serving.abort();
@@ -67,30 +65,26 @@ async fn a_failed_attempt_is_shown_with_its_hint_and_the_next_one_with_its_numbe
 #[tokio::test]
 async fn a_worker_whose_session_breaks_is_named_at_the_merges_that_use_it() {
     let fixture = Fixture::new();
-    let hub = fixture.hub(Options::default()).await;
-    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
-    wait_for(&hub, &merge.id, Stage::Running).await;
+    let (hub, merge) = fixture.running(Options::default()).await;
     let mut worker = Worker::join(&hub, &fixture.stores, 1, 1).await;
     worker.until("an assignment", |w| !w.held.is_empty()).await;
     hub.broken(worker.id, worker.session.number).await;
-    for of in [Some(&merge.id), None] {
+    for of in [Some(&merge), None] {
         let fault = saw(&hub, of, "its connection broke").await;
         assert!(fault.fault && fault.hint.is_some() && fault.worker.is_some(), "{fault:?}");
     }
     // That there is no worker is a state, and nothing wrong.
-    let view = wait(&hub, &merge.id, |v| v.waiting.is_some()).await;
+    let view = wait(&hub, &merge, |v| v.waiting.is_some()).await;
     assert_eq!((view.stage, view.failure), (Stage::Running, None));
-    assert!(!saw(&hub, Some(&merge.id), "waiting for a worker").await.fault);
+    assert!(!saw(&hub, Some(&merge), "waiting for a worker").await.fault);
     let _again = Worker::join(&hub, &fixture.stores, 2, 1).await;
-    wait(&hub, &merge.id, |v| v.waiting.is_none()).await;
+    wait(&hub, &merge, |v| v.waiting.is_none()).await;
 }
 
 #[tokio::test]
 async fn the_task_stream_has_what_workers_tell_of_their_time() {
     let fixture = Fixture::new();
-    let hub = fixture.hub(Options::default()).await;
-    let (merge, _) = hub.submit(fixture.submission("out")).await.unwrap();
-    wait_for(&hub, &merge.id, Stage::Running).await;
+    let (hub, merge) = fixture.running(Options::default()).await;
     let mut worker = Worker::join(&hub, &fixture.stores, 1, 1).await;
     worker.until("an assignment", |w| !w.held.is_empty()).await;
     let assign = worker.held.pop_front().unwrap();
@@ -98,8 +92,8 @@ async fn the_task_stream_has_what_workers_tell_of_their_time() {
     let from_worker::Message::PieceDone(done) = worker.put(&assign, part).await else { panic!("a report") };
     let times = v1::StageTimes { wait_us: 1, fetch_us: 2, fuse_us: 3, hold_us: 4, put_us: 5 };
     worker.say(from_worker::Message::PieceDone(v1::PieceDone { times: Some(times), ..done })).await;
-    let told = hub.stream(merge.id.clone(), 0).await.unwrap();
+    let told = hub.stream(merge.clone(), 0).await.unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].piece, told[0].times, told[0].bytes > 0), (part, times, true));
-    assert!(hub.stream(merge.id, told[0].number).await.unwrap().is_empty(), "it is told once");
+    assert!(hub.stream(merge, told[0].number).await.unwrap().is_empty(), "it is told once");
 }

@@ -14,7 +14,7 @@ fn small() -> (Mailbox, Inbox) {
 }
 
 fn joined(worker: WorkerId, slots: u32) -> Input {
-    Input::Joined { worker, session: 1, slots, outbound: mpsc::channel(1).0 }
+    Input::Joined { worker, name: String::new(), session: 1, slots, outbound: mpsc::channel(1).0 }
 }
 
 fn report(worker: WorkerId, piece: u32) -> Input {
