@@ -175,6 +175,31 @@ fn verify_recomputes_and_notices_a_flipped_bit() {
 }
 
 #[test]
+fn verify_tells_each_problem_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, adapter) = setup(dir.path());
+    let out = dir.path().join("out");
+    succeed(&mut merge(&base, &[adapter.to_str().unwrap()], &out));
+    // A file that is not there fits neither its digest nor the index.
+    let gone = "model-00001-of-00002.safetensors";
+    std::fs::remove_file(out.join(gone)).unwrap();
+    let told = |flags: &[&str]| {
+        let told = run(command().arg("verify").arg(&out).args(flags));
+        assert_eq!(told.status.code(), Some(1));
+        String::from_utf8([told.stdout, told.stderr].concat()).unwrap()
+    };
+    let text = told(&[]);
+    assert_eq!(text.matches(gone).count(), 1, "{text}");
+    assert_eq!(told(&["--quiet"]), text, "the error has it all");
+
+    std::fs::remove_file(out.join("generation_config.json")).unwrap();
+    let text = told(&[]);
+    for file in [gone, "generation_config.json"] {
+        assert_eq!(text.matches(file).count(), 1, "{file}: {text}");
+    }
+}
+
+#[test]
 fn verify_sample_catches_a_wrong_weight_under_a_right_digest() {
     let dir = tempfile::tempdir().unwrap();
     let (base, adapter) = setup(dir.path());

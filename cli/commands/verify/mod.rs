@@ -53,13 +53,15 @@ pub async fn run(args: args::Verify, global: &Global) -> Result<()> {
         });
     };
     let mut problems = Vec::new();
-    for problem in files(&stores, &output, &manifest).await? {
+    let mut wrong = BTreeSet::new();
+    for (file, problem) in files(&stores, &output, &manifest).await? {
         problems.push(match problem {
             Problem::Other(text) => text,
             Problem::Damaged(damage) => damaged(&stores, &output, &manifest, &damage).await,
         });
+        wrong.insert(file);
     }
-    problems.extend(index(&stores, &output, &manifest).await?);
+    problems.extend(index(&stores, &output, &manifest, &wrong).await?);
     let sampled = match args.sample {
         Some(rows) if problems.is_empty() => {
             let plan = planned(&stores, &manifest).await?;
@@ -117,15 +119,18 @@ async fn damaged(stores: &Stores, output: &Location, manifest: &Manifest, damage
     }
 }
 
-async fn files(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<Problem>> {
+/// The files that are not what was written.
+async fn files(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<(String, Problem)>> {
     let places: Vec<Location> =
         manifest.files.iter().map(|file| output.join(&file.name).map_err(io)).collect::<Result<_>>()?;
     // Digesting is work: each file in a task of its own, so that several cores share it.
     let checks = places.into_iter().zip(&manifest.files).map(|(at, file)| {
         let (store, file, part_size) = (stores.open(&at), file.clone(), manifest.spec.part_size);
         async move {
+            let name = file.name.clone();
             let check = tokio::spawn(async move { differs(&*store, &at, &file, part_size).await });
-            check.await.map_err(|e| Error::new(Kind::Internal, format!("a file's check ended: {e}")))?
+            let found = check.await.map_err(|e| Error::new(Kind::Internal, format!("a file's check ended: {e}")))??;
+            Ok(found.map(|problem| (name, problem)))
         }
     });
     stream::iter(checks).buffered(FILES_AT_A_TIME).try_filter_map(|found| ready(Ok(found))).try_collect().await
@@ -156,8 +161,14 @@ async fn differs(store: &dyn Store, at: &Location, file: &ManifestFile, part_siz
 }
 
 /// Index against headers: every tensor where it is said to be, `total_size` the sum of the tensors' bytes. Weight files that
-/// only travelled with the model, such as those of its sub-folders, are no part of it.
-async fn index(stores: &Stores, output: &Location, manifest: &Manifest) -> Result<Vec<String>> {
+/// only travelled with the model, such as those of its sub-folders, are no part of it. Nothing is held against a file that is
+/// wrong already: what would not fit follows from that.
+async fn index(
+    stores: &Stores,
+    output: &Location,
+    manifest: &Manifest,
+    wrong: &BTreeSet<String>,
+) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let at = output.join(INDEX).map_err(io)?;
     let indexed = manifest.files.iter().any(|f| f.name == INDEX);
@@ -171,6 +182,9 @@ async fn index(stores: &Stores, output: &Location, manifest: &Manifest) -> Resul
         _ => BTreeSet::new(),
     };
     let of_model = |name: &str| named.contains(name) || sidecar::is_model_weight(name);
+    if wrong.iter().any(|name| name == INDEX || of_model(name)) {
+        return Ok(problems);
+    }
     let mut held: Vec<(String, String)> = Vec::new();
     let mut total = 0u64;
     for file in manifest.files.iter().filter(|f| f.name.ends_with(".safetensors") && of_model(&f.name)) {
@@ -233,7 +247,8 @@ fn text(
     if let Some(sampled) = sampled.filter(|_| problems.is_empty()) {
         out.line(verdict(sampled));
     }
-    for p in problems {
+    // The error tells the first.
+    for p in problems.iter().skip(1) {
         out.line(format_args!("wrong: {p}"));
     }
     out
