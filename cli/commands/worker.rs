@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use shardfuse_merge::Result;
+use shardfuse_merge::limits::MIN_PART;
 use shardfuse_merge::spec::DEFAULT_PART_SIZE;
 use shardfuse_worker::device::Device;
 use shardfuse_worker::spot::Notice;
@@ -30,6 +31,8 @@ pub async fn run(args: Worker) -> Result<()> {
     let allow = working.access.allowed()?;
     let stores = Arc::new(working.machine.limited(working.access.open()?));
     let budget = Budget::of(&working.machine.resources);
+    // How large parts are, each merge says.
+    budget.check(MIN_PART).map_err(|e| e.hint("give more --memory: four parts of the merges that it works for"))?;
     let devices = machine::open(args.device, &working.machine, budget)?;
     let name = working.name.unwrap_or_else(host_name);
     let count = devices.len();

@@ -1,11 +1,15 @@
 //! What a process may take of its machine, and how its devices share it.
 
+use shardfuse_merge::spec::Size;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Stores;
 use shardfuse_worker::device::{Device, Limits};
 
 use crate::args::{Machine, Resources};
 use crate::memory;
+
+/// Parts that must fit into a budget, so that reading, computing and writing go on at a time.
+const PARTS: u64 = 4;
 
 /// The budget of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,19 @@ impl Budget {
             memory: flags.memory.map_or_else(memory::default_budget, |size| size.0),
             threads: flags.threads.map_or_else(memory::default_threads, usize::from),
         }
+    }
+
+    /// Refuses a budget that is too small for parts of a size.
+    pub fn check(&self, part_size: u64) -> Result<()> {
+        let least = PARTS.saturating_mul(part_size);
+        if self.memory >= least {
+            return Ok(());
+        }
+        let (memory, part, least) = (Size(self.memory), Size(part_size), Size(least));
+        Err(Error::new(
+            Kind::Usage,
+            format!("--memory of {memory} is too little for parts of {part}: four parts must fit, which take {least}"),
+        ))
     }
 
     /// An even share for each of `devices` devices: each has a pipeline and a session of its own. `slots` is the number of tasks

@@ -8,7 +8,7 @@ pub mod machine;
 mod tests;
 
 use shardfuse_coordinator::hub::Submission;
-use shardfuse_merge::spec::{LoraSpec, MergeSpec, Size};
+use shardfuse_merge::spec::{LoraSpec, MergeSpec};
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::Location;
 use shardfuse_worker::device::Choice;
@@ -46,14 +46,7 @@ impl Settings {
         };
         let device = or_parsed("--device", device, file.device.as_deref())?.unwrap_or_default();
         let (spec, budget) = (understand(args, file)?, Budget::of(&resources));
-        if budget.memory < 4 * spec.part_size {
-            let (memory, part) = (budget.memory, spec.part_size);
-            return Err(Error::new(
-                Kind::Usage,
-                format!("--memory of {} is too little for parts of {}: four parts must fit", Size(memory), Size(part)),
-            )
-            .hint("give more --memory, or a smaller --part-size"));
-        }
+        budget.check(spec.part_size).map_err(|e| e.hint("give more --memory, or a smaller --part-size"))?;
         Ok(Settings { spec, budget, device })
     }
 
@@ -119,7 +112,6 @@ fn or_parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
 /// Flags over the file over the defaults.
 fn understand(args: Spec, file: File) -> Result<MergeSpec> {
     let need = |value: Option<String>, flag: &str| {
-    let mut wrong = Vec::new();
         value.ok_or_else(|| Error::new(Kind::Usage, format!("{flag} is not given")).hint("shardfuse merge --help"))
     };
     let lora = if args.lora.is_empty() { file.lora } else { lora::split("--lora", &args.lora)? };
@@ -127,8 +119,12 @@ fn understand(args: Spec, file: File) -> Result<MergeSpec> {
     let mut spec = MergeSpec::of(base, lora, output);
     let typed = args.options.0;
     let of_file = file.options.into_iter().filter(|(option, _)| !typed.iter().any(|(o, _)| o.field == option.field));
+    let mut wrong = Vec::new();
     for (option, values) in of_file.collect::<Vec<_>>().iter().chain(&typed) {
-        values.iter().try_for_each(|value| option.add(&mut spec, value))?;
+        wrong.extend(values.iter().filter_map(|value| option.add(&mut spec, value).err()));
+    }
+    if let Some(error) = wrong.into_iter().reduce(Error::and) {
+        return Err(error);
     }
     for (_, text) in spec.places_mut() {
         *text = place::parse(text)?.to_string();

@@ -1,5 +1,5 @@
 use clap::{CommandFactory, Parser};
-use shardfuse_merge::spec::{Meaning, OPTIONS, SpecOption, Takes};
+use shardfuse_merge::spec::{Meaning, OPTIONS, Size, SpecOption, Takes};
 use shardfuse_proto::v1;
 
 use super::*;

@@ -10,6 +10,8 @@ pub const MAX_DIMS: usize = 16;
 pub const MAX_BITS: u64 = 1 << 56;
 /// The largest object, in bytes: beyond what any store holds, far from overflow.
 pub const MAX_OBJECT: u64 = 1 << 50;
+/// The smallest part, in bytes: what BLAKE3 digests by itself.
+pub const MIN_PART: u64 = 1 << 10;
 /// The largest part, in bytes. Stores take 5 GiB at the most, and parts are powers of two.
 pub const MAX_PART: u64 = 4 << 30;
 /// The largest rank.

@@ -31,6 +31,10 @@ fn what_a_worker_cannot_mean_is_a_usage_error() {
     for (flags, named) in [
         (&["--grace", "soon"][..], "--grace"),
         (&["--memory", "much"], "--memory"),
+        (
+            &["--memory", "1KiB"],
+            "--memory of 1KiB is too little for parts of 1KiB: four parts must fit, which take 4KiB / give more --memory",
+        ),
         (&["--allow", "models"], "--allow"),
         (&["--spot-notice", "ec2"], "ec2"),
         (&["--threads", "0"], "--threads"),

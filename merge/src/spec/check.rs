@@ -2,7 +2,7 @@
 
 use super::{MergeSpec, Quantised, Rounding, Size, names};
 use crate::error::{Error, Kind, Result};
-use crate::limits::MAX_PART;
+use crate::limits::{MAX_PART, MIN_PART};
 use crate::recipe::DoraNorm;
 
 impl MergeSpec {
@@ -15,10 +15,11 @@ impl MergeSpec {
         if let Some(lora) = self.lora.iter().find(|l| !l.weight.is_finite()) {
             return Err(usage(format!("the weight of {} is {}", lora.path, lora.weight)));
         }
-        if self.part_size < 1024 || !self.part_size.is_power_of_two() {
+        if self.part_size < MIN_PART || !self.part_size.is_power_of_two() {
             return Err(usage(format!(
-                "--part-size is {}, expected a power of two of at least 1KiB",
-                Size(self.part_size)
+                "--part-size is {}, expected a power of two of at least {}",
+                Size(self.part_size),
+                Size(MIN_PART)
             ))
             .hint("such as --part-size 64MiB"));
         }
