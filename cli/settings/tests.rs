@@ -98,6 +98,23 @@ fn the_documentation_has_a_row_for_every_option_and_its_example_is_a_spec_file()
 }
 
 #[test]
+fn the_documentation_names_every_flag_of_every_command() {
+    let text = include_str!("../../docs/cli.md");
+    let mut args = Args::command();
+    args.build();
+    for command in args.get_subcommands() {
+        for flag in command.get_arguments().filter_map(|a| a.get_long()).filter(|flag| *flag != "help") {
+            let named = |end: char| text.contains(&format!("--{flag}{end}"));
+            assert!(
+                [' ', '`', ',', '[', '|'].into_iter().any(named),
+                "docs/cli.md has no --{flag} of {}",
+                command.get_name()
+            );
+        }
+    }
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let flags = ["--dtype", "f16", "--ignore-file", "e", "--ignore-file", "d"].map(str::to_owned);
     let args = PLACES.iter().map(|a| (*a).to_owned()).chain(flags);
@@ -107,6 +124,13 @@ fn flags_win_over_the_file() {
     assert_eq!((spec.base.as_str(), spec.dtype.to_string()), ("/base", "f16".to_owned()));
     assert_eq!((spec.tied, spec.partial_weight), (Some(true), true));
     assert_eq!(spec.ignore_files, ["d", "e"]);
+}
+
+#[test]
+fn every_wrong_value_of_a_file_is_told() {
+    let error = of_file("dtype: bf17\ncard: perhaps\n").unwrap_err();
+    let told: Vec<&str> = error.messages().collect();
+    assert!(told.len() == 2 && told[0].contains("bf17") && told[1].contains("perhaps"), "{told:?}");
 }
 
 #[test]
@@ -124,13 +148,6 @@ fn settings(base: &str, lora: &str, output: &str) -> Result<Settings> {
     let text = |t: &str| Some(t.to_owned());
     let spec = Spec { base: text(base), lora: vec![lora.into()], output: text(output), ..Spec::default() };
     Settings::new(spec, &Resources::default(), None)
-}
-
-#[test]
-fn every_wrong_value_of_a_file_is_told() {
-    let error = of_file("dtype: bf17\ncard: perhaps\n").unwrap_err();
-    let told: Vec<&str> = error.messages().collect();
-    assert!(told.len() == 2 && told[0].contains("bf17") && told[1].contains("perhaps"), "{told:?}");
 }
 
 #[test]

@@ -43,11 +43,12 @@ class Progress(_Answer):
 
 @dataclass(frozen=True)
 class File(_Answer):
-    """A file of the output. ``blake3`` is the digest that ``b3sum`` prints."""
+    """A file of the output. ``blake3`` is the digest that ``b3sum`` prints; ``parts`` has that of each part of a weight file."""
 
     name: str
     size: int
     blake3: str
+    parts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
