@@ -143,6 +143,30 @@ fn two_adapters_are_expected_together() {
 }
 
 #[test]
+fn an_order_of_adapters_counts_where_it_changes_more_than_the_limits() {
+    let case = Small::new();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let [base, lora, dora] = ["tiny-llama", "lora-dialogue", "dora-orders"].map(|name| examples.join(name));
+    let output = case.at("out");
+    succeed(&mut merge(&base, &[lora.to_str().unwrap(), dora.to_str().unwrap()], &output));
+    let diff = |[one, two]: [&Path; 2]| {
+        let mut diff = command();
+        diff.arg("diff").arg(&base).arg(&output).arg("--expect").arg(one).arg("--expect").arg(two);
+        diff.args(["--error-format", "json"]);
+        diff
+    };
+    succeed(&mut diff([&lora, &dora]));
+    let (_, kind, text) = fail(&mut diff([&dora, &lora]));
+    assert!(kind == "verify_failed" && text.contains(" of 28 tensors"), "{text}");
+
+    // Plain deltas are a sum.
+    let (one, two) = (case.adapter("one"), case.adapter("two"));
+    let both = case.at("both");
+    succeed(&mut merge(&case.base, &[&one, &two], &both));
+    succeed(case.diff(&both).args(["--expect", &two, "--expect", &one]));
+}
+
+#[test]
 fn the_heat_map_and_the_page_stand_by_themselves() {
     let case = Small::new();
     let output = case.merged("out", &case.adapter("a"), &[]);
