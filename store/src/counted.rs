@@ -3,11 +3,12 @@
 //! | metric | labels |
 //! |---|---|
 //! | `shardfuse_store_requests_total` | `store`, `operation`, `outcome`: `ok`, `throttled`, `error` |
-//! | `shardfuse_store_bytes_total` | `store`, `direction`: `read`, `write`; only what arrived whole |
+//! | `shardfuse_store_bytes_total` | `store`, `direction`: `read`, `write`, `copy`; only what arrived whole |
 //!
 //! That nothing is there, or something already, is an answer and counts as `ok`. A call is one request for most
 //! operations; listing, completing and a read of many MiB are several, which
-//! `shardfuse_store_http_requests_total` counts one by one. A copy moves bytes within the store, so it adds none here.
+//! `shardfuse_store_http_requests_total` counts one by one. `copy` counts the bytes that a store copied into a part by
+//! itself; [`Store::copy`] adds none.
 //!
 //! It stands below [`Retrying`](crate::retry::Retrying), so every try is counted. Consistency, retry, cancellation and
 //! crash behaviour are those of the store within.
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::Chunk;
 use crate::decorator;
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
@@ -45,6 +47,7 @@ pub fn name(at: &Location) -> String {
 enum Direction {
     Read,
     Write,
+    Copy,
 }
 
 impl Counted {
@@ -74,13 +77,13 @@ async fn counted<T>(at: &Location, operation: &'static str, call: impl Future<Ou
     result
 }
 
-fn moved(at: &Location, direction: Direction, bytes: usize) {
+fn moved(at: &Location, direction: Direction, bytes: u64) {
     let direction = match direction {
         Direction::Read => "read",
         Direction::Write => "write",
+        Direction::Copy => "copy",
     };
-    metrics::counter!("shardfuse_store_bytes_total", "store" => name(at), "direction" => direction)
-        .increment(bytes as u64);
+    metrics::counter!("shardfuse_store_bytes_total", "store" => name(at), "direction" => direction).increment(bytes);
 }
 
 #[async_trait]
@@ -104,40 +107,54 @@ impl decorator::Decorator for Counted {
 
     async fn read(&self, at: &Location, offset: u64, buf: Vec<u8>, pin: Option<&Pin>) -> Result<Vec<u8>> {
         let buf = counted(at, "read", self.inner.read(at, offset, buf, pin)).await?;
-        moved(at, Direction::Read, buf.len());
+        moved(at, Direction::Read, buf.len() as u64);
         Ok(buf)
     }
 
     async fn get(&self, at: &Location, limit: u64) -> Result<(Bytes, Meta)> {
         let (bytes, meta) = counted(at, "get", self.inner.get(at, limit)).await?;
-        moved(at, Direction::Read, bytes.len());
+        moved(at, Direction::Read, bytes.len() as u64);
         Ok((bytes, meta))
     }
 
     async fn put(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        let length = bytes.len();
+        let length = bytes.len() as u64;
         counted(at, "put", self.inner.put(at, bytes)).await?;
         moved(at, Direction::Write, length);
         Ok(())
     }
 
     async fn create(&self, at: &Location, bytes: Bytes) -> Result<()> {
-        let length = bytes.len();
+        let length = bytes.len() as u64;
         counted(at, "create", self.inner.create(at, bytes)).await?;
         moved(at, Direction::Write, length);
         Ok(())
     }
 
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        let length = bytes.len();
+        let length = bytes.len() as u64;
         let id = counted(at, "put_part", self.inner.put_part(at, upload, part, bytes)).await?;
         moved(at, Direction::Write, length);
         Ok(id)
     }
 
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        let (put, copied) = Chunk::sums(&chunks);
+        let id = counted(at, "compose_part", self.inner.compose_part(at, upload, part, chunks)).await?;
+        moved(at, Direction::Write, put);
+        moved(at, Direction::Copy, copied);
+        Ok(id)
+    }
+
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
         let buf = counted(at, "read_part", self.inner.read_part(at, upload, offset, buf)).await?;
-        moved(at, Direction::Read, buf.len());
+        moved(at, Direction::Read, buf.len() as u64);
         Ok(buf)
     }
 }

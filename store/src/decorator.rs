@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::{Chunk, Copies};
 use crate::error::Result;
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -17,7 +18,7 @@ use crate::store::{self, Completion, Entry, Limits, Lock, Meta, PartSlot, Store}
 
 /// A store around another one. Every decorator is a [`Store`].
 ///
-/// What costs no request passes without [`Self::call`]: limits, places, and the form of a part's id.
+/// What costs no request passes without [`Self::call`]: limits, places, what can be copied, and the form of a part's id.
 ///
 /// Its methods have the names of the store's, so a module that calls a decorator as a store does not import this trait.
 #[allow(missing_docs, reason = "the operations are documented at Store")]
@@ -115,6 +116,16 @@ pub trait Decorator: Send + Sync + Debug + 'static {
         self.call(Operation::PutPart, at, || self.inner().put_part(at, upload, part, bytes.clone())).await
     }
 
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        self.call(Operation::ComposePart, at, || self.inner().compose_part(at, upload, part, chunks.clone())).await
+    }
+
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
         let mut buffer = Buffer::new(buf);
         self.call(Operation::ReadPart, at, || self.inner().read_part(at, upload, offset, buffer.take())).await
@@ -171,6 +182,10 @@ impl<D: Decorator> Store for D {
 
     async fn place(&self, at: &Location) -> Result<Place> {
         self.inner().place(at).await
+    }
+
+    async fn copies(&self, from: &Location, to: &Location) -> Result<Copies> {
+        self.inner().copies(from, to).await
     }
 
     fn may_be_part(&self, part: PartSlot, length: u64, id: &PartId) -> bool {
@@ -253,6 +268,16 @@ impl<D: Decorator> Store for D {
         Decorator::put_part(self, at, upload, part, bytes).await
     }
 
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        Decorator::compose_part(self, at, upload, part, chunks).await
+    }
+
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {
         Decorator::read_part(self, at, upload, offset, buf).await
     }
@@ -307,8 +332,11 @@ mod tests {
         ];
         let at: Location = "s3://bucket/model".parse().unwrap();
         for store in decorated {
+            let (upload, slot) = (UploadId::new("1"), PartSlot { number: 0, offset: 0 });
             let refusals = [
                 store.resolve(&at).await.map(drop).unwrap_err(),
+                store.copies(&at, &at).await.map(drop).unwrap_err(),
+                store.compose_part(&at, &upload, slot, vec![Chunk::Bytes("x".into())]).await.map(drop).unwrap_err(),
                 store.links(&at).await.map(drop).unwrap_err(),
                 store.beside(&at).await.map(drop).unwrap_err(),
                 store.lock(&at).await.map(drop).unwrap_err(),
@@ -319,7 +347,7 @@ mod tests {
                 assert_eq!(refusal.kind(), ErrorKind::Permission, "{store:?}: {refusal}");
             }
             let id = PartId::new("1");
-            assert!(!store.may_be_part(PartSlot { number: 0, offset: 0 }, 1, &id), "{store:?}");
+            assert!(!store.may_be_part(slot, 1, &id), "{store:?}");
         }
     }
 }

@@ -20,9 +20,11 @@
 //! | make a store fail in a test | [`fault::Faulty`] |
 //! | do something with every call to a store | [`Decorator`] |
 //! | digest a file part by part | [`digest`] |
+//! | have a store copy bytes into an upload by itself | [`Store::copies`], [`Store::compose_part`] |
 //! | test a backend | `conformance` (with the feature of that name) |
 
 pub mod allow;
+pub mod chunk;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -54,6 +56,7 @@ mod token;
 pub mod web;
 
 pub use allow::Allow;
+pub use chunk::{Chunk, Copies};
 pub use config::Config;
 pub use counted::Counted;
 pub use decorator::Decorator;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::Chunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -93,6 +94,10 @@ impl<R: Readable> Store for ReadOnly<R> {
     }
 
     async fn put_part(&self, at: &Location, _: &UploadId, _: PartSlot, _: Bytes) -> Result<PartId> {
+        self.refuse(at)
+    }
+
+    async fn compose_part(&self, at: &Location, _: &UploadId, _: PartSlot, _: Vec<Chunk>) -> Result<PartId> {
         self.refuse(at)
     }
 

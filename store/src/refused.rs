@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::{Chunk, Copies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -99,6 +100,14 @@ impl Store for Refused {
     }
 
     async fn put_part(&self, at: &Location, _: &UploadId, _: PartSlot, _: Bytes) -> Result<PartId> {
+        self.no(at)
+    }
+
+    async fn copies(&self, _: &Location, to: &Location) -> Result<Copies> {
+        self.no(to)
+    }
+
+    async fn compose_part(&self, at: &Location, _: &UploadId, _: PartSlot, _: Vec<Chunk>) -> Result<PartId> {
         self.no(at)
     }
 

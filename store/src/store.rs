@@ -19,6 +19,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::{Chunk, Copies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -242,6 +243,30 @@ pub trait Store: Send + Sync + Debug + 'static {
     ///
     /// `NoSuchUpload` tells a stale writer that the upload was completed or dropped.
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId>;
+
+    /// What the store of `to` can copy from `from` into an upload by itself. It asks no server. [`Store::compose_part`] may say
+    /// otherwise later, and has the last word.
+    ///
+    /// A decorator passes it on.
+    async fn copies(&self, from: &Location, to: &Location) -> Result<Copies> {
+        let _ = (from, to);
+        Ok(Copies::none("its store has no such copies"))
+    }
+
+    /// Puts a part that is made of these pieces, in order. Otherwise it is [`Store::put_part`], and the id has the same form.
+    ///
+    /// `Unsupported` if the store cannot copy these pieces, or is not allowed to: then the caller reads the bytes and puts them.
+    /// `Changed` if an object is not the version of its pin, `ShortRead` if it ends before the range does.
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        let _ = (upload, part, chunks);
+        Err(Error::new(ErrorKind::Unsupported, at, "its store puts no parts together"))
+    }
 
     /// Fills `buf` from an upload in progress, for parts that must be checked after a restart of the machine.
     ///

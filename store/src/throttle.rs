@@ -1,6 +1,7 @@
 //! A limit on the rate of writing, so that a merge leaves room on a shared disk or line.
 //!
-//! Only parts count: they are all but the last megabytes of what is written. Everything else passes as it is, with the
+//! Only parts count: they are all but the last megabytes of what is written. What a store copies into a part by itself does not
+//! count. Everything else passes as it is, with the
 //! consistency, retry and crash behaviour of the store within.
 
 use std::num::NonZeroU64;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::chunk::Chunk;
 use crate::decorator;
 use crate::error::Result;
 use crate::id::{PartId, UploadId};
@@ -52,8 +54,8 @@ impl Rate {
 
     /// Books `bytes` and returns when they may start. A part starts at once after a pause; those behind it wait as
     /// long as it takes at the rate. Time in which nothing was written is not saved up, so there are no bursts.
-    fn book(&self, bytes: usize) -> Instant {
-        let nanoseconds = bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_second.get());
+    fn book(&self, bytes: u64) -> Instant {
+        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
         let takes = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
         let now = Instant::now();
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,8 +85,22 @@ impl decorator::Decorator for Throttled {
     }
 
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
-        tokio::time::sleep_until(self.rate.book(bytes.len())).await;
+        tokio::time::sleep_until(self.rate.book(bytes.len() as u64)).await;
         self.inner.put_part(at, upload, part, bytes).await
+    }
+
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        let (put, _) = Chunk::sums(&chunks);
+        if put > 0 {
+            tokio::time::sleep_until(self.rate.book(put)).await;
+        }
+        self.inner.compose_part(at, upload, part, chunks).await
     }
 }
 

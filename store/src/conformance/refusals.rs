@@ -19,6 +19,7 @@ pub(super) async fn run(store: &dyn Store, root: &Location) {
     fails!(store.begin(&at, 1).await, Unsupported, "begin");
     fails!(store.probe(&at, &upload).await, Unsupported, "probe");
     fails!(store.put_part(&at, &upload, slot, "x".into()).await, Unsupported, "put of a part");
+    fails!(store.compose_part(&at, &upload, slot, Vec::new()).await, Unsupported, "composition of a part");
     fails!(store.read_part(&at, &upload, 0, vec![0; 1]).await, Unsupported, "read of a part");
     fails!(
         store.complete(&at, Completion { upload: &upload, parts: &[(0, PartId::new("1"))], size: 1 }).await,
