@@ -9,6 +9,7 @@ use crate::location::Location;
 use crate::store::Store;
 
 mod check;
+mod composed;
 mod create;
 mod objects;
 mod reads;
@@ -27,6 +28,7 @@ pub async fn run(store: Arc<dyn Store>, root: Location) {
     objects::run(&store, &below(&root, "objects")).await;
     create::run(&store, &below(&root, "create")).await;
     uploads::run(&store, &below(&root, "uploads")).await;
+    composed::run(&*store, &below(&root, "composed")).await;
     store.delete_tree(&root).await.unwrap();
     assert_eq!(store.list(&root).await.unwrap(), [], "a removed tree is empty");
     store.delete_tree(&root).await.expect("removing what is not there is fine");

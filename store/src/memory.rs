@@ -9,6 +9,9 @@
 //! **Equal bytes.** With [`Memory::with_pins_of_bytes`] a pin is made of the bytes, as the ETag is on S3: two objects of
 //! equal bytes are one version.
 //!
+//! **Parts of pieces.** Any pieces of other objects become a part by themselves. [`Memory::with_copies`] makes the store as restricted as
+//! another one, and [`Memory::with_refused_copies`] makes it promise more than it does.
+//!
 //! **Faults of real stores** can be asked for: a read that returns a mix of two versions ([`Memory::tear`]), and a completion
 //! that is called a success although the upload is gone ([`Memory::with_false_completions`]).
 //!
@@ -21,6 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::{Chunk, Copies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -39,6 +43,10 @@ pub struct Memory {
     pins_of_bytes: bool,
     /// Whether completing an upload that is gone is answered with success and an invented version.
     false_completions: bool,
+    /// What it copies by itself; everything if nothing is said.
+    copies: Option<Copies>,
+    /// Whether it refuses every copy that it is asked for.
+    refused_copies: bool,
 }
 
 #[derive(Default)]
@@ -47,6 +55,7 @@ struct State {
     uploads: BTreeMap<String, Upload>,
     counter: u64,
     parts_put: u64,
+    bytes_copied: u64,
     /// Overwrites that the next read of an object races.
     tears: BTreeMap<Location, Bytes>,
 }
@@ -103,6 +112,38 @@ impl Memory {
         Self { false_completions: true, ..self }
     }
 
+    /// The same, which copies no more than this into a part by itself.
+    #[must_use]
+    pub fn with_copies(self, copies: Copies) -> Self {
+        Self { copies: Some(copies), ..self }
+    }
+
+    /// The same, which refuses to copy what it says it can, as S3 does if the credentials may not read the object.
+    #[must_use]
+    pub fn with_refused_copies(self) -> Self {
+        Self { refused_copies: true, ..self }
+    }
+
+    /// What it says that it copies.
+    fn offered(&self) -> Copies {
+        self.copies.clone().unwrap_or(Copies::Pieces { block: 1 })
+    }
+
+    /// Refuses a part that is made of other pieces than it says.
+    fn check_pieces(&self, at: &Location, chunks: &[Chunk]) -> Result<()> {
+        let (_, copied) = Chunk::sums(chunks);
+        let fits = match self.offered() {
+            _ if self.refused_copies => false,
+            Copies::None { .. } => false,
+            Copies::Parts { max } => chunks.len() == 1 && copied <= max,
+            Copies::Pieces { .. } => true,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Unsupported, at, "its store does not copy these pieces")),
+        }
+    }
+
     /// The next read of an object races an overwrite by these bytes: it is held to the older version's pin and length, and
     /// returns the newer one's bytes.
     pub fn tear(&self, at: &Location, bytes: Bytes) {
@@ -114,7 +155,12 @@ impl Memory {
         self.state().uploads.clear();
     }
 
-    /// How many parts were put since the beginning, those put again included.
+    /// How many bytes were copied into parts since the beginning.
+    pub fn bytes_copied(&self) -> u64 {
+        self.state().bytes_copied
+    }
+
+    /// How many parts were put or composed since the beginning, those put again included.
     pub fn parts_put(&self) -> u64 {
         self.state().parts_put
     }
@@ -284,6 +330,42 @@ impl Store for Memory {
         Ok(id)
     }
 
+    async fn copies(&self, _: &Location, _: &Location) -> Result<Copies> {
+        Ok(self.offered())
+    }
+
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        self.check_pieces(at, &chunks)?;
+        let mut state = self.state();
+        state.upload(at, upload)?;
+        let mut whole = Vec::new();
+        for chunk in &chunks {
+            match chunk {
+                Chunk::Bytes(bytes) => whole.extend_from_slice(bytes),
+                Chunk::Copy { from, range, pin } => {
+                    let object = self.pinned(&state, from, Some(pin))?;
+                    let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+                    let Some(bytes) = bounds.and_then(|(start, end)| object.bytes.get(start..end)) else {
+                        let message = format!("has {} bytes, those of {range:?} were asked for", object.bytes.len());
+                        return Err(Error::new(ErrorKind::ShortRead, from, message));
+                    };
+                    whole.extend_from_slice(bytes);
+                }
+            }
+        }
+        let id = part_id(&whole);
+        state.upload(at, upload)?.parts.insert(part.number, (id.clone(), whole.into()));
+        state.parts_put += 1;
+        state.bytes_copied += Chunk::sums(&chunks).1;
+        Ok(id)
+    }
+
     async fn read_part(&self, at: &Location, _: &UploadId, _: u64, _: Vec<u8>) -> Result<Vec<u8>> {
         Err(Error::new(ErrorKind::Unsupported, at, "parts of an upload in progress cannot be read"))
     }
@@ -365,6 +447,39 @@ mod tests {
     async fn it_does_so_with_pins_of_bytes() {
         let store = Memory::new().with_pins_of_bytes();
         crate::conformance::run(Arc::new(store), "s3://bucket/suite".parse().unwrap()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn it_does_so_with_fewer_copies() {
+        for copies in [Copies::Parts { max: 5 << 30 }, Copies::Pieces { block: 4096 }, Copies::none("a test")] {
+            let store = Memory::new().with_copies(copies);
+            crate::conformance::run(Arc::new(store), "s3://bucket/suite".parse().unwrap()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn copies_that_it_does_not_offer_are_refused() {
+        let at: Location = "s3://bucket/x".parse().unwrap();
+        let compose = async |store: &Memory, pieces: usize| {
+            store.put(&at, "abcdef".into()).await.unwrap();
+            let pin = store.head(&at).await.unwrap().pin;
+            let upload = store.begin(&at, 1).await.unwrap();
+            let chunk = Chunk::Copy { from: at.clone(), range: 1..4, pin };
+            store.compose_part(&at, &upload, PartSlot { number: 0, offset: 0 }, vec![chunk; pieces]).await
+        };
+        let parts = |max| Memory::new().with_copies(Copies::Parts { max });
+        for (store, pieces, copied) in [
+            (Memory::new(), 2, 6),
+            (parts(3), 1, 3),
+            (parts(3), 2, 0),
+            (parts(2), 1, 0),
+            (Memory::new().with_copies(Copies::none("a test")), 1, 0),
+            (Memory::new().with_refused_copies(), 1, 0),
+        ] {
+            let result = compose(&store, pieces).await;
+            assert_eq!(store.bytes_copied(), copied, "{:?}", store.copies);
+            assert!(result.map_or_else(|e| e.kind() == ErrorKind::Unsupported, |_| copied > 0), "{:?}", store.copies);
+        }
     }
 
     #[tokio::test]

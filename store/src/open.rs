@@ -187,7 +187,7 @@ impl Buckets {
                     .map_err(|e| Error::new(ErrorKind::Permanent, "object storage", "cannot set up TLS").with_source(e))
             });
             let made = match connections {
-                Ok(connections) => object::connect(at, found.map(|(_, entry)| entry), &self.environment, connections),
+                Ok(connections) => object::connect(at, &self.config, &self.environment, connections),
                 Err(e) => return Arc::new(Refused::new(e.kind(), e.chain())),
             };
             match made {

@@ -94,9 +94,11 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::chunk::Chunk;
     use crate::error::ErrorKind;
     use crate::fault::{Fault, Faulty, Operation};
     use crate::memory::Memory;
+    use crate::store::PartSlot;
 
     fn place() -> (Arc<Faulty>, Retrying, Location) {
         let faulty = Arc::new(Faulty::new(Arc::new(Memory::new())));
@@ -115,6 +117,22 @@ mod tests {
             assert_eq!(store.head(&at).await.unwrap_err().kind(), kind);
             assert_eq!(faulty.calls(Operation::Head), before + 1);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_is_composed_again_unless_its_store_cannot_copy() {
+        let (faulty, store, at) = place();
+        let upload = store.begin(&at, 1).await.unwrap();
+        let compose = async || {
+            let slot = PartSlot { number: 0, offset: 0 };
+            store.compose_part(&at, &upload, slot, vec![Chunk::Bytes("x".into())]).await
+        };
+        faulty.plan_run(Operation::ComposePart, 1, 3, Fault::Before(ErrorKind::Transient));
+        compose().await.unwrap();
+        assert_eq!(faulty.calls(Operation::ComposePart), 4);
+        faulty.plan(Operation::ComposePart, 1, Fault::Before(ErrorKind::Unsupported));
+        assert_eq!(compose().await.unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(faulty.calls(Operation::ComposePart), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,6 +107,24 @@ impl decorator::Decorator for Throttled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_the_store_copies_do_not_wait() {
+        let store = Throttled::new(Arc::new(Memory::new()), NonZeroU64::new(1000).unwrap());
+        let at: Location = "s3://bucket/x".parse().unwrap();
+        store.put(&at, vec![7; 60_000].into()).await.unwrap();
+        let pin = store.head(&at).await.unwrap().pin;
+        let upload = store.begin(&at, 1).await.unwrap();
+        let start = Instant::now();
+        for _ in 0..3 {
+            let copy = Chunk::Copy { from: at.clone(), range: 0..60_000, pin: pin.clone() };
+            let chunks = vec![Chunk::Bytes(vec![0; 500].into()), copy.clone()];
+            store.compose_part(&at, &upload, PartSlot { number: 0, offset: 0 }, vec![copy]).await.unwrap();
+            store.compose_part(&at, &upload, PartSlot { number: 1, offset: 0 }, chunks).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(1), "the third waits for the 500 bytes of the two before it");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn parts_wait_for_their_turn_and_pauses_are_not_saved_up() {

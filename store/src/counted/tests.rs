@@ -44,6 +44,27 @@ fn every_try_is_counted_by_what_came_of_it_and_only_bytes_that_arrived() {
 }
 
 #[test]
+fn bytes_that_a_store_copied_are_counted_apart_from_those_that_were_put() {
+    let text = counts(async {
+        let store = Counted::new(Arc::new(Memory::new()));
+        let at: Location = "s3://bucket/x".parse().unwrap();
+        store.put(&at, "abcdef".into()).await.unwrap();
+        let pin = store.head(&at).await.unwrap().pin;
+        let upload = store.begin(&at, 5).await.unwrap();
+        let copy = |end| Chunk::Copy { from: at.clone(), range: 1..end, pin: pin.clone() };
+        let slot = PartSlot { number: 0, offset: 0 };
+        store.compose_part(&at, &upload, slot, vec![copy(4), Chunk::Bytes("xy".into())]).await.unwrap();
+        store.compose_part(&at, &upload, slot, vec![copy(99)]).await.unwrap_err();
+    });
+    assert_says(
+        &text,
+        r#"shardfuse_store_requests_total{store="s3://bucket",operation="compose_part",outcome="ok"} 2"#,
+    );
+    assert_says(&text, r#"shardfuse_store_bytes_total{store="s3://bucket",direction="copy"} 3"#);
+    assert_says(&text, r#"shardfuse_store_bytes_total{store="s3://bucket",direction="write"} 8"#);
+}
+
+#[test]
 fn a_store_that_has_too_many_calls_is_told_from_one_that_fails() {
     let at: Location = "gs://bucket/x".parse().unwrap();
     let text = counts(async {

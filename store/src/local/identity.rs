@@ -190,6 +190,7 @@ mod tests {
             root: inner.into(),
             kind: "ext4".into(),
             source: "/dev/vda".into(),
+            options: "rw".into(),
         };
         // As if `view` were made by `mount --bind base/sub view`, where the file system's own root is `/disk`.
         let mounts = [mount(&root, "/disk"), mount(&root.join("view"), "/disk/base/sub")];

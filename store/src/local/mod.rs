@@ -12,6 +12,8 @@
 //! equal parts having equal bytes. Parts are written past the page cache where the file system can, so the object is not
 //! in memory when it is done.
 //!
+//! Ranges of other files become a part by shared blocks, on a file system that has those ([`compose`]).
+//!
 //! **Crash.** Small files are synced, renamed, and their folder is synced. Of an upload only completing syncs, once;
 //! parts put before a crash of the machine may be lost, which [`Store::boot_id`] tells. On file systems that several
 //! machines share each part is synced before it counts. Interrupted small writes leave files named
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::{Chunk, Copies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::Location;
@@ -36,6 +39,7 @@ use crate::store::{Completion, Entry, Lock, Meta, PartSlot, Store};
 
 mod aside;
 mod beside;
+mod compose;
 mod create;
 mod direct;
 mod fence;
@@ -50,6 +54,7 @@ mod mount;
 mod names;
 mod read;
 mod remove;
+mod share;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -254,6 +259,31 @@ impl Store for Local {
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
         let upload = upload.clone();
         self.upload(at, move |at| upload::put_part(at, &upload, part, &bytes)).await
+    }
+
+    async fn copies(&self, from: &Location, to: &Location) -> Result<Copies> {
+        let from = from.clone();
+        self.run(to, move |local, to| {
+            local.fence.check_uploads(to)?;
+            compose::copies(&local.fence, &from, to)
+        })
+        .await
+    }
+
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        let upload = upload.clone();
+        self.run(at, move |local, at| {
+            local.fence.check_uploads(at)?;
+            let from = read::Source { handles: &local.handles, fence: &local.fence };
+            compose::compose_part(from, at, &upload, part, &chunks)
+        })
+        .await
     }
 
     async fn read_part(&self, at: &Location, upload: &UploadId, offset: u64, buf: Vec<u8>) -> Result<Vec<u8>> {

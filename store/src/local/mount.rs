@@ -30,10 +30,13 @@ const OBJECT_STORES: [&str; 13] = [
     "cosfs",
 ];
 
+/// The `statfs` type of NFS.
+const NFS: u32 = 0x6969;
+
 /// File systems that several machines may have mounted, by `statfs` type: NFS, SMB (three), 9P, FUSE (JuiceFS, SSHFS,
 /// GlusterFS, virtiofs), Ceph, Lustre, GPFS, BeeGFS, AFS (two), OCFS2, GFS2, OrangeFS.
 const SHARED: [u32; 15] = [
-    0x6969,
+    NFS,
     0x517B,
     0xFE53_4D42,
     0xFF53_4D42,
@@ -89,6 +92,22 @@ pub(super) fn boot_id(at: &Location) -> Result<Option<String>> {
     Ok(Some(id.trim().to_owned()))
 }
 
+/// Whether an open file is on NFS.
+pub(super) fn is_nfs(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|place| type_of(&place) == NFS)
+}
+
+/// Whether a folder is on a server that copies between two of its files by itself: NFS 4.2. The folder need not exist.
+pub(super) fn copies_on_server(dir: &Path) -> bool {
+    let nearest = folder::nearest_existing(dir);
+    statfs(nearest).is_ok_and(|place| type_of(&place) == NFS)
+        && fs::canonicalize(nearest).is_ok_and(|real| mount_of(&table(), &real).is_some_and(is_nfs_4_2))
+}
+
+fn is_nfs_4_2(mount: &Mount) -> bool {
+    mount.kind == "nfs4" && mount.options.split(',').any(|option| option == "vers=4.2")
+}
+
 /// Whether other machines may have mounted the file system that holds an open file.
 pub(super) fn is_shared(file: impl AsFd) -> bool {
     // What cannot be looked up is taken for shared: that costs a sync, the other mistake costs data.
@@ -96,9 +115,13 @@ pub(super) fn is_shared(file: impl AsFd) -> bool {
 }
 
 fn is_shared_type(place: &StatFs) -> bool {
-    // The type is 32 bits wide, sign-extended on some machines.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only the low 32 bits count")]
-    SHARED.contains(&(place.f_type as u32))
+    SHARED.contains(&type_of(place))
+}
+
+/// The type is 32 bits wide, sign-extended on some machines.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only the low 32 bits count")]
+fn type_of(place: &StatFs) -> u32 {
+    place.f_type as u32
 }
 
 /// One mount of this process's view.
@@ -112,6 +135,8 @@ pub(super) struct Mount {
     pub(super) root: PathBuf,
     pub(super) kind: String,
     pub(super) source: String,
+    /// What the file system was mounted with.
+    pub(super) options: String,
 }
 
 /// The mounts of this process's view; none where `/proc` is not mounted.
@@ -125,7 +150,8 @@ fn parse(table: &[u8]) -> Vec<Mount> {
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`: device, root and mount point are the third to the
-/// fifth field, and behind the lone hyphen stand type and source.
+/// fifth field, and behind the lone hyphen stand type, source and
+/// the options of the file system.
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = String::from_utf8_lossy(fields.nth(2)?).into_owned();
@@ -134,7 +160,8 @@ fn mount(line: &[u8]) -> Option<Mount> {
     fields.find(|field| *field == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
     let source = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mount { point, device, root, kind, source })
+    let options = String::from_utf8_lossy(fields.next().unwrap_or_default()).into_owned();
+    Some(Mount { point, device, root, kind, source, options })
 }
 
 /// Undoes the octal escapes of blanks, line ends and backslashes.
@@ -192,6 +219,16 @@ garbage
         assert_eq!(name("/over"), None, "mounted over");
         assert_eq!(mounts.len(), 7);
         assert_eq!((mounts[1].device.as_str(), mounts[1].root.as_path()), ("0:44", Path::new("/")));
+    }
+
+    #[test]
+    fn a_server_that_copies_is_known_by_its_version() {
+        let line = |kind: &str, version: &str| {
+            let line = format!("40 22 0:50 / /n rw - {kind} server:/x rw,vers={version},rsize=1048576,namlen=255");
+            is_nfs_4_2(&mount(line.as_bytes()).unwrap())
+        };
+        assert!(line("nfs4", "4.2"));
+        assert!(!line("nfs4", "4.1") && !line("nfs", "3") && !line("fuse.nfs", "4.2"));
     }
 
     #[test]

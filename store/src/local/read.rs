@@ -50,36 +50,40 @@ pub(super) fn read(
     mut buf: Vec<u8>,
     pin: Option<&Pin>,
 ) -> Result<Vec<u8>> {
-    let Source { handles, fence } = from;
     let Some(pin) = pin else {
-        let file = open_regular(fence, at)?;
+        let file = open_regular(from.fence, at)?;
         fill(at, &file, &mut buf, offset)?;
         return Ok(buf);
     };
+    pinned(from, at, pin, |file| fill(at, file, &mut buf, offset))?;
+    Ok(buf)
+}
+
+/// Works on an open file that is the version of a pin, before and after.
+pub(super) fn pinned(from: Source<'_>, at: &Location, pin: &Pin, work: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    let Source { handles, fence } = from;
     let path = path(at)?;
     let file = match handles.find(path, pin) {
         Some(file) => file,
         None => Arc::new(open_regular(fence, at)?),
     };
-    let result = fill_pinned(at, &file, &mut buf, offset, pin).map(|()| file);
-    match result {
-        Ok(file) => {
+    let checked = || {
+        check_pin(at, &file, pin)?;
+        let done = work(&file);
+        // Also after a failed read: a file that was cut short while it was read has changed, and that is the better news.
+        check_pin(at, &file, pin)?;
+        done
+    };
+    match checked() {
+        Ok(()) => {
             handles.keep(path, pin, file);
-            Ok(buf)
+            Ok(())
         }
         Err(e) => {
             handles.forget(path);
             Err(e)
         }
     }
-}
-
-fn fill_pinned(at: &Location, file: &File, buf: &mut [u8], offset: u64, pin: &Pin) -> Result<()> {
-    check_pin(at, file, pin)?;
-    let filled = fill(at, file, buf, offset);
-    // Also after a failed read: a file that was cut short while it was read has changed, and that is the better news.
-    check_pin(at, file, pin)?;
-    filled
 }
 
 /// Holds an open file to a pin.

@@ -9,6 +9,7 @@ use crate::fault::Faulty;
 use crate::store::EntryKind;
 use crate::throttle::Throttled;
 
+mod composed;
 mod crash;
 mod full_disk;
 

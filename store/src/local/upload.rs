@@ -49,7 +49,7 @@ fn hidden(at: &Location, upload: &UploadId) -> Result<(PathBuf, Option<u64>)> {
     Ok((uploads(at)?.join(format!("{name}.{upload}")), size))
 }
 
-fn uploads(at: &Location) -> Result<PathBuf> {
+pub(super) fn uploads(at: &Location) -> Result<PathBuf> {
     Ok(dir_of(at)?.join(HIDDEN).join(UPLOADS))
 }
 
@@ -139,25 +139,77 @@ pub(super) fn probe(at: &Location, upload: &UploadId) -> Result<bool> {
 }
 
 pub(super) fn put_part(at: &Location, upload: &UploadId, part: PartSlot, bytes: &[u8]) -> Result<PartId> {
-    let (file, hidden) = open(at, upload)?;
-    // Waits for whoever is completing; then the file has moved and this writer is stale.
-    lock(at, file.lock_shared())?;
-    if !is_at(&file, &hidden) {
-        return Err(gone(at, upload));
+    let part = Part::open(at, upload, part, bytes.len() as u64)?;
+    part.write(bytes, part.start)?;
+    part.finish()
+}
+
+/// A part that is being written. While it is open, its upload is not completed.
+pub(super) struct Part<'a> {
+    at: &'a Location,
+    file: File,
+    number: u32,
+    start: u64,
+    length: u64,
+    /// Whether other machines may have mounted the file system.
+    shared: bool,
+}
+
+impl<'a> Part<'a> {
+    /// Opens an upload in order to write a part of it.
+    pub(super) fn open(at: &'a Location, upload: &UploadId, part: PartSlot, length: u64) -> Result<Self> {
+        let (file, hidden) = open(at, upload)?;
+        // Waits for whoever is completing; then the file has moved and this writer is stale.
+        lock(at, file.lock_shared())?;
+        if !is_at(&file, &hidden) {
+            return Err(gone(at, upload));
+        }
+        let (PartSlot { number, offset: start }, size) = (part, stat(at, &file)?.len());
+        if start.checked_add(length).is_none_or(|end| end > size) {
+            let message = format!("part {number} of {length} bytes at {start} does not fit into {size} bytes");
+            return Err(Error::new(ErrorKind::Permanent, at, message));
+        }
+        let shared = mount::is_shared(&file);
+        Ok(Self { at, file, number, start, length, shared })
     }
-    let (start, length, size) = (part.offset, bytes.len() as u64, stat(at, &file)?.len());
-    if start.checked_add(length).is_none_or(|end| end > size) {
-        let message = format!("part {} of {length} bytes at {start} does not fit into {size} bytes", part.number);
-        return Err(Error::new(ErrorKind::Permanent, at, message));
+
+    /// The upload's location.
+    pub(super) fn at(&self) -> &Location {
+        self.at
     }
-    let failed = |e| Error::io(at, format!("cannot write part {} of {length} bytes at {start}", part.number), e);
-    if mount::is_shared(&file) {
-        file.write_all_at(bytes, start).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-    } else {
-        direct::write_all_at(&file, bytes, start).map_err(failed)?;
+
+    /// The upload's file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
-    Ok(part_id(start, length))
+
+    /// The offset of the first byte.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Writes some of the bytes at an offset of the file.
+    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let written = match self.shared {
+            true => self.file.write_all_at(bytes, offset),
+            false => direct::write_all_at(&self.file, bytes, offset),
+        };
+        written.map_err(|e| self.failed(e))
+    }
+
+    /// All bytes are written.
+    pub(super) fn finish(self) -> Result<PartId> {
+        if self.shared {
+            self.file.sync_data().map_err(|e| self.failed(e))?;
+        }
+        Ok(part_id(self.start, self.length))
+    }
+
+    /// The error of a write.
+    pub(super) fn failed(&self, error: impl Into<io::Error>) -> Error {
+        let Self { at, number, start, length, .. } = self;
+        Error::io(at, format!("cannot write part {number} of {length} bytes at {start}"), error)
+    }
 }
 
 fn part_id(start: u64, length: u64) -> PartId {

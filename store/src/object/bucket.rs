@@ -15,6 +15,7 @@ use object_store::{ObjectStore, PutPayload};
 use super::deletes::Deletes;
 use super::failure;
 use super::pending::Pending;
+use super::server_copy::ServerCopy;
 use super::wire::Seen;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::{Location, Scheme};
@@ -40,6 +41,7 @@ pub(crate) struct Bucket {
     pub(super) login: Login,
     pub(super) pending: Pending,
     pub(super) deletes: Deletes,
+    pub(super) server_copy: ServerCopy,
     /// The smallest part that the service takes, where its settings say so.
     pub(super) min_part: Option<u64>,
     /// Whether the pin is looked at again after a read: nobody promises that an answer is of one version.
@@ -71,6 +73,7 @@ impl Bucket {
             login,
             pending,
             deletes,
+            server_copy: ServerCopy::None,
             min_part: None,
             second_look: true,
             logged_in: AtomicBool::new(false),

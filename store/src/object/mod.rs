@@ -15,12 +15,15 @@
 //! taken for completed because an older object of the same length is there. What a store says of a completion is held
 //! against the object that is there afterwards.
 //!
+//! A part that is a range of another object is copied by S3 itself, if the settings of both are the same ([`compose`]).
+//!
 //! **Retry.** Nothing here retries but the reads that go on; [`Retrying`](crate::Retrying) does. **Crash.** Whatever a
 //! store acknowledged is durable.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::chunk::{Chunk, Copies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{PartId, Pin, UploadId};
 use crate::location::{Location, Scheme};
@@ -28,6 +31,7 @@ use crate::store::{Completion, Entry, Limits, Meta, PartSlot, Store};
 
 mod advice;
 mod bucket;
+mod compose;
 mod condition;
 mod connect;
 mod deletes;
@@ -40,6 +44,8 @@ mod marker;
 mod marker_name;
 mod pending;
 mod read;
+mod server_copy;
+mod service;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -123,6 +129,20 @@ impl Store for Bucket {
 
     async fn put_part(&self, at: &Location, upload: &UploadId, part: PartSlot, bytes: Bytes) -> Result<PartId> {
         upload::put_part(self, at, upload, part, &bytes).await
+    }
+
+    async fn copies(&self, from: &Location, _: &Location) -> Result<Copies> {
+        Ok(compose::copies(self, from))
+    }
+
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        compose::compose_part(self, at, upload, part, chunks).await
     }
 
     fn may_be_part(&self, _: PartSlot, length: u64, id: &PartId) -> bool {

@@ -43,8 +43,7 @@ async fn a_bucket_takes_the_parts_of_its_protocol_unless_its_settings_say_smalle
     let env = environment(closed());
     let limits = |place: &str, settings: &str| {
         let (at, config) = (at(place), Config::parse(settings).unwrap());
-        let entry = config.find(&at).map(|(_, entry)| entry);
-        connect(&at, entry, &env, &connections()).unwrap().limits(&at)
+        connect(&at, &config, &env, &connections()).unwrap().limits(&at)
     };
     let s3 = Limits { min_part: 5 << 20, max_part: 5 << 30, max_parts: 10_000 };
     assert_eq!(limits("s3://bucket/x", "{}"), s3);
@@ -59,7 +58,7 @@ async fn no_secret_is_shown() {
     let env = environment(closed());
     for place in ["s3://bucket/x", "gs://bucket/x", "az://bucket/x"] {
         let at = at(place);
-        let bucket = connect(&at, None, &env, &connections()).unwrap();
+        let bucket = connect(&at, &Config::default(), &env, &connections()).unwrap();
         let upload = ids::Upload::new(None, ids::name()).written();
         let mut shown = format!("{env:?} {bucket:?}");
         let errors = [
@@ -91,7 +90,7 @@ async fn an_endpoint_without_encryption_must_be_allowed() {
         ("AWS_ENDPOINT_URL", env.get("AWS_ENDPOINT_URL").unwrap()),
     ]);
     let at = at("s3://bucket/x");
-    let bucket = connect(&at, None, &env, &connections()).unwrap();
+    let bucket = connect(&at, &Config::default(), &env, &connections()).unwrap();
     let error = bucket.head(&at).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Permanent);
     assert!(error.chain().contains("without encryption"), "{}", error.chain());
@@ -101,7 +100,7 @@ async fn an_endpoint_without_encryption_must_be_allowed() {
 fn credentials_that_are_not_there_are_named() {
     let refused = |config: &str, place: &str, env: &Environment| {
         let (config, at) = (Config::parse(config).unwrap(), at(place));
-        connect(&at, config.find(&at).map(|(_, entry)| entry), env, &connections()).err().unwrap()
+        connect(&at, &config, env, &connections()).err().unwrap()
     };
     let none = Environment::default();
     let error = refused(
@@ -125,13 +124,13 @@ fn credentials_that_are_not_there_are_named() {
 fn azure_places_name_their_account() {
     let env = Environment::of([("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY)]);
     let place = at("abfss://models@mine.dfs.core.windows.net/out");
-    assert!(connect(&place, None, &env, &connections()).is_ok());
+    assert!(connect(&place, &Config::default(), &env, &connections()).is_ok());
 }
 
 #[tokio::test]
 async fn what_lies_elsewhere_or_is_no_object_is_refused() {
     let env = environment(closed());
-    let bucket = connect(&at("s3://bucket/x"), None, &env, &connections()).unwrap();
+    let bucket = connect(&at("s3://bucket/x"), &Config::default(), &env, &connections()).unwrap();
     let error = bucket.head(&at("s3://other/x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(bucket.put(&at("s3://bucket"), "x".into()).await.unwrap_err().to_string().contains("all of a bucket"));
@@ -145,11 +144,108 @@ async fn what_lies_elsewhere_or_is_no_object_is_refused() {
 async fn an_anonymous_store_is_only_read() {
     let config = Config::parse("s3://a: { credentials: anonymous }").unwrap();
     let at = at("s3://a/x");
-    let entry = config.find(&at).map(|(_, entry)| entry);
-    let bucket = connect(&at, entry, &Environment::default(), &connections()).unwrap();
+    let bucket = connect(&at, &config, &Environment::default(), &connections()).unwrap();
     assert_eq!(bucket.put(&at, "x".into()).await.unwrap_err().kind(), ErrorKind::Permission);
     assert_eq!(bucket.begin(&at, 1).await.unwrap_err().kind(), ErrorKind::Permission);
     assert_eq!(bucket.check_output(&at).await.unwrap_err().kind(), ErrorKind::Permission);
+}
+
+/// A server that gives every request one answer. Returns its port, and the heads of the requests.
+fn answering(status: &'static str, body: &'static str) -> (u16, std::sync::mpsc::Receiver<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, heads) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            let head: Vec<String> = lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
+            let _ = tell.send(head);
+            let length = body.len();
+            write!(connection, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+                .unwrap();
+        }
+    });
+    (port, heads)
+}
+
+async fn copied(port: u16, from: &str) -> Result<PartId> {
+    let at = at("s3://bucket/out/x");
+    let bucket = connect(&at, &Config::default(), &environment(port), &connections()).unwrap();
+    let upload = ids::Upload::new(None, "up+load".to_owned()).written();
+    let chunk = Chunk::Copy { from: from.parse().unwrap(), range: 5..15, pin: Pin::new("\"one\"") };
+    bucket.compose_part(&at, &upload, PartSlot { number: 6, offset: 0 }, vec![chunk]).await
+}
+
+#[tokio::test]
+async fn a_copy_names_its_source_by_version_and_signs_that() {
+    let body = "<CopyPartResult><LastModified>2026</LastModified><ETag>&quot;abc&quot;</ETag></CopyPartResult>";
+    let (port, heads) = answering("200 OK", body);
+    assert_eq!(copied(port, "s3://other/base/a b+ü").await.unwrap(), PartId::new("10.\"abc\""));
+    let head = heads.recv().unwrap();
+    assert!(head[0].starts_with("PUT /bucket/out/x?partNumber=7&uploadId=up%2Bload&"), "{}", head[0]);
+    assert!(
+        head[0]
+            .contains("SignedHeaders=host%3Bx-amz-copy-source%3Bx-amz-copy-source-if-match%3Bx-amz-copy-source-range"),
+        "{}",
+        head[0]
+    );
+    for line in [
+        "x-amz-copy-source: /other/base/a%20b%2B%C3%BC",
+        "x-amz-copy-source-range: bytes=5-14",
+        "x-amz-copy-source-if-match: \"one\"",
+        "content-length: 0",
+    ] {
+        assert!(head.iter().any(|found| found == line), "no {line} in {head:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_copy_is_read_to_its_end() {
+    for (status, body, kind) in [
+        ("200 OK", "  \n <Error><Code>InternalError</Code><Message>again</Message></Error>", ErrorKind::Transient),
+        ("200 OK", "<Error><Code>AccessDenied</Code></Error>", ErrorKind::Unsupported),
+        ("200 OK", "", ErrorKind::Unsupported),
+        ("412 Precondition Failed", "<Error><Code>PreconditionFailed</Code></Error>", ErrorKind::Changed),
+        ("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>", ErrorKind::NoSuchUpload),
+        ("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>", ErrorKind::Unsupported),
+        ("403 Forbidden", "<Error><Code>ExpiredToken</Code></Error>", ErrorKind::Permission),
+        ("403 Forbidden", "<Error><Code>SignatureDoesNotMatch</Code></Error>", ErrorKind::Permission),
+        ("400 Bad Request", "<Error><Code>KMS.DisabledException</Code></Error>", ErrorKind::Unsupported),
+        ("501 Not Implemented", "", ErrorKind::Unsupported),
+        ("503 Slow Down", "<Error><Code>SlowDown</Code></Error>", ErrorKind::Transient),
+    ] {
+        let (port, _heads) = answering(status, body);
+        let error = copied(port, "s3://bucket/base").await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status} {body}: {}", error.chain());
+        let shown = format!("{error:?} {}", error.chain());
+        assert!(!shown.contains(SECRET) && !shown.contains("X-Amz"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn only_objects_of_the_same_service_are_copied() {
+    let config = "s3://open: { credentials: anonymous }";
+    let connected = |place: &str| {
+        connect(&at(place), &Config::parse(config).unwrap(), &environment(closed()), &connections()).unwrap()
+    };
+    let copies = async |from: &str, to: &str| connected(to).copies(&at(from), &at(to)).await.unwrap();
+    assert_eq!(copies("s3://one/x", "s3://two/y").await, Copies::Parts { max: 5 << 30 });
+    let none = [
+        ("s3://open/x", "s3://two/y"),
+        ("s3://open/x", "s3://open/y"),
+        ("gs://two/x", "s3://two/y"),
+        ("/x", "s3://two/y"),
+        ("gs://two/x", "gs://two/y"),
+        ("az://two/x", "az://two/y"),
+    ];
+    for (from, to) in none {
+        let answer = copies(from, to).await;
+        assert!(matches!(&answer, Copies::None { why } if why.starts_with(from)), "{from} to {to}: {answer:?}");
+    }
+    // What the guess forbids is never sent.
+    let error = copied(closed(), "gs://bucket/base").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
 }
 
 /// A server that answers a GET with the ETag "one" and then is overwritten: from then on a HEAD says "two". Returns its port.
@@ -183,7 +279,7 @@ fn overwritten_by_a_read() -> u16 {
 async fn a_read_that_races_an_overwrite_is_not_taken_for_the_version_of_its_pin() {
     let at = at("s3://bucket/x");
     let (env, pin) = (environment(overwritten_by_a_read()), Pin::new("\"one\""));
-    let bucket = connect(&at, None, &env, &connections()).unwrap();
+    let bucket = connect(&at, &Config::default(), &env, &connections()).unwrap();
     assert_eq!(bucket.head(&at).await.unwrap().pin, pin);
     let error = bucket.read(&at, 0, vec![0; 4], Some(&pin)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{}", error.chain());

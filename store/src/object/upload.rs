@@ -16,7 +16,7 @@ use crate::token::token;
 /// The parts that an object can have, on every store.
 const MOST_PARTS: u32 = 10_000;
 
-fn gone(at: &Location, upload: &UploadId) -> Error {
+pub(super) fn gone(at: &Location, upload: &UploadId) -> Error {
     Error::new(ErrorKind::NoSuchUpload, at, format!("there is no upload {upload} to it"))
 }
 
@@ -63,11 +63,7 @@ pub(super) async fn put_part(
     bytes: &Bytes,
 ) -> Result<PartId> {
     let path = bucket.object(at)?;
-    let Some(Upload { id, .. }) = Upload::parse(upload) else { return Err(gone(at, upload)) };
-    if part.number >= MOST_PARTS {
-        let message = format!("part {} is one too many, an object has at most {MOST_PARTS}", part.number);
-        return Err(Error::new(ErrorKind::Permanent, at, message));
-    }
+    let Upload { id, .. } = of_part(at, upload, part)?;
     // A block put after the upload ended would only lie there for a week, but its writer would not hear of it.
     if matches!(bucket.pending, Pending::Marked) && !marker::exists(bucket, at, &id).await? {
         return Err(gone(at, upload));
@@ -84,6 +80,16 @@ pub(super) async fn put_part(
         Err(e) if e.kind() == ErrorKind::NotFound => Err(gone(at, upload).with_source(e)),
         Err(e) => Err(e),
     }
+}
+
+/// The upload that a part is put to.
+pub(super) fn of_part(at: &Location, upload: &UploadId, part: PartSlot) -> Result<Upload> {
+    let written = Upload::parse(upload).ok_or_else(|| gone(at, upload))?;
+    if part.number >= MOST_PARTS {
+        let message = format!("part {} is one too many, an object has at most {MOST_PARTS}", part.number);
+        return Err(Error::new(ErrorKind::Permanent, at, message));
+    }
+    Ok(written)
 }
 
 pub(super) async fn complete(bucket: &Bucket, at: &Location, what: Completion<'_>) -> Result<Option<Pin>> {

@@ -14,7 +14,7 @@ use crate::object::wire::Connector;
 
 /// The client of a container.
 pub(super) fn connect(settings: Settings<'_>, connector: Connector) -> Result<Bucket> {
-    let Settings { at, entry, env } = settings;
+    let Settings { at, entry, env, .. } = settings;
     let credentials = settings.credentials();
     let mut builder = MicrosoftAzureBuilder::new();
     let web = ["azure_client_id", "azure_tenant_id", "azure_federated_token_file", "azure_authority_host"];

@@ -14,7 +14,7 @@ use crate::object::wire::Connector;
 
 /// The client of a bucket.
 pub(super) fn connect(settings: Settings<'_>, connector: Connector) -> Result<Bucket> {
-    let Settings { at, entry, env } = settings;
+    let Settings { at, entry, env, .. } = settings;
     let credentials = settings.credentials();
     let mut builder = GoogleCloudStorageBuilder::new();
     if credentials.is_none() {

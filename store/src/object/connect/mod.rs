@@ -3,7 +3,7 @@
 use super::bucket::Bucket;
 use super::environment::Environment;
 use super::wire::Connections;
-use crate::config::Entry;
+use crate::config::Config;
 use crate::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::{Location, Scheme};
@@ -17,14 +17,10 @@ mod settings;
 use settings::Settings;
 
 /// The client of the bucket in which `at` lies.
-pub(crate) fn connect(
-    at: &Location,
-    entry: Option<&Entry>,
-    env: &Environment,
-    connections: &Connections,
-) -> Result<Bucket> {
+pub(crate) fn connect(at: &Location, config: &Config, env: &Environment, connections: &Connections) -> Result<Bucket> {
     let connector = connections.connector(counted::name(at));
-    let settings = Settings { at, entry, env };
+    let entry = config.find(at).map(|(_, entry)| entry);
+    let settings = Settings { at, config, entry, env };
     let mut bucket = match at.scheme() {
         Scheme::S3 => s3::connect(settings, connector),
         Scheme::Gs => google::connect(settings, connector),
@@ -38,7 +34,6 @@ pub(crate) fn connect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::object::Timeouts;
 
     #[test]
@@ -49,9 +44,8 @@ mod tests {
             let account = if at.scheme() == Scheme::Azure { ", account: mine" } else { "" };
             let endpoint = endpoint.map_or_else(String::new, |endpoint| format!(", endpoint: \"{endpoint}\""));
             let config = Config::parse(&format!("{root}: {{ credentials: anonymous{account}{endpoint} }}")).unwrap();
-            let entry = config.find(&at).map(|(_, entry)| entry);
             let connections = Connections::new(Timeouts::default()).unwrap();
-            connect(&at, entry, &Environment::default(), &connections).unwrap().second_look
+            connect(&at, &config, &Environment::default(), &connections).unwrap().second_look
         };
         assert!(!second_look("s3://b/x", None) && !second_look("gs://b/x", None));
         assert!(!second_look("s3://b/x", Some("https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com")));

@@ -14,11 +14,13 @@ use crate::object::bucket::{Bucket, Login};
 use crate::object::deletes::Deletes;
 use crate::object::environment::Environment;
 use crate::object::pending::Pending;
+use crate::object::server_copy::ServerCopy;
+use crate::object::service::Service;
 use crate::object::wire::Connector;
 
 /// The client of a bucket.
 pub(super) fn connect(settings: Settings<'_>, connector: Connector) -> Result<Bucket> {
-    let Settings { at, entry, env } = settings;
+    let Settings { at, config, entry, env } = settings;
     let credentials = settings.credentials();
     let mut builder = AmazonS3Builder::new();
     if credentials.is_none() {
@@ -69,8 +71,9 @@ pub(super) fn connect(settings: Settings<'_>, connector: Connector) -> Result<Bu
     let (client, http) = settings.build(builder, "AWS_", at.authority(), connector)?;
     let login = if anonymous { Login::Anonymous } else { Login::Aws(client.credentials().clone()) };
     let deletes = Deletes::Signed { signer: Arc::new(client.clone()), http: http.clone() };
-    let pending = Pending::S3 { signer: client.clone(), http };
-    Ok(Bucket { second_look: !amazon, ..Bucket::new(at, Arc::new(client), login, pending, deletes) })
+    let pending = Pending::S3 { signer: client.clone(), http: http.clone() };
+    let server_copy = ServerCopy::S3 { signer: client.clone(), http, service: Service::of(at, config) };
+    Ok(Bucket { second_look: !amazon, server_copy, ..Bucket::new(at, Arc::new(client), login, pending, deletes) })
 }
 
 /// The profile that the environment names, or the default one where it names no credentials at all.

@@ -8,7 +8,7 @@ use object_store::client::{ClientOptions, HttpClient, HttpConnector as _};
 use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, RetryConfig};
 
-use crate::config::{Credentials, Entry};
+use crate::config::{Config, Credentials, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 use crate::object::environment::Environment;
@@ -78,7 +78,9 @@ fn no_retry() -> RetryConfig {
 pub(super) struct Settings<'a> {
     /// A location in the bucket.
     pub(super) at: &'a Location,
-    /// The bucket's entry in `--stores`.
+    /// All of `--stores`.
+    pub(super) config: &'a Config,
+    /// The bucket's entry in it.
     pub(super) entry: Option<&'a Entry>,
     /// The environment, which counts where the entry names no credentials.
     pub(super) env: &'a Environment,

@@ -49,7 +49,7 @@ pub(crate) struct Timeouts {
     pub(crate) body: Duration,
     /// The beginning of an answer once all is sent; what the system buffers may still be on its way.
     pub(crate) answer: Duration,
-    /// The same where the store has to put an object together.
+    /// The same where the store has to put an object together, or to copy.
     pub(crate) completion: Duration,
 }
 
@@ -147,6 +147,7 @@ impl Wire {
         }
         let url = parts.uri.to_string().parse().map_err(|_| Broken::for_good("the address is no URL"))?;
         let mut request = reqwest::Request::new(parts.method.clone(), url);
+        let copying = parts.headers.contains_key("x-amz-copy-source");
         *request.headers_mut() = parts.headers;
         let progress = Arc::new(Progress::begin());
         if body.content_length() > 0 {
@@ -155,6 +156,7 @@ impl Wire {
             progress.finish();
         }
         let building = match parts.method {
+            _ if copying => true,
             Method::POST => true,
             Method::PUT => parts.uri.query().is_some_and(|query| query.contains("comp=blocklist")),
             _ => false,
@@ -166,8 +168,8 @@ impl Wire {
         let (parts_of, body) = response.into_parts();
         let wait = if building { timeouts.completion } else { timeouts.body };
         let body = HttpResponseBody::new(Received::new(body, seen.clone(), wait));
-        // What a POST answers is short, and may be an error in spite of its status.
-        if parts_of.status.is_success() && parts.method != Method::POST {
+        // What a POST or a copy answers is short, and may be an error in spite of its status.
+        if parts_of.status.is_success() && parts.method != Method::POST && !copying {
             return Ok(HttpResponse::from_parts(parts_of, body));
         }
         let bytes = answer::collect(body).await?;
