@@ -15,7 +15,8 @@
 //! taken for completed because an older object of the same length is there. What a store says of a completion is held
 //! against the object that is there afterwards.
 //!
-//! A part that is a range of another object is copied by S3 itself, if the settings of both are the same ([`compose`]).
+//! A part that is a range of another object is copied by S3 itself, if the settings of both are the same ([`compose`]). Whether
+//! another service than Amazon's knows such copies is tried once, in an upload of its own ([`trial`]).
 //!
 //! **Retry.** Nothing here retries but the reads that go on; [`Retrying`](crate::Retrying) does. **Crash.** Whatever a
 //! store acknowledged is durable.
@@ -48,7 +49,9 @@ mod server_copy;
 mod service;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod upload;
+mod verdict;
 mod wire;
 mod write;
 

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3;
 use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer};
+use tokio::sync::OnceCell;
 
-use super::failure;
 use super::pending::encode;
 use super::service::Service;
+use super::wire::{Answer, Outcome, Seen, element};
+use super::{failure, ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
 
@@ -32,12 +35,27 @@ pub(super) enum ServerCopy {
         http: HttpClient,
         /// What it may copy from.
         service: Service,
+        /// Makes the client of another bucket of the service.
+        other: Box<dyn Fn(&str) -> object_store::Result<AmazonS3> + Send + Sync>,
+        /// Whether the service knows copies, once that is known.
+        known: OnceCell<bool>,
     },
     /// Not at all.
     None,
 }
 
+/// What a store says to a copy.
+pub(super) enum Said {
+    /// It was made, and the part has this ETag.
+    Copied(String),
+    /// Success, and nothing of a copy.
+    Nothing,
+    /// A refusal.
+    No(Answer),
+}
+
 /// A range of one version of an object.
+#[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) from: &'a Location,
     pub(super) range: &'a Range<u64>,
@@ -54,8 +72,46 @@ pub(super) struct Target<'a> {
 }
 
 impl ServerCopy {
+    /// The version of an object that was copied from.
+    pub(super) async fn version(&self, from: &Location) -> object_store::Result<Option<String>> {
+        let Self::S3 { other, .. } = self else {
+            return Err(object_store::Error::NotImplemented {
+                operation: DOING.to_owned(),
+                implementer: from.scheme().to_string(),
+            });
+        };
+        Ok(other(from.authority())?.head(&Path::parse(from.key())?).await?.e_tag)
+    }
+
+    /// Asks for a copy. An error is of the line, or of a store that is busy.
+    pub(super) async fn ask(&self, source: Source<'_>, target: Target<'_>) -> Result<Said> {
+        let from = source.from;
+        let (request, http) = self.request(source, target).await?;
+        let seen = Seen::default();
+        let answer = seen
+            .watch(async {
+                let response = http.execute(request).await?;
+                let status = response.status();
+                response.into_body().bytes().await.map(|bytes| (status, bytes))
+            })
+            .await;
+        match (answer, seen.take()) {
+            (Ok((status, bytes)), None) if status.is_success() => {
+                let tag = element(&String::from_utf8_lossy(&bytes), "ETag").filter(|tag| ids::is_tag(tag));
+                Ok(tag.map_or(Said::Nothing, Said::Copied))
+            }
+            (_, Some(Outcome::Answer(answer)))
+                if !failure::kind(answer.status, answer.code.as_deref()).is_transient() =>
+            {
+                Ok(Said::No(answer))
+            }
+            (_, Some(outcome)) => Err(failure::of(from, DOING, outcome)),
+            _ => Err(Error::new(ErrorKind::Transient, from, DOING)),
+        }
+    }
+
     /// The request, and what sends it.
-    pub(super) async fn request(&self, source: Source<'_>, target: Target<'_>) -> Result<(HttpRequest, &HttpClient)> {
+    async fn request(&self, source: Source<'_>, target: Target<'_>) -> Result<(HttpRequest, &HttpClient)> {
         let Source { from, range, tag } = source;
         let refuse = |why: &str| Error::new(ErrorKind::Unsupported, from, format!("{DOING}: {why}"));
         let Self::S3 { signer, http, .. } = self else { return Err(refuse("it has no such request")) };

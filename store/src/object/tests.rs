@@ -150,8 +150,14 @@ async fn an_anonymous_store_is_only_read() {
     assert_eq!(bucket.check_output(&at).await.unwrap_err().kind(), ErrorKind::Permission);
 }
 
-/// A server that gives every request one answer. Returns its port, and the heads of the requests.
-fn answering(status: &'static str, body: &'static str) -> (u16, std::sync::mpsc::Receiver<Vec<String>>) {
+const BEGUN: &str = "<InitiateMultipartUploadResult><UploadId>trial</UploadId></InitiateMultipartUploadResult>";
+
+/// A server that gives every request one answer, and a HEAD the ETag `now`. Returns its port, and the heads of the requests.
+fn answering(
+    status: &'static str,
+    body: &'static str,
+    now: &'static str,
+) -> (u16, std::sync::mpsc::Receiver<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, heads) = std::sync::mpsc::channel();
@@ -160,6 +166,12 @@ fn answering(status: &'static str, body: &'static str) -> (u16, std::sync::mpsc:
             let mut connection = connection.unwrap();
             let lines = BufReader::new(connection.try_clone().unwrap()).lines();
             let head: Vec<String> = lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
+            let (status, body) = match head.first() {
+                Some(first) if first.starts_with("POST ") => ("200 OK", BEGUN),
+                Some(first) if first.starts_with("DELETE ") => ("204 No Content", ""),
+                Some(first) if first.starts_with("HEAD ") => (&*format!("200 OK\r\nETag: \"{now}\""), ""),
+                _ => (status, body),
+            };
             let _ = tell.send(head);
             let length = body.len();
             write!(connection, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
@@ -170,8 +182,12 @@ fn answering(status: &'static str, body: &'static str) -> (u16, std::sync::mpsc:
 }
 
 async fn copied(port: u16, from: &str) -> Result<PartId> {
+    let bucket = connect(&at("s3://bucket/x"), &Config::default(), &environment(port), &connections()).unwrap();
+    compose(&bucket, from).await
+}
+
+async fn compose(bucket: &Bucket, from: &str) -> Result<PartId> {
     let at = at("s3://bucket/out/x");
-    let bucket = connect(&at, &Config::default(), &environment(port), &connections()).unwrap();
     let upload = ids::Upload::new(None, "up+load".to_owned()).written();
     let chunk = Chunk::Copy { from: from.parse().unwrap(), range: 5..15, pin: Pin::new("\"one\"") };
     bucket.compose_part(&at, &upload, PartSlot { number: 6, offset: 0 }, vec![chunk]).await
@@ -180,8 +196,12 @@ async fn copied(port: u16, from: &str) -> Result<PartId> {
 #[tokio::test]
 async fn a_copy_names_its_source_by_version_and_signs_that() {
     let body = "<CopyPartResult><LastModified>2026</LastModified><ETag>&quot;abc&quot;</ETag></CopyPartResult>";
-    let (port, heads) = answering("200 OK", body);
+    let (port, heads) = answering("200 OK", body, "one");
     assert_eq!(copied(port, "s3://other/base/a b+ü").await.unwrap(), PartId::new("10.\"abc\""));
+    let trial: Vec<String> = heads.iter().take(3).map(|head| head[0].clone()).collect();
+    assert!(trial[0].starts_with("POST /bucket/out/.shardfuse/trial-"), "{trial:?}");
+    assert!(trial[1].starts_with("PUT /bucket/out/.shardfuse/trial-"), "{trial:?}");
+    assert!(trial[2].starts_with("DELETE /bucket/out/.shardfuse/trial-"), "{trial:?}");
     let head = heads.recv().unwrap();
     assert!(head[0].starts_with("PUT /bucket/out/x?partNumber=7&uploadId=up%2Bload&"), "{}", head[0]);
     assert!(
@@ -200,14 +220,38 @@ async fn a_copy_names_its_source_by_version_and_signs_that() {
     }
 }
 
+/// It would take the copy for a part without bytes.
+#[tokio::test]
+async fn a_store_that_knows_no_copies_is_asked_once_and_not_for_a_part_of_the_upload() {
+    let (port, heads) = answering("200 OK", "", "one");
+    let bucket = connect(&at("s3://bucket/x"), &Config::default(), &environment(port), &connections()).unwrap();
+    for _ in 0..2 {
+        let error = compose(&bucket, "s3://bucket/base").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+    }
+    let asked: Vec<String> = heads.try_iter().map(|head| head[0].clone()).collect();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked.iter().all(|line| line.contains("/out/.shardfuse/trial-")), "{asked:?}");
+}
+
+/// Some stores ignore the condition, and some hold one version to it and copy the next.
+#[tokio::test]
+async fn a_copy_that_races_an_overwrite_is_not_taken_for_the_version_of_its_pin() {
+    let (port, heads) = answering("200 OK", "<CopyPartResult><ETag>abc</ETag></CopyPartResult>", "two");
+    let error = copied(port, "s3://other/base").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Changed, "{}", error.chain());
+    assert!(error.to_string().contains("was \"one\" and is now \"two\""), "{error}");
+    assert_eq!(heads.iter().nth(4).unwrap()[0], "HEAD /other/base HTTP/1.1", "its own bucket is asked");
+}
+
 #[tokio::test]
 async fn an_answer_to_a_copy_is_read_to_its_end() {
     for (status, body, kind) in [
         ("200 OK", "  \n <Error><Code>InternalError</Code><Message>again</Message></Error>", ErrorKind::Transient),
         ("200 OK", "<Error><Code>AccessDenied</Code></Error>", ErrorKind::Unsupported),
-        ("200 OK", "", ErrorKind::Unsupported),
         ("412 Precondition Failed", "<Error><Code>PreconditionFailed</Code></Error>", ErrorKind::Changed),
         ("404 Not Found", "<Error><Code>NoSuchUpload</Code></Error>", ErrorKind::NoSuchUpload),
+        ("404 Not Found", "<Error><Code>NoSuchBucket</Code></Error>", ErrorKind::NoBucket),
         ("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>", ErrorKind::Unsupported),
         ("403 Forbidden", "<Error><Code>ExpiredToken</Code></Error>", ErrorKind::Permission),
         ("403 Forbidden", "<Error><Code>SignatureDoesNotMatch</Code></Error>", ErrorKind::Permission),
@@ -215,7 +259,7 @@ async fn an_answer_to_a_copy_is_read_to_its_end() {
         ("501 Not Implemented", "", ErrorKind::Unsupported),
         ("503 Slow Down", "<Error><Code>SlowDown</Code></Error>", ErrorKind::Transient),
     ] {
-        let (port, _heads) = answering(status, body);
+        let (port, _heads) = answering(status, body, "one");
         let error = copied(port, "s3://bucket/base").await.unwrap_err();
         assert_eq!(error.kind(), kind, "{status} {body}: {}", error.chain());
         let shown = format!("{error:?} {}", error.chain());

@@ -3,6 +3,7 @@
 //! fails them.
 
 mod azure;
+mod copies;
 mod faults;
 mod others;
 mod place;

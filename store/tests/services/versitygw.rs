@@ -22,7 +22,7 @@ fn place_with(key: &str, secret: &str) -> (Stores, Location) {
     (stores, root.parse().unwrap())
 }
 
-fn place() -> (Stores, Location) {
+pub fn place() -> (Stores, Location) {
     place_with("SHARDFUSE_TEST_S3_KEY", "SHARDFUSE_TEST_S3_SECRET")
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use tokio::sync::OnceCell;
 
 use super::profile;
 use super::settings::{Builder, Settings, is_of};
@@ -68,11 +69,18 @@ pub(super) fn connect(settings: Settings<'_>, connector: Connector) -> Result<Bu
     let anonymous = builder.value(AmazonS3ConfigKey::SkipSignature).as_deref() == Some("true");
     let endpoint = builder.value(AmazonS3ConfigKey::S3Endpoint).or_else(|| builder.value(AmazonS3ConfigKey::Endpoint));
     let amazon = endpoint.is_none_or(|endpoint| is_of(&endpoint, &["amazonaws.com", "amazonaws.com.cn"]));
-    let (client, http) = settings.build(builder, "AWS_", at.authority(), connector)?;
+    let (client, http) = settings.build(builder.clone(), "AWS_", at.authority(), connector.clone())?;
     let login = if anonymous { Login::Anonymous } else { Login::Aws(client.credentials().clone()) };
     let deletes = Deletes::Signed { signer: Arc::new(client.clone()), http: http.clone() };
     let pending = Pending::S3 { signer: client.clone(), http: http.clone() };
-    let server_copy = ServerCopy::S3 { signer: client.clone(), http, service: Service::of(at, config) };
+    let builder = settings.prepared(builder.with_credentials(client.credentials().clone()), "AWS_");
+    let server_copy = ServerCopy::S3 {
+        signer: client.clone(),
+        http,
+        service: Service::of(at, config),
+        known: OnceCell::new_with(amazon.then_some(true)),
+        other: Box::new(move |bucket| builder.clone().client(bucket, connector.clone())),
+    };
     Ok(Bucket { second_look: !amazon, server_copy, ..Bucket::new(at, Arc::new(client), login, pending, deletes) })
 }
 

@@ -108,13 +108,19 @@ impl<'a> Settings<'a> {
         bucket: &str,
         connector: Connector,
     ) -> Result<(B::Client, HttpClient)> {
-        let from_variable = || self.env.get(&format!("{prefix}ALLOW_HTTP")).is_some_and(is_true);
-        let allow_http = self.entry.map_or_else(from_variable, |entry| entry.allow_http);
-        let options = ClientOptions::new().with_allow_http(allow_http);
-        let http = connector.connect(&options).map_err(|_| self.unusable())?;
-        let builder = if self.entry.is_some() { builder.with_options(options) } else { builder };
-        let client = builder.client(bucket, connector).map_err(|_| self.unusable())?;
+        let http = connector.connect(&self.options(prefix)).map_err(|_| self.unusable())?;
+        let client = self.prepared(builder, prefix).client(bucket, connector).map_err(|_| self.unusable())?;
         Ok((client, http))
+    }
+
+    /// A builder with the options that the settings make.
+    pub(super) fn prepared<B: Builder>(&self, builder: B, prefix: &str) -> B {
+        if self.entry.is_some() { builder.with_options(self.options(prefix)) } else { builder }
+    }
+
+    fn options(&self, prefix: &str) -> ClientOptions {
+        let from_variable = || self.env.get(&format!("{prefix}ALLOW_HTTP")).is_some_and(is_true);
+        ClientOptions::new().with_allow_http(self.entry.map_or_else(from_variable, |entry| entry.allow_http))
     }
 
     /// What a client says about its settings may quote them, so it is left out.
