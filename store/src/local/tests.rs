@@ -12,6 +12,7 @@ use crate::throttle::Throttled;
 mod composed;
 mod crash;
 mod full_disk;
+mod sharing;
 
 fn place() -> (tempfile::TempDir, Location) {
     let dir = tempfile::tempdir().unwrap();
