@@ -28,7 +28,14 @@ fn is_signature(answer: &Answer) -> bool {
 pub(super) fn is_of_credentials(answer: &Answer) -> bool {
     let code = answer.code.as_deref().unwrap_or_default();
     is_signature(answer)
-        || matches!(code, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken" | "RequestTimeTooSkewed")
+        || matches!(
+            code,
+            "InvalidAccessKeyId"
+                | "AuthorizationHeaderMalformed"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "RequestTimeTooSkewed"
+        )
 }
 
 /// Judges a refusal. `upload` is what a look at the upload found, where one was needed.
@@ -82,6 +89,7 @@ mod tests {
             (403, "InvalidObjectState", None, Verdict::Refused),
             (403, "InvalidAccessKeyId", None, Verdict::Told),
             (400, "ExpiredToken", None, Verdict::Told),
+            (400, "AuthorizationHeaderMalformed", None, Verdict::Told),
             (403, "SignatureDoesNotMatch", denied, Verdict::Told),
             (403, "SignatureDoesNotMatch", there, Verdict::Refused),
             (400, "InvalidRequest", None, Verdict::Refused),

@@ -126,6 +126,26 @@ async fn a_refused_copy_is_told_from_wrong_keys() {
     store.delete_tree(&dir).await.unwrap();
 }
 
+#[tokio::test]
+#[ignore = "needs versitygw: tests/services/run.sh"]
+async fn versitygw_refuses_a_copy_with_wrong_keys() {
+    let (stores, root) = versitygw::place();
+    let (store, dir) = (stores.open(&root), fresh(&root, "wrong-keys"));
+    let (from, at) = (dir.join("base").unwrap(), dir.join("out").unwrap());
+    let (_, pin) = source(&*store, &from).await;
+    let upload = store.begin(&at, PART as u64).await.unwrap();
+    for (key, secret) in [
+        ("SHARDFUSE_TEST_S3_KEY", "SHARDFUSE_TEST_WRONG_KEY"),
+        ("SHARDFUSE_TEST_WRONG_KEY", "SHARDFUSE_TEST_S3_SECRET"),
+    ] {
+        let (error, put) = refusal(versitygw::place_with(key, secret), &at, &upload, (&from, &pin)).await;
+        assert_eq!(error.kind(), ErrorKind::Permission, "{key} {secret}: {}", error.chain());
+        assert_eq!(put.unwrap_err().kind(), ErrorKind::Permission, "{key} {secret}");
+    }
+    store.abort(&at, &upload).await.unwrap();
+    store.delete_tree(&dir).await.unwrap();
+}
+
 /// rclone takes a copy for a part without bytes, answers with success, and takes no other bytes for that part.
 #[tokio::test]
 #[ignore = "needs rclone: tests/services/run.sh"]

@@ -12,7 +12,7 @@ use crate::place::{content, fresh, stores, told};
 
 const PART: usize = 5 << 20;
 
-fn place_with(key: &str, secret: &str) -> (Stores, Location) {
+pub fn place_with(key: &str, secret: &str) -> (Stores, Location) {
     let root = format!("s3://{}", told("SHARDFUSE_TEST_VERSITYGW_BUCKET"));
     let endpoint = told("SHARDFUSE_TEST_VERSITYGW_ENDPOINT");
     let stores = stores(&format!(
