@@ -34,7 +34,7 @@ make() { # NAME KIND OPTIONS OF mkfs...
     mounted+=("$work/$name")
 }
 make xfs xfs -m reflink=1
-make btrfs btrfs
+make btrfs btrfs >/dev/null
 make plain-xfs xfs -m reflink=0
 make ext4 ext4
 mkdir "$work/xfs/out" "$work/btrfs/out"

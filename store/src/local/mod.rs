@@ -12,7 +12,7 @@
 //! equal parts having equal bytes. Parts are written past the page cache where the file system can, so the object is not
 //! in memory when it is done.
 //!
-//! Ranges of other files become a part by shared blocks, on a file system that has those ([`compose`]).
+//! Ranges of other files become a part by shared blocks, on a file system that has those.
 //!
 //! **Crash.** Small files are synced, renamed, and their folder is synced. Of an upload only completing syncs, once;
 //! parts put before a crash of the machine may be lost, which [`Store::boot_id`] tells. On file systems that several

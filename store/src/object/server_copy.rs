@@ -25,6 +25,9 @@ const SIGNED: Duration = Duration::from_secs(300);
 /// What a failure says was attempted.
 pub(super) const DOING: &str = "cannot be copied into a part by its store";
 
+/// Makes the client of a bucket by its name.
+pub(super) type Clients = Box<dyn Fn(&str) -> object_store::Result<AmazonS3> + Send + Sync>;
+
 /// How a store is asked for a copy.
 pub(super) enum ServerCopy {
     /// By S3's `UploadPartCopy`, signed in the address.
@@ -36,7 +39,7 @@ pub(super) enum ServerCopy {
         /// What it may copy from.
         service: Service,
         /// Makes the client of another bucket of the service.
-        other: Box<dyn Fn(&str) -> object_store::Result<AmazonS3> + Send + Sync>,
+        other: Clients,
         /// Whether the service knows copies, once that is known.
         known: OnceCell<bool>,
     },

@@ -56,6 +56,8 @@ async fn whole_blocks_are_shared_or_refused() {
     let offered = store.copies(&from, &at).await.unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the trial leaves nothing");
     let upload = store.begin(&at, 8 * BLOCK as u64).await.unwrap();
+    let beyond = store.compose_part(&at, &upload, FIRST, vec![copy(&from, BLOCK..9 * BLOCK, &pin)]).await;
+    assert_eq!(beyond.unwrap_err().kind(), ErrorKind::ShortRead);
     match store.compose_part(&at, &upload, FIRST, vec![copy(&from, 0..8 * BLOCK, &pin)]).await {
         Ok(_) => assert_eq!(offered, Copies::Pieces { block: BLOCK as u64 }),
         Err(e) => {
