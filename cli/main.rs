@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             Command::Merge(merge) => commands::merge::run(merge, &args.global).await,
             Command::Plan(plan) => commands::plan::run(plan, &args.global).await,
             Command::Inspect(inspect) => commands::inspect::run(inspect, &args.global).await,
+            Command::Index(index) => commands::index::run(index, &args.global).await,
             Command::Diff(diff) => commands::diff::run(diff, &args.global).await,
             Command::Verify(verify) => commands::verify::run(verify, &args.global).await,
             Command::Clean(clean) => commands::clean::run(clean, &args.global).await,

@@ -30,7 +30,7 @@ pub use http::Http;
 pub use job::Job;
 pub use machine::{Machine, Resources};
 pub use merge::{Merge, Plan};
-pub use read::{Inspect, Verify};
+pub use read::{Index, Inspect, Verify};
 pub use replace::Replace;
 pub use spec::Spec;
 pub use worker::Worker;
@@ -104,6 +104,11 @@ pub enum Command {
         after_long_help = "Examples:\n  shardfuse inspect Llama-2-7b-hf\n  shardfuse inspect my-lora --format json"
     )]
     Inspect(Inspect),
+    /// Read a base once and write down the digests of its bytes, for merges in which the store copies them
+    #[command(
+        after_long_help = "Examples:\n  shardfuse index s3://models/llama-70b\n  shardfuse index /models/llama-70b --to /work/llama-70b.index.json"
+    )]
+    Index(Index),
     /// Check a merged model against its manifest, and against base and adapters
     #[command(after_long_help = "Examples:\n  shardfuse verify merged\n  shardfuse verify merged --sample 16")]
     Verify(Verify),

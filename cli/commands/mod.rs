@@ -9,6 +9,7 @@ pub mod diff;
 mod drawn;
 pub mod get;
 pub mod health;
+pub mod index;
 pub mod inspect;
 pub mod job;
 pub mod list;

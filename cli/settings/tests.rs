@@ -39,7 +39,7 @@ fn value(option: &SpecOption) -> &'static str {
         (Takes::List, "NAME") => "folder/file.bin",
         (_, "SIZE") => "1MiB",
         (_, "0..1") => "0.5",
-        (_, "auto|base|PATH") => "/folder",
+        (_, "auto|base|PATH" | "auto|none|PATH") => "/folder",
         (_, "TYPE[,PART]...") => "nf4,from=bf16",
         (_, values) => values.rsplit('|').next().unwrap(),
     }

@@ -120,8 +120,7 @@ async fn worker(hub: Handle, id: u64) {
                 let attempt = assign.attempt.unwrap();
                 let Some(assign::Job::Fill(fill)) = assign.job else { panic!("there is nothing to measure") };
                 open.insert((attempt.task, attempt.epoch), (attempt.clone(), fill.parts.len()));
-                for part in fill.parts {
-                    let length = fill.part_size.min(fill.size - u64::from(part) * fill.part_size);
+                for v1::Part { number: part, length, .. } in fill.parts {
                     let store_id = format!("\"{:032x}\"", u128::from(part) << 64 | u128::from(attempt.task));
                     let receipt = v1::PartReceipt { store_id, length, chaining: vec![7; 32] };
                     let done = v1::PieceDone {

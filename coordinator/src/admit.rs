@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use shardfuse_merge::output::OutputFile;
 use shardfuse_merge::output::manifest::{MANIFEST, Manifest};
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::task::tasks;
@@ -13,6 +14,7 @@ use tracing::info;
 use crate::clean::discard;
 use crate::device::other_class;
 use crate::failure::{io, location, of_begun};
+use crate::index;
 use crate::journal::{self, History, Writer};
 use crate::opened::{Opened, ReadyMerge, Resumed};
 use crate::places;
@@ -133,6 +135,8 @@ impl Admission<'_> {
             } else {
                 refuse_other(&self.plan, stored, &output)?;
             }
+            // What the store copies may look different today. The merge goes on with the parts that it has.
+            self.plan = Arc::new(Plan::clone(&self.plan).cut_as(stored));
             self.refuse_other_class().await?;
             info!(%output, "going on with an unfinished merge");
         } else {
@@ -278,12 +282,19 @@ impl Admission<'_> {
             state: self.state.clone(),
             uploads,
             claim,
+            copies: self.plan.output.files.iter().map(copied).collect(),
+            known: index::known(&self.stores, &self.plan).await?,
             replaces: self.state.has(REPLACES).await?,
             made_folder,
         };
         let resumed = Resumed { pieces: history.pieces, odd: history.odd, measured };
         Ok(ReadyMerge { opened, resumed, journal })
     }
+}
+
+/// For each part of a file whether the store is asked to copy it.
+fn copied(file: &OutputFile) -> Vec<bool> {
+    file.copies().iter().map(Option::is_some).collect()
 }
 
 /// A stored plan must be this one.

@@ -16,6 +16,7 @@ pub mod events;
 pub mod failure;
 pub mod happening;
 pub mod hub;
+pub mod index;
 pub mod inspect;
 pub mod journal;
 mod measured;

@@ -1,11 +1,12 @@
 //! An output that is open: what admission hands over, and publication, clean-up and driver work on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use shardfuse_merge::Result;
 use shardfuse_merge::plan::Plan;
 use shardfuse_merge::plan::task::Task;
+use shardfuse_store::digest::Digest;
 use shardfuse_store::{Location, Stores, UploadId};
 
 use crate::journal::{PieceRecord, Writer};
@@ -42,6 +43,10 @@ pub struct Opened {
     pub uploads: Vec<UploadId>,
     /// This coordinator's place.
     pub claim: Claim,
+    /// For each file and part whether the store is asked to copy it.
+    pub copies: Vec<Vec<bool>>,
+    /// Digests of such parts that are known without reading them, by file and part.
+    pub known: BTreeMap<(u32, u32), Digest>,
     /// Whether an older output is replaced.
     pub replaces: bool,
     /// Whether the output's folder was made by this merge.

@@ -27,13 +27,14 @@ pub async fn plan(stores: &Stores, spec: &MergeSpec) -> Result<(Plan, Report)> {
 
 /// Holds the parts of every file against what the output's store takes.
 fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
-    let size = plan.spec.part_size;
     let refuse = |what: String, hint: &str| Err(Error::new(Kind::Usage, what).hint(hint));
     for file in &plan.output.files {
-        let parts = u64::from(file.parts(size));
+        let parts = u64::from(file.cut.parts.count());
         let name = &file.name;
+        let sizes = || file.cut.parts.iter().map(|part| part.end - part.start);
         // The last part, which may be the only one, can be of any size.
-        if parts > 1 && size < limits.min_part {
+        let least = sizes().rev().skip(1).min();
+        if let Some(size) = least.filter(|size| *size < limits.min_part) {
             return refuse(
                 format!(
                     "{name} would have {parts} parts of {}, the output's store takes parts of {} at the least",
@@ -43,7 +44,7 @@ fn check_parts(plan: &Plan, limits: Limits) -> Result<()> {
                 "use a larger --part-size; for a service that takes smaller parts, min_part_size in the --stores file says so",
             );
         }
-        if size.min(file.size) > limits.max_part {
+        if let Some(size) = sizes().max().filter(|size| *size > limits.max_part) {
             return refuse(
                 format!(
                     "{name} would have parts of {}, the output's store takes parts of {} at the most",
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
     use shardfuse_merge::output::format::Format;
     use shardfuse_merge::output::segment::Span;
-    use shardfuse_merge::output::{Output, OutputFile, SmallFile};
+    use shardfuse_merge::output::{Cut, Output, OutputFile, Parts, SmallFile};
 
     /// A plan of one file.
     fn of(size: u64, part_size: u64) -> Plan {
@@ -83,6 +84,7 @@ mod tests {
             literals: vec![Span { offset: 0, length: 8 }],
             tensors: Vec::new(),
             trailer: 0,
+            cut: Cut { parts: Parts::even(size, part_size), copied: false },
         };
         let output =
             Output { files: vec![file], sidecars: Vec::new(), index: None, config: SmallFile::Text(String::new()) };

@@ -22,13 +22,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use shardfuse_merge::inventory::ObjectId;
-use shardfuse_merge::output::SmallFile;
 use shardfuse_merge::output::card::{BESIDE, CARD};
 use shardfuse_merge::output::manifest::{FORMAT, MANIFEST, Manifest, ManifestFile};
+use shardfuse_merge::output::{OutputFile, SmallFile};
 use shardfuse_merge::plan::task::Work;
 use shardfuse_merge::statistic::survival::Survived;
 use shardfuse_merge::{DeviceClass, Error, Kind, Result};
-use shardfuse_store::{ErrorKind, Location, PartId, Store, digest, settled};
+use shardfuse_store::{ErrorKind, Location, PartId, Store, settled};
 use tracing::warn;
 
 use crate::clean::remove;
@@ -39,10 +39,11 @@ use crate::state::Claim;
 
 mod announce;
 mod card;
+mod content;
 mod older;
 mod settle;
 
-pub use settle::hash_file;
+pub use content::{Content, Known, Part, hash_file};
 
 use announce::Publication;
 use settle::{CONCURRENT, Expected, find, settle};
@@ -204,7 +205,7 @@ async fn complete_all(
         parts.push(parts_of(opened, file, pieces)?);
     }
     let completed: Vec<Result<Completed>> = stream::iter((0u32..).zip(parts))
-        .map(|(file, parts)| async move { complete_one(opened, store, file, &parts, verified).await })
+        .map(|(file, parts)| async move { complete_one(opened, file, &parts, verified).await })
         .buffered(CONCURRENT)
         .boxed()
         .collect()
@@ -246,30 +247,38 @@ enum Completed {
 /// unless the late worker's memory flips bits. Where an id names the bytes of a part, a completion from the accepted ids then
 /// fails, and the file is made again. On a file system an id names only the place of a part, so nothing shows it: a file whose
 /// parts were verified is read once it is complete and its upload takes no more parts.
-async fn complete_one(
-    opened: &Opened,
-    store: &dyn Store,
-    number: u32,
-    parts: &[&PieceRecord],
-    verified: bool,
-) -> Result<Completed> {
+async fn complete_one(opened: &Opened, number: u32, parts: &[&PieceRecord], verified: bool) -> Result<Completed> {
     let file = &opened.plan.output.files[number as usize];
     let at = join(&opened.output, &file.name)?;
-    let cvs: Vec<[u8; 32]> = parts.iter().map(|p| *p.chaining.as_bytes()).collect();
-    let hash = blake3::Hash::from_bytes(digest::combine(&cvs));
+    let content = content_of(opened, file, parts)?;
     let ids: Vec<(u32, PartId)> = parts.iter().map(|p| (p.piece, PartId::new(&p.store_id))).collect();
     opened.hold().await?;
     let read_back = verified && at.scheme().has_part_ids_of_places();
-    let expected = Expected { size: file.size, hash, read_back };
-    Ok(match settle(store, &at, &opened.uploads[number as usize], &ids, expected).await? {
-        None => Completed::Whole(ManifestFile {
-            name: file.name.clone(),
-            size: file.size,
-            blake3: hash.to_hex().to_string(),
-            parts: parts.iter().map(|part| part.chaining.to_hex().to_string()).collect(),
-        }),
+    let expected = Expected { content: &content, read_back };
+    Ok(match settle(&opened.stores, &at, &opened.uploads[number as usize], &ids, expected).await? {
+        None => Completed::Whole(content.entry(&file.name, opened.plan.spec.part_size)),
         Some(why) => Completed::Dropped(why),
     })
+}
+
+/// What a file must hold by the receipts of its parts.
+fn content_of(opened: &Opened, file: &OutputFile, records: &[&PieceRecord]) -> Result<Content> {
+    let mut parts = Vec::with_capacity(records.len());
+    for ((bytes, copy), record) in file.cut.parts.iter().zip(file.copies()).zip(records) {
+        let known = match (record.chaining, copy) {
+            (Some(chaining), _) => Known::Digest(*chaining.as_bytes()),
+            (None, Some((ObjectId(id), range))) => {
+                let object = &opened.plan.objects[id as usize];
+                Known::Copy { url: object.url.clone(), pin: object.pin.clone(), from: range.start }
+            }
+            (None, None) => {
+                let what = format!("part {} of {} has no digest and is no copy", record.piece, file.name);
+                return Err(Error::new(Kind::Internal, what));
+            }
+        };
+        parts.push(Part { bytes, known });
+    }
+    Ok(Content::of(file.size, parts))
 }
 
 fn parts_of<'a>(

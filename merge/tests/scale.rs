@@ -56,7 +56,8 @@ fn planned(base: Vec<Source>, config: Value, adapter: Vec<Source>) -> shardfuse_
     };
     let spec = MergeSpec::of("base", [LoraSpec::new("adapter")], "out");
     let objects = vec![object("base/model.safetensors"), object("adapter/adapter_model.safetensors")];
-    Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None }).map(|(plan, _)| plan)
+    Plan::new(spec, &Inventory { objects, base, adapters: vec![adapter], tokenizer: None, grain: None })
+        .map(|(plan, _)| plan)
 }
 
 fn modules() -> Vec<String> {

@@ -1,9 +1,11 @@
 //! Messages to domain types and back. The way from the wire is fallible: a field that is missing, unknown or out of
 //! bounds is an error that names it.
 
+use std::ops::Range;
+
 use shardfuse_merge::inventory::Object;
 use shardfuse_merge::limits::{MAX_BITS, MAX_DIMS};
-use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Part, Reduce, StatisticValue};
 use shardfuse_merge::recipe::{Placed, Recipe, bytes};
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::{Dtype, DtypeExt};
@@ -66,6 +68,22 @@ impl TryFrom<v1::Tensor> for Placed {
     }
 }
 
+impl From<&Part> for v1::Part {
+    fn from(part: &Part) -> Self {
+        let Range { start, end } = part.bytes;
+        v1::Part { number: part.number, offset: start, length: end - start, digest: part.digest }
+    }
+}
+
+impl TryFrom<v1::Part> for Part {
+    type Error = Malformed;
+    fn try_from(v1::Part { number, offset, length, digest }: v1::Part) -> Result<Self> {
+        let end = offset.checked_add(length);
+        let end = end.ok_or_else(|| Malformed(format!("part {number} of {length} bytes at {offset}")))?;
+        Ok(Part { number, bytes: offset..end, digest })
+    }
+}
+
 impl From<&StatisticValue> for v1::StatisticValue {
     fn from(v: &StatisticValue) -> Self {
         v1::StatisticValue { id: v.id.0, url: v.url.clone(), digest: v.digest.clone() }
@@ -86,8 +104,8 @@ impl From<&Assignment> for v1::Assign {
                 url: f.url.clone(),
                 upload: f.upload.clone(),
                 size: f.size,
-                part_size: f.part_size,
-                parts: f.parts.clone(),
+                parts: f.parts.iter().map(Into::into).collect(),
+                copied: f.copied,
                 check: f.check,
                 header_url: f.header.0.clone(),
                 header_length: f.header.1,
@@ -126,8 +144,8 @@ impl TryFrom<v1::Assign> for Assignment {
                 url: f.url,
                 upload: f.upload,
                 size: f.size,
-                part_size: f.part_size,
-                parts: f.parts,
+                parts: f.parts.into_iter().map(Part::try_from).collect::<Result<_>>()?,
+                copied: f.copied,
                 check: f.check,
                 header: (f.header_url, f.header_length),
                 tensors: f.tensors.into_iter().map(Placed::try_from).collect::<Result<_>>()?,

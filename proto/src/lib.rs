@@ -15,6 +15,6 @@ pub mod v1 {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardfuse.v1.bin"));
 
 /// The version that both sides of a session must have.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// The largest message, in bytes. Assignments are kept far below: [`convert::split`].
 pub const MAX_MESSAGE: usize = shardfuse_merge::limits::MAX_MESSAGE as usize;

@@ -5,7 +5,8 @@ use std::path::Path;
 use prost::Message;
 use shardfuse_merge::Dtype;
 use shardfuse_merge::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
+use shardfuse_merge::output::Parts;
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Part, Reduce, StatisticValue};
 use shardfuse_merge::recipe::{
     Add, Along, Delta, Dense, Dora, DoraNorm, Fuse, Hadamard, LowRank, Norm, Op, Operand, Placed, Recipe, Scale,
     SetRows, Start, Step,
@@ -69,8 +70,8 @@ fn fill() -> Assignment {
             url: "s3://b/out".into(),
             upload: "u".into(),
             size: 2048,
-            part_size: 1024,
-            parts: vec![0, 1],
+            parts: Part::all(&Parts::even(2048, 1024)),
+            copied: true,
             check: false,
             header: ("s3://b/header".into(), 64),
             tensors,

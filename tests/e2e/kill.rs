@@ -114,6 +114,7 @@ fn names(case: &Case) -> HashSet<(String, u64)> {
     let Ok(plan) = std::fs::read(case.out.join(".shardfuse/plan")) else { return HashSet::new() };
     let plan: serde_json::Value = serde_json::from_slice(&plan).unwrap();
     // Tasks are runs of parts, file by file; a task's number alone does not tell its file, so count as the plan does.
+    let plan = &plan["plan"];
     let part_size = plan["spec"]["part_size"].as_u64().unwrap();
     let mut of_task = HashMap::new();
     let mut task = 0;

@@ -90,7 +90,7 @@ fn bash_takes_the_completions() {
     let typed =
         "COMP_WORDS=(shardfuse merge --bas); COMP_CWORD=2; _shardfuse shardfuse --bas merge; echo \"${COMPREPLY[@]}\"";
     let output = Command::new("bash").arg("-c").arg(format!("{script}\n{typed}")).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "--base --base-as", "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "--base --base-as --base-index", "{output:?}");
 }
 
 #[test]

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use shardfuse_coordinator::failure::io;
 use shardfuse_coordinator::inspect::read_weights;
-use shardfuse_merge::output::manifest::ManifestFile;
+use shardfuse_coordinator::publish::{Content, Known};
 use shardfuse_merge::{Result, bounded};
-use shardfuse_store::{Location, Store, digest};
+use shardfuse_store::{Location, Store, Stores};
 
 /// Parts of a file that differ from what was written.
 #[derive(Debug, Clone)]
@@ -19,32 +18,22 @@ pub struct Damage {
     pub text: String,
 }
 
-/// The damage of a file whose digest differs; `None` if the manifest has no digests of its parts.
-pub async fn find(store: &dyn Store, at: &Location, file: &ManifestFile, part_size: u64) -> Result<Option<Damage>> {
-    if file.parts.is_empty() || !digest::is_part_size(part_size) {
-        return Ok(None);
-    }
+/// The damage of a file; `None` if no part is known to differ. What nobody read is compared with its source if `full`.
+pub async fn find(stores: &Stores, at: &Location, name: &str, content: &Content, full: bool) -> Result<Option<Damage>> {
+    let store = &*stores.open(at);
     let (mut bytes, mut parts) = (Vec::new(), Vec::new());
-    for (number, written) in (0u64..).zip(&file.parts) {
-        let offset = number * part_size;
-        let range = offset..(offset + part_size).min(file.size);
-        let length = range.end.saturating_sub(range.start);
-        let read = store.read(at, offset, vec![0; length as usize], None).await.map_err(io)?;
-        let size = file.size;
-        let hashing = tokio::task::spawn_blocking(move || digest::chaining_value(&read, offset, size));
-        let found = hashing.await.map(|value| blake3::Hash::from_bytes(value).to_hex().to_string());
-        if found.is_ok_and(|found| found != *written) {
-            let (of, Range { start, end }) = (file.parts.len(), &range);
-            parts.push(format!(
-                "part {} of {of} (bytes {start} to {end}), with {}",
-                number + 1,
-                held(store, at, &range).await
-            ));
-            bytes.push(range);
+    for (number, part) in (1u64..).zip(&content.parts) {
+        let skipped = !full && matches!(part.known, Known::Copy { .. });
+        if skipped || part.is_in(stores, store, (at, content.size), None).await? {
+            continue;
         }
+        let (of, Range { start, end }) = (content.parts.len(), &part.bytes);
+        let held = held(store, at, &part.bytes).await;
+        parts.push(format!("part {number} of {of} (bytes {start} to {end}), with {held}"));
+        bytes.push(part.bytes.clone());
     }
     let text = bounded::list(parts);
-    Ok((!bytes.is_empty()).then(|| Damage { file: file.name.clone(), bytes, text }))
+    Ok((!bytes.is_empty()).then(|| Damage { file: name.to_owned(), bytes, text }))
 }
 
 /// The tensors in some bytes. The header itself may be damaged.

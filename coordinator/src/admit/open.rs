@@ -164,8 +164,7 @@ impl Opening<'_> {
     /// After a crash a part may not be what was written: what was never synced is lost with the machine, and somebody may
     /// have written to the file. Journaled parts are read again and held against their digests.
     async fn recheck(&self, file: u32, upload: &UploadId, history: &mut History) -> Result<Vec<(u32, u32)>> {
-        let (at, size, part_size) =
-            (self.place(file)?, self.plan.output.files[file as usize].size, self.plan.spec.part_size);
+        let (at, out) = (self.place(file)?, &self.plan.output.files[file as usize]);
         let parts: Vec<(u32, u32)> = self.parts(file, history).collect();
         if !parts.is_empty() {
             info!(file = %at, parts = parts.len(), "the last run did not stop in order: its parts are read and checked");
@@ -175,11 +174,15 @@ impl Opening<'_> {
             .map(|key| {
                 let at = &at;
                 async move {
-                    let offset = u64::from(key.1) * part_size;
-                    let buf = vec![0; part_size.min(size - offset) as usize];
-                    let intact = match self.state.store.read_part(at, upload, offset, buf).await {
-                        Ok(bytes) => digest::chaining_value(&bytes, offset, size) == *pieces[&key].chaining.as_bytes(),
-                        Err(_) => false,
+                    // A copy that nobody read has nothing to be held against. It costs little to make again.
+                    let intact = match (pieces[&key].chaining, out.cut.parts.get(key.1)) {
+                        (Some(chaining), Some(part)) => {
+                            let buf = vec![0; (part.end - part.start) as usize];
+                            let read = self.state.store.read_part(at, upload, part.start, buf).await;
+                            let digest = |bytes: Vec<u8>| digest::chaining_value(&bytes, part.start, out.size);
+                            read.is_ok_and(|bytes| digest(bytes) == *chaining.as_bytes())
+                        }
+                        _ => false,
                     };
                     (key, intact)
                 }

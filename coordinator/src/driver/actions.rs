@@ -102,7 +102,7 @@ impl Driver {
             epoch: epoch.0,
             store_id: receipt.store_id,
             length: receipt.length,
-            chaining: blake3::Hash::from_bytes(receipt.chaining),
+            chaining: receipt.chaining.map(blake3::Hash::from_bytes),
             worker: worker.map(|worker| worker.0),
             zero: extra.zero_factors,
             live: extra.live_factors,

@@ -300,5 +300,5 @@ impl Driver {
 }
 
 fn receipt_of(p: &PieceRecord) -> Receipt {
-    Receipt { store_id: p.store_id.clone(), length: p.length, chaining: *p.chaining.as_bytes() }
+    Receipt { store_id: p.store_id.clone(), length: p.length, chaining: p.chaining.map(Into::into) }
 }

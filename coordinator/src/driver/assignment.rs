@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use shardfuse_merge::plan::task::{
-    Assignment, Fill, Job, Reduce, StatisticValue, Work, objects_of, tensor_sources, tensors_of,
+    Assignment, Fill, Job, Part, Reduce, StatisticValue, Work, objects_of, tensor_sources, tensors_of,
 };
 use shardfuse_merge::recipe::{Recipe, sources};
+use shardfuse_merge::spec::Digests;
 use shardfuse_merge::statistic::StatisticId;
 use shardfuse_merge::{Error, Kind, Result};
 
@@ -25,16 +26,17 @@ impl Driver {
         let pieces: Vec<u32> = pieces.iter().map(|p| p.0).collect();
         let (objects, job) = match self.opened.tasks[task.0 as usize].work {
             Work::Fill { file, .. } => {
-                let tensors = tensors_of(plan, file, &pieces);
                 let out = &plan.output.files[file as usize];
+                let parts = self.parts(file, &pieces)?;
+                let tensors = tensors_of(out, &parts);
                 let needs = tensors.iter().flat_map(|t| Recipe::statistics(&t.recipe)).collect();
                 let statistics = self.statistics(task, needs)?;
                 let fill = Fill {
                     url: join(&self.opened.output, &out.name)?.to_string(),
                     upload: self.opened.uploads[file as usize].as_str().to_owned(),
                     size: out.size,
-                    part_size: plan.spec.part_size,
-                    parts: pieces,
+                    parts,
+                    copied: out.cut.copied,
                     check: false,
                     header: (self.opened.state.place(&format!("header/{file}"))?.to_string(), out.header_length()),
                     statistics,
@@ -60,6 +62,19 @@ impl Driver {
             objects,
             job,
         })
+    }
+
+    /// Parts of a file. The digest of one that the store copies is wanted if all are and no index has it.
+    fn parts(&self, file: u32, numbers: &[u32]) -> Result<Vec<Part>> {
+        let (plan, copies) = (&self.opened.plan, &self.opened.copies[file as usize]);
+        let complete = plan.spec.digests == Digests::Complete;
+        let part = |number: &u32| {
+            let bytes = plan.output.files[file as usize].cut.parts.get(*number);
+            let bytes = bytes.ok_or_else(|| Error::new(Kind::Internal, format!("file {file} has no part {number}")))?;
+            let known = self.opened.known.contains_key(&(file, *number));
+            Ok(Part { number: *number, bytes, digest: complete && copies[*number as usize] && !known })
+        };
+        numbers.iter().map(part).collect()
     }
 
     /// Where the statistics lie that a task needs.

@@ -76,13 +76,12 @@ impl Driver {
         if share <= 0.0 {
             return Some(Ok(()));
         }
-        let part = |p: &crate::journal::PieceRecord| Part {
-            task: TaskId(p.task),
-            piece: Piece(p.piece),
-            maker: p.worker.map(WorkerId),
-            digest: *p.chaining.as_bytes(),
+        // What the store copied and nobody read has no digest to compare with.
+        let part = |p: &crate::journal::PieceRecord| {
+            let (task, piece, maker) = (TaskId(p.task), Piece(p.piece), p.worker.map(WorkerId));
+            Some(Part { task, piece, maker, digest: *p.chaining?.as_bytes() })
         };
-        let parts: Vec<Part> = self.pieces.values().filter(|p| self.is_part(p.task)).map(part).collect();
+        let parts: Vec<Part> = self.pieces.values().filter(|p| self.is_part(p.task)).filter_map(part).collect();
         // Drawn when every part is made: nobody could know which would be looked at.
         self.seed = match getrandom::u64() {
             Ok(seed) => seed,

@@ -9,12 +9,8 @@ use crate::schedule::TaskId;
 impl Driver {
     pub(super) fn layers(&self) -> Layers {
         let plan = &self.opened.plan;
-        let mut states: Vec<Vec<State>> = plan
-            .output
-            .files
-            .iter()
-            .map(|file| vec![State::Waiting; file.parts(plan.spec.part_size) as usize])
-            .collect();
+        let mut states: Vec<Vec<State>> =
+            plan.output.files.iter().map(|file| vec![State::Waiting; file.cut.parts.count() as usize]).collect();
         for (number, task) in (0u32..).zip(&self.opened.tasks) {
             let Work::Fill { file, .. } = task.work else { continue };
             let running = self.schedule.is_running(TaskId(number));
@@ -26,6 +22,6 @@ impl Driver {
                 };
             }
         }
-        grid(&plan.output.files, plan.spec.part_size, |file, part| states[file as usize][part as usize])
+        grid(&plan.output.files, |file, part| states[file as usize][part as usize])
     }
 }

@@ -95,11 +95,15 @@ impl Driver {
         }
         match (work, done.result.as_ref()?) {
             (Work::Fill { file, .. }, v1::piece_done::Result::Part(part)) => {
-                let size = self.opened.plan.output.files[file as usize].size;
-                let start = u64::from(done.piece).checked_mul(self.opened.plan.spec.part_size)?;
-                let expected = size.checked_sub(start)?.min(self.opened.plan.spec.part_size);
-                let chaining = <[u8; 32]>::try_from(part.chaining.as_slice()).ok()?;
-                let slot = PartSlot { number: done.piece, offset: start };
+                let bytes = self.opened.plan.output.files[file as usize].cut.parts.get(done.piece)?;
+                let expected = bytes.end - bytes.start;
+                let chaining = match part.chaining.as_slice() {
+                    [] if self.opened.copies[file as usize][done.piece as usize] => {
+                        self.opened.known.get(&(file, done.piece)).copied()
+                    }
+                    digest => Some(<[u8; 32]>::try_from(digest).ok()?),
+                };
+                let slot = PartSlot { number: done.piece, offset: bytes.start };
                 let store = self.opened.stores.open(&self.opened.output);
                 let formed = store.may_be_part(slot, expected, &PartId::new(&part.store_id));
                 (formed && part.length == expected).then(|| Receipt {
@@ -116,7 +120,7 @@ impl Driver {
                 (formed && statistic.kind.may_be_state(&numbers)).then(|| Receipt {
                     store_id: String::new(),
                     length: sums.as_flattened().len() as u64,
-                    chaining: *blake3::hash(sums.as_flattened()).as_bytes(),
+                    chaining: Some(*blake3::hash(sums.as_flattened()).as_bytes()),
                 })
             }
             _ => None,

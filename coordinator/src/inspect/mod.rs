@@ -24,6 +24,7 @@ use crate::failure::location;
 
 mod chosen;
 mod folder;
+mod grain;
 mod objects;
 mod small;
 #[cfg(test)]
@@ -82,7 +83,8 @@ pub async fn inspect(stores: &Stores, spec: &MergeSpec) -> Result<Inventory> {
     };
     files::all_met("--extra-weights", &spec.extra_weights, of_adapters.iter().map(String::as_str))?;
     files::all_met("--ignore-file", &spec.ignore_files, met.iter().chain(&of_adapters).map(String::as_str))?;
-    Ok(Inventory { objects: objects.list, base, adapters, tokenizer })
+    let grain = grain::grain(stores, spec, &base, &objects.list).await;
+    Ok(Inventory { objects: objects.list, base, adapters, tokenizer, grain })
 }
 
 /// The base or adapters that lie in the folder of another one, as they are named below it.

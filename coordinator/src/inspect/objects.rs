@@ -15,6 +15,11 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// The size of an object in bytes.
+    pub fn size(&self, id: ObjectId) -> u64 {
+        self.list[id.0 as usize].size
+    }
+
     /// All of them, by their numbers.
     pub fn into_list(self) -> Vec<Object> {
         self.list

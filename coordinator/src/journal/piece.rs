@@ -30,8 +30,9 @@ pub struct PieceRecord {
     pub store_id: String,
     /// The length in bytes.
     pub length: u64,
-    /// BLAKE3 chaining value.
-    pub chaining: blake3::Hash,
+    /// BLAKE3 chaining value; `None` for a part that the store copied and nobody read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chaining: Option<blake3::Hash>,
     /// The worker that made it. Older journals do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<u64>,
@@ -56,7 +57,7 @@ impl PieceRecord {
             epoch: 1,
             store_id: String::new(),
             length: 1,
-            chaining: blake3::hash(b""),
+            chaining: Some(blake3::hash(b"")),
             worker: None,
             zero: Vec::new(),
             live: Vec::new(),

@@ -14,7 +14,7 @@ fn tasks() -> Vec<Task> {
 }
 
 fn piece(task: u32, piece: u32) -> PieceRecord {
-    let chaining = blake3::hash(&[task as u8, piece as u8]);
+    let chaining = Some(blake3::hash(&[task as u8, piece as u8]));
     let store_id = format!("{task}.{piece}");
     PieceRecord { store_id, chaining, worker: Some(7), ..PieceRecord::of_one_byte(task, piece) }
 }

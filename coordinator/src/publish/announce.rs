@@ -20,6 +20,7 @@ use shardfuse_merge::output::manifest::ManifestFile;
 use shardfuse_merge::{Error, Kind, Result};
 use shardfuse_store::{Location, PartId, PartSlot, Pin, Store, UploadId};
 
+use super::content::Content;
 use super::settle::{CONCURRENT, Expected, settle};
 use crate::failure::{input, io, join, location};
 use crate::journal::{Record, Writer};
@@ -136,11 +137,10 @@ impl<'a> Publication<'a> {
         hash: blake3::Hash,
     ) -> Result<ManifestFile> {
         // Only this process puts the parts of these files.
-        let expected = Expected { size, hash, read_back: false };
-        match settle(self.store, &file.at, &file.upload, parts, expected).await? {
-            None => {
-                Ok(ManifestFile { name: file.name.clone(), size, blake3: hash.to_hex().to_string(), parts: Vec::new() })
-            }
+        let content = Content::whole(size, hash);
+        let expected = Expected { content: &content, read_back: false };
+        match settle(&self.opened.stores, &file.at, &file.upload, parts, expected).await? {
+            None => Ok(content.entry(&file.name, self.opened.plan.spec.part_size)),
             Some(why) => Err(self.lost(file, &why).await),
         }
     }

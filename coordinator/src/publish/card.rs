@@ -12,7 +12,8 @@ use shardfuse_merge::output::card::{BESIDE, CARD, MAX_CARD, is_kept, is_ours};
 use shardfuse_merge::output::manifest::Manifest;
 use shardfuse_store::{Location, Store};
 
-use super::settle::{find, hash_file};
+use super::content::hash_file;
+use super::settle::find;
 use crate::failure::{io, join};
 use crate::tombstone;
 
@@ -40,7 +41,7 @@ pub(super) async fn in_its_place(
 
 /// Whether the older output had this card, so that no person wrote it.
 pub(super) fn was_of(older: &Manifest, digest: &str) -> bool {
-    older.files.iter().any(|file| file.name == CARD && file.blake3 == digest)
+    older.files.iter().any(|file| file.name == CARD && file.blake3.as_deref() == Some(digest))
 }
 
 /// The cards of an older output that the new one does not write: of the listed names, those that no person wrote.
@@ -72,5 +73,5 @@ async fn is_nobodys(store: &dyn Store, at: &Location, name: &str, older: Option<
     let listed = older.and_then(|older| older.files.iter().find(|file| file.name == name));
     let Some(listed) = listed.filter(|file| file.size == there.size) else { return Ok(false) };
     let hash = hash_file(store, at, there.size, Some(&there.pin)).await?;
-    Ok(hash.to_hex().as_str() == listed.blake3)
+    Ok(Some(hash.to_hex().as_str()) == listed.blake3.as_deref())
 }

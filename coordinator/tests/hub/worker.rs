@@ -139,8 +139,8 @@ impl Worker {
     async fn try_put(&self, assign: &v1::Assign, part: u32) -> Option<from_worker::Message> {
         let Some(assign::Job::Fill(fill)) = &assign.job else { panic!("only parts are filled here") };
         let at: Location = fill.url.parse().unwrap();
-        let offset = u64::from(part) * fill.part_size;
-        let length = fill.part_size.min(fill.size - offset);
+        let found = fill.parts.iter().find(|found| found.number == part);
+        let v1::Part { offset, length, .. } = *found.expect("a part of the assignment");
         let mut bytes: Vec<u8> = (0..length).map(|i| ((offset + i) % 251) as u8).collect();
         bytes[0] ^= u8::from(self.flips);
         let chaining = digest::chaining_value(&bytes, offset, fill.size).to_vec();
@@ -210,7 +210,7 @@ impl Worker {
 /// The parts of an assignment.
 pub fn parts(assign: &v1::Assign) -> Vec<u32> {
     match &assign.job {
-        Some(assign::Job::Fill(fill)) => fill.parts.clone(),
+        Some(assign::Job::Fill(fill)) => fill.parts.iter().map(|part| part.number).collect(),
         _ => panic!("only parts are filled here"),
     }
 }

@@ -43,12 +43,13 @@ class Progress(_Answer):
 
 @dataclass(frozen=True)
 class File(_Answer):
-    """A file of the output. ``blake3`` is the digest that ``b3sum`` prints; ``parts`` has that of each part of a weight file."""
+    """A file of the output. ``blake3`` is the digest that ``b3sum`` prints; ``parts`` has that of each part of a weight file. They are
+    ``None`` for bytes that the store copied and nobody read."""
 
     name: str
     size: int
-    blake3: str
-    parts: Sequence[str] = ()
+    blake3: str | None
+    parts: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ class Options(TypedDict, total=False):
     base_as: str
     max_shard_size: Size
     part_size: Size
+    store_copies: Literal["auto", "none"]
+    digests: Literal["known", "complete"]
+    base_index: Place
     dora_norm: Literal["standing", "original"]
     partial_weight: bool
     rounding: Literal["once", "per-adapter"]

@@ -110,6 +110,14 @@ pub fn render<'a>(
     out
 }
 
+/// Pads a rendered header with spaces to this many bytes, its length prefix included. One that is longer already stays.
+pub fn lengthen(header: &mut Vec<u8>, length: u64) {
+    if length > header.len() as u64 {
+        header.resize(length as usize, b' ');
+        header[..8].copy_from_slice(&(length - 8).to_le_bytes());
+    }
+}
+
 /// A tensor as a header describes it.
 #[derive(Serialize)]
 struct Described<'a> {

@@ -2,6 +2,7 @@
 
 use super::adapter::AdapterInventory;
 use super::base::{BaseInventory, Sidecar};
+use super::grain::Grain;
 use super::source::Object;
 use crate::checkpoint::files::FileFate;
 
@@ -25,4 +26,6 @@ pub struct Inventory {
     pub adapters: Vec<AdapterInventory>,
     /// Another folder whose tokenizer files are asked for.
     pub tokenizer: Option<TokenizerInventory>,
+    /// How fine files are cut where the store of the output copies what does not change by itself; `None` where it does not.
+    pub grain: Option<Grain>,
 }

@@ -5,6 +5,7 @@ mod adapter;
 mod base;
 mod comparison;
 mod equal;
+mod grain;
 mod inputs;
 mod source;
 
@@ -12,5 +13,6 @@ pub use adapter::{AdapterInventory, ExtraFile};
 pub use base::{BaseInventory, Shard, Sidecar, SmallTensors};
 pub use comparison::Comparison;
 pub use equal::Equal;
+pub use grain::Grain;
 pub use inputs::{Inventory, TokenizerInventory};
 pub use source::{Object, ObjectId, Source};

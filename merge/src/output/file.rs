@@ -1,10 +1,16 @@
 //! A weight file of the output.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use super::cut::cut;
 use super::format::Format;
+use super::parts::Parts;
 use super::segment::{Segment, Span};
+use super::unchanged::{holding, runs};
 use crate::error::Result;
+use crate::inventory::{Grain, ObjectId};
 use crate::recipe::Placed;
 
 /// A weight file of the output: a list of segments.
@@ -23,6 +29,29 @@ pub struct OutputFile {
     /// The bytes at its end that can only be written after all others.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub trailer: u64,
+    /// The parts in which it is uploaded. They change no byte of it, so they are stored beside the files.
+    #[serde(skip)]
+    pub cut: Cut,
+}
+
+/// How a file is uploaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Its parts.
+    pub parts: Parts,
+    /// Whether the store is asked to copy those that do not change.
+    pub copied: bool,
+}
+
+/// How a file of the output is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Making {
+    /// Where the data of the base's file begin, if there is one of the same format.
+    pub after: Option<u64>,
+    /// The usual size of a part in bytes.
+    pub part_size: u64,
+    /// How fine the file is cut where the store copies what does not change; `None` where it does not.
+    pub grain: Option<Grain>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -34,15 +63,17 @@ impl OutputFile {
     ///
     /// # Errors
     /// `unsupported` for a tensor that the format cannot hold.
-    pub fn new(name: String, format: Format, mut tensors: Vec<Placed>) -> Result<OutputFile> {
-        let places = format.place(&mut tensors)?;
+    pub fn new(name: String, format: Format, mut tensors: Vec<Placed>, making: Making) -> Result<OutputFile> {
+        let places = format.place(&mut tensors, making.after)?;
         let (literals, trailer, size) = (places.literals, places.trailer, places.size);
-        Ok(OutputFile { name, size, format, literals, tensors, trailer })
+        let parts = cut(size, &runs(&tensors), making.part_size, making.grain);
+        let cut = Cut { parts, copied: making.grain.is_some() };
+        Ok(OutputFile { name, size, format, literals, tensors, trailer, cut })
     }
 
     /// The literal bytes, one after another. They are stored once, before any part is made.
     pub fn header(&self) -> Vec<u8> {
-        self.format.literals(&self.tensors)
+        self.format.literals(&self.tensors, self.header_length())
     }
 
     /// How many literal bytes there are.
@@ -50,14 +81,16 @@ impl OutputFile {
         self.literals.iter().map(|span| span.length).sum()
     }
 
+    /// For each part the range of an input that the store is asked to copy; `None` for one that is made.
+    pub fn copies(&self) -> Vec<Option<(ObjectId, Range<u64>)>> {
+        let runs = if self.cut.copied { runs(&self.tensors) } else { Vec::new() };
+        let copy = |part| holding(&runs, &part).map(|run| (run.object, run.source(&part)));
+        self.cut.parts.iter().map(copy).collect()
+    }
+
     /// Its tensors, in the order of their data.
     pub fn tensors(&self) -> &[Placed] {
         &self.tensors
-    }
-
-    /// The number of parts.
-    pub fn parts(&self, part_size: u64) -> u32 {
-        self.size.div_ceil(part_size) as u32
     }
 
     /// Everything that it consists of, in order and without gaps.
@@ -92,7 +125,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::inventory::{ObjectId, Source};
+    use crate::inventory::Source;
     use crate::recipe::Recipe;
     use crate::tensor::Dtype;
 
@@ -104,7 +137,8 @@ mod tests {
 
     fn file() -> OutputFile {
         let format = Format::Safetensors { metadata: BTreeMap::new() };
-        OutputFile::new("f".into(), format, vec![tensor("a", 3), tensor("b", 5)]).unwrap()
+        let making = Making { after: None, part_size: 1024, grain: None };
+        OutputFile::new("f".into(), format, vec![tensor("a", 3), tensor("b", 5)], making).unwrap()
     }
 
     #[test]

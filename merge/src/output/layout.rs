@@ -3,20 +3,20 @@
 use super::contents::Tensor;
 use super::encode;
 use crate::error::Result;
-use crate::inventory::BaseInventory;
+use crate::inventory::{BaseInventory, Shard};
 
 /// The tensors of one file.
 pub(super) struct Group<'a> {
-    /// The name of the base's file that it follows.
-    pub(super) own: Option<&'a str>,
+    /// The base's file that it follows.
+    pub(super) own: Option<&'a Shard>,
     /// Its tensors.
     pub(super) tensors: Vec<Tensor>,
 }
 
 /// The files of the base. Tensors that the base does not hold go to the last one.
 pub(super) fn own(base: &BaseInventory, tensors: Vec<Tensor>) -> Vec<Group<'_>> {
-    let group = |name| Group { own: Some(name), tensors: Vec::new() };
-    let mut groups: Vec<Group<'_>> = base.shards.iter().map(|s| group(s.name.as_str())).collect();
+    let group = |shard| Group { own: Some(shard), tensors: Vec::new() };
+    let mut groups: Vec<Group<'_>> = base.shards.iter().map(group).collect();
     let last = groups.len() - 1;
     for tensor in tensors {
         groups[tensor.shard.unwrap_or(last)].tensors.push(tensor);

@@ -9,8 +9,8 @@ use crate::statistic::survival::Survived;
 
 /// The name of the manifest in the output's folder.
 pub const MANIFEST: &str = "shardfuse.json";
-/// The format's number.
-pub const FORMAT: u32 = 1;
+/// The format's number. From 2 on a file need not have a digest.
+pub const FORMAT: u32 = 2;
 
 /// A published file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +19,33 @@ pub struct ManifestFile {
     pub name: String,
     /// The size in bytes.
     pub size: u64,
-    /// BLAKE3 of the whole file, as `b3sum` prints it.
-    pub blake3: String,
-    /// For a weight file the BLAKE3 chaining values of its parts of `spec.part_size` bytes, in their order, so that a damaged
-    /// byte is found without reading the inputs again. Outputs of earlier versions have none.
+    /// BLAKE3 of the whole file, as `b3sum` prints it; `None` if the store copied some of its bytes and nobody read them.
+    pub blake3: Option<String>,
+    /// For a weight file the BLAKE3 chaining values of its parts, in their order, so that a damaged byte is found without reading
+    /// the inputs again; `None` for a part that nobody read. Outputs of earlier versions have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<String>,
+    pub parts: Vec<Option<String>>,
+    /// One past the last byte of each part. Empty where all parts have `spec.part_size` bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<u64>,
+    /// The bytes that the store copied and nobody read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
+}
+
+/// Bytes of a file that the store copied from an input and nobody read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    /// The first byte in the file.
+    pub offset: u64,
+    /// How many they are.
+    pub length: u64,
+    /// The input.
+    pub url: String,
+    /// Its version, as its store names it.
+    pub pin: String,
+    /// Their first byte in the input.
+    pub from: u64,
 }
 
 /// The manifest.

@@ -14,16 +14,20 @@ use crate::units::bytes;
 pub mod card;
 mod config;
 mod contents;
+mod cut;
 pub mod encode;
 mod file;
 pub mod format;
 mod layout;
 pub mod manifest;
+mod parts;
 pub mod segment;
 mod sidecars;
+pub mod unchanged;
 
 pub use contents::{Architecture, Contents, Recipes, SmallFile, Tensor};
-pub use file::OutputFile;
+pub use file::{Cut, Making, OutputFile};
+pub use parts::Parts;
 pub use sidecars::Travel;
 
 use format::Format;
@@ -69,10 +73,12 @@ pub fn lay_out(spec: &MergeSpec, inventory: &Inventory, mut contents: Contents) 
     let single = total == 1 && (spec.max_shard_size.is_some() || !base.indexed);
     let mut files = Vec::with_capacity(total);
     for (number, Group { own, tensors }) in groups.into_iter().enumerate() {
-        let name = Format::file_name(own, number, total, single);
-        files.push(OutputFile::new(name, format.clone(), tensors.into_iter().flat_map(unplaced).collect())?);
+        let name = Format::file_name(own.map(|shard| shard.name.as_str()), number, total, single);
+        let after = own.and_then(|shard| format.begins(shard));
+        let making = Making { after, part_size: spec.part_size, grain: inventory.grain };
+        files.push(OutputFile::new(name, format.clone(), tensors.into_iter().flat_map(unplaced).collect(), making)?);
     }
-    check_parts(&files, spec.part_size)?;
+    check_parts(&files)?;
     let index = (!single).then(|| render_index(&files));
     let (sidecars, travel) = sidecars::sidecars(spec, inventory, &contents);
     let output = Output { sidecars, index, config: config::config(spec, base, &contents), files };
@@ -106,9 +112,9 @@ fn rows_of(shape: &[u64]) -> u64 {
 }
 
 /// No file has more parts than a store takes.
-fn check_parts(files: &[OutputFile], part_size: u64) -> Result<()> {
-    let Some(big) = files.iter().find(|f| f.size.div_ceil(part_size) > MAX_PARTS) else { return Ok(()) };
-    let (name, size, parts) = (&big.name, big.size, big.size.div_ceil(part_size));
+fn check_parts(files: &[OutputFile]) -> Result<()> {
+    let Some(big) = files.iter().find(|f| u64::from(f.cut.parts.count()) > MAX_PARTS) else { return Ok(()) };
+    let (name, size, parts) = (&big.name, big.size, big.cut.parts.count());
     let text = format!("{name} of {} would take {parts} parts, at most {MAX_PARTS} are allowed", bytes(size));
     Err(Error::new(Kind::Usage, text).hint("use a larger --part-size, or a smaller --max-shard-size"))
 }

@@ -12,11 +12,11 @@ use crate::statistic::Statistic;
 /// What one report or one tensor's description may take of a message, in bytes.
 const MAX_SAID: u64 = 12 << 20;
 
-/// Checks what a plan with this part size consists of.
+/// Checks what a plan consists of.
 ///
 /// # Errors
 /// [`Kind::Unsupported`], naming what is too large and by how much.
-pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output, part_size: u64) -> Result<()> {
+pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output) -> Result<()> {
     for object in objects {
         at_most("the URL", &object.url, object.url.len() as u64, MAX_URL as u64, "bytes")?;
         at_most("the store's pin", &object.url, object.pin.len() as u64, MAX_NAME as u64, "bytes")?;
@@ -36,7 +36,7 @@ pub fn check(objects: &[Object], statistics: &[Statistic], output: &Output, part
                 check_steps(&tensor.name, &fuse.steps)?;
             }
         }
-        check_reports(file, part_size)?;
+        check_reports(file)?;
     }
     Ok(())
 }
@@ -83,12 +83,12 @@ fn check_statistic(statistic: &Statistic) -> Result<()> {
 }
 
 /// The report of a part names the factors that were read for it.
-fn check_reports(file: &OutputFile, part_size: u64) -> Result<()> {
-    let mut reports = vec![(0usize, 0u64); file.parts(part_size) as usize];
+fn check_reports(file: &OutputFile) -> Result<()> {
+    let mut reports = vec![(0usize, 0u64); file.cut.parts.count() as usize];
     for tensor in file.tensors.iter().filter(|t| t.length > 0) {
         let Some(fuse) = tensor.recipe.fuse() else { continue };
         let names: Vec<u64> = recipe::sources(&fuse.steps).map(|s| s.name.len() as u64 + 8).collect();
-        let parts = tensor.offset / part_size..(tensor.offset + tensor.length).div_ceil(part_size);
+        let parts = file.cut.parts.touching(&(tensor.offset..tensor.offset + tensor.length));
         for (count, bytes) in &mut reports[parts.start as usize..parts.end as usize] {
             *count += names.len();
             *bytes += names.iter().sum::<u64>();

@@ -72,14 +72,14 @@ pub struct Row<T = State> {
 }
 
 /// The grid of an output; `part` tells the state of a part of a file, by their numbers.
-pub fn grid(files: &[OutputFile], part_size: u64, part: impl Fn(u32, u32) -> State) -> Layers {
+pub fn grid(files: &[OutputFile], part: impl Fn(u32, u32) -> State) -> Layers {
     let numbered = files.iter().zip(0..);
-    layers(numbered.flat_map(|(file, number)| file.tensors.iter().map(move |tensor| (number, tensor))).filter_map(
-        |(number, tensor)| {
-            let parts = part_range(tensor.offset, tensor.length, part_size);
-            Some((tensor.name.as_str(), parts.map(|p| part(number, p)).reduce(State::fold)?))
-        },
-    ))
+    let tensors =
+        numbered.flat_map(|(file, number)| file.tensors.iter().map(move |tensor| (number, &file.cut.parts, tensor)));
+    layers(tensors.filter_map(|(number, parts, tensor)| {
+        let parts = parts.touching(&(tensor.offset..tensor.offset + tensor.length));
+        Some((tensor.name.as_str(), parts.map(|p| part(number, p)).reduce(State::fold)?))
+    }))
 }
 
 /// The grid of tensors by name.
@@ -135,13 +135,6 @@ impl<T: Fold> Cells<T> {
     }
 }
 
-/// The parts that some bytes of a file touch.
-fn part_range(offset: u64, length: u64, part_size: u64) -> std::ops::Range<u32> {
-    let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    let end = if length == 0 { 0 } else { (offset + length).div_ceil(part_size) };
-    number(offset / part_size)..number(end)
-}
-
 /// Where a tensor belongs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
@@ -173,6 +166,7 @@ mod tests {
     use crate::inventory::{ObjectId, Source};
     use crate::output::format::Format;
     use crate::output::segment::Span;
+    use crate::output::{Cut, Parts};
     use crate::recipe::{Placed, Recipe};
     use crate::tensor::Dtype;
 
@@ -200,6 +194,7 @@ mod tests {
             literals: vec![Span { offset: 0, length: 10 }],
             tensors: placed,
             trailer: 0,
+            cut: Cut { parts: Parts::even(offset, 100), copied: false },
         }
     }
 
@@ -249,7 +244,7 @@ mod tests {
         // Parts of 100 bytes: the embedding lies in parts 0 and 1, q of layer 0 in 1, of layer 1 in 1 and 2, norm in 2.
         let files = [file(&[("embed", 100), ("l.0.q", 60), ("l.1.q", 60), ("l.10.norm", 5)])];
         let states = [Done, Running, Waiting];
-        let grid = grid(&files, 100, |_, part| states[part as usize]).kinds;
+        let grid = grid(&files, |_, part| states[part as usize]).kinds;
         assert_eq!(grid.columns, ["", "0", "1", "10"], "layers are ordered by number");
         let rows: Vec<_> = grid.rows.iter().map(|r| (r.name.as_str(), r.cells.clone())).collect();
         assert_eq!(
@@ -264,6 +259,6 @@ mod tests {
 
     #[test]
     fn a_tensor_without_elements_has_no_cell() {
-        assert_eq!(grid(&[file(&[("l.0.empty", 0)])], 100, |_, _| State::Done).kinds.rows, []);
+        assert_eq!(grid(&[file(&[("l.0.empty", 0)])], |_, _| State::Done).kinds.rows, []);
     }
 }

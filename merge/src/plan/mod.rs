@@ -22,7 +22,7 @@ mod tests;
 use crate::effort::{Cancel, Effort};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Equal, Inventory, Object};
-use crate::output::Output;
+use crate::output::{Cut, Output};
 use crate::spec::MergeSpec;
 use crate::statistic::Statistic;
 use lineage::Lineage;
@@ -30,9 +30,10 @@ use report::Report;
 use usage::Usage;
 
 /// The plan's format number.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 
-/// A plan. Its digest is its id. Part size is in it; memory, threads, device and endpoints are not.
+/// A plan. Its digest is its id. The spec is in it, with the size of a part; how files are cut where the store copies, memory,
+/// threads, device and endpoints are not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`FORMAT`].
@@ -79,15 +80,16 @@ impl Plan {
             statistics: built.statistics,
             output,
         };
-        check::check(&plan.objects, &plan.statistics, &plan.output, plan.spec.part_size)?;
+        check::check(&plan.objects, &plan.statistics, &plan.output)?;
         effort.check()?;
         Ok((plan, built.report))
     }
 
     /// The plan as it is stored. Equal plans have equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let cuts = self.output.files.iter().map(|file| &file.cut).collect();
         // Every map in a plan has texts for keys, so this cannot fail.
-        serde_json::to_vec(self).unwrap_or_default()
+        serde_json::to_vec(&Writing { format: self.format, plan: self, cuts }).unwrap_or_default()
     }
 
     /// The plan as it is stored, after it was read back: what cannot be read again must not be written.
@@ -120,16 +122,36 @@ impl Plan {
             )
             .hint("finish the merge with the version that began it, or discard it with --restart"));
         }
-        serde_json::from_slice(bytes).map_err(broken)
+        let Reading { mut plan, cuts } = serde_json::from_slice(bytes).map_err(broken)?;
+        let files = plan.output.files.len();
+        if cuts.len() != files {
+            return Err(Error::new(
+                Kind::Io,
+                format!("the stored plan has the parts of {} of {files} files", cuts.len()),
+            ));
+        }
+        for (file, cut) in plan.output.files.iter_mut().zip(cuts) {
+            file.cut = cut;
+        }
+        Ok(plan)
     }
 
-    /// BLAKE3 of [`Self::to_bytes`], as hex.
+    /// BLAKE3 of the plan as JSON, without the parts of its files, as hex. Plans with one digest make the same bytes.
     pub fn digest(&self) -> String {
         let mut hash = BufWriter::with_capacity(1 << 16, blake3::Hasher::new());
-        // As [`Self::to_bytes`], this cannot fail; the hash takes whatever it is given.
+        // As with [`Self::to_bytes`], this cannot fail; the hash takes whatever it is given.
         let _ = serde_json::to_writer(&mut hash, self);
         let _ = hash.flush();
         hash.get_ref().finalize().to_hex().to_string()
+    }
+
+    /// The plan with the parts of another plan for the same files.
+    #[must_use]
+    pub fn cut_as(mut self, other: &Plan) -> Plan {
+        for (file, like) in self.output.files.iter_mut().zip(&other.output.files) {
+            file.cut.clone_from(&like.cut);
+        }
+        self
     }
 
     /// The first thing in which another plan for the same output differs: the thing, theirs, ours. An input that
@@ -147,6 +169,21 @@ impl Plan {
         let (a, b) = (serde_json::to_value(stored).ok()?, serde_json::to_value(self).ok()?);
         first_difference("plan", &a, &b)
     }
+}
+
+/// A plan on its way to a store.
+#[derive(Serialize)]
+struct Writing<'a> {
+    format: u32,
+    plan: &'a Plan,
+    cuts: Vec<&'a Cut>,
+}
+
+/// A plan on its way back.
+#[derive(Deserialize)]
+struct Reading {
+    plan: Plan,
+    cuts: Vec<Cut>,
 }
 
 /// In what two plans differ.

@@ -1,15 +1,20 @@
 //! Tasks: the units that are leased, and the self-contained assignments that a worker gets.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::inventory::Object;
 use crate::inventory::Source;
+use crate::output::{OutputFile, Parts};
 use crate::recipe::{Placed, Recipe};
 use crate::statistic::{Kind, Statistic, StatisticId};
 
-/// Parts that one task holds at the most.
-const RUN: u32 = 4;
+/// Parts of the usual size that one task makes, at the most.
+const RUN: u64 = 4;
+/// Parts that one task has the store copy, at the most. A copy costs a worker nothing but the request.
+const COPIES: usize = 64;
 /// Bytes of weight that one task of a statistic reads, about.
 const REDUCE_BYTES: u64 = 256 << 20;
 
@@ -38,7 +43,7 @@ pub enum Work {
 
 impl Work {
     /// What is reported one by one: parts, or blocks.
-    pub fn pieces(&self) -> std::ops::Range<u32> {
+    pub fn pieces(&self) -> Range<u32> {
         match *self {
             Work::Fill { first, end, .. } | Work::Reduce { first, end, .. } => first..end,
         }
@@ -92,10 +97,8 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
     let survival = survival.filter(|(statistic, _)| matches!(statistic.kind, Kind::Survival { .. }));
     let survival: Vec<u32> = survival.flat_map(|(_, tasks)| tasks.iter().copied()).collect();
     for (f, file) in plan.output.files.iter().enumerate() {
-        let parts = file.parts(plan.spec.part_size);
-        for first in (0..parts).step_by(RUN as usize) {
-            let end = (first + RUN).min(parts);
-            let range = u64::from(first) * plan.spec.part_size..(u64::from(end) * plan.spec.part_size).min(file.size);
+        for parts in together(file, RUN * plan.spec.part_size) {
+            let range = file.cut.parts.span(&parts);
             let mut after: Vec<u32> = overlapping(&file.tensors, &range)
                 .flat_map(|t| t.recipe.statistics())
                 .flat_map(|id| of_statistic[id.0 as usize].iter().copied())
@@ -106,7 +109,7 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
             after.sort_unstable();
             after.dedup();
             tasks.push(Task {
-                work: Work::Fill { file: f as u32, first, end },
+                work: Work::Fill { file: f as u32, first: parts.start, end: parts.end },
                 after,
                 affinity: f as u64,
                 bytes: range.end - range.start,
@@ -116,8 +119,29 @@ pub fn tasks(plan: &Plan) -> Vec<Task> {
     tasks
 }
 
+/// The parts of a file, those of one task together: neighbours that do not change, or others of so many bytes.
+fn together(file: &OutputFile, bytes: u64) -> Vec<Range<u32>> {
+    let mut tasks: Vec<(Range<u32>, bool)> = Vec::new();
+    for ((number, part), copied) in (0u32..).zip(file.cut.parts.iter()).zip(file.copies()) {
+        let copied = copied.is_some();
+        match tasks.last_mut() {
+            Some((parts, like))
+                if *like == copied
+                    && match copied {
+                        true => parts.len() < COPIES,
+                        false => part.end - file.cut.parts.span(parts).start <= bytes,
+                    } =>
+            {
+                parts.end = number + 1
+            }
+            _ => tasks.push((number..number + 1, copied)),
+        }
+    }
+    tasks.into_iter().map(|(parts, _)| parts).collect()
+}
+
 /// The tensors that a byte range of a file touches.
-pub fn overlapping<'a>(tensors: &'a [Placed], range: &std::ops::Range<u64>) -> impl Iterator<Item = &'a Placed> {
+pub fn overlapping<'a>(tensors: &'a [Placed], range: &Range<u64>) -> impl Iterator<Item = &'a Placed> {
     let range = range.clone();
     let first = tensors.partition_point(|t| t.offset + t.length <= range.start);
     tensors[first..].iter().take_while(move |t| t.offset < range.end).filter(|t| t.length > 0)
@@ -134,6 +158,24 @@ pub struct StatisticValue {
     pub digest: String,
 }
 
+/// A part of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its number in the file.
+    pub number: u32,
+    /// Its bytes in the file.
+    pub bytes: Range<u64>,
+    /// Whether its digest is wanted if the store copies it: then it is read, too.
+    pub digest: bool,
+}
+
+impl Part {
+    /// All parts of a file, without digests of what the store copies.
+    pub fn all(parts: &Parts) -> Vec<Part> {
+        (0..).zip(parts.iter()).map(|(number, bytes)| Part { number, bytes, digest: false }).collect()
+    }
+}
+
 /// Parts of a file to make.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fill {
@@ -143,10 +185,10 @@ pub struct Fill {
     pub upload: String,
     /// The file's size in bytes.
     pub size: u64,
-    /// The size of a part.
-    pub part_size: u64,
     /// The parts that are missing.
-    pub parts: Vec<u32>,
+    pub parts: Vec<Part>,
+    /// Whether the store is asked to copy parts that do not change.
+    pub copied: bool,
     /// Compute the parts and put nothing: those of another worker are checked.
     pub check: bool,
     /// Where the header's bytes lie, and how many they are; they begin the file.
@@ -205,13 +247,10 @@ pub struct Assignment {
 }
 
 /// The tensors of a file that `parts` touch, in their order.
-pub fn tensors_of(plan: &Plan, file: u32, parts: &[u32]) -> Vec<Placed> {
-    let size = plan.spec.part_size;
-    let file = &plan.output.files[file as usize];
+pub fn tensors_of(file: &OutputFile, parts: &[Part]) -> Vec<Placed> {
     let mut tensors: Vec<Placed> = Vec::new();
     for part in parts {
-        let range = u64::from(*part) * size..(u64::from(*part) + 1) * size;
-        for t in overlapping(&file.tensors, &range) {
+        for t in overlapping(&file.tensors, &part.bytes) {
             if tensors.last().is_none_or(|last| last.offset != t.offset) {
                 tensors.push(t.clone());
             }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BaseAs, Card, Combine, ExpertOrder, OutputDtype, Quantised, Rounding, Tokenizer};
+use super::{
+    BaseAs, BaseIndex, Card, Combine, Digests, ExpertOrder, OutputDtype, Quantised, Rounding, StoreCopies, Tokenizer,
+};
 use crate::recipe::DoraNorm;
 use crate::statistic::survival;
 use crate::tensor::{Dtype, DtypeExt};
@@ -68,6 +70,15 @@ pub struct MergeSpec {
     /// The share of values that a pruning combination keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
+    /// Whether the store copies bytes that do not change.
+    #[serde(default, skip_serializing_if = "StoreCopies::is_default")]
+    pub store_copies: StoreCopies,
+    /// Which digests the manifest has.
+    #[serde(default, skip_serializing_if = "Digests::is_default")]
+    pub digests: Digests,
+    /// Where the digests of the base's bytes lie.
+    #[serde(default, skip_serializing_if = "BaseIndex::is_default")]
+    pub base_index: BaseIndex,
     /// Whose tokenizer.
     #[serde(default)]
     pub tokenizer: Tokenizer,
@@ -117,6 +128,9 @@ impl MergeSpec {
             expert_order: Vec::new(),
             combine: Combine::default(),
             density: None,
+            store_copies: StoreCopies::default(),
+            digests: Digests::default(),
+            base_index: BaseIndex::default(),
             tokenizer: Tokenizer::default(),
             card: Card::default(),
             tied: None,

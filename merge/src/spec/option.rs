@@ -153,6 +153,54 @@ pub const OPTIONS: &[SpecOption] = &[
         get: |spec| vec![Size(spec.part_size).to_string()],
     },
     SpecOption {
+        field: "store_copies",
+        flag: "store-copies",
+        values: "auto|none",
+        group: Group::Output,
+        help: "Whether the store copies bytes that do not change by itself",
+        more: "auto has it copy them where it can: from base to output in one object store and account, or on a file system \
+               that shares blocks. none reads and writes every byte [default: auto]",
+        hidden: false,
+        takes: Takes::Value,
+        meaning: Meaning::Always,
+        add: |spec, text| set(&mut spec.store_copies, text),
+        get: |spec| vec![spec.store_copies.to_string()],
+    },
+    SpecOption {
+        field: "digests",
+        flag: "digests",
+        values: "known|complete",
+        group: Group::Output,
+        help: "Which digests of the output's files the manifest has",
+        more: "known leaves out those of files with bytes that the store copied and nobody read, unless an index has them. \
+               complete reads these bytes [default: known]",
+        hidden: false,
+        takes: Takes::Value,
+        meaning: Meaning::Always,
+        add: |spec, text| set(&mut spec.digests, text),
+        get: |spec| vec![spec.digests.to_string()],
+    },
+    SpecOption {
+        field: "base_index",
+        flag: "base-index",
+        values: "auto|none|PATH",
+        group: Group::Base,
+        help: "The digests of the base's bytes, as shardfuse index writes them",
+        more: "auto takes shardfuse.index.json in the base's folder if it is there [default: auto]",
+        hidden: false,
+        takes: Takes::Value,
+        meaning: Meaning::Always,
+        add: |spec, text| match text.is_empty() {
+            true => Err(Error::new(Kind::Usage, "\"\" is unknown, expected auto, none or a file")),
+            false => {
+                let Ok(index) = text.parse();
+                spec.base_index = index;
+                Ok(())
+            }
+        },
+        get: |spec| vec![spec.base_index.to_string()],
+    },
+    SpecOption {
         field: "dora_norm",
         flag: "dora-norm",
         values: "standing|original",

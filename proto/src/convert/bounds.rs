@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use shardfuse_merge::DtypeExt;
 use shardfuse_merge::inventory::{Object, Source};
 use shardfuse_merge::limits::{MAX_BITS, MAX_DIMS, MAX_NAME, MAX_OBJECT, MAX_PART, MAX_URL};
-use shardfuse_merge::plan::task::{Assignment, Fill, Job, Reduce, StatisticValue};
+use shardfuse_merge::plan::task::{Assignment, Fill, Job, Part, Reduce, StatisticValue};
 use shardfuse_merge::recipe::check::{self, Surroundings};
 use shardfuse_merge::recipe::{Placed, Recipe};
 use shardfuse_merge::spec::MAX_PARTS;
@@ -17,6 +17,8 @@ use super::malformed::{Malformed, Result};
 
 /// The largest header of an output file, in bytes.
 const MAX_HEADER: u64 = 256 << 20;
+/// The least part but the last of a file, in bytes: a chunk of BLAKE3.
+const LEAST_PART: u64 = 1024;
 /// The longest lease.
 const MAX_LEASE_MS: u64 = 24 * 3600 * 1000;
 /// Hexadecimal digits of a BLAKE3 digest.
@@ -63,18 +65,11 @@ fn check_fill(fill: &Fill, objects: Objects) -> Result<()> {
     text("the output's URL", &fill.url, MAX_URL)?;
     text("the header's URL", &fill.header.0, MAX_URL)?;
     text("the upload's id", &fill.upload, MAX_NAME)?;
-    let (size, part) = (fill.size, fill.part_size);
-    if !(1024..=MAX_PART).contains(&part) || !part.is_power_of_two() || size == 0 || size > MAX_OBJECT {
-        return refuse(format!("parts of {part} bytes of a file of {size} bytes"));
+    let size = fill.size;
+    if size == 0 || size > MAX_OBJECT {
+        return refuse(format!("parts of a file of {size} bytes, at most {MAX_OBJECT}"));
     }
-    let count = size.div_ceil(part);
-    let sorted = fill.parts.windows(2).all(|w| w[0] < w[1]);
-    if count > MAX_PARTS || fill.parts.last().is_none_or(|p| u64::from(*p) >= count) || !sorted {
-        return refuse(format!(
-            "parts {:?} of {count}, which are sorted, different and at most {MAX_PARTS}",
-            head(&fill.parts)
-        ));
-    }
+    check_parts(&fill.parts, size)?;
     if fill.header.1 > MAX_HEADER.min(size) {
         return refuse(format!("a header of {} bytes in a file of {size}, at most {MAX_HEADER}", fill.header.1));
     }
@@ -90,6 +85,27 @@ fn check_fill(fill: &Fill, objects: Objects) -> Result<()> {
         check_tensor(t, &around)?;
     }
     Ok(())
+}
+
+/// Parts are in order, lie in the file, and are subtrees of its digest: each begins at a multiple of a power of two that it fits
+/// into, and only the last is not that power of two.
+fn check_parts(parts: &[Part], size: u64) -> Result<()> {
+    let mut before: Option<&Part> = None;
+    for part in parts {
+        let Part { number, bytes, .. } = part;
+        let length = bytes.end - bytes.start;
+        let cell = length.max(1).next_power_of_two();
+        let formed = (1..=MAX_PART).contains(&length)
+            && bytes.end <= size
+            && bytes.start.is_multiple_of(cell)
+            && (bytes.end == size || (length == cell && length >= LEAST_PART))
+            && u64::from(*number) < MAX_PARTS;
+        if !formed || before.is_some_and(|b| b.number >= *number || b.bytes.end > bytes.start) {
+            return refuse(format!("part {number} of {length} bytes at {} in a file of {size}", bytes.start));
+        }
+        before = Some(part);
+    }
+    before.map(drop).ok_or_else(|| Malformed("an assignment without parts".into()))
 }
 
 fn check_tensor(t: &Placed, around: &Around) -> Result<()> {

@@ -68,8 +68,11 @@ fn assignment() -> Assignment {
             url: "/out/model.safetensors".into(),
             upload: "u".into(),
             size: 4096,
-            part_size: 1024,
-            parts: vec![0, 3],
+            parts: vec![
+                Part { number: 0, bytes: 0..1024, digest: false },
+                Part { number: 3, bytes: 2048..4096, digest: true },
+            ],
+            copied: true,
             check: true,
             header: ("/h".into(), 64),
             tensors: vec![placed(Recipe::Fuse(fused()))],
@@ -98,6 +101,10 @@ fn reduce() -> Assignment {
 #[test]
 fn a_statistic_survives_the_wire() {
     assert_eq!(Assignment::try_from(v1::Assign::from(&reduce())).unwrap(), reduce());
+}
+
+fn part(number: u32, offset: u64, length: u64) -> v1::Part {
+    v1::Part { number, offset, length, digest: false }
 }
 
 type Break = fn(&mut v1::Assign);
@@ -206,18 +213,21 @@ fn what_is_out_of_bounds_is_refused() {
         ("an object twice", |a| a.objects.push(a.objects[0].clone())),
         ("an object that is not described", |a| a.objects.clear()),
         ("no parts", |a| fill(a).parts.clear()),
-        ("a part behind the end", |a| fill(a).parts.push(4)),
-        ("a part twice", |a| fill(a).parts = vec![0, 0]),
-        ("parts out of order", |a| fill(a).parts = vec![3, 0]),
-        ("a part size of nothing", |a| fill(a).part_size = 0),
-        ("a part size that is no power of two", |a| fill(a).part_size = 1000),
-        ("a part as large as memory", |a| (fill(a).part_size, fill(a).size) = (1 << 40, 1 << 41)),
+        ("a part behind the end", |a| fill(a).parts.push(part(4, 4096, 1024))),
+        ("a part that reaches behind the end", |a| fill(a).parts[1].length = 4096),
+        ("a part at no place", |a| fill(a).parts[1].offset = u64::MAX),
+        ("a part twice", |a| fill(a).parts = vec![part(0, 0, 1024), part(0, 1024, 1024)]),
+        ("bytes in two parts", |a| fill(a).parts = vec![part(0, 0, 2048), part(1, 1024, 1024)]),
+        ("parts out of order", |a| fill(a).parts.reverse()),
+        ("a part without bytes", |a| fill(a).parts[0].length = 0),
+        ("a part whose size is no power of two", |a| fill(a).parts[0].length = 1000),
+        ("a part smaller than a chunk", |a| fill(a).parts[0].length = 512),
+        ("a part between two subtrees", |a| fill(a).parts[1].offset = 1024),
+        ("a part as large as memory", |a| (fill(a).parts[0].length, fill(a).size) = (1 << 40, 1 << 41)),
         ("a file without end", |a| fill(a).size = u64::MAX),
-        ("more parts than stores take", |a| fill(a).size = 1024 * 10_001),
+        ("more parts than stores take", |a| fill(a).parts[1].number = 10_000),
         ("a header larger than the file", |a| fill(a).header_length = 5000),
-        ("a header as large as memory", |a| {
-            (fill(a).size, fill(a).part_size, fill(a).header_length) = (8 << 30, 1 << 30, 1 << 32)
-        }),
+        ("a header as large as memory", |a| (fill(a).size, fill(a).header_length) = (8 << 30, 1 << 32)),
         ("a long upload id", |a| fill(a).upload = "u".repeat(1 << 20)),
         ("a tensor in the header", |a| fill(a).tensors[0].offset = 8),
         ("a tensor behind the end", |a| fill(a).tensors[0].offset = 4090),

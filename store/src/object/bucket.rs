@@ -73,7 +73,7 @@ impl Bucket {
             login,
             pending,
             deletes,
-            server_copy: ServerCopy::None,
+            server_copy: ServerCopy::None { why: "is read and put: only S3 is asked to copy" },
             min_part: None,
             second_look: true,
             logged_in: AtomicBool::new(false),

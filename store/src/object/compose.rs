@@ -30,7 +30,7 @@ pub(super) fn copies(bucket: &Bucket, from: &Location) -> Copies {
 /// Why nothing of an object is copied.
 fn excluded(bucket: &Bucket, from: &Location) -> Option<&'static str> {
     match (&bucket.server_copy, &bucket.login) {
-        (ServerCopy::None, _) => Some("is read and put: only S3 is asked to copy"),
+        (ServerCopy::None { why }, _) => Some(why),
         (_, Login::Anonymous) => Some("is reached anonymously"),
         (ServerCopy::S3 { service, .. }, _) => service.excludes(from),
     }

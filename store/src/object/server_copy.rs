@@ -44,7 +44,10 @@ pub(super) enum ServerCopy {
         known: OnceCell<bool>,
     },
     /// Not at all.
-    None,
+    None {
+        /// Why, said of a location.
+        why: &'static str,
+    },
 }
 
 /// What a store says to a copy.

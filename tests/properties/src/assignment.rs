@@ -23,7 +23,7 @@ pub fn holds(bytes: &[u8]) -> bool {
     };
     match &assignment.job {
         Job::Fill(fill) => {
-            assert!(fill.parts.iter().all(|part| u64::from(*part) * fill.part_size < fill.size));
+            assert!(fill.parts.iter().all(|part| part.bytes.end <= fill.size));
             for tensor in &fill.tensors {
                 assert!(tensor.offset + tensor.length <= fill.size, "{} reaches beyond the file", tensor.name);
                 if let Recipe::Copy(source) = &tensor.recipe {

@@ -17,6 +17,8 @@ use crate::device::Device;
 use crate::work::{Done, Gate, Meter, Usage, Work};
 
 mod block;
+mod copies;
+mod copying;
 mod fetch;
 mod flow;
 mod fuse;
@@ -82,7 +84,7 @@ impl Pipeline {
         let reader = Reader { shared: &self.shared, inputs, statistics };
         match &assignment.job {
             Job::Fill(fill) => {
-                let parts = fill.parts.iter().map(|part| part::make(reader, fill, *part, gate));
+                let parts = fill.parts.iter().map(|part| part::make(reader, fill, part, gate));
                 report(parts.collect(), done, &attempt).await
             }
             Job::Reduce(reduce) => {

@@ -7,13 +7,14 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use shardfuse_merge::plan::task::Fill;
+use shardfuse_merge::plan::task::{Fill, Part};
 use shardfuse_proto::v1;
 use shardfuse_store::PartSlot;
 
+use super::copies;
 use super::fetch::{self, Beside, Fetched};
 use super::fuse::{Fuser, Seen, by_adapter};
-use super::part_plan::{Make, PartPlan, range_of};
+use super::part_plan::{Make, PartPlan};
 use super::put::put;
 use super::raw::Raw;
 use super::read::Reader;
@@ -24,11 +25,20 @@ use crate::device::Slice;
 use crate::work::{Done, Gate};
 
 /// Makes and puts a part once its memory is there.
-pub async fn make(reader: Reader<'_>, fill: &Fill, part: u32, gate: &Gate) -> Result<Done, Failure> {
-    let name = format!("part {part} of {}", fill.url);
+pub async fn make(reader: Reader<'_>, fill: &Fill, part: &Part, gate: &Gate) -> Result<Done, Failure> {
     let plan = PartPlan::new(fill, part)?;
-    let fusers = fusers(reader.shared, &plan);
     let mut way = Way::begin(&reader.shared.stages);
+    if let PartPlan::Copy(copy) = &plan
+        && fill.copied
+        && !fill.check
+    {
+        gate.passed().await;
+        if let Some(receipt) = copies::by_the_store(reader, fill, part, copy, &mut way).await? {
+            return Ok(done(part, receipt, Seen::default(), &mut way));
+        }
+    }
+    let name = format!("part {} of {}", part.number, fill.url);
+    let fusers = fusers(reader.shared, &plan);
     let _share = reader.shared.admit(gate, need(reader.shared, &plan, &fusers), &name).await?;
     let (bytes, seen) = match &plan {
         PartPlan::Copy(copy) => (fetch::copy(reader, copy, &mut way).await?, Seen::default()),
@@ -39,9 +49,14 @@ pub async fn make(reader: Reader<'_>, fill: &Fill, part: u32, gate: &Gate) -> Re
             (reader.shared.budget.lend(bytes), seen)
         }
     };
-    let slot = PartSlot { number: part, offset: range_of(fill, part).start };
+    let slot = PartSlot { number: part.number, offset: part.bytes.start };
     way.enter(At::Held);
     let receipt = put(reader, fill, slot, bytes, &mut way).await?;
+    Ok(done(part, receipt, seen, &mut way))
+}
+
+/// The report of a finished part.
+fn done(part: &Part, receipt: v1::PartReceipt, seen: Seen, way: &mut Way<'_>) -> Done {
     let (zero, live): (Vec<_>, Vec<_>) = seen.factors.into_iter().partition(|(_, zero)| *zero);
     let names = |list: Vec<(String, bool)>| list.into_iter().map(|(name, _)| name).collect();
     let effects = by_adapter(seen.effects).into_iter().map(|effect| v1::Effect {
@@ -50,15 +65,15 @@ pub async fn make(reader: Reader<'_>, fill: &Fill, part: u32, gate: &Gate) -> Re
         zero: effect.zero,
         largest: effect.largest,
     });
-    Ok(Done {
+    Done {
         attempt: None,
-        piece: part,
+        piece: part.number,
         result: Some(v1::piece_done::Result::Part(receipt)),
         zero_factors: names(zero),
         live_factors: names(live),
         effects: Some(v1::Effects { effects: effects.collect() }),
         times: Some(way.times()),
-    })
+    }
 }
 
 /// For each piece what computes it; `None` where its bytes are copied.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use shardfuse_merge::inventory::ObjectId;
-use shardfuse_merge::plan::task::{Fill, overlapping};
+use shardfuse_merge::output::unchanged::{holding, runs};
+use shardfuse_merge::plan::task::{Fill, Part, overlapping};
 use shardfuse_merge::recipe::{Fuse, Placed, Recipe, Requantise};
 use shardfuse_merge::tensor::matrix;
 use shardfuse_merge::{Dtype, DtypeExt, Kind};
@@ -92,30 +93,23 @@ pub struct Rows<'a> {
     pub skip: usize,
 }
 
-/// The file bytes of a part.
-pub fn range_of(fill: &Fill, part: u32) -> Range<u64> {
-    let start = u64::from(part) * fill.part_size;
-    start..(start + fill.part_size).min(fill.size)
-}
-
 impl<'a> PartPlan<'a> {
     /// The plan of a part.
     ///
     /// Fails if the assignment does not describe all bytes of the part.
-    pub fn new(fill: &'a Fill, part: u32) -> Result<Self, Failure> {
-        let range = range_of(fill, part);
+    pub fn new(fill: &'a Fill, part: &Part) -> Result<Self, Failure> {
+        let (number, range) = (part.number, &part.bytes);
         let header = range.start..range.end.min(fill.header.1).max(range.start);
         let starts: Vec<Start<'a>> =
-            overlapping(&fill.tensors, &range).map(|placed| Start::of(placed, &range)).collect::<Result<_, _>>()?;
+            overlapping(&fill.tensors, range).map(|placed| Start::of(placed, range)).collect::<Result<_, _>>()?;
         let described = (header.end - header.start) + starts.iter().map(|s| s.cut.end - s.cut.start).sum::<u64>();
         if described != range.end - range.start {
             let length = range.end - range.start;
-            let what = format!("the assignment describes {described} of the {length} bytes of part {part}");
+            let what = format!("the assignment describes {described} of the {length} bytes of part {number}");
             return Err(Failure::permanent(Kind::Internal, what));
         }
-        if header.is_empty()
-            && let Some(read) = in_one_piece(&starts)
-        {
+        if let Some(run) = holding(&runs(overlapping(&fill.tensors, range)), range) {
+            let read = Read { object: run.object, range: run.source(range) };
             let tensors = starts.into_iter().map(|start| start.placed).collect();
             return Ok(PartPlan::Copy(Copy { read, tensors }));
         }
@@ -208,22 +202,6 @@ fn size_of(placed: &Placed, dtype: Dtype) -> Result<u64, Failure> {
     })
 }
 
-/// The range of an input that the whole part is, if it is one.
-fn in_one_piece(starts: &[Start<'_>]) -> Option<Read> {
-    let mut whole: Option<Read> = None;
-    for start in starts {
-        let ([read], None) = (start.reads.as_slice(), &start.rows) else { return None };
-        match &mut whole {
-            None => whole = Some(read.clone()),
-            Some(whole) if read.object == whole.object && read.range.start == whole.range.end => {
-                whole.range.end = read.range.end;
-            }
-            Some(_) => return None,
-        }
-    }
-    whole
-}
-
 /// The reads that have all starts, small neighbours as one, in the order of objects and their bytes.
 fn reads(starts: &[Start<'_>]) -> Vec<Read> {
     let mut by_object: BTreeMap<u32, Vec<Range<u64>>> = BTreeMap::new();
@@ -240,6 +218,7 @@ fn reads(starts: &[Start<'_>]) -> Vec<Read> {
 #[cfg(test)]
 mod tests {
     use shardfuse_merge::inventory::Source;
+    use shardfuse_merge::output::Parts;
     use shardfuse_merge::recipe;
 
     use super::*;
@@ -266,21 +245,25 @@ mod tests {
             tensors.push(Placed { name: format!("t{i}"), dtype, shape, offset: at, length, recipe, portion: None });
             at += length;
         }
-        let parts = (0..at.div_ceil(part_size) as u32).collect();
+        let parts = Part::all(&Parts::even(at, part_size));
         let (url, upload, statistics) = (String::new(), String::new(), Vec::new());
         let header = (String::new(), HEADER);
-        Fill { url, upload, size: at, part_size, parts, check: false, header, tensors, statistics }
+        Fill { url, upload, size: at, parts, copied: false, check: false, header, tensors, statistics }
     }
 
-    fn make(fill: &Fill, part: u32) -> Make<'_> {
-        match PartPlan::new(fill, part).unwrap() {
+    fn plan(fill: &Fill, part: usize) -> Result<PartPlan<'_>, Failure> {
+        PartPlan::new(fill, &fill.parts[part])
+    }
+
+    fn make(fill: &Fill, part: usize) -> Make<'_> {
+        match plan(fill, part).unwrap() {
             PartPlan::Make(make) => make,
             PartPlan::Copy(copy) => panic!("{copy:?}"),
         }
     }
 
-    fn copied(fill: &Fill, part: u32) -> Option<Read> {
-        match PartPlan::new(fill, part).unwrap() {
+    fn copied(fill: &Fill, part: usize) -> Option<Read> {
+        match plan(fill, part).unwrap() {
             PartPlan::Make(_) => None,
             PartPlan::Copy(copy) => Some(copy.read),
         }
@@ -351,7 +334,7 @@ mod tests {
     fn an_assignment_that_leaves_bytes_out_is_refused() {
         let mut fill = fill(vec![Recipe::Copy(source(0, 0, &[8])), Recipe::Copy(source(0, 16, &[8]))], Dtype::BF16, 64);
         fill.tensors.pop();
-        let failure = PartPlan::new(&fill, 0).unwrap_err();
+        let failure = plan(&fill, 0).unwrap_err();
         assert_eq!(failure.error.message(), "the assignment describes 32 of the 48 bytes of part 0");
     }
 }

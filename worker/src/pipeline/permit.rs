@@ -28,7 +28,8 @@ pub fn check(allow: &Allow, assignment: &Assignment) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use shardfuse_merge::inventory::Object;
-    use shardfuse_merge::plan::task::{Fill, StatisticValue};
+    use shardfuse_merge::output::Parts;
+    use shardfuse_merge::plan::task::{Fill, Part, StatisticValue};
     use shardfuse_merge::statistic::StatisticId;
     use shardfuse_proto::v1;
 
@@ -46,8 +47,8 @@ mod tests {
                 url: "s3://out/model.safetensors".into(),
                 upload: "u".into(),
                 size: 1024,
-                part_size: 1024,
-                parts: vec![0],
+                parts: Part::all(&Parts::even(1024, 1024)),
+                copied: false,
                 check: false,
                 header: ("s3://out/.shardfuse/header/0".into(), 8),
                 tensors: Vec::new(),

@@ -8,6 +8,7 @@ use shardfuse_merge::units::bytes;
 use shardfuse_store::{Allow, Stores};
 use tokio::sync::Semaphore;
 
+use super::copying::Copying;
 use super::flow::{Budget, Share, Turns};
 use super::fuse::fallbacks::Fallbacks;
 use super::level::{self, Level, OneOf};
@@ -73,6 +74,8 @@ pub struct Shared {
     pub fallbacks: Fallbacks,
     /// Where arithmetic runs.
     pub threads: Threads,
+    /// Parts that the store copies.
+    pub copying: Copying,
     /// Where parts and blocks are.
     pub stages: Stages,
     /// Bytes of inputs read since the process began.
@@ -111,6 +114,7 @@ impl Shared {
             device,
             fallbacks: Fallbacks::default(),
             threads: Threads::new(threads)?,
+            copying: Copying::default(),
             stages: Stages::default(),
             bytes_read: Arc::default(),
             bytes_put: AtomicU64::new(0),
@@ -165,6 +169,7 @@ impl Shared {
         Usage {
             bytes_put: self.bytes_put.load(Relaxed),
             bytes_read: self.bytes_read.load(Relaxed),
+            bytes_copied: self.copying.bytes.load(Relaxed),
             memory_used,
             stages: self.stages.now(),
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use half::bf16;
 use shardfuse_merge::inventory::{Object, ObjectId, Source};
-use shardfuse_merge::plan::task::{Fill, Reduce, StatisticValue};
+use shardfuse_merge::output::Parts;
+use shardfuse_merge::plan::task::{Fill, Part, Reduce, StatisticValue};
 use shardfuse_merge::recipe::{
     Add, Delta, Dense, Dora, DoraNorm, Fuse, LowRank, Norm, Op, Operand, Placed, Recipe, SetRows, Start, Step, sources,
 };
@@ -116,8 +117,8 @@ impl Bench {
             url: output.to_string(),
             upload: upload.as_str().into(),
             size: self.at,
-            part_size,
-            parts: (0..self.at.div_ceil(part_size) as u32).collect(),
+            parts: Part::all(&Parts::even(self.at, part_size)),
+            copied: false,
             check: false,
             header: (header.to_string(), HEADER),
             tensors: self.tensors.clone(),

@@ -364,7 +364,7 @@ impl<W: Work> Session<W> {
     }
 
     fn heartbeat(&self) -> from_worker::Message {
-        let Usage { bytes_put, bytes_read, memory_used, stages } = self.work.usage();
+        let Usage { bytes_put, bytes_read, bytes_copied, memory_used, stages } = self.work.usage();
         let running = self.ledger.alive().map(Into::into).collect();
         // What waits for a slot, or for an acknowledgement, does nothing.
         let effort = |attempt| self.running.get(attempt).map(|r| r.meter.effort()).unwrap_or_default();
@@ -373,6 +373,7 @@ impl<W: Work> Session<W> {
             running,
             bytes_put,
             bytes_read,
+            bytes_copied,
             memory_used,
             efforts,
             stages: Some(stages),

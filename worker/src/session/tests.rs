@@ -154,8 +154,9 @@ fn assign(task: u32) -> v1::Assign {
     let fill = v1::Fill {
         url: "/out/model.safetensors".into(),
         size: 4096,
-        part_size: 1024,
-        parts: vec![0, 1, 2, 3],
+        parts: (0..4)
+            .map(|n| v1::Part { number: n, offset: u64::from(n) * 1024, length: 1024, digest: false })
+            .collect(),
         ..v1::Fill::default()
     };
     v1::Assign {

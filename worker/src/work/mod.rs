@@ -22,6 +22,8 @@ pub struct Usage {
     pub bytes_put: u64,
     /// Bytes of inputs read since the process began.
     pub bytes_read: u64,
+    /// Bytes of parts that the store copied since the process began.
+    pub bytes_copied: u64,
     /// Bytes of the budget in use.
     pub memory_used: u64,
     /// Parts and blocks by the stage that they are in.

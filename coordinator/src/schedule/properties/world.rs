@@ -235,5 +235,5 @@ impl World {
 fn receipt(number: usize, piece: Piece) -> Receipt {
     let piece = u8::try_from(piece.0).unwrap_or(u8::MAX);
     let bytes = if number % 16 == 15 { 255 } else { piece };
-    Receipt { store_id: format!("put {number}"), length: 64, chaining: [bytes; 32] }
+    Receipt { store_id: format!("put {number}"), length: 64, chaining: Some([bytes; 32]) }
 }

@@ -112,7 +112,7 @@ fn of_affinities(affinities: &[u64]) -> Vec<TaskSpec> {
 }
 
 fn receipt(store_id: &str) -> Receipt {
-    Receipt { store_id: store_id.to_owned(), length: 64, chaining: [7; 32] }
+    Receipt { store_id: store_id.to_owned(), length: 64, chaining: Some([7; 32]) }
 }
 
 /// (worker, task, epoch, pieces) of every assignment.

@@ -3,7 +3,7 @@
 use super::*;
 
 fn disagreeing(store_id: &str) -> Receipt {
-    Receipt { chaining: [8; 32], ..receipt(store_id) }
+    Receipt { chaining: Some([8; 32]), ..receipt(store_id) }
 }
 
 /// Two live attempts at task 0, of pieces 0 to 3: worker 1 in epoch 1, worker 2 in epoch 2 without piece 0.

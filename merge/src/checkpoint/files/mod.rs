@@ -19,6 +19,7 @@ pub use adapter::adapter;
 pub use asked::Asked;
 pub use base::base;
 pub use fate::{Fate, FileFate, Found, What};
+pub use names::DIGESTS;
 
 use crate::checkpoint::sidecar;
 use crate::error::{Error, Kind, Result};

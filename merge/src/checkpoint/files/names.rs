@@ -1,5 +1,8 @@
 //! The names that decide. `*` stands for any number of characters.
 
+/// The name of the file with the digests of a base's bytes.
+pub const DIGESTS: &str = "shardfuse.index.json";
+
 /// A name and what it is.
 pub(super) type Names = [(&'static str, &'static str)];
 
@@ -21,6 +24,7 @@ pub(super) const BASE_FILES: &Names = &[
     ("adapter_model-*-of-*", ADAPTER),
     ("*.tfevents*", "a log of training"),
     ("shardfuse.json", "the manifest of the merge that made the base"),
+    (DIGESTS, "the digests of the base's bytes"),
 ];
 const WEIGHTS: &str = "weights that the model does not use";
 const INDEX: &str = "an index that the model does not use";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::segment::Places;
 use crate::error::Result;
+use crate::inventory::Shard;
 use crate::recipe::Placed;
 
 mod safetensors;
@@ -37,20 +38,27 @@ impl Format {
         safetensors::INDEX
     }
 
-    /// Gives the tensors of a file their places.
+    /// Gives the tensors of a file their places. `after` is where the data of the base's file of this format begins.
     ///
     /// # Errors
     /// `unsupported` for a tensor that the format cannot hold.
-    pub fn place(&self, tensors: &mut [Placed]) -> Result<Places> {
+    pub fn place(&self, tensors: &mut [Placed], after: Option<u64>) -> Result<Places> {
         match self {
-            Format::Safetensors { metadata } => safetensors::place(tensors, metadata),
+            Format::Safetensors { metadata } => safetensors::place(tensors, metadata, after),
         }
     }
 
-    /// The literal bytes of a file, one after another.
-    pub fn literals(&self, tensors: &[Placed]) -> Vec<u8> {
+    /// The literal bytes of a file, one after another; `length` is how many they are.
+    pub fn literals(&self, tensors: &[Placed], length: u64) -> Vec<u8> {
         match self {
-            Format::Safetensors { metadata } => safetensors::header(tensors, metadata),
+            Format::Safetensors { metadata } => safetensors::padded(tensors, metadata, length),
+        }
+    }
+
+    /// Where the data of a file of the base begin, if it is of this format.
+    pub fn begins(&self, shard: &Shard) -> Option<u64> {
+        match self {
+            Format::Safetensors { .. } => safetensors::begins(shard),
         }
     }
 }

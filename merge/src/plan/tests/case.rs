@@ -83,7 +83,7 @@ impl Case {
         }
         let lora = self.weights.iter().enumerate().map(|(i, w)| LoraSpec { path: format!("adapter{i}"), weight: *w });
         let mut spec = MergeSpec { part_size: 1024, dora_norm: self.dora_norm, ..MergeSpec::of("base", lora, "out") };
-        let mut inventory = Inventory { objects, base, adapters, tokenizer: None };
+        let mut inventory = Inventory { objects, base, adapters, tokenizer: None, grain: None };
         (self.adjust)(&mut spec, &mut inventory);
         Ok((spec, inventory))
     }

@@ -1,6 +1,8 @@
 //! A plan as it is stored, and cut into tasks.
 
 use super::*;
+use crate::inventory::Grain;
+use crate::plan::task::Task;
 
 #[test]
 fn a_plan_is_read_back_as_it_was_and_a_difference_is_named() {
@@ -8,7 +10,8 @@ fn a_plan_is_read_back_as_it_was_and_a_difference_is_named() {
     let again = Plan::from_bytes(&plan.to_bytes()).unwrap();
     assert_eq!(again, plan);
     assert_eq!(again.digest(), plan.digest());
-    assert_eq!(plan.digest(), blake3::hash(&plan.to_bytes()).to_hex().to_string());
+    let text = serde_json::to_vec(&plan).unwrap();
+    assert_eq!(plan.digest(), blake3::hash(&text).to_hex().to_string());
     assert_eq!(plan.difference(&again), None);
     let mut other = plan.clone();
     other.objects[1].pin = "touched".into();
@@ -19,6 +22,31 @@ fn a_plan_is_read_back_as_it_was_and_a_difference_is_named() {
     let difference = plan.difference(&other).unwrap();
     assert!(!difference.input && difference.what == "plan.spec.dora_norm", "{difference:?}");
     assert_eq!(Plan::from_bytes(br#"{"format": 99}"#).unwrap_err().kind(), Kind::Unsupported);
+}
+
+/// A base with 256 KiB that nothing changes, in parts of 64 KiB.
+fn with_copies(grain: Option<Grain>) -> Plan {
+    let mut case = linear().adapter(json!({}), &Q);
+    case.base.push(("a.weight", vec![256, 256]));
+    let (mut spec, mut inventory) = case.inputs().unwrap();
+    (spec.part_size, inventory.grain) = (64 << 10, grain);
+    Plan::new(spec, &inventory).unwrap().0
+}
+
+#[test]
+fn what_the_store_copies_changes_the_parts_of_a_plan_and_not_what_it_makes() {
+    let (copied, made) = (with_copies(Some(Grain::FILES)), with_copies(None));
+    assert_eq!(copied.digest(), made.digest());
+    assert_eq!(copied.difference(&made), None);
+    assert_eq!(Plan::from_bytes(&copied.to_bytes()).unwrap(), copied, "the parts are stored");
+    let lengths = |plan: &Plan| plan.output.files[0].cut.parts.iter().map(|p| p.end - p.start).collect::<Vec<_>>();
+    assert_eq!(lengths(&made)[..4], [64 << 10; 4]);
+    let copies = copied.output.files[0].copies();
+    assert_eq!(copies.iter().flatten().count(), 3, "{:?}", lengths(&copied));
+    assert!(made.output.files[0].copies().iter().all(Option::is_none));
+    // Copies are tasks of their own, so that many are in flight.
+    let of_copies = |task: &Task| task.work.pieces().all(|part| copies[part as usize].is_some());
+    assert_eq!(tasks(&copied).iter().filter(|task| of_copies(task)).count(), 1);
 }
 
 proptest! {
@@ -40,6 +68,6 @@ proptest! {
         prop_assert_eq!(at, file.size);
         let mut parts: Vec<u32> = tasks(&plan).iter().flat_map(|t| t.work.pieces()).collect();
         parts.sort_unstable();
-        prop_assert_eq!(parts, (0..file.parts(1024)).collect::<Vec<_>>());
+        prop_assert_eq!(parts, (0..file.cut.parts.count()).collect::<Vec<_>>());
     }
 }

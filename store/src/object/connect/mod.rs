@@ -34,7 +34,9 @@ pub(crate) fn connect(at: &Location, config: &Config, env: &Environment, connect
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::Copies;
     use crate::object::Timeouts;
+    use crate::store::Store;
 
     #[test]
     fn only_amazon_and_google_themselves_are_read_without_a_second_look() {
@@ -54,5 +56,21 @@ mod tests {
         assert!(second_look("s3://b/x", Some("https://notamazonaws.com")));
         assert!(second_look("gs://b/x", Some("https://gcs.example.com")));
         assert!(second_look("az://b/x", None));
+    }
+
+    /// R2 takes parts of one size only, and around copies parts have several.
+    #[tokio::test]
+    async fn r2_is_not_asked_to_copy() {
+        let copies = async |endpoint: &str| {
+            let (from, to): (Location, Location) = ("s3://b/base".parse().unwrap(), "s3://b/out".parse().unwrap());
+            let keys = "env: { access_key_id: ID, secret_access_key: KEY }";
+            let config = format!("s3://b: {{ endpoint: \"{endpoint}\", region: auto, credentials: {{ {keys} }} }}");
+            let config = Config::parse(&config).unwrap();
+            let env = Environment::of([("ID", "id"), ("KEY", "key")]);
+            let connections = Connections::new(Timeouts::default()).unwrap();
+            connect(&to, &config, &env, &connections).unwrap().copies(&from, &to).await.unwrap()
+        };
+        assert!(matches!(copies("https://account.r2.cloudflarestorage.com").await, Copies::None { .. }));
+        assert!(matches!(copies("https://minio.example.com").await, Copies::Parts { .. }));
     }
 }

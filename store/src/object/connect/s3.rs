@@ -68,18 +68,25 @@ pub(super) fn connect(settings: Settings<'_>, connector: Connector) -> Result<Bu
     }
     let anonymous = builder.value(AmazonS3ConfigKey::SkipSignature).as_deref() == Some("true");
     let endpoint = builder.value(AmazonS3ConfigKey::S3Endpoint).or_else(|| builder.value(AmazonS3ConfigKey::Endpoint));
-    let amazon = endpoint.is_none_or(|endpoint| is_of(&endpoint, &["amazonaws.com", "amazonaws.com.cn"]));
+    let is_at = |domains: &[&str]| endpoint.as_deref().is_some_and(|endpoint| is_of(endpoint, domains));
+    let amazon = endpoint.is_none() || is_at(&["amazonaws.com", "amazonaws.com.cn"]);
+    // R2 wants all parts but the last of one size (https://developers.cloudflare.com/r2/objects/multipart-objects), and around what
+    // the store copies they are not.
+    let even = is_at(&["r2.cloudflarestorage.com"]);
     let (client, http) = settings.build(builder.clone(), "AWS_", at.authority(), connector.clone())?;
     let login = if anonymous { Login::Anonymous } else { Login::Aws(client.credentials().clone()) };
     let deletes = Deletes::Signed { signer: Arc::new(client.clone()), http: http.clone() };
     let pending = Pending::S3 { signer: client.clone(), http: http.clone() };
     let builder = settings.prepared(builder.with_credentials(client.credentials().clone()), "AWS_");
-    let server_copy = ServerCopy::S3 {
-        signer: client.clone(),
-        http,
-        service: Service::of(at, config),
-        known: OnceCell::new_with(amazon.then_some(true)),
-        other: Box::new(move |bucket| builder.clone().client(bucket, connector.clone())),
+    let server_copy = match even {
+        true => ServerCopy::None { why: "lies in R2, which takes parts of one size only" },
+        false => ServerCopy::S3 {
+            signer: client.clone(),
+            http,
+            service: Service::of(at, config),
+            known: OnceCell::new_with(amazon.then_some(true)),
+            other: Box::new(move |bucket| builder.clone().client(bucket, connector.clone())),
+        },
     };
     Ok(Bucket { second_look: !amazon, server_copy, ..Bucket::new(at, Arc::new(client), login, pending, deletes) })
 }

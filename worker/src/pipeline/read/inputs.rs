@@ -57,6 +57,11 @@ impl Inputs {
         self.find(id).map(|o| o.version.clone())
     }
 
+    /// Where an object lies, and its version.
+    pub fn source(&self, id: ObjectId) -> Result<(&Location, &Version), Failure> {
+        self.find(id).map(|input| (&input.at, &input.version))
+    }
+
     /// What an object is known by on a device: its URL and its pin.
     pub fn identity(&self, id: ObjectId) -> Result<(Arc<str>, Arc<str>), Failure> {
         self.find(id).map(|o| (Arc::clone(&o.version.url), Arc::from(o.version.pin.as_str())))
