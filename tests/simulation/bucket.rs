@@ -14,8 +14,8 @@ use futures::FutureExt as _;
 use shardfuse_store::fault::Operation;
 use shardfuse_store::memory::Memory;
 use shardfuse_store::{
-    Completion, Entry, Error, ErrorKind, Location, Meta, PartId, PartSlot, Pin, Result, Retrying, Store, Stores,
-    UploadId,
+    Chunk, Completion, Copies, Entry, Error, ErrorKind, Location, Meta, PartId, PartSlot, Pin, Result, Retrying, Store,
+    Stores, UploadId,
 };
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -213,7 +213,7 @@ impl Access {
             let weather = *state.unusual.get(&self.host).unwrap_or(&state.usual);
             let mut there = state.rng.millis(weather.latency);
             let back = state.rng.millis(weather.latency);
-            if operation == Operation::PutPart {
+            if matches!(operation, Operation::PutPart | Operation::ComposePart) {
                 there += state.rng.millis(weather.slow_parts);
             }
             there += state.nap(&self.host, operation, at).unwrap_or_default();
@@ -353,6 +353,28 @@ impl Store for Access {
         let (here, upload) = (at.clone(), upload.clone());
         self.call(Operation::PutPart, at, move |memory, laws| {
             let put = at_once(memory.put_part(&here, &upload, part, bytes));
+            let stale = put.as_ref().is_err_and(|e| e.kind() == ErrorKind::NoSuchUpload);
+            laws.done(memory, &Done::Part { at: &here, number: part.number, stale });
+            put
+        })
+        .await
+    }
+
+    async fn copies(&self, from: &Location, to: &Location) -> Result<Copies> {
+        let (source, target) = (from.clone(), to.clone());
+        self.call(Operation::Head, from, move |memory, _| at_once(memory.copies(&source, &target))).await
+    }
+
+    async fn compose_part(
+        &self,
+        at: &Location,
+        upload: &UploadId,
+        part: PartSlot,
+        chunks: Vec<Chunk>,
+    ) -> Result<PartId> {
+        let (here, upload) = (at.clone(), upload.clone());
+        self.call(Operation::ComposePart, at, move |memory, laws| {
+            let put = at_once(memory.compose_part(&here, &upload, part, chunks));
             let stale = put.as_ref().is_err_and(|e| e.kind() == ErrorKind::NoSuchUpload);
             laws.done(memory, &Done::Part { at: &here, number: part.number, stale });
             put

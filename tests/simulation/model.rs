@@ -1,4 +1,4 @@
-//! A small model with all that a merge can meet on its way: three files, dozens of parts, copies, LoRA, and DoRA on an
+//! A small model with all that a merge can meet on its way: three files, dozens of parts, parts that the store copies, LoRA, and DoRA on an
 //! embedding and on Conv1D, whose norms go down the columns and are measured first.
 
 use std::collections::{BTreeMap, HashMap};
@@ -65,7 +65,9 @@ fn files() -> BTreeMap<String, Bytes> {
         let attention = tensor(&format!("h.{i}.attn.c_attn.weight"), Dtype::F32, &[WIDTH, 3 * WIDTH]);
         [fc, attention, tensor(&format!("h.{i}.ln_1.weight"), Dtype::F32, &[WIDTH])]
     };
-    let embedding = vec![tensor("wte.weight", Dtype::BF16, &[ROWS, WIDTH])];
+    // Nothing changes the positions: the store copies them.
+    let embedding: Vec<Tensor> =
+        ["wpe.weight", "wte.weight"].map(|name| tensor(name, Dtype::BF16, &[ROWS, WIDTH])).into();
     let (mut first, mut second) = (Vec::new(), Vec::new());
     (0..LAYERS / 2).for_each(|i| first.extend(layer(i)));
     (LAYERS / 2..LAYERS).for_each(|i| second.extend(layer(i)));

@@ -18,6 +18,7 @@ pub fn publishes() -> BTreeMap<Location, Bytes> {
         model::put(&*memory).await;
         let end = merge(memory.clone(), model::spec(), plain()).await.expect("nothing is in its way");
         assert!(matches!(end, End::Published { kept: 0, new } if new > 40), "{end:?}");
+        assert!(memory.bytes_copied() > 20_000, "{} bytes are copied by the store", memory.bytes_copied());
         let mut published = memory.snapshot();
         published.retain(|at, _| at.is_within(&model::out()));
         assert!(published.keys().all(|at| !at.to_string().contains("/.shardfuse")), "a state is left");
