@@ -160,6 +160,14 @@ impl Summary {
             kept => format!(", {kept} parts were there already"),
         };
         text.line(format_args!("wrote {} to {output}{seconds}{kept}", size::show(self.bytes_written)));
+        let unread =
+            self.details.iter().flat_map(|details| &details.files).map(ManifestFile::unread_bytes).sum::<u64>();
+        if unread > 0 {
+            text.line(format_args!(
+                "{} of it were copied by the store and not read; verify --full compares them",
+                size::show(unread)
+            ));
+        }
         let survived = self.details.iter().flat_map(|details| &details.survived);
         if let Some(least) = survived.clone().min_by(|a, b| a.cosine.total_cmp(&b.cosine)) {
             let Survived { tensor, cosine, norm } = least;

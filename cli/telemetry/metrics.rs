@@ -34,13 +34,18 @@ fn describe() {
 }
 
 const COUNTERS: &[(&str, Unit, &str)] = &[
-    ("shardfuse_store_bytes_total", Unit::Bytes, "Bytes of objects read and written, by store"),
+    (
+        "shardfuse_store_bytes_total",
+        Unit::Bytes,
+        "Bytes of objects read, written and copied by the store itself, by store",
+    ),
     ("shardfuse_store_requests_total", Unit::Count, "Calls of stores by what came of them"),
     ("shardfuse_store_retries_total", Unit::Count, "Calls of stores that were made again"),
     ("shardfuse_store_http_requests_total", Unit::Count, "HTTP requests to object stores by status"),
     ("shardfuse_fused_bytes_total", Unit::Bytes, "Bytes of tensors that an adapter changed, computed by device"),
     ("shardfuse_read_bytes_total", Unit::Bytes, "Bytes that parts were made of"),
     ("shardfuse_put_bytes_total", Unit::Bytes, "Bytes of parts that were put"),
+    ("shardfuse_copied_bytes_total", Unit::Bytes, "Bytes of parts that the store copied by itself"),
     ("shardfuse_task_failures_total", Unit::Count, "Tasks that this worker gave up, by kind of the error"),
     ("shardfuse_sessions_lost_total", Unit::Count, "Sessions with the coordinator that broke or could not be opened"),
     ("shardfuse_merges_ended_total", Unit::Count, "Merges that ended, by outcome"),

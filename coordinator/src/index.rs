@@ -240,7 +240,7 @@ mod tests {
 
     async fn made() -> (Stores, Vec<u8>, BaseIndex) {
         let stores = Stores::all(Arc::new(Memory::new()));
-        let bytes: Vec<u8> = (0..SIZE).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..SIZE).map(|i| ((i * 7) >> 3) as u8).collect();
         let base: Location = "s3://b/base".parse().unwrap();
         let at = base.join("w").unwrap();
         stores.open(&at).put(&at, bytes.clone().into()).await.unwrap();

@@ -124,7 +124,7 @@ async fn damaged(stores: &Stores, output: &Location, manifest: &Manifest, damage
 
 /// Bytes that the store copied and nobody read.
 fn unread(manifest: &Manifest) -> u64 {
-    manifest.files.iter().flat_map(|file| &file.unread).map(|unread| unread.length).sum()
+    manifest.files.iter().map(ManifestFile::unread_bytes).sum()
 }
 
 /// The files that are not what was written.

@@ -239,7 +239,7 @@ mod tests {
     /// 5000 bytes in parts of 1024, 1024, 2048 and 904, of which the third was copied from byte 7 of an input.
     async fn case() -> (Stores, Location, Vec<u8>, Content) {
         let stores = Stores::all(Arc::new(Memory::new()));
-        let bytes: Vec<u8> = (0..5000u32).map(|i| (i * i >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 5) as u8).collect();
         let (at, from): (Location, Location) = ("s3://b/out".parse().unwrap(), "s3://b/base".parse().unwrap());
         let source = [&[1; 7], &bytes[2048..4096], &[2; 9]].concat();
         stores.open(&from).put(&from, source.into()).await.unwrap();

@@ -33,6 +33,13 @@ pub struct ManifestFile {
     pub unread: Vec<Unread>,
 }
 
+impl ManifestFile {
+    /// How many bytes the store copied and nobody read.
+    pub fn unread_bytes(&self) -> u64 {
+        self.unread.iter().map(|unread| unread.length).sum()
+    }
+}
+
 /// Bytes of a file that the store copied from an input and nobody read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unread {

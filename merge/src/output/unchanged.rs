@@ -80,7 +80,7 @@ mod tests {
     fn neighbours_in_both_files_are_one_run() {
         let tensors = [tensor(100, 0, 60, false), tensor(108, 0, 68, false), tensor(116, 0, 76, true)];
         let expected = Run { bytes: 100..116, object: ObjectId(0), from: 60 };
-        assert_eq!(runs(&tensors), [expected.clone()]);
+        assert_eq!(runs(&tensors), std::slice::from_ref(&expected));
         assert_eq!(expected.source(&(104..110)), 64..70);
         assert_eq!(holding(&runs(&tensors), &(101..116)), Some(&expected));
         assert_eq!(holding(&runs(&tensors), &(101..117)), None, "the last byte is of a tensor that changes");

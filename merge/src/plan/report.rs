@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::config::AdapterConfig;
 use crate::adapter::edit::{Change, Resolved};
-use crate::checkpoint::files::{Fate, FileFate};
+use crate::checkpoint::files::{DIGESTS, Fate, FileFate};
 use crate::output::Travel;
 
 /// One adapter of the plan.
@@ -152,7 +152,8 @@ impl Report {
     pub fn stays(&self) -> Option<String> {
         let of_adapters = self.adapters.iter().flat_map(|a| &a.files);
         let all = self.base_files.iter().chain(of_adapters).chain(&self.tokenizer_files);
-        let stays: Vec<&FileFate> = all.filter(|file| file.fate == Fate::Stays).collect();
+        // The digests of the base are of use to the merge, and nobody looks for them in the output.
+        let stays: Vec<&FileFate> = all.filter(|file| file.fate == Fate::Stays && file.name != DIGESTS).collect();
         let largest = stays.iter().max_by_key(|file| file.size)?;
         let count: u64 = stays.iter().map(|file| file.files).sum();
         let files = if count == 1 {
@@ -204,6 +205,8 @@ mod tests {
             why: String::new(),
         };
         let mut report = Report { base_files: vec![file("README.md", 900, 1, Fate::Travels)], ..Report::default() };
+        assert_eq!(report.stays(), None);
+        report.base_files.push(file(DIGESTS, 800, 1, Fate::Stays));
         assert_eq!(report.stays(), None);
         report.tokenizer_files = vec![file("x", 5, 1, Fate::Stays)];
         assert!(report.stays().unwrap().starts_with("1 file of the inputs stays behind, the largest is x;"));
