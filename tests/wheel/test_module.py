@@ -58,6 +58,15 @@ def the_installed_program():
     del os.environ["SHARDFUSE_BINARY"]
 
 
+def an_option_that_there_is_not():
+    try:
+        shardfuse.merge(BASE, LORA, WORK / "nothing", part_sise="16KiB")
+    except TypeError as error:
+        assert "'part_sise'" in str(error) and "'part_size'" in str(error), error
+    else:
+        raise AssertionError("an unknown option is taken")
+
+
 def a_merge():
     lora = [LORA, Adapter(DORA, weight=1)]
     planned = shardfuse.plan(BASE, lora, WORK / "merged", part_size="16KiB")
@@ -68,7 +77,7 @@ def a_merge():
     assert (result.plan, result.tensors_changed) == (planned.plan, planned.tensors_changed)
     assert result.parts_written > 1 and not result.already_done, result
     assert {file.name for file in result.files} >= {"model.safetensors", "config.json"}
-    assert all(len(file.blake3) == 64 for file in result.files)
+    assert all(file.blake3 is not None and len(file.blake3) == 64 for file in result.files)
     assert isinstance(seen[0], Progress) and seen[0].stage == "waiting" and seen[0].share == 0
     assert seen[-1].stage == "publishing" and seen[-1].share == 1, seen[-1]
     again = shardfuse.merge(BASE, lora, WORK / "merged", part_size="16KiB")
@@ -289,8 +298,8 @@ def a_fleet():
 
 def main():
     tests = [
-        the_installed_program, a_merge, the_model_loads, failures, a_killed_program, every_option, a_callback_that_raises,
-        an_interrupt, a_signal_to_the_program, a_fleet,
+        the_installed_program, an_option_that_there_is_not, a_merge, the_model_loads, failures, a_killed_program, every_option,
+        a_callback_that_raises, an_interrupt, a_signal_to_the_program, a_fleet,
     ]
     for test in tests:
         test()

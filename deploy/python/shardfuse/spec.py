@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Sequence
@@ -52,7 +53,14 @@ class Options(TypedDict, total=False):
 
 
 def text(base: Place, lora: Adapters, output: Place, options: Options, **machine: object) -> str:
-    """A spec file: JSON, which is YAML too. What is ``None`` is left out."""
+    """A spec file: JSON, which is YAML too. What is ``None`` is left out.
+
+    Raises ``TypeError`` for an option that there is not, as Python does for an argument.
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            near = difflib.get_close_matches(name, Options.__annotations__, 1)
+            raise TypeError(f"there is no argument or option {name!r}" + (f"; is {near[0]!r} meant?" if near else ""))
     adapters = [lora] if isinstance(lora, (str, os.PathLike, Adapter)) else list(lora)
     fields: dict[str, object] = {
         "base": base,

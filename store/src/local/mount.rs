@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::{StatFs, fstatfs, statfs};
 
@@ -11,6 +12,7 @@ use super::folder;
 use super::names::path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::location::Location;
+use crate::token::token;
 
 /// Object stores mounted as file systems: they write a file from front to back, copy it to rename it, and have no
 /// create-if-absent, so an output cannot grow there part by part.
@@ -87,9 +89,16 @@ pub(super) fn boot_id(at: &Location) -> Result<Option<String>> {
     if is_shared_type(&place) {
         return Ok(None);
     }
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_err(|e| Error::io("/proc/sys/kernel/random/boot_id", "cannot read", e))?;
-    Ok(Some(id.trim().to_owned()))
+    Ok(Some(boot_in(Path::new("/proc/sys/kernel/random/boot_id"))))
+}
+
+/// What stands for the boot where nothing tells it, as in a sandbox without `/proc`: another one in each process, so that the
+/// next one checks what this one wrote.
+static UNKNOWN: LazyLock<String> = LazyLock::new(|| format!("unknown-{}", token()));
+
+/// The boot that a file of the kernel names.
+fn boot_in(file: &Path) -> String {
+    fs::read_to_string(file).map_or_else(|_| UNKNOWN.clone(), |id| id.trim().to_owned())
 }
 
 /// Whether an open file is on NFS.
@@ -195,6 +204,16 @@ fn object_store(mount: &Mount) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boot_that_nothing_tells_is_that_of_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("boot_id");
+        let unknown = boot_in(&file);
+        assert!(unknown.starts_with("unknown-") && boot_in(&file) == unknown, "{unknown}");
+        fs::write(&file, "1b4e28ba\n").unwrap();
+        assert_eq!(boot_in(&file), "1b4e28ba");
+    }
 
     const TABLE: &[u8] = b"\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
