@@ -56,6 +56,8 @@ struct State {
     counter: u64,
     parts_put: u64,
     bytes_copied: u64,
+    /// It says that it copies nothing, whatever it does.
+    offers_none: bool,
     /// Overwrites that the next read of an object races.
     tears: BTreeMap<Location, Bytes>,
 }
@@ -153,6 +155,11 @@ impl Memory {
     /// Forgets every upload, as a bucket's rule for incomplete uploads does.
     pub fn expire_uploads(&self) {
         self.state().uploads.clear();
+    }
+
+    /// From now on it says that it copies nothing by itself. It does what it is asked all the same.
+    pub fn offer_no_copies(&self) {
+        self.state().offers_none = true;
     }
 
     /// How many bytes were copied into parts since the beginning.
@@ -331,7 +338,10 @@ impl Store for Memory {
     }
 
     async fn copies(&self, _: &Location, _: &Location) -> Result<Copies> {
-        Ok(self.offered())
+        Ok(match self.state().offers_none {
+            true => Copies::none("it does not offer that now"),
+            false => self.offered(),
+        })
     }
 
     async fn compose_part(

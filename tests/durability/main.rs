@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests make and look at files as a user does")]
 
 mod cleaning;
+mod copies;
 mod crashes;
 mod failures;
 mod interrupted;

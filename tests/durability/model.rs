@@ -1,5 +1,5 @@
-//! A small model with everything that leaves a trace in the state: two files, parts that end within tensors, two
-//! measurements of which the second waits for the first, a sidecar.
+//! A small model with everything that leaves a trace in the state: two files, parts that end within tensors, a
+//! tensor that nothing changes, of which a bucket copies most, two measurements of which the second waits for the first, a sidecar.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -117,7 +117,7 @@ fn write_model(dir: &Path) {
     );
     std::fs::write(base.join("tokenizer.json"), "{\"base\": true}").unwrap();
     let files = [
-        ("model-00001-of-00002.safetensors", vec![("wte.weight", vec![ROWS, 8])]),
+        ("model-00001-of-00002.safetensors", vec![("wpe.weight", vec![1024, 8]), ("wte.weight", vec![ROWS, 8])]),
         ("model-00002-of-00002.safetensors", vec![("h.0.mlp.c_fc.weight", vec![64, 48]), ("ln_f.weight", vec![8])]),
     ];
     let mut map = serde_json::Map::new();
