@@ -74,6 +74,9 @@ fn text(plan: &Plan, report: &Report, cost: Cost, settings: &Settings, output: b
     out.append(list("travels", &words::travels(report)));
     out.line(format_args!("read     {}", show(cost.read)));
     out.line(format_args!("write    {}", show(cost.write)));
+    if cost.copied > 0 {
+        out.line(format_args!("copied   {} of it by the store itself", show(cost.copied)));
+    }
     if cost.multiply_adds > 0 {
         out.line(format_args!("fuse     {:.3} TFLOP", 2.0 * cost.multiply_adds as f64 / 1e12));
     }

@@ -174,7 +174,7 @@ fn costs(html: &mut Html, Shown { cost, budget, .. }: &Shown<'_>) {
     let stages = [
         ("measure: statistics that must be known first", cost.measured),
         ("read base and adapters", cost.read - cost.measured),
-        ("write the output", cost.write),
+        ("write the output", cost.write - cost.copied),
     ];
     for (stage, bytes) in stages.into_iter().filter(|(_, bytes)| *bytes > 0) {
         html.raw("<tr><td>").raw(stage).raw("</td><td>").text(show(bytes)).raw("</td>");

@@ -21,6 +21,7 @@ pub fn outline(plan: &Plan, report: &Report, cost: Cost, memory: Option<u64>) ->
         "sidecars": plan.output.sidecars.iter().map(|s| &s.0).collect::<Vec<_>>(),
         "bytes_read": cost.read,
         "bytes_written": cost.write,
+        "bytes_copied": cost.copied,
         "multiply_adds": cost.multiply_adds,
         "peak_memory": memory.map(|m| cost.peak_memory(m)),
         "tasks": task::tasks(plan).len(),

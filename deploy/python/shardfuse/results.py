@@ -135,6 +135,7 @@ class Plan(_Answer):
     multiply_adds: int
     peak_memory: int
     tasks: int
+    bytes_copied: int = 0
     raw: Json = field(default_factory=dict, repr=False)
 
     @classmethod

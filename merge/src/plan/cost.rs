@@ -13,8 +13,11 @@ pub struct Cost {
     /// Those of them that are read for statistics, before anything is fused.
     #[serde(default)]
     pub measured: u64,
-    /// Bytes of weight files that are written.
+    /// Bytes of weight files that are written, by workers or by the store.
     pub write: u64,
+    /// Those of them that the store is asked to copy by itself. They count for nothing in `read`.
+    #[serde(default)]
+    pub copied: u64,
     /// Fused multiply-adds.
     pub multiply_adds: u64,
     /// Memory that the merge would take if it had no budget: every output file in memory, with what it is made of.
@@ -33,6 +36,8 @@ pub fn cost(plan: &Plan) -> Cost {
     let mut cost = Cost::default();
     for file in &plan.output.files {
         cost.write += file.size;
+        let copies = file.copies().into_iter().flatten();
+        cost.copied += copies.map(|(_, range)| range.end - range.start).sum::<u64>();
         for t in &file.tensors {
             cost.read += t.recipe.sources().iter().map(|s| s.bytes()).sum::<u64>();
             let Some(fuse) = t.recipe.fuse() else { continue };
@@ -47,7 +52,9 @@ pub fn cost(plan: &Plan) -> Cost {
             }
         }
     }
-    cost.unbounded_memory += cost.read + cost.write;
+    // What is copied is read of the base byte by byte.
+    cost.read = cost.read.saturating_sub(cost.copied);
+    cost.unbounded_memory += cost.read + cost.write - cost.copied;
     for s in &plan.statistics {
         cost.measured += s.start.tensors().iter().chain(recipe::sources(&s.steps)).map(|s| s.bytes()).sum::<u64>();
         cost.multiply_adds += arithmetic(&s.start, &s.steps);

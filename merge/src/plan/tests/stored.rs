@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inventory::Grain;
+use crate::plan::cost::cost;
 use crate::plan::task::Task;
 
 #[test]
@@ -44,6 +45,9 @@ fn what_the_store_copies_changes_the_parts_of_a_plan_and_not_what_it_makes() {
     let copies = copied.output.files[0].copies();
     assert_eq!(copies.iter().flatten().count(), 3, "{:?}", lengths(&copied));
     assert!(made.output.files[0].copies().iter().all(Option::is_none));
+    let (less, all) = (cost(&copied), cost(&made));
+    assert_eq!((all.copied, less.copied), (0, all.read - less.read), "what the store copies is not read");
+    assert_eq!((less.write, less.copied), (all.write, copies.iter().flatten().map(|(_, r)| r.end - r.start).sum()));
     // Copies are tasks of their own, so that many are in flight.
     let of_copies = |task: &Task| task.work.pieces().all(|part| copies[part as usize].is_some());
     assert_eq!(tasks(&copied).iter().filter(|task| of_copies(task)).count(), 1);
