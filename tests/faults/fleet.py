@@ -57,6 +57,8 @@ class Fleet:
     """A coordinator and `workers` workers; each worker may reach the coordinator by an address of its own."""
 
     LEASE = 2.0
+    # The budget of a worker.
+    MEMORY = "128MiB"
 
     def __init__(
         self, binary: Path, folder: Path, state: str, allow: list[str], environment: dict[str, str], more: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ class Fleet:
         flags = [flag for prefix in allow for flag in ("--allow", prefix)]
         self.coordinator = Process(
             "coordinator",
-            [str(binary), "coordinator", "--listen", f"127.0.0.1:{self.port}", "--state", state, "--lease", "2s", *flags, *more],
+            [str(binary), "coordinator", "--listen", f"127.0.0.1:{self.port}", "--state", state, "--lease", f"{self.LEASE:g}s", *flags, *more],
             folder / "coordinator.log",
             self.environment,
         )
@@ -81,7 +83,7 @@ class Fleet:
             f"worker {number}",
             [
                 str(self.binary), "worker", "--coordinator", f"http://127.0.0.1:{port or self.port}", "--name", f"w{number}",
-                "--threads", "1", "--memory", "128MiB", "--slots", "2", *flags, *more,
+                "--threads", "1", "--memory", self.MEMORY, "--slots", "2", *flags, *more,
             ],
             self.folder / f"worker-{number}.log",
             {**self.environment, **(environment or {})},

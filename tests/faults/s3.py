@@ -1,7 +1,8 @@
-"""The few calls of an S3 server's administration that the campaign needs, without a client library."""
+"""The few calls of an S3 server's administration that the campaigns need, without a client library."""
 
 import hashlib
 import hmac
+import http.client
 import time
 import urllib.error
 import urllib.parse
@@ -16,6 +17,11 @@ class S3:
         self.endpoint, self.key, self.secret, self.region = endpoint.rstrip("/"), key, secret, region
 
     def request(self, method: str, path: str, query: dict[str, str] | None = None, body: bytes = b"") -> bytes:
+        with self.open(method, path, query, body) as answer:
+            return answer.read()
+
+    def open(self, method: str, path: str, query: dict[str, str] | None = None, body: bytes = b"") -> http.client.HTTPResponse:
+        """The answer, whose body is read by the caller."""
         now = time.gmtime()
         stamp, day = time.strftime("%Y%m%dT%H%M%SZ", now), time.strftime("%Y%m%d", now)
         host = urllib.parse.urlsplit(self.endpoint).netloc
@@ -37,8 +43,7 @@ class S3:
         )
         url = f"{self.endpoint}{path}" + (f"?{line}" if line else "")
         request = urllib.request.Request(url, data=body if method in ("PUT", "POST") else None, method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.read()
+        return urllib.request.urlopen(request, timeout=60)
 
     def make_bucket(self, bucket: str) -> None:
         try:
