@@ -28,4 +28,4 @@ trap finish EXIT
 set -a
 . "$folder/env"
 set +a
-PYTHONDONTWRITEBYTECODE=1 python3 "$here/campaign.py" "$binary" "$@"
+PYTHONDONTWRITEBYTECODE=1 python3 "$here/campaign.py" "$binary" "$folder/seaweedfs/data" "$@"
