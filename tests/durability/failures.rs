@@ -179,11 +179,11 @@ fn uploads_that_vanish_in_mid_merge_are_noticed_within_two_puts_and_made_again()
     let hidden = folder.out().local_path().unwrap().join(".shardfuse/upload");
     // A bucket copies what a folder has to read, so their manifests differ.
     let (in_bucket, in_folder) = (undisturbed(Place::bucket), undisturbed(async || Place::folder()));
-    let deeds: [(Place, _, Box<dyn FnOnce() + Send>); 2] = [
-        (bucket, in_bucket, Box::new(move || memory.expire_uploads())),
-        (folder, in_folder, Box::new(move || std::fs::remove_dir_all(hidden).unwrap())),
+    let deeds: [(Place, Box<dyn FnOnce() + Send>); 2] = [
+        (bucket, Box::new(move || memory.expire_uploads())),
+        (folder, Box::new(move || std::fs::remove_dir_all(hidden).unwrap())),
     ];
-    for (place, new, deed) in deeds {
+    for ((place, deed), new) in deeds.into_iter().zip([in_bucket, in_folder]) {
         let watched = Interrupted::deed(place.store.clone(), "put_part", 6, deed);
         let began = std::time::Instant::now();
         let end = life(merge(watched.clone(), place.spec(), plain()), std::future::pending()).unwrap().unwrap();
