@@ -81,7 +81,7 @@ def compare(binary: Path, folder: Path, base: Checkpoint, sides: str, rounds: in
     seconds = lambda times: " ".join(f"{each:.1f}" for each in times)
     print(
         f"{sides}: copies {seconds(copies)} s, merges {seconds(merges)} s, least {min(copies):.1f} and {min(merges):.1f} s, "
-        f"ratio {ratio:.3f}; {sum(blocks.values()) / GB:.2f} of {base.size / GB:.2f} GB shared, equal digests",
+        f"ratio {ratio:.3f}; {sum(blocks.values()) / GB:.2f} of {base.size / GB:.2f} GB shared, equal digests; load {os.getloadavg()[1]:.1f}",
         flush=True,
     )
     return ratio
