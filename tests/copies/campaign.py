@@ -61,7 +61,8 @@ class Campaign:
         self.flags = ["--base", self.place.url("base"), "--lora", self.place.url("lora")]
         must, most = made(self.base), bound(self.base)
         text = f"{percent(self.base.size, self.base)} in {len(self.base.files)} files; an adapter of {self.lora / 1e6:.1f} MB changes attention"
-        self.say("base", began, f"{text}; parts of {PART}; {percent(must, self.base)} must be made, at most {percent(most, self.base)}")
+        text += f"; parts of {PART}; {percent(must, self.base)} must be made, at most {percent(most, self.base)}"
+        self.say("base", began, text)
         if self.full:
             assert most <= 0.04 * self.base.size, "the shapes do not show what they should"
 
