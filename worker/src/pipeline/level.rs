@@ -59,6 +59,7 @@ pub fn begin(memory: u64, device: &Device) {
     gauge!("shardfuse_memory_used_bytes").increment(0.0);
     drop((OneOf::waiting(), OneOf::in_flight()));
     metrics::counter!("shardfuse_fused_bytes_total", "device" => name(device)).increment(0);
+    metrics::counter!("shardfuse_copied_bytes_total").increment(0);
 }
 
 /// A device as metrics name it.
