@@ -29,7 +29,7 @@ const AT_A_TIME: usize = 4;
 /// An index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseIndex {
-    /// [`FORMAT`].
+    /// The format's number, 1.
     pub format: u32,
     /// The program and version that wrote it.
     pub made_by: String,
